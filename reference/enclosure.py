@@ -1,0 +1,192 @@
+"""Certified real numbers: a value in two float64 parts with its own exponent, a rigorous radius, and correct rounding.
+
+An entry stands for a real number y with  y = (hi + lo) 2^exponent + side * r  for some 0 <= r <= radius 2^exponent.
+With side = 0 the remainder has either sign; with side = +1 or -1 it is strictly positive or negative. That one bit is the
+sticky bit of a rounding: a loss whose exact part is a midpoint of the format plus a positive tail of exp(-1e30) is decided
+by it, where no working precision would do (theory: Lindemann-Weierstrass makes the tail nonzero; only its sign is needed).
+
+Infinities and NaN are entries with hi infinite or NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from flint import arb, fmpq
+
+from reference.formats import Bools, Floats, Format, Integers
+
+TINY_EXPONENT = -4000
+"""Below 2^-4000 only the sign of an entry is kept: the smallest float64 subnormal is 2^-1074."""
+
+_PARTS = 160
+"""Bits of a midpoint that are split into hi and lo; the rest goes into the radius."""
+
+Entry = tuple[float, float, float, int, int]
+
+
+def special(value: float) -> Entry:
+    """The entry of an infinity, of NaN or of an exact zero."""
+    return (value, 0.0, 0.0, 0, 0)
+
+
+def enclose(exact: fmpq, ball: arb, sign: int) -> Entry:
+    """The entry of `exact + ball`, where `ball` is known to be a real number of the given strict sign (0: unknown).
+
+    The sum is never rounded before it is split: what hi and lo leave over is computed again from the exact part, so the
+    sign of the remainder is known whenever the sign of the ball is.
+    """
+    total = ball if exact == 0 else ball + exact
+    mantissa, exponent = (int(part) for part in total.mid().man_exp())
+    length = abs(mantissa).bit_length()
+    if mantissa == 0 or length + exponent < TINY_EXPONENT:
+        return _enclose_tiny(exact, total, ball, sign)
+    if length > _PARTS:
+        mantissa >>= length - _PARTS
+        exponent += length - _PARTS
+    hi = float(mantissa)
+    lo = float(mantissa - int(hi))
+    rest, side = _remainder(exact, ball, sign, (int(hi) + int(lo), exponent))
+    fraction, shift = np.frexp(hi)
+    scale = int(shift) + exponent
+    return (float(fraction), float(np.ldexp(lo, -int(shift))), _radius(rest, scale), scale, side)
+
+
+def _remainder(exact: fmpq, ball: arb, sign: int, kept: tuple[int, int]) -> tuple[arb, int]:
+    """What exact + ball has beyond the dyadic number kept = (mantissa, exponent), and its sign (0: unknown)."""
+    if exact == 0:
+        rest = ball - arb(kept)
+    else:
+        mantissa, exponent = kept
+        power = fmpq(2) ** exponent
+        left = exact - mantissa * power
+        rest = ball + left
+        if left * sign >= 0 and sign:
+            return rest, sign
+    return rest, 1 if rest > 0 else -1 if rest < 0 else 0
+
+
+def _enclose_tiny(exact: fmpq, total: arb, ball: arb, sign: int) -> Entry:
+    """An entry whose midpoint is 0 or below 2^TINY_EXPONENT: zero plus a radius, with the sign where it is known."""
+    if total.is_zero():
+        return special(0.0)
+    side = sign if exact == 0 else 0
+    upper = total.abs_upper()
+    mantissa, exponent = (int(part) for part in upper.man_exp())
+    scale = max(mantissa.bit_length() + exponent, TINY_EXPONENT)
+    return (0.0, 0.0, _radius(upper, scale), scale, side)
+
+
+def _radius(rest: arb, scale: int) -> float:
+    """Upper bound of |rest| 2^-scale as a float64, rounded up."""
+    mantissa, exponent = (int(part) for part in rest.abs_upper().man_exp())
+    if mantissa == 0:
+        return 0.0
+    excess = max(mantissa.bit_length() - 53, 0)
+    top = (mantissa >> excess) + (1 if excess else 0)
+    return max(float(np.ldexp(float(top), max(exponent + excess - scale, -2000))), 2.0**-1000)
+
+
+@dataclass(frozen=True)
+class Enclosure:
+    """An array of certified real numbers; see the head of this file for what the five parts mean."""
+
+    hi: Floats
+    lo: Floats
+    radius: Floats
+    exponent: Integers
+    side: Integers
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], shape: tuple[int, ...]) -> Enclosure:
+        """The array of `entries`, in row-major order."""
+        columns = zip(*entries, strict=True) if entries else ((),) * 5
+        hi, lo, radius, exponent, side = (np.array(column).reshape(shape) for column in columns)
+        return cls(
+            hi.astype(np.float64),
+            lo.astype(np.float64),
+            radius.astype(np.float64),
+            exponent.astype(np.int64),
+            side.astype(np.int64),
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.hi.shape
+
+    def __getitem__(self, index: Any) -> Enclosure:
+        return Enclosure(*(np.asarray(getattr(self, f.name)[index]) for f in fields(self)))
+
+    @property
+    def is_finite(self) -> Bools:
+        """True where the entry is a real number."""
+        return np.isfinite(self.hi)
+
+    def approximate(self) -> Floats:
+        """The float64 nearest to the midpoint (to print, to plot, to scale bounds; not to judge)."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(self.hi + self.lo, np.clip(self.exponent, -5000, 5000).astype(np.int32))
+
+    def rounded(self, fmt: Format) -> tuple[Floats, Bools]:
+        """Correct rounding (to nearest, ties to even) into a format, and whether it is decided.
+
+        Where it is not decided the value is only the rounding of the midpoint: never use it as a correct rounding.
+
+        >>> from reference.formats import FLOAT16
+        >>> midpoint = Enclosure.of([enclose(fmpq(2049), arb(0), 0), enclose(fmpq(2049), arb("1e-99999").exp() - 1, 1)], (2,))
+        >>> midpoint.rounded(FLOAT16)[0]
+        array([2048., 2050.])
+        """
+        sign, step, scaled = self._in_ulps(fmt)
+        whole = np.floor(scaled.hi)
+        above_half = (scaled.hi - whole - 0.5) + scaled.lo
+        tie = (above_half == 0) & (scaled.side == 0) & (scaled.radius == 0)
+        up = (above_half > 0) | ((above_half == 0) & (scaled.side > 0)) | (tie & (whole % 2 == 1))
+        one_sided = (np.sign(above_half) * scaled.side > 0) | ((above_half == 0) & (scaled.side != 0))
+        decided = tie | ((one_sided | (np.abs(above_half) > scaled.radius)) & (scaled.radius < 0.25))
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = np.ldexp(whole + up, step)
+        value = np.where(value > fmt.max, np.inf, value)
+        value = np.where(self.is_finite, np.copysign(value, sign), self.hi)
+        return value, decided | ~self.is_finite
+
+    def ulps_from(self, observed: Floats, fmt: Format) -> tuple[Floats, Floats]:
+        """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
+
+        Infinite or NaN entries of either side give NaN: a class mismatch has no ulp number.
+        """
+        sign, step, scaled = self._in_ulps(fmt)
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = np.abs((np.ldexp(observed * sign, -step) - scaled.hi) - scaled.lo)
+        distance = np.minimum(distance, np.finfo(np.float64).max)
+        known = self.is_finite & np.isfinite(observed)
+        return np.where(known, distance, np.nan), np.where(known, scaled.radius + 2.0**-50 * distance, np.nan)
+
+    def ulp_exponent(self, fmt: Format) -> Integers:
+        """Exponent of ulp(y); a y just below a power of two belongs to the binade below, whatever hi says."""
+        inward = self.lo * np.sign(self.hi)
+        inward = np.where(inward == 0, self.side * np.sign(self.hi), inward)
+        below = (np.abs(self.hi) == 0.5) & (inward < 0)
+        binade = self.exponent - 1 - below
+        return np.maximum(np.where(self.hi == 0, TINY_EXPONENT, binade), fmt.emin) - fmt.precision + 1
+
+    def _in_ulps(self, fmt: Format) -> tuple[Floats, Integers, Enclosure]:
+        """Sign of y, exponent of its ulp, and |y| / ulp(y) as an enclosure without exponent."""
+        sign = np.where(self.hi == 0, np.where(self.side < 0, -1.0, 1.0), np.sign(self.hi))
+        sign = np.where(self.is_finite, sign, 1.0)
+        step = self.ulp_exponent(fmt)
+        shift = np.clip(self.exponent - step, -5000, 5000).astype(np.int32)
+        finite = self.is_finite
+        with np.errstate(over="ignore", under="ignore"):
+            scaled = Enclosure(
+                np.where(finite, np.ldexp(np.abs(np.where(finite, self.hi, 0.0)), shift), 0.0),
+                np.ldexp(self.lo * sign, shift),
+                np.ldexp(self.radius, shift),
+                np.zeros_like(self.exponent),
+                (self.side * sign).astype(np.int64),
+            )
+        return sign, step, scaled

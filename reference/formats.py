@@ -1,0 +1,170 @@
+"""Binary floating-point formats: their limits, their ulp, their neighbours and correct rounding into them.
+
+Values of every format are carried as float64 arrays: float16, bfloat16, float32 and float64 are all subsets of
+float64, so the carrier is exact and numpy arithmetic on it needs no special dtype. Nothing here is typed from a table:
+each limit follows from the precision p and the largest exponent emax (IEEE 754-2019, section 3.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A binary format with `precision` significand bits (the hidden one included) and largest exponent `emax`.
+
+    >>> FLOAT32.unit_roundoff == 2.0**-24, FLOAT16.max, BFLOAT16.min_subnormal == 2.0**-133
+    (True, 65504.0, True)
+    """
+
+    name: str
+    precision: int
+    emax: int
+    bits: int
+
+    @property
+    def emin(self) -> int:
+        """Exponent of the smallest normal number, 1 - emax."""
+        return 1 - self.emax
+
+    @property
+    def unit_roundoff(self) -> float:
+        """u = 2^-p: the largest relative error of rounding to nearest, half the spacing just above 1."""
+        return 2.0**-self.precision
+
+    @property
+    def max(self) -> float:
+        """Largest finite number, (2 - 2^(1-p)) 2^emax."""
+        return float(np.ldexp(2.0 - 2.0 ** (1 - self.precision), self.emax))
+
+    @property
+    def min_normal(self) -> float:
+        """Smallest positive normal number, 2^emin."""
+        return float(np.ldexp(1.0, self.emin))
+
+    @property
+    def min_subnormal_exponent(self) -> int:
+        """Exponent of the smallest positive subnormal number: the floor of every ulp exponent."""
+        return self.emin - self.precision + 1
+
+    @property
+    def min_subnormal(self) -> float:
+        """Smallest positive number, 2^(emin - p + 1)."""
+        return float(np.ldexp(1.0, self.min_subnormal_exponent))
+
+    def round(self, values: ArrayLike) -> Floats:
+        """Round float64 values to nearest, ties to even, once, with gradual underflow and overflow to infinity.
+
+        >>> FLOAT16.round([65519.0, 65520.0, 2.0**-25, 1.0 + 2.0**-11])
+        array([6.5504e+04,        inf, 0.0000e+00, 1.0000e+00])
+        """
+        x = np.asarray(values, dtype=np.float64)
+        if self.precision == 53:
+            return x.copy()
+        step = self.ulp_exponent(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = np.ldexp(np.rint(np.ldexp(x, -step)), step)
+        return np.where(np.abs(rounded) > self.max, np.copysign(np.inf, rounded), rounded)
+
+    def ulp_exponent(self, values: ArrayLike) -> Integers:
+        """Exponent of ulp(x) = 2^(max(floor(log2 |x|), emin) - p + 1), Goldberg's ulp with the subnormal floor.
+
+        Zero, infinities and NaN get the floor: they have no binade of their own.
+        """
+        x = np.asarray(values, dtype=np.float64)
+        regular = np.isfinite(x) & (x != 0)
+        _, exponent = np.frexp(np.where(regular, x, 1.0))
+        binade = np.where(regular, exponent.astype(np.int64) - 1, self.emin)
+        return np.maximum(binade, self.emin) - self.precision + 1
+
+    def ulp(self, values: ArrayLike) -> Floats:
+        """ulp(x), see `ulp_exponent`.
+
+        >>> FLOAT32.ulp([1.0, 0.0]) / [2.0**-23, 2.0**-149]
+        array([1., 1.])
+        """
+        return np.ldexp(1.0, self.ulp_exponent(values))
+
+    def contains(self, values: ArrayLike) -> Bools:
+        """True where a value is a member of the format; NaN and infinities are members."""
+        x = np.asarray(values, dtype=np.float64)
+        return np.isnan(x) | (self.round(x) == x)
+
+    def next_up(self, values: ArrayLike) -> Floats:
+        """Smallest member greater than each finite member; max goes to infinity.
+
+        >>> FLOAT16.next_up([1.0, 65504.0, 0.0]) - [1.0, 0.0, 0.0]
+        array([9.76562500e-04,            inf, 5.96046448e-08])
+        """
+        x = np.asarray(values, dtype=np.float64)
+        spacing = self.ulp(x)
+        # Going towards zero from a power of two enters the binade below, where the spacing is half as wide.
+        mantissa, _ = np.frexp(x)
+        inward = (mantissa == -0.5) & (np.abs(x) > self.min_normal)
+        return self.round(x + np.where(inward, spacing / 2, spacing))
+
+    def next_down(self, values: ArrayLike) -> Floats:
+        """Largest member less than each finite member; the mirror image of `next_up`."""
+        return -self.next_up(-np.asarray(values, dtype=np.float64))
+
+    def to_bits(self, values: ArrayLike) -> NDArray[np.uint64]:
+        """Encodings of members as unsigned integers.
+
+        >>> [hex(b) for b in FLOAT32.to_bits([1.0, -0.0]).tolist()]
+        ['0x3f800000', '0x80000000']
+        """
+        return self.cast(values).view(f"uint{self.bits}").astype(np.uint64)
+
+    def from_bits(self, encodings: ArrayLike) -> Floats:
+        """Members with the given encodings, every NaN payload included."""
+        raw = np.asarray(encodings).astype(f"uint{self.bits}")
+        return raw.view(self.numpy_dtype).astype(np.float64)
+
+    @property
+    def numpy_dtype(self) -> np.dtype:
+        """The numpy dtype that stores this format (bfloat16 is the one of ml_dtypes)."""
+        if self.name == "bfloat16":
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(self.name)
+
+    def cast(self, values: ArrayLike) -> NDArray:
+        """Members as an array of `numpy_dtype`; the cast is exact, since only members are accepted.
+
+        Raises:
+          ValueError: a value is not a member.
+        """
+        x = np.asarray(values, dtype=np.float64)
+        inside = self.contains(x)
+        if not inside.all():
+            first = float(x[~inside].flat[0])
+            raise ValueError(f"{first!r} ({first.hex()}) is not a {self.name} number; round it first")
+        return x.astype(self.numpy_dtype)
+
+
+FLOAT16 = Format("float16", precision=11, emax=15, bits=16)
+BFLOAT16 = Format("bfloat16", precision=8, emax=127, bits=16)
+FLOAT32 = Format("float32", precision=24, emax=127, bits=32)
+FLOAT64 = Format("float64", precision=53, emax=1023, bits=64)
+
+FORMATS: dict[str, Format] = {f.name: f for f in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)}
+
+
+def format_named(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+      ValueError: there is none; the message lists those there are.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"dtype {name!r} is not known; allowed: {', '.join(FORMATS)}")
+    return FORMATS[name]

@@ -1,0 +1,34 @@
+"""The quantities that are defined, measured and claimed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Quantity(StrEnum):
+    """What is asked of an operation; x is a row of K logits, a its effective weights, A = sum a, p = softmax(x).
+
+    | name        | definition                                            | shape                     |
+    |-------------|-------------------------------------------------------|---------------------------|
+    | loss        | sum_c a_c (lse(x) - x_c), then the reduction           | (N,) for 'none', else ()  |
+    | gradient    | d<cotangent, loss>/dx = A p - a, times the cotangent   | (N, K)                    |
+    | hessian     | A (diag(p) - p p^T), times the cotangent, row by row   | (N, K, K)                 |
+    | hvp         | hessian times the tangent v = A (p*v - p <p, v>)       | (N, K)                    |
+    | log_softmax | x_c - lse(x)                                          | (N, K)                    |
+    | softmax     | exp(x_c - lse(x))                                     | (N, K)                    |
+    | logsumexp   | lse(x) = log sum_c exp(x_c)                           | (N,)                      |
+
+    With a temperature T the row is x/T, so the gradient carries 1/T and the Hessian 1/T^2.
+    """
+
+    LOSS = "loss"
+    GRADIENT = "gradient"
+    HESSIAN = "hessian"
+    HVP = "hvp"
+    LOG_SOFTMAX = "log_softmax"
+    SOFTMAX = "softmax"
+    LOGSUMEXP = "logsumexp"
+
+
+BUILDING_BLOCKS = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
+"""Quantities of the logits alone: no target, weight, reduction or cotangent enters them."""

@@ -1,0 +1,63 @@
+"""The special-value table: what the answer is where a logit is not finite, a row does not count, or nothing is left.
+
+| row                              | loss                    | gradient  | Hessian, hvp | log_softmax   | softmax | logsumexp | verdict |
+|----------------------------------|-------------------------|-----------|--------------|---------------|---------|-----------|---------|
+| ignored (any logits)             | 0                       | 0         | 0            | as below      | as below| as below  | must    |
+| any NaN                          | NaN                     | NaN       | NaN          | NaN           | NaN     | NaN       | must    |
+| some -inf, some finite           | +inf if a_c > 0 at -inf | A p - a   | with p = 0   | -inf at -inf  | 0 there | finite    | must    |
+| one +inf (at j), no NaN          | 0 if a is 0 off j, else +inf | A e_j - a | 0       | 0 at j, -inf  | e_j     | +inf      | limit or NaN |
+| all -inf                         | NaN                     | NaN       | NaN          | NaN           | NaN     | -inf      | reported |
+| two or more +inf                 | NaN                     | NaN       | NaN          | NaN           | NaN     | +inf      | reported |
+| A = 0 with a logit not finite    | 0                       | 0         | 0            |               |         |           | reported |
+| mean of nothing (denominator 0)  | NaN                     | NaN       | NaN          |               |         |           | must for the loss, reported for the rest |
+
+-inf is the limit of a class that is removed: continuous, so a number is owed. A single +inf has a limit too, but every
+framework documents or returns NaN, so either passes. Where the limit depends on the path nothing is owed; what an
+operation does is reported. The sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+from reference.formats import Floats
+
+
+class Verdict(IntEnum):
+    """What is owed at an entry: the value, the value or NaN, or nothing (the outcome is only reported)."""
+
+    MUST = 0
+    LIMIT_OR_NAN = 1
+    UNSPECIFIED = 2
+
+
+class RowKind(IntEnum):
+    """The rows of the table above, by their logits alone."""
+
+    REGULAR = 0
+    """At least one finite logit, the others finite or -inf."""
+    NAN = 1
+    ONE_POSITIVE_INFINITY = 2
+    ALL_MASKED = 3
+    MANY_POSITIVE_INFINITIES = 4
+
+
+VERDICTS: dict[RowKind, Verdict] = {
+    RowKind.REGULAR: Verdict.MUST,
+    RowKind.NAN: Verdict.MUST,
+    RowKind.ONE_POSITIVE_INFINITY: Verdict.LIMIT_OR_NAN,
+    RowKind.ALL_MASKED: Verdict.UNSPECIFIED,
+    RowKind.MANY_POSITIVE_INFINITIES: Verdict.UNSPECIFIED,
+}
+
+
+def row_kind(logits: Floats) -> RowKind:
+    """The kind of one row of logits (K,)."""
+    if np.isnan(logits).any():
+        return RowKind.NAN
+    positive = int(np.count_nonzero(logits == np.inf))
+    if positive:
+        return RowKind.ONE_POSITIVE_INFINITY if positive == 1 else RowKind.MANY_POSITIVE_INFINITIES
+    return RowKind.REGULAR if np.isfinite(logits).any() else RowKind.ALL_MASKED

@@ -1,0 +1,58 @@
+"""Where each format's exp, log and sums go wrong: the gaps and counts at which hazards begin.
+
+Every threshold is computed from the format with Arb, none is typed. A gap is a difference of logits below the maximum,
+in natural units (nats).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from flint import arb, ctx
+
+from reference.formats import Format
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Hazard thresholds of one format; u = 2^-p, natural logarithms rounded to the nearest float64."""
+
+    absorption_gap: float
+    """ln(1/u): from this gap on, 1 + exp(-gap) rounds to 1 and one other class is absorbed."""
+    underflow_gap: float
+    """-ln(min normal): from this gap on, exp(-gap) is subnormal (zero under flush-to-zero)."""
+    subnormal_gap: float
+    """-ln(min subnormal): from this gap on, exp(-gap) is below the smallest positive number."""
+    vanishing_gap: float
+    """-ln(min subnormal / 2): from this gap on, exp(-gap) rounds to zero."""
+    overflow_logit: float
+    """ln(max): an unshifted exp overflows above it."""
+    stagnation_count: int
+    """1/u: adding ones one by one sticks at this count (2048 for float16)."""
+    overflow_count: int | None
+    """Smallest count of ones whose sum rounds to infinity (65520 for float16); None where memory ends first."""
+
+
+@lru_cache
+def thresholds(fmt: Format) -> Thresholds:
+    """Thresholds of a format.
+
+    >>> from reference.formats import FLOAT16
+    >>> t = thresholds(FLOAT16)
+    >>> round(t.absorption_gap, 5), round(t.vanishing_gap, 5), t.stagnation_count, t.overflow_count
+    (7.62462, 17.32868, 2048, 65520)
+    """
+    with ctx.workprec(200):
+        ln2 = arb(2).log()
+        ln_max = (arb(2) - arb(2) ** (1 - fmt.precision)).log() + fmt.emax * ln2
+        overflow = 2 ** (fmt.emax + 1) - 2 ** (fmt.emax - fmt.precision)
+        return Thresholds(
+            absorption_gap=float(fmt.precision * ln2),
+            underflow_gap=float(-fmt.emin * ln2),
+            subnormal_gap=float(-fmt.min_subnormal_exponent * ln2),
+            vanishing_gap=float((1 - fmt.min_subnormal_exponent) * ln2),
+            overflow_logit=float(ln_max),
+            stagnation_count=2**fmt.precision,
+            overflow_count=overflow if overflow < 2**40 else None,
+        )
