@@ -157,13 +157,16 @@ class Enclosure:
     def ulps_from(self, observed: Floats, fmt: Format) -> tuple[Floats, Floats]:
         """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
 
-        Infinite or NaN entries of either side give NaN: a class mismatch has no ulp number.
+        An infinite observation of a finite y counts as 2^(emax + 1), the number that would follow max, so that an overflow
+        within a bound can be told from one beyond it. NaN on either side, or an infinite y, gives NaN.
         """
         sign, step, scaled = self._in_ulps(fmt)
         with np.errstate(over="ignore", invalid="ignore"):
-            distance = np.abs((np.ldexp(observed * sign, -step) - scaled.hi) - scaled.lo)
+            beyond = np.copysign(np.ldexp(1.0, fmt.emax + 1 - step), observed * sign)
+            position = np.where(np.isinf(observed), beyond, np.ldexp(observed * sign, -step))
+            distance = np.abs((position - scaled.hi) - scaled.lo)
         distance = np.minimum(distance, np.finfo(np.float64).max)
-        known = self.is_finite & np.isfinite(observed)
+        known = self.is_finite & ~np.isnan(observed)
         return np.where(known, distance, np.nan), np.where(known, scaled.radius + 2.0**-50 * distance, np.nan)
 
     def ulp_exponent(self, fmt: Format) -> Integers:

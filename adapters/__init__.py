@@ -1,0 +1,1 @@
+"""One file a backend (backend_NAME.py): how to ask it for losses and derivatives, in which dtype, on which device."""

@@ -1,0 +1,117 @@
+"""The protocol of a backend, and the proof that its answers are in the dtype and on the device that was asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from adapters.layout import Layout
+from adapters.operation import Operation
+from reference.formats import Floats
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+
+class AdapterError(Exception):
+    """A backend, device or implementation that was asked for is not there; one line that says what is."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One returned array: its values in the float64 carrier, and the dtype and device that it was returned with."""
+
+    values: Floats
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What an operation did with a problem.
+
+    `values` holds what it returned; `violations` says what it did against the protocol (wrong dtype, device or shape, a
+    changed input); `error` is the exception it raised, if it raised one.
+    """
+
+    values: Mapping[Quantity, Floats]
+    violations: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Adapter(ABC):
+    """A backend on a device.
+
+    A subclass names itself, lists its operations, and answers `call`. It lives in adapters/backend_NAME.py as the class
+    that `ADAPTER` there names, or in any file or module of the user's.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, device: str = "cpu") -> None:
+        """Raises AdapterError if the device is not there."""
+        if device not in self.devices():
+            raise AdapterError(
+                f"device {device!r} is not there for backend {self.name!r}; there is: {', '.join(self.devices())}"
+            )
+        self.device = device
+
+    @abstractmethod
+    def devices(self) -> tuple[str, ...]:
+        """Devices on which this backend runs here, the default first."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages whose numerics are on trial, the framework first."""
+
+    @abstractmethod
+    def operations(self) -> tuple[Operation, ...]:
+        """The operations, in the order in which reports list them."""
+
+    @abstractmethod
+    def call(
+        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
+    ) -> Call:
+        """Run the operation on logits in a memory layout; exceptions of the framework pass through."""
+
+    def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
+        """The operations by which a user's own callable is judged.
+
+        Raises:
+          AdapterError: this backend takes no implementations.
+        """
+        raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
+
+    def observe(
+        self,
+        operation: Operation,
+        problem: Problem,
+        quantities: tuple[Quantity, ...],
+        layout: Layout = Layout.CONTIGUOUS,
+    ) -> Observed:
+        """Run the operation and check what the protocol asks of it.
+
+        NotImplementedError is how an operation says that it does not offer something, and passes through.
+        """
+        try:
+            call = self.call(operation, problem, quantities, layout)
+        except NotImplementedError:
+            raise
+        except Exception as error:  # an operation on trial may raise anything; that is a finding, not a crash
+            return Observed({}, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        violations = [f"changed its input {name}" for name in call.changed_inputs]
+        for quantity, result in call.results.items():
+            if result.dtype != problem.format.name:
+                violations.append(f"returned {quantity} as {result.dtype}, asked for {problem.format.name}")
+            if result.device != self.device:
+                violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
+        return Observed({q: r.values for q, r in call.results.items()}, tuple(violations))
+
+
+@dataclass(frozen=True)
+class Call:
+    """What `Adapter.call` hands back: the results, and the names of inputs whose bits differ after the run."""
+
+    results: Mapping[Quantity, Result]
+    changed_inputs: tuple[str, ...] = ()

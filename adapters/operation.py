@@ -1,0 +1,81 @@
+"""One callable of a backend: what it computes, what it accepts, and the arithmetic it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reference.arithmetic import Arithmetic
+from reference.problem import Problem
+from reference.quantity import BUILDING_BLOCKS, Quantity
+
+LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
+OPTIONS = ("class_weights", "label_smoothing", "ignore_index", "reduction", "temperature")
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """An operation of a backend, as the suites see it.
+
+    Arguments:
+      name: short and stable: claims, reports and --operation use it.
+      formula: one line, what it computes in the framework's own words.
+      function: what the adapter calls; its signature is the adapter's business.
+      arithmetic: declared arithmetic of each format it accepts, by format name.
+      quantities: what it can be asked for.
+      probabilities: True if its target is probabilities, False if class indices.
+      options: the options of `OPTIONS` that it takes at values other than their defaults.
+    """
+
+    name: str
+    formula: str
+    function: Any
+    arithmetic: Mapping[str, Arithmetic]
+    quantities: tuple[Quantity, ...] = LOSS_QUANTITIES
+    probabilities: bool = False
+    options: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def has_loss(self) -> bool:
+        """True if it computes a loss, False if only building blocks such as log_softmax."""
+        return Quantity.LOSS in self.quantities
+
+    def refusal(self, problem: Problem) -> str | None:
+        """Why this operation cannot be asked this problem; None if it can."""
+        if problem.format.name not in self.arithmetic:
+            return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
+        if not self.has_loss:
+            return None
+        if problem.has_probabilities != self.probabilities:
+            return f"{self.name} takes {'probabilities' if self.probabilities else 'class indices'}"
+        missing = sorted(options_used(problem) - self.options)
+        return f"{self.name} has no {', '.join(missing)}" if missing else None
+
+    def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
+        """Those of the wanted quantities that this operation has and this problem defines."""
+        return tuple(
+            q
+            for q in self.quantities
+            if q in wanted and (q is not Quantity.HVP or problem.tangent is not None)
+        )
+
+
+def options_used(problem: Problem) -> set[str]:
+    """Names of the options that a problem sets to something other than their default."""
+    used = {
+        "class_weights": problem.class_weights is not None,
+        "label_smoothing": problem.label_smoothing != 0.0,
+        "ignore_index": bool(problem.ignored.any()),
+        "reduction": problem.reduction != "none",
+        "temperature": problem.temperature != 1.0,
+    }
+    return {name for name, is_used in used.items() if is_used}
+
+
+def building_block(
+    quantity: Quantity, formula: str, function: Any, arithmetic: Mapping[str, Arithmetic], name: str | None = None
+) -> Operation:
+    """An operation that computes one building block of the loss; named for it unless told otherwise."""
+    assert quantity in BUILDING_BLOCKS
+    return Operation(name or str(quantity), formula, function, arithmetic, quantities=(quantity,))

@@ -1,0 +1,103 @@
+"""What an operation declares about its arithmetic: precisions, exp and log errors, summation depth, flush to zero.
+
+A bound is only as honest as this declaration, so reports print it beside the bound.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reference.formats import Format
+
+
+class Order(StrEnum):
+    """How a sum of K terms is ordered."""
+
+    PAIRWISE = "pairwise"
+    """A balanced tree: depth ceil(log2 K)."""
+    BLOCKED = "blocked"
+    """numpy's: eight running sums over blocks of 128, the blocks pairwise."""
+    LANES = "lanes"
+    """W running sums (SIMD lanes or threads), then a tree over them."""
+    RECURSIVE = "recursive"
+    """One running sum: depth K - 1."""
+
+
+@dataclass(frozen=True)
+class Summation:
+    """The order of a sum, and its depth h: the largest number of roundings that a summand meets.
+
+    For nonnegative terms the relative error of the sum is at most (1 + u)^h - 1 (Higham, Accuracy and Stability of
+    Numerical Algorithms, 2nd ed., section 4.2).
+
+    >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256)
+    (10, 16035)
+    """
+
+    order: Order
+    lanes: int = 1
+
+    def depth(self, terms: int) -> int:
+        """h for a number of terms."""
+        if terms <= 1:
+            return 0
+        if self.order is Order.PAIRWISE:
+            return math.ceil(math.log2(terms))
+        if self.order is Order.LANES:
+            return min(terms - 1, math.ceil(terms / self.lanes) + math.ceil(math.log2(self.lanes)))
+        if self.order is Order.BLOCKED:
+            return min(terms - 1, 19 + max(0, math.ceil(math.log2(terms / 128))))
+        return terms - 1
+
+    def __str__(self) -> str:
+        return f"{self.order.value} of {self.lanes}" if self.order is Order.LANES else self.order.value
+
+
+PAIRWISE = Summation(Order.PAIRWISE)
+RECURSIVE = Summation(Order.RECURSIVE)
+BLOCKED = Summation(Order.BLOCKED)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The declared arithmetic of an operation in one storage format.
+
+    Arguments:
+      storage: format of the inputs, the results and every intermediate tensor.
+      working: format in which a kernel computes and accumulates (float32 inside half-precision kernels).
+      exp_ulps, log_ulps: largest error of exp and of log or log1p, in ulps of the working format.
+      summation: order of the sums over classes.
+      stores_sum: True if the sum of powers and its logarithm are rounded to the storage format before they are used.
+      flush_to_zero: True if subnormal results become 0.
+    """
+
+    storage: Format
+    working: Format
+    exp_ulps: float = 1.0
+    log_ulps: float = 1.0
+    summation: Summation = PAIRWISE
+    stores_sum: bool = False
+    flush_to_zero: bool = False
+
+    @property
+    def storage_roundoff(self) -> float:
+        """Unit roundoff of a store into a narrower format; 0 where nothing narrows."""
+        return 0.0 if self.storage == self.working else self.storage.unit_roundoff
+
+    @property
+    def underflow(self) -> float:
+        """Largest absolute error of an underflowing power in the working format."""
+        return self.working.min_normal if self.flush_to_zero else self.working.min_subnormal / 2
+
+    @property
+    def storage_underflow(self) -> float:
+        """Largest absolute error of an underflowing store."""
+        return self.storage.min_normal if self.flush_to_zero else self.storage.min_subnormal
+
+    def describe(self) -> str:
+        """One line for reports."""
+        stored = f" stored in {self.storage.name}" if self.stores_sum else ""
+        flush = ", flush to zero" if self.flush_to_zero else ""
+        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, exp {self.exp_ulps:g} ulp{flush}"

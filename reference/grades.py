@@ -1,0 +1,50 @@
+"""The contract: what an operation can claim, from 'finite' to 'correct'; each grade includes those before it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+ACCURATE_ULPS = 4.0
+"""What `accurate` allows, in ulps of an entry's scale: three rounded factors (two powers and a sum) and a quotient of
+faithful functions stay below it, a lost term does not."""
+
+FAITHFUL_ULPS = 1.0
+"""A faithful result is one of the two neighbours of the true value: less than one ulp away."""
+
+
+class Grade(IntEnum):
+    """What an operation claims, and reaches, for a quantity in a format.
+
+    none      nothing: the operation is a negative control, or known to return NaN or infinity where a number is owed.
+    finite    NaN and infinities exactly where the special-value table says; no exception, inputs untouched.
+    stable    error within the a priori bound of the max-shifted log-sum-exp in the declared arithmetic (bounds.py):
+              independent of a common offset of the logits, absolute in the gradient and the Hessian.
+    accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; a result that is
+              0 where the correctly rounded one is not is never accurate.
+    faithful  less than one ulp from the true value.
+    correct   the correctly rounded value.
+    """
+
+    NONE = 0
+    FINITE = 1
+    STABLE = 2
+    ACCURATE = 3
+    FAITHFUL = 4
+    CORRECT = 5
+
+    @property
+    def label(self) -> str:
+        """The name that claims files and reports use."""
+        return self.name.lower()
+
+
+def grade_named(name: str) -> Grade:
+    """The grade of that name.
+
+    Raises:
+      ValueError: there is none; the message lists those there are.
+    """
+    labels = {grade.label: grade for grade in Grade}
+    if name not in labels:
+        raise ValueError(f"grade {name!r} is not known; allowed: {', '.join(labels)}")
+    return labels[name]
