@@ -179,6 +179,7 @@ class NumpyAdapter(Adapter):
     def call(
         self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
     ) -> Call:
+        _check_labels(problem)
         if operation.function is absorption_free:
             values = absorption_free(problem, quantities)
             return Call({q: _result(problem.format.cast(v)) for q, v in values.items()})
@@ -186,6 +187,14 @@ class NumpyAdapter(Adapter):
         with np.errstate(all="ignore"):
             results = {q: _result(operation.function(inputs, q)) for q in quantities}
         return Call(results, inputs.changed())
+
+
+def _check_labels(problem: Problem) -> None:
+    """numpy's indexing would wrap a negative index round; an index out of range must raise."""
+    if not problem.has_probabilities:
+        counted = problem.target[~problem.ignored]
+        if ((counted < 0) | (counted >= problem.num_classes)).any():
+            raise IndexError(f"class indices {counted.tolist()}; allowed: [0, {problem.num_classes})")
 
 
 def _result(array: Array) -> Result:

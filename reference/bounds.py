@@ -165,7 +165,7 @@ def _weights(problem: Problem) -> Floats:
 
 
 def _factors(problem: Problem) -> Floats:
-    """(N, 1): |cotangent| over the mean's denominator."""
+    """(N, 1): |cotangent| over the mean's denominator (over infinity where that is 0: nothing is owed there)."""
     cotangent = np.ones(()) if problem.cotangent is None else np.abs(problem.cotangent)
     return np.broadcast_to(cotangent / _denominator(problem), (problem.num_rows,))[:, None]
 
@@ -174,7 +174,7 @@ def _denominator(problem: Problem) -> float:
     if problem.reduction != "mean":
         return 1.0
     if problem.has_probabilities:
-        return float(problem.num_rows)
+        return float(problem.num_rows) or np.inf
     total = float(class_weights(problem)[problem.target[~problem.ignored]].sum())
     return total if total > 0 else np.inf
 

@@ -233,8 +233,7 @@ def _row_shape(quantity: Quantity, classes: int) -> tuple[int, ...]:
 
 def _spread(row: Row, entries: list[Entry]) -> Enclosure:
     """Entries of the distinct classes, handed to every class of the row."""
-    values = Enclosure.of(entries, (len(entries),))
-    return values if len(entries) == row.problem.num_classes else values[row.inverse]
+    return Enclosure.of(entries, (len(entries),))[row.inverse]
 
 
 def _regular_loss(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
@@ -391,7 +390,8 @@ def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     with ctx.workprec(PRECISIONS[0]):
         parts = [evaluator.row_values(quantity, row) for row in evaluator.rows]
     values = _stacked([part for part, _ in parts], shape)
-    open_rows = np.flatnonzero(~_settled(values, problem.format).reshape(problem.num_rows, -1).all(axis=1))
+    settled = _settled(values, problem.format)
+    open_rows = np.flatnonzero(~settled.all(axis=tuple(range(1, settled.ndim))))
     for index in open_rows.tolist():
         row = evaluator.rows[index]
         refined = _refine(lambda row=row: evaluator.row_values(quantity, row)[0], problem.format, PRECISIONS[1:])

@@ -6,6 +6,7 @@ shapes, ranges or dtypes again.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -101,6 +102,21 @@ class Problem:
     def replace(self, **changes: Any) -> Problem:
         """A copy with some arguments changed, validated anew."""
         return replace(self, **changes)
+
+    def with_unchecked_target(self, target: ArrayLike) -> Problem:
+        """A copy with class indices that are not validated: to ask what an operation does with those out of range."""
+        copied = copy(self)
+        copied._set("target", np.array(target, dtype=np.int64))
+        return copied
+
+    def __repr__(self) -> str:
+        """Short for many classes; exact hexadecimal inputs are in what a failure prints."""
+        rows = ", ".join(np.array2string(row, threshold=8) for row in self.logits[:4])
+        return (
+            f"<{self.format.name} logits ({self.num_rows}, {self.num_classes}): {rows}; target "
+            f"{np.array2string(self.target, threshold=8)}; reduction {self.reduction}, cotangent {self.cotangent}, "
+            f"label smoothing {self.label_smoothing}, class weights {self.class_weights is not None}>"
+        )
 
     def _set(self, name: str, array: NDArray[Any]) -> None:
         array.setflags(write=False)

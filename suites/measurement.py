@@ -22,7 +22,8 @@ from reference.special_values import Verdict
 class Measurement:
     """One quantity of one problem: observed values against the reference.
 
-    `observed` holds members of the problem's format in the float64 carrier and has the shape of `expected.values`.
+    `observed` holds members of the problem's format in the float64 carrier and has the shape of `expected.values`; an
+    operation that raised, or broke the protocol, has an `error` and no values (`observed` is NaN).
     """
 
     problem: Problem
@@ -30,6 +31,14 @@ class Measurement:
     arithmetic: Arithmetic
     expected: Expected
     observed: Floats
+    error: str | None = None
+
+    @classmethod
+    def failed(
+        cls, problem: Problem, quantity: Quantity, arithmetic: Arithmetic, expected: Expected, error: str
+    ) -> Measurement:
+        """The measurement of an operation that returned nothing to measure."""
+        return cls(problem, quantity, arithmetic, expected, np.full(expected.values.shape, np.nan), error)
 
     def __post_init__(self) -> None:
         if self.observed.shape != self.expected.values.shape:
@@ -44,12 +53,20 @@ class Measurement:
 
     @cached_property
     def _distance(self) -> tuple[Floats, Floats]:
-        return self.expected.values.ulps_from(self.observed, self.problem.format)
+        distance, uncertainty = self.expected.values.ulps_from(self.observed, self.problem.format)
+        overflowed = np.isinf(self.observed) & (self.observed == self.rounded)
+        return np.where(overflowed, 0.0, distance), np.where(overflowed, 0.0, uncertainty)
 
     @property
     def ulps(self) -> Floats:
-        """Error in ulps of the exact value; NaN where either side is NaN or the exact value is infinite."""
+        """Error in ulps of the exact value; 0 where both overflow, NaN where either is NaN or only one value is infinite."""
         return self._distance[0]
+
+    @cached_property
+    def scaled_ulps(self) -> Floats:
+        """Error in ulps of the entry's scale: of the value itself, unless it is a difference of larger terms."""
+        wider = self.problem.format.ulp_exponent(self.expected.scale) - self.expected.values.ulp_exponent(self.problem.format)
+        return np.ldexp(self.ulps, -np.maximum(wider, 0))
 
     @cached_property
     def least_error(self) -> Floats:
@@ -109,7 +126,9 @@ class Measurement:
 
     @property
     def grade(self) -> Grade:
-        """The grade that all entries reach; an empty quantity reaches every grade."""
+        """The grade that all entries reach; an empty quantity reaches every grade, one that failed none."""
+        if self.error is not None:
+            return Grade.NONE
         return Grade(int(self.grades.min(initial=int(Grade.CORRECT))))
 
     def worst(self) -> tuple[int, ...] | None:

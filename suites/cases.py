@@ -1,0 +1,192 @@
+"""Stored cases: named inputs with exact bits, provenance and hazard, read from suites/cases/*.toml.
+
+A case is one problem in each of its dtypes. Numbers are hexadecimal floating-point strings (exact, no rounding on the
+way), 'inf', '-inf' or 'nan'; "0x0p+0 * 70000" repeats an entry, and `rows` repeats the first row.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reference.formats import FORMATS, Floats, Format, format_named
+from reference.problem import Problem
+
+CASES_FOLDER = Path(__file__).parent / "cases"
+_KEYS = {"id", "dtypes", "logits", "target", "story", "provenance", "hazard", "rows"}
+_NUMERIC_OPTIONS = ("class_weights", "cotangent", "tangent")
+_PLAIN_OPTIONS = ("label_smoothing", "ignore_index", "reduction", "temperature")
+
+
+class CaseError(Exception):
+    """A case that is not known or is malformed; one line."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One named problem in one dtype.
+
+    `name` is shared by all dtypes (claims refer to it); `id` is name[dtype] and unique.
+    """
+
+    name: str
+    hazard: str
+    story: str
+    provenance: str
+    problem: Problem
+
+    @property
+    def id(self) -> str:
+        """Unique name: --case takes it."""
+        return f"{self.name}[{self.problem.format.name}]"
+
+
+def parse_number(text: str | float) -> float:
+    """The float64 that a hexadecimal string, 'inf', '-inf' or 'nan' names exactly."""
+    return float.fromhex(text) if isinstance(text, str) else float(text)
+
+
+def parse_row(entries: Iterable[str | float]) -> list[float]:
+    """A row of numbers; "x * n" stands for n times x.
+
+    >>> parse_row(["0x1.4p+4", "0x0p+0 * 3", "-inf"])
+    [20.0, 0.0, 0.0, 0.0, -inf]
+    """
+    row: list[float] = []
+    for entry in entries:
+        number, _, times = str(entry).partition("*")
+        row += [parse_number(number.strip())] * (int(times) if times else 1)
+    return row
+
+
+def format_row(values: Floats) -> list[str]:
+    """The inverse of `parse_row`: runs of equal numbers are written once.
+
+    >>> format_row(np.array([20.0, 0.0, 0.0, 0.0, -np.inf]))
+    ['0x1.4000000000000p+4', '0x0.0p+0 * 3', '-inf']
+    """
+    entries: list[str] = []
+    start = 0
+    texts = [float(v).hex() for v in values.tolist()]
+    for end in range(1, len(texts) + 1):
+        if end == len(texts) or texts[end] != texts[start]:
+            count = end - start
+            entries.append(texts[start] if count == 1 else f"{texts[start]} * {count}")
+            start = end
+    return entries
+
+
+def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
+    """The problem that a case describes, in a format.
+
+    Raises:
+      ValueError: it is malformed (see `Problem`).
+    """
+    logits = np.array([parse_row(row) for row in entry["logits"]], dtype=np.float64)
+    logits = logits if logits.size else logits.reshape(0, int(entry.get("classes", 1)))
+    target = entry["target"]
+    soft = bool(target) and isinstance(target[0], list)
+    table = np.array([parse_row(row) for row in target] if soft else target, dtype=np.float64 if soft else np.int64)
+    if "rows" in entry:
+        logits, table = (np.repeat(part, entry["rows"], axis=0) for part in (logits, table))
+    options = {name: entry[name] for name in _PLAIN_OPTIONS if name in entry}
+    for name in _NUMERIC_OPTIONS:
+        if name in entry:
+            value = entry[name]
+            nested = isinstance(value, list) and bool(value) and isinstance(value[0], list)
+            options[name] = np.array([parse_row(row) for row in value] if nested else _numbers(value))
+    return Problem(logits=logits, target=table, format=fmt, **options)
+
+
+def _numbers(value: Any) -> Any:
+    return parse_row(value) if isinstance(value, list) else parse_number(value)
+
+
+def describe_problem(problem: Problem) -> dict[str, Any]:
+    """A problem as the JSON object that --case takes: exact, and short where rows repeat numbers."""
+    soft = problem.has_probabilities
+    entry: dict[str, Any] = {
+        "dtype": problem.format.name,
+        "logits": [format_row(row) for row in problem.logits],
+        "target": [format_row(row) for row in problem.target] if soft else problem.target.tolist(),
+    }
+    if problem.num_rows == 0:
+        entry["classes"] = problem.num_classes
+    defaults = {"label_smoothing": 0.0, "ignore_index": -100, "reduction": "none", "temperature": 1.0}
+    entry |= {name: getattr(problem, name) for name, value in defaults.items() if getattr(problem, name) != value}
+    for name in _NUMERIC_OPTIONS:
+        value = getattr(problem, name)
+        if value is not None:
+            entry[name] = [format_row(row) for row in value] if value.ndim == 2 else _hex(value)
+    return entry
+
+
+def _hex(value: Floats) -> Any:
+    return format_row(value) if value.ndim else float(value).hex()
+
+
+@cache
+def stored_cases() -> tuple[Case, ...]:
+    """All stored cases, in the order of their files.
+
+    Raises:
+      CaseError: a file is malformed; the message names the file and the case.
+    """
+    cases: list[Case] = []
+    for path in sorted(CASES_FOLDER.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text())["case"]:
+            cases += _cases_of(entry, path)
+    return tuple(cases)
+
+
+def _cases_of(entry: dict[str, Any], path: Path) -> list[Case]:
+    allowed = _KEYS | set(_NUMERIC_OPTIONS) | set(_PLAIN_OPTIONS) | {"classes"}
+    if unknown := set(entry) - allowed:
+        raise CaseError(f"{path.name}: case {entry.get('id')!r} has unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
+    name = f"{path.stem}/{entry['id']}"
+    try:
+        return [
+            Case(name, entry["hazard"], entry["story"], entry["provenance"], problem_from(entry, FORMATS[dtype]))
+            for dtype in entry["dtypes"]
+        ]
+    except (KeyError, ValueError) as error:
+        raise CaseError(f"{path.name}: case {entry.get('id')!r} is malformed: {error}") from error
+
+
+def cases_matching(pattern: str) -> tuple[Case, ...]:
+    """The cases that --case names: an id, a name, a name with *, or a JSON object as failures print it.
+
+    Raises:
+      CaseError: nothing matches, or the object is malformed.
+    """
+    if pattern.lstrip().startswith("{"):
+        return (_case_from_json(pattern),)
+    wanted = [case for case in stored_cases() if _matches(case, pattern)]
+    if not wanted:
+        names = sorted({case.name for case in stored_cases()})
+        near = [name for name in names if pattern.split("/")[0] in name] or names
+        raise CaseError(f"case {pattern!r} is not known; there is: {', '.join(near[:12])}{' ...' if len(near) > 12 else ''}")
+    return tuple(wanted)
+
+
+def _matches(case: Case, pattern: str) -> bool:
+    """Globs with * alone: the brackets of an id are not a character class."""
+    head, star, tail = pattern.partition("*")
+    texts = (case.id, case.name)
+    return any(t.startswith(head) and t.endswith(tail) if star else t == pattern for t in texts)
+
+
+def _case_from_json(text: str) -> Case:
+    try:
+        entry = json.loads(text)
+        problem = problem_from(entry, format_named(entry["dtype"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CaseError(f"--case: not a case as failures print it ({type(error).__name__}: {error})") from None
+    return Case("given", "given", "given on the command line", "command line", problem)

@@ -1,0 +1,233 @@
+"""What each operation claims, and the deviations known: ci/claims/BACKEND.toml, read, checked and looked up.
+
+A claim says which grade operations meet, per quantity and dtype. A deviation names stored cases at which operations miss
+a grade, with the reason; it is strict: a case that passes makes it stale. Its `region`, where given, is the part of the
+input space in which generated problems are held to `reaches` instead of the claim, because the same defect shows there.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from adapters.operation import OPTIONS, Operation, options_used
+from reference.formats import FORMATS
+from reference.grades import Grade, grade_named
+from reference.problem import REDUCTIONS, Problem
+from reference.quantity import Quantity
+from suites.cases import Case
+from suites.hazards import HAZARDS
+
+CLAIMS_FOLDER = Path(__file__).parent.parent / "ci" / "claims"
+UNCLAIMED = Grade.ACCURATE
+"""What an operation without a claim is held to."""
+
+_CLAIM_KEYS = {"operations", "dtypes", "grades"}
+_DEVIATION_KEYS = {"id", "operations", "dtypes", "quantities", "cases", "misses", "reaches", "region", "reason", "link"} | {
+    "versions",
+    "devices",
+}
+_REGION_KEYS = {"hazards", "max_rows", "min_classes", "options", "reductions"}
+
+
+class ClaimsError(Exception):
+    """A claims file that is missing or malformed; one line that names the file, the entry and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which operations and dtypes an entry speaks of; names may be globs."""
+
+    operations: tuple[str, ...]
+    dtypes: tuple[str, ...]
+
+    def covers(self, operation: str, dtype: str) -> bool:
+        """True if the entry speaks of this operation in this dtype."""
+        return dtype in self.dtypes and any(fnmatchcase(operation, pattern) for pattern in self.operations)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Grades by quantity."""
+
+    scope: Scope
+    grades: dict[Quantity, Grade]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the input space; an empty condition does not restrict."""
+
+    hazards: tuple[str, ...] = ()
+    min_classes: int = 0
+    options: tuple[str, ...] = ()
+    reductions: tuple[str, ...] = ()
+    max_rows: int | None = None
+
+    def contains(self, problem: Problem) -> bool:
+        """True if the problem meets every condition."""
+        return (
+            problem.num_classes >= self.min_classes
+            and (self.max_rows is None or problem.num_rows <= self.max_rows)
+            and (not self.reductions or problem.reduction in self.reductions)
+            and (not self.options or bool(options_used(problem) & set(self.options)))
+            and (not self.hazards or any(HAZARDS[name].holds(problem) for name in self.hazards))
+        )
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A known miss: at `cases` the operations miss the grade `misses` (and reach at least `reaches`)."""
+
+    id: str
+    scope: Scope
+    quantities: tuple[Quantity, ...]
+    cases: tuple[str, ...]
+    misses: Grade
+    reaches: Grade
+    reason: str
+    link: str
+    region: Region | None = None
+    versions: str = ""
+    devices: tuple[str, ...] = ()
+
+    def concerns(self, operation: str, dtype: str, quantity: Quantity) -> bool:
+        """True if it speaks of this quantity of this operation in this dtype."""
+        return quantity in self.quantities and self.scope.covers(operation, dtype)
+
+    def names(self, case: Case) -> bool:
+        """True if it lists this case."""
+        return any(fnmatchcase(case.name, pattern) for pattern in self.cases)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """All claims and deviations of a backend that apply to the versions and device at hand."""
+
+    claims: tuple[Claim, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    lowered_to: Grade | None = field(default=None)
+    """--claim: no operation is held to more than this."""
+
+    def claimed(self, operation: str, dtype: str, quantity: Quantity) -> Grade:
+        """The grade claimed; UNCLAIMED if nothing is said. The last entry that speaks of it counts."""
+        grade = UNCLAIMED
+        for claim in self.claims:
+            if quantity in claim.grades and claim.scope.covers(operation, dtype):
+                grade = claim.grades[quantity]
+        return grade if self.lowered_to is None else min(grade, self.lowered_to)
+
+    def required(self, operation: Operation, quantity: Quantity, problem: Problem) -> Grade:
+        """The grade that a generated problem is held to: the claim, or less in the region of a deviation."""
+        grade = self.claimed(operation.name, problem.format.name, quantity)
+        regions = (
+            deviation.reaches
+            for deviation in self.deviations
+            if deviation.region is not None
+            and deviation.concerns(operation.name, problem.format.name, quantity)
+            and deviation.region.contains(problem)
+        )
+        return min(regions, default=grade) if grade > Grade.NONE else grade
+
+    def deviations_at(self, operation: str, quantity: Quantity, case: Case) -> tuple[Deviation, ...]:
+        """The deviations that list this case."""
+        return tuple(
+            d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case)
+        )
+
+
+def load_claims(path: Path, version: str, device: str) -> Claims:
+    """The claims of a file, deviations restricted to a framework version and a device.
+
+    Raises:
+      ClaimsError: the file cannot be read, is not TOML, or an entry is malformed.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ClaimsError(f"claims file {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ClaimsError(f"claims file {path} is not TOML: {error}") from None
+    if unknown := set(table) - {"claim", "deviation"}:
+        raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: [[claim]], [[deviation]]")
+    claims = [_parsed(_claim, entry, f"{path}: [[claim]] {i + 1}") for i, entry in enumerate(table.get("claim", []))]
+    deviations = [
+        _parsed(_deviation, entry, f"{path}: [[deviation]] {entry.get('id', i + 1)}")
+        for i, entry in enumerate(table.get("deviation", []))
+    ]
+    return Claims(tuple(claims), tuple(d for d in deviations if _applies(d, version, device)))
+
+
+def _parsed(parse: Any, entry: Any, where: str) -> Any:
+    try:
+        return parse(entry)
+    except KeyError as error:
+        raise ClaimsError(f"{where}: {error.args[0]!r} is missing") from None
+    except (AttributeError, InvalidSpecifier, TypeError, ValueError) as error:
+        raise ClaimsError(f"{where}: {error}") from None
+
+
+def _check_keys(entry: dict[str, Any], allowed: set[str]) -> None:
+    if unknown := set(entry) - allowed:
+        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
+
+
+def _names(values: Any, allowed: Iterable[str], what: str) -> tuple[str, ...]:
+    known = list(allowed)
+    if not isinstance(values, list):
+        raise ValueError(f"{what} is {values!r}; allowed: a list of {', '.join(known)}")
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{what} {value!r} is not known; allowed: {', '.join(known)}")
+    return tuple(values)
+
+
+def _scope(entry: dict[str, Any]) -> Scope:
+    return Scope(tuple(entry["operations"]), _names(entry["dtypes"], FORMATS, "dtype"))
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    _check_keys(entry, _CLAIM_KEYS)
+    quantities = _names(list(entry["grades"]), [str(q) for q in Quantity], "quantity")
+    return Claim(_scope(entry), {Quantity(q): grade_named(entry["grades"][q]) for q in quantities})
+
+
+def _deviation(entry: dict[str, Any]) -> Deviation:
+    _check_keys(entry, _DEVIATION_KEYS)
+    SpecifierSet(entry.get("versions", ""))
+    return Deviation(
+        id=entry["id"],
+        scope=_scope(entry),
+        quantities=tuple(Quantity(q) for q in _names(entry["quantities"], [str(q) for q in Quantity], "quantity")),
+        cases=tuple(entry["cases"]),
+        misses=grade_named(entry["misses"]),
+        reaches=grade_named(entry.get("reaches", "none")),
+        reason=entry["reason"],
+        link=entry.get("link", ""),
+        region=_region(entry["region"]) if "region" in entry else None,
+        versions=entry.get("versions", ""),
+        devices=tuple(entry.get("devices", ())),
+    )
+
+
+def _region(entry: dict[str, Any]) -> Region:
+    _check_keys(entry, _REGION_KEYS)
+    hazards = _names(entry.get("hazards", []), HAZARDS, "hazard")
+    return Region(
+        hazards,
+        entry.get("min_classes", 0),
+        _names(entry.get("options", []), OPTIONS, "option"),
+        _names(entry.get("reductions", []), REDUCTIONS, "reduction"),
+        entry.get("max_rows"),
+    )
+
+
+def _applies(deviation: Deviation, version: str, device: str) -> bool:
+    right_version = SpecifierSet(deviation.versions, prereleases=True).contains(version.partition("+")[0])
+    return right_version and (not deviation.devices or any(fnmatchcase(device, d) for d in deviation.devices))

@@ -1,0 +1,230 @@
+"""The command line of the suites: options, header, selection of operations and dtypes, summary and report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adapters
+from adapters.adapter import Adapter, AdapterError
+from adapters.loading import backend_names, load_adapter, load_attribute
+from adapters.operation import Operation
+from reference.exact import MAX_HESSIAN_CLASSES
+from reference.formats import FORMATS, Format
+from reference.grades import Grade, grade_named
+from reference.quantity import Quantity
+from suites.cases import Case, CaseError, cases_matching, stored_cases
+from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
+from suites.effort import EFFORTS
+from suites.hazards import HAZARDS
+from suites.judge import Judge, Plan
+from suites.report import build_report, summary_lines, write_report
+
+_ROOT = Path(__file__).parent.parent
+_JUDGE = pytest.StashKey[Judge]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options; README.md explains them and a test keeps the two together."""
+    group = parser.getgroup("softmax-ce", "softmax cross-entropy conformance")
+    grades = ", ".join(grade.label for grade in Grade)
+    option = group.addoption
+    option("--backend", default="numpy", help=f"{', '.join(backend_names())}, file.py:Class or module:Class (default: numpy)")
+    option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
+    option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
+    option("--dtype", metavar="NAMES", help=f"comma-separated formats (default: all of {','.join(FORMATS)})")
+    option("--operation", metavar="GLOB", help="only operations whose name matches, e.g. cross_entropy*")
+    option("--hazard", metavar="NAMES", help=f"comma-separated hazards (default: all of {','.join(HAZARDS)})")
+    option("--case", metavar="ID", help="only this stored case: an id, a name, a name with *, or the JSON that a failure prints")
+    option("--claim", metavar="GRADE", help=f"hold no operation to more than this grade: {grades}")
+    option("--claims", metavar="FILE", help="claims file (default: ci/claims/BACKEND.toml)")
+    option("--effort", default="standard", help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)")
+    option("--report", metavar="DIR", help="write report.json and report.md into this directory")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Turn the options into a plan; every mistake in them is a one-line usage error."""
+    config.addinivalue_line("markers", "asks(*quantities): the test is about these quantities")
+    _check_own_packages()
+    if config.option.help or config.option.markers:
+        return
+    try:
+        config.stash[_JUDGE] = Judge(_plan(config))
+    except (AdapterError, CaseError, ClaimsError, ValueError) as error:
+        raise pytest.UsageError(" ".join(str(error).split())) from None
+
+
+def _check_own_packages() -> None:
+    """A package named `adapters` exists on PyPI; the one beside this folder must be the one that is imported."""
+    found = Path(str(adapters.__file__)).parent.parent
+    if found != _ROOT:
+        raise pytest.UsageError(
+            f"the package 'adapters' was imported from {found}, not from {_ROOT}; uninstall it (pip uninstall adapters) "
+            "or run from the checkout"
+        )
+
+
+def _plan(config: pytest.Config) -> Plan:
+    option = config.option
+    adapter = load_adapter(option.backend, option.device)
+    claims = _claims(option, adapter)
+    plan = Plan(
+        adapter=adapter,
+        operations=_operations(option, adapter),
+        formats=_formats(option),
+        hazards=_chosen(option.hazard, tuple(HAZARDS), "hazard"),
+        cases=cases_matching(option.case) if option.case else stored_cases(),
+        claims=claims if option.claim is None else replace(claims, lowered_to=grade_named(option.claim)),
+        effort=EFFORTS[_chosen(option.effort, tuple(EFFORTS), "effort")[0]],
+        seed=int(option.hypothesis_seed or 0),
+        command=_command(option),
+    )
+    _check_formats(plan)
+    return replace(plan, reductions=_reductions(option, plan))
+
+
+def _chosen(given: str | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if given is None:
+        return known
+    names = tuple(name.strip() for name in given.split(","))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--{what}: {name!r} is not known; allowed: {', '.join(known)}")
+    return names
+
+
+def _formats(option: Any) -> tuple[Format, ...]:
+    return tuple(FORMATS[name] for name in _chosen(option.dtype, tuple(FORMATS), "dtype"))
+
+
+def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
+    if option.implementation:
+        operations = adapter.implementation(load_attribute(option.implementation, "--implementation"))
+    else:
+        operations = adapter.operations()
+    pattern = option.operation or "*"
+    chosen = tuple(operation for operation in operations if fnmatchcase(operation.name, pattern))
+    if not chosen:
+        names = ", ".join(operation.name for operation in operations)
+        raise ValueError(f"--operation: nothing of backend {adapter.name!r} matches {pattern!r}; there is: {names}")
+    return chosen
+
+
+def _check_formats(plan: Plan) -> None:
+    taken = {name for operation in plan.operations for name in operation.arithmetic}
+    if not any(fmt.name in taken for fmt in plan.formats):
+        asked = ", ".join(fmt.name for fmt in plan.formats)
+        raise ValueError(f"--dtype: no chosen operation takes {asked}; they take: {', '.join(sorted(taken))}")
+
+
+def _claims(option: Any, adapter: Adapter) -> Claims:
+    """The claims file that was asked for, or the backend's own if there is one and the operations are its own."""
+    version = next(iter(adapter.versions().values()))
+    if option.claims:
+        return load_claims(Path(option.claims), version, adapter.device)
+    path = CLAIMS_FOLDER / f"{adapter.name}.toml"
+    if option.implementation or not path.exists():
+        return Claims()
+    return load_claims(path, version, adapter.device)
+
+
+def _command(option: Any) -> str:
+    given = {name: getattr(option, name) for name in ("backend", "implementation", "device", "claims", "claim")}
+    changed = {name: value for name, value in given.items() if value and (name, value) != ("device", "cpu")}
+    return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items())])
+
+
+def _reductions(option: Any, plan: Plan) -> tuple[str, ...]:
+    narrowing = ("dtype", "operation", "hazard", "case", "claim")
+    reasons = [f"--{name}={getattr(option, name)}" for name in narrowing if getattr(option, name)]
+    if plan.effort.is_reduced:
+        reasons.append(f"--effort={plan.effort.name}")
+    if option.keyword or option.markexpr or option.file_or_dir and not _whole_suite(option.file_or_dir):
+        reasons.append("a selection of tests")
+    return tuple(reasons)
+
+
+def _whole_suite(places: list[str]) -> bool:
+    return any(Path(place).resolve() in (_ROOT, Path(__file__).parent.resolve()) for place in places)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What is on trial, with which versions, on which device, by which claims, from which seed."""
+    plan = config.stash[_JUDGE].plan
+    versions = ", ".join(f"{name} {version}" for name, version in plan.adapter.versions().items())
+    return [
+        f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode eager",
+        f"softmax-ce: operations {', '.join(operation.name for operation in plan.operations)}",
+        f"softmax-ce: dtypes {', '.join(f.name for f in plan.formats)}; {len(plan.claims.claims)} claims, "
+        f"{len(plan.claims.deviations)} deviations; effort {plan.effort.name}, seed {plan.seed}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
+    """The judge of this run."""
+    yield request.config.stash[_JUDGE]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each operation and dtype that can answer it; for stored cases, each case and quantity too."""
+    if _JUDGE not in metafunc.config.stash:
+        return
+    plan = metafunc.config.stash[_JUDGE].plan
+    if "case" in metafunc.fixturenames:
+        combinations = _case_combinations(plan)
+        ids = [f"{case.id}-{operation.name}-{quantity}" for case, operation, quantity in combinations]
+        metafunc.parametrize(("case", "operation", "quantity"), combinations, ids=ids)
+    elif "operation" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("asks")
+        asked = marker.args if marker else tuple(Quantity)
+        chosen = [op for op in plan.operations if set(op.quantities) & set(asked)]
+        if "fmt" not in metafunc.fixturenames:
+            metafunc.parametrize("operation", chosen, ids=[op.name for op in chosen])
+            return
+        pairs = [(op, fmt) for op in chosen for fmt in plan.formats if fmt.name in op.arithmetic]
+        metafunc.parametrize(("operation", "fmt"), pairs, ids=[f"{op.name}-{fmt.name}" for op, fmt in pairs])
+
+
+def _case_combinations(plan: Plan) -> list[tuple[Case, Operation, Quantity]]:
+    formats = {fmt.name for fmt in plan.formats}
+    return [
+        (case, operation, quantity)
+        for case in plan.cases
+        for operation in plan.operations
+        if case.problem.format.name in formats and (case.hazard in plan.hazards or case.hazard == "given")
+        if operation.refusal(case.problem) is None
+        for quantity in operation.asked(case.problem)
+        if quantity is not Quantity.HESSIAN or case.problem.num_classes <= MAX_HESSIAN_CLASSES
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """--case runs the stored cases only."""
+    if config.option.case:
+        kept = [item for item in items if "case" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """The conformance table, the deviations seen, and the verdict; then the report, if one was asked for."""
+    judge = config.stash.get(_JUDGE, None)
+    if judge is None or config.option.collectonly:
+        return
+    counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "xfailed", "skipped", "error")}
+    report = build_report(judge, counts, int(exitstatus))
+    terminalreporter.section("softmax-ce conformance")
+    for line in summary_lines(report):
+        terminalreporter.write_line(line)
+    if config.option.report:
+        for path in write_report(report, Path(config.option.report)):
+            terminalreporter.write_line(f"wrote {path}")
+
+

@@ -1,0 +1,31 @@
+"""How hard a run searches: the number of generated problems per property, operation and dtype."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Examples of a property; `large` is for problems of very many classes, `shrink` whether failures are minimised."""
+
+    name: str
+    examples: int
+    large: int
+    shrink: bool = True
+
+    @property
+    def is_reduced(self) -> bool:
+        """True if a run at this effort cannot say CONFORMS."""
+        return self.name == "quick"
+
+
+EFFORTS: dict[str, Effort] = {
+    effort.name: effort
+    for effort in (
+        Effort("quick", examples=15, large=4),
+        Effort("standard", examples=40, large=8),
+        Effort("thorough", examples=1000, large=200),
+    )
+}
+"""standard is the default: the goal is 120 s for a backend on two cores."""

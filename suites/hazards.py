@@ -1,0 +1,328 @@
+"""The hazards: named regions of inputs, each with its story, its test of membership, and how its rows are generated.
+
+A new hazard is one entry of HAZARDS. Generation draws structure (a maximum, gaps below it, who has which gap, the
+target), never entries: that shrinks to small logits and reaches edges that random numbers miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from hypothesis import strategies as st
+
+from reference.formats import Floats, Format
+from reference.problem import Problem
+from reference.thresholds import Thresholds, thresholds
+
+SMALL_CLASSES = 6
+"""Largest K of the hazards that are not about the number of classes."""
+
+LARGE_CLASSES = (1000, 2049, 4097, 32000, 65521, 70000, 128256, 262144)
+"""Vocabulary sizes: past the counts at which float16 sums of ones stagnate and overflow, and those of language models."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Rows to generate: their format, and the largest numbers of rows and classes."""
+
+    format: Format
+    max_rows: int = 3
+    max_classes: int = SMALL_CLASSES
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Hazard thresholds of the format."""
+        return thresholds(self.format)
+
+    def classes(self, least: int = 1) -> st.SearchStrategy[int]:
+        """Numbers of classes."""
+        return st.integers(least, max(least, self.max_classes))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Exact facts about the logits of a problem, for tests of membership."""
+
+    problem: Problem
+
+    @cached_property
+    def logits(self) -> Floats:
+        return self.problem.logits
+
+    @cached_property
+    def finite(self) -> Floats:
+        """Finite logits only, NaN elsewhere."""
+        return np.where(np.isfinite(self.logits), self.logits, np.nan)
+
+    @cached_property
+    def top(self) -> Floats:
+        """(N, 1): largest finite logit, NaN if there is none."""
+        return np.fmax.reduce(self.finite, axis=1, keepdims=True, initial=np.nan)
+
+    @cached_property
+    def gaps(self) -> Floats:
+        """Gaps below the largest finite logit over the temperature; NaN where a logit is not finite."""
+        with np.errstate(over="ignore"):
+            return (self.top - self.finite) / self.problem.temperature
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return thresholds(self.problem.format)
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """A named region of inputs.
+
+    `contains` decides membership of any problem, whoever made it; `rows` generates an (N, K) array of logits.
+    """
+
+    name: str
+    story: str
+    contains: Callable[[Spread], bool]
+    rows: Callable[[Shape], st.SearchStrategy[Floats]]
+
+    def holds(self, problem: Problem) -> bool:
+        """True if the problem lies in the region."""
+        return bool(self.contains(Spread(problem)))
+
+
+def _levels(gaps: st.SearchStrategy[float], shape: Shape, tops: st.SearchStrategy[float]) -> st.SearchStrategy[Floats]:
+    """Rows with a maximum and, for each class, a gap below it; the first class of lowest gap is the maximum."""
+
+    def build(draw: st.DrawFn) -> Floats:
+        classes = draw(shape.classes(2))
+        rows = draw(st.lists(st.tuples(tops, st.lists(gaps, min_size=classes, max_size=classes)), **_row_count(shape)))
+        table = np.array([row for _, row in rows], dtype=np.float64)
+        table[np.arange(len(rows)), np.argmin(table, axis=1)] = 0.0
+        with np.errstate(over="ignore"):
+            values = np.array([[top] for top, _ in rows]) - table
+        return shape.format.round(np.clip(values, -shape.format.max, shape.format.max))
+
+    return st.composite(build)()
+
+
+def _row_count(shape: Shape) -> dict[str, int]:
+    return {"min_size": 1, "max_size": shape.max_rows}
+
+
+def _near(points: list[float], fmt: Format) -> st.SearchStrategy[float]:
+    """Numbers a few ulps of the format around the points."""
+
+    def at(point_and_steps: tuple[float, int]) -> float:
+        point, steps = point_and_steps
+        return max(0.0, float(fmt.round(point)) + steps * float(fmt.ulp(point)))
+
+    return st.tuples(st.sampled_from(points), st.integers(-4, 4)).map(at)
+
+
+def _between(low: float, high: float) -> st.SearchStrategy[float]:
+    """Numbers in [low, high], in 64 steps: shrinks towards low."""
+    return st.integers(0, 64).map(lambda step: low + (high - low) * step / 64)
+
+
+def _small_gaps() -> st.SearchStrategy[float]:
+    return st.integers(0, 64).map(lambda step: step / 16)
+
+
+def _modest_tops() -> st.SearchStrategy[float]:
+    return st.integers(-8, 8).map(float)
+
+
+def _moderate(shape: Shape) -> st.SearchStrategy[Floats]:
+    return _levels(_small_gaps(), shape, _modest_tops())
+
+
+def _absorption(shape: Shape) -> st.SearchStrategy[Floats]:
+    t = shape.thresholds
+    gaps = st.one_of(_between(t.absorption_gap, t.vanishing_gap), _near([t.absorption_gap], shape.format), _small_gaps())
+    return _levels(gaps, shape, st.just(0.0) | _modest_tops())
+
+
+def _overflow(shape: Shape) -> st.SearchStrategy[Floats]:
+    t, largest = shape.thresholds, shape.format.max
+    tops = _near([t.overflow_logit], shape.format) | st.sampled_from([largest, largest / 2, -t.overflow_logit, 2 * t.overflow_logit])
+    gaps = _small_gaps() | st.sampled_from([largest, largest / 4, 2 * t.overflow_logit, 1.9 * largest])
+    return _levels(gaps, shape, tops)
+
+
+def _underflow(shape: Shape) -> st.SearchStrategy[Floats]:
+    t = shape.thresholds
+    edges = [t.underflow_gap, t.subnormal_gap, t.vanishing_gap]
+    gaps = _near(edges, shape.format) | _between(t.underflow_gap, 1.1 * t.vanishing_gap)
+    return _levels(gaps | _small_gaps(), shape, st.just(0.0) | _modest_tops())
+
+
+def _offset(shape: Shape) -> st.SearchStrategy[Floats]:
+    precision, emax = shape.format.precision, shape.format.emax
+    least, most = max(precision - 5, 1), min(precision + 8, emax - 1)
+    tops = st.tuples(st.integers(least, most), st.sampled_from([1.0, -1.0])).map(lambda se: se[1] * 2.0 ** se[0])
+
+    def build(draw: st.DrawFn) -> Floats:
+        top = draw(tops)
+        spacing = float(shape.format.ulp(top)) / 2
+        return draw(_levels(st.integers(0, 8).map(lambda n: n * spacing), shape, st.just(top)))
+
+    return st.composite(build)()
+
+
+def _ties(shape: Shape) -> st.SearchStrategy[Floats]:
+    t = shape.thresholds
+
+    def build(draw: st.DrawFn) -> Floats:
+        rows = draw(_levels(st.sampled_from([0.0, 0.0, 1.0, t.absorption_gap]), shape, _modest_tops()))
+        rows[:, -1] = rows.max(axis=1)
+        rows[:, 0] = rows[:, -1]
+        return rows
+
+    return st.composite(build)()
+
+
+def _with_some(values: list[float], shape: Shape, chance: int) -> st.SearchStrategy[Floats]:
+    """Moderate or absorbed rows in which at least one entry is one of the values."""
+
+    def build(draw: st.DrawFn) -> Floats:
+        rows = draw(_moderate(shape) | _absorption(shape))
+        pick = st.integers(0, chance)
+        marks = draw(st.lists(pick, min_size=rows.size, max_size=rows.size))
+        chosen = np.array(marks).reshape(rows.shape) == chance
+        chosen.flat[draw(st.integers(0, rows.size - 1))] = True
+        replaced = draw(st.sampled_from(values))
+        return np.where(chosen, replaced, rows)
+
+    return st.composite(build)()
+
+
+def _masked(shape: Shape) -> st.SearchStrategy[Floats]:
+    return _with_some([-np.inf], shape, chance=2)
+
+
+def _nonfinite(shape: Shape) -> st.SearchStrategy[Floats]:
+    return _with_some([np.nan, np.inf], shape, chance=5)
+
+
+def _long_tail(shape: Shape) -> st.SearchStrategy[Floats]:
+    """Many classes at growing gaps: together they matter, one by one they do not."""
+
+    def build(draw: st.DrawFn) -> Floats:
+        classes = draw(st.integers(12, 64))
+        reach = draw(_between(2.0, shape.thresholds.absorption_gap))
+        order = draw(st.sampled_from([1, -1]))
+        gaps = np.linspace(reach / 4, reach, classes)
+        gaps[0] = 0.0
+        return shape.format.round(-gaps[None, ::order])
+
+    return st.composite(build)()
+
+
+def _large_vocabulary(shape: Shape) -> st.SearchStrategy[Floats]:
+    """One maximum somewhere among very many classes at one or two gaps."""
+    t = shape.thresholds
+    gaps = st.just(0.0) | _near([t.absorption_gap], shape.format) | _between(0.5, t.absorption_gap)
+
+    def build(draw: st.DrawFn) -> Floats:
+        classes = draw(st.sampled_from(LARGE_CLASSES))
+        row = np.full(classes, -draw(gaps))
+        row[draw(st.sampled_from([classes // 2, classes - 1, 1])) :: 2] = -draw(gaps)
+        row[draw(st.sampled_from([0, classes - 1, 7, classes // 2]))] = 0.0
+        return shape.format.round(row[None, :])
+
+    return st.composite(build)()
+
+
+def _degenerate(shape: Shape) -> st.SearchStrategy[Floats]:
+    one_class = _levels_of_one_class(shape)
+    no_rows = st.integers(1, SMALL_CLASSES).map(lambda classes: np.zeros((0, classes)))
+    return one_class | no_rows
+
+
+def _levels_of_one_class(shape: Shape) -> st.SearchStrategy[Floats]:
+    edges = [0.0, 1.0, shape.format.max, -shape.format.max, shape.format.min_subnormal]
+    return st.lists(st.sampled_from(edges), **_row_count(shape)).map(lambda column: np.array(column)[:, None])
+
+
+def _subnormal(shape: Shape) -> st.SearchStrategy[Floats]:
+    tiny, normal = shape.format.min_subnormal, shape.format.min_normal
+    values = st.sampled_from([0.0, -0.0, tiny, -tiny, normal, -normal, normal - tiny, 1.0])
+
+    def build(draw: st.DrawFn) -> Floats:
+        classes = draw(shape.classes(2))
+        row = st.lists(values, min_size=classes, max_size=classes)
+        rows = np.array(draw(st.lists(row, **_row_count(shape))))
+        rows[0, 0] = draw(st.sampled_from([tiny, -tiny, normal - tiny]))
+        return rows
+
+    return st.composite(build)()
+
+
+def _bit_patterns(shape: Shape) -> st.SearchStrategy[Floats]:
+    """Any finite members at all."""
+
+    def build(draw: st.DrawFn) -> Floats:
+        classes = draw(shape.classes(2))
+        count = draw(st.integers(1, shape.max_rows)) * classes
+        codes = draw(st.lists(st.integers(0, 2**shape.format.bits - 1), min_size=count, max_size=count))
+        values = shape.format.from_bits(codes)
+        return np.where(np.isfinite(values), values, 1.0).reshape(-1, classes)
+
+    return st.composite(build)()
+
+
+def _has_absorption(spread: Spread) -> bool:
+    t = spread.thresholds
+    return bool(((spread.gaps >= t.absorption_gap) & (spread.gaps < t.vanishing_gap)).any())
+
+
+def _has_overflow(spread: Spread) -> bool:
+    beyond = np.abs(spread.finite) > spread.thresholds.overflow_logit
+    return bool((beyond | (spread.gaps > spread.problem.format.max)).any())
+
+
+def _has_offset(spread: Spread) -> bool:
+    return bool((spread.problem.format.ulp(np.nan_to_num(spread.top)) >= 2.0**-5).any())
+
+
+def _has_long_tail(spread: Spread) -> bool:
+    if spread.problem.num_classes < 12 or not spread.problem.num_rows:
+        return False
+    relevant = (spread.gaps > 0) & (spread.gaps <= spread.thresholds.absorption_gap)
+    return bool((relevant.sum(axis=1) >= spread.problem.num_classes // 2).any())
+
+
+def _has_subnormal(spread: Spread) -> bool:
+    size = np.abs(spread.finite)
+    return bool(((size > 0) & (size < spread.problem.format.min_normal)).any())
+
+
+HAZARDS: dict[str, Hazard] = {
+    hazard.name: hazard
+    for hazard in (
+        Hazard("moderate", "no hazard: gaps up to 4", lambda s: bool((s.gaps <= 4).any()), _moderate),
+        Hazard("absorption", "1 + exp(-gap) rounds to 1 although exp(-gap) is not 0", _has_absorption, _absorption),
+        Hazard("overflow", "an unshifted exp, or the difference of two logits, overflows", _has_overflow, _overflow),
+        Hazard(
+            "underflow",
+            "exp(-gap) is subnormal or rounds to 0",
+            lambda s: bool((s.gaps >= s.thresholds.underflow_gap).any()),
+            _underflow,
+        ),
+        Hazard("offset", "a common offset so large that its ulp is at least 1/32", _has_offset, _offset),
+        Hazard("ties", "the maximum is attained more than once", lambda s: bool(((s.gaps == 0).sum(axis=1) > 1).any()), _ties),
+        Hazard("masked", "a logit is -inf", lambda s: bool((s.logits == -np.inf).any()), _masked),
+        Hazard(
+            "nonfinite", "a logit is NaN or +inf", lambda s: bool((np.isnan(s.logits) | (s.logits == np.inf)).any()), _nonfinite
+        ),
+        Hazard("long_tail", "a dozen or more classes that only matter together", _has_long_tail, _long_tail),
+        Hazard(
+            "large_vocabulary", "a thousand classes or more", lambda s: s.problem.num_classes >= LARGE_CLASSES[0], _large_vocabulary
+        ),
+        Hazard(
+            "degenerate", "no row, or one class", lambda s: s.problem.num_rows == 0 or s.problem.num_classes == 1, _degenerate
+        ),
+        Hazard("subnormal", "a logit is subnormal; zeros of both signs", _has_subnormal, _subnormal),
+        Hazard("bit_patterns", "any finite bit patterns", lambda s: bool(np.isfinite(s.logits).any()), _bit_patterns),
+    )
+}

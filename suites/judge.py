@@ -1,0 +1,182 @@
+"""Runs operations on problems, compares them with the reference, records what it saw and fails what misses its claim."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from adapters.adapter import Adapter, Observed
+from adapters.layout import Layout
+from adapters.operation import Operation
+from reference.exact import MAX_HESSIAN_CLASSES, evaluate
+from reference.formats import Format
+from reference.grades import Grade
+from reference.problem import Problem
+from reference.quantity import Quantity
+from suites.cases import Case
+from suites.claims import Claims
+from suites.effort import Effort
+from suites.failure import failure_text
+from suites.measurement import Measurement
+from suites.problems import Ask, problems
+from suites.recorder import CaseOutcome, Recorder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line asked for; see suites/conftest.py for the options."""
+
+    adapter: Adapter
+    operations: tuple[Operation, ...]
+    formats: tuple[Format, ...]
+    hazards: tuple[str, ...]
+    cases: tuple[Case, ...]
+    claims: Claims
+    effort: Effort
+    seed: int
+    command: str
+    reductions: tuple[str, ...] = ()
+    """Reasons why this run is REDUCED; empty if it is whole."""
+
+
+@dataclass
+class Judge:
+    """The one place where observed meets expected."""
+
+    plan: Plan
+    recorder: Recorder = field(default_factory=Recorder)
+    _kept: dict[tuple[str, str], dict[Quantity, Measurement]] = field(default_factory=dict)
+
+    def search(
+        self,
+        name: str,
+        strategy: st.SearchStrategy[Problem],
+        check: Callable[[Problem], None],
+        examples: int | None = None,
+    ) -> None:
+        """Look for a problem that fails the check; the seed depends on the property's name and the run's seed only."""
+        effort = self.plan.effort
+        phases = [Phase.generate, Phase.shrink] if effort.shrink else [Phase.generate]
+        profile = settings(
+            max_examples=examples or effort.examples,
+            deadline=None,
+            database=None,
+            phases=phases,
+            report_multiple_bugs=False,
+            print_blob=False,
+            suppress_health_check=list(HealthCheck),
+        )
+
+        @seed(zlib.crc32(f"{name} {self.plan.seed}".encode()))
+        @profile
+        @given(strategy)
+        def holds(problem: Problem) -> None:
+            check(problem)
+
+        holds()
+
+    def search_claims(
+        self, name: str, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], examples: int | None = None
+    ) -> None:
+        """Search for a problem at which the operation misses the grade that it is held to for a wanted quantity."""
+        hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)
+        if not hazards:
+            pytest.skip(f"--hazard leaves none of {', '.join(ask.hazards)}")
+        ask = Ask(ask.format, hazards, operation.probabilities, ask.options & operation.options, ask.directions, ask.max_rows)
+        self.search(name, problems(ask), lambda problem: self.check(operation, problem, wanted), examples)
+
+    def measure(
+        self,
+        operation: Operation,
+        problem: Problem,
+        quantities: tuple[Quantity, ...],
+        layout: Layout = Layout.CONTIGUOUS,
+    ) -> list[Measurement]:
+        """How each quantity compares with the reference; an exception costs only the quantities that raise it.
+
+        An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
+        """
+        owed = evaluate(problem, quantities)
+        observed = self._observe(operation, problem, quantities, layout)
+        if observed.error is not None and len(quantities) > 1:
+            return [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
+        error = observed.error or "; ".join(observed.violations) or None
+        arithmetic = operation.arithmetic[problem.format.name]
+        if error is not None:
+            return [Measurement.failed(problem, q, arithmetic, owed[q], error) for q in quantities]
+        return [Measurement(problem, q, arithmetic, owed[q], observed.values[q]) for q in quantities]
+
+    def _observe(
+        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
+    ) -> Observed:
+        try:
+            return self.plan.adapter.observe(operation, problem, quantities, layout)
+        except NotImplementedError as error:
+            pytest.skip(f"{operation.name}: not implemented: {error}")
+
+    def check(
+        self,
+        operation: Operation,
+        problem: Problem,
+        wanted: tuple[Quantity, ...],
+        layout: Layout = Layout.CONTIGUOUS,
+    ) -> None:
+        """Measure, record, and fail if a quantity misses the grade that it is held to."""
+        for measurement in self.measure(operation, problem, _askable(operation, problem, wanted), layout):
+            claimed = self.plan.claims.claimed(operation.name, problem.format.name, measurement.quantity)
+            needed = self.plan.claims.required(operation, measurement.quantity, problem)
+            self.recorder.add(operation.name, measurement, counts=needed == claimed)
+            if measurement.grade < needed:
+                pytest.fail(self._text(measurement, operation, needed), pytrace=False)
+
+    def _text(self, measurement: Measurement, operation: Operation, required: Grade) -> str:
+        where = f"{self.plan.adapter.name} on {self.plan.adapter.device}"
+        return failure_text(measurement, operation, required, where, self.plan.command)
+
+    def case_measurements(self, case: Case, operation: Operation) -> dict[Quantity, Measurement]:
+        """All quantities of an operation at a stored case; computed once."""
+        key = (case.id, operation.name)
+        if key not in self._kept:
+            quantities = _askable(operation, case.problem, tuple(Quantity))
+            self._kept[key] = {m.quantity: m for m in self.measure(operation, case.problem, quantities)}
+        return self._kept[key]
+
+    def check_case(self, case: Case, operation: Operation, quantity: Quantity) -> None:
+        """Hold a quantity to its claim at a case, or to its deviations there: strictly, both ways."""
+        measurement = self.case_measurements(case, operation)[quantity]
+        claimed = self.plan.claims.claimed(operation.name, case.problem.format.name, quantity)
+        deviations = self.plan.claims.deviations_at(operation.name, quantity, case)
+        reached = measurement.grade
+        self.recorder.outcomes.append(
+            CaseOutcome(
+                case.name,
+                operation.name,
+                case.problem.format.name,
+                quantity,
+                claimed,
+                reached,
+                tuple(d.id for d in deviations),
+            )
+        )
+        if stale := [d for d in deviations if reached >= d.misses]:
+            pytest.fail(
+                f"stale deviation {stale[0].id!r}: {operation.name} reaches {reached.label!r} for {quantity} at {case.id}, "
+                f"the entry says that it misses {stale[0].misses.label!r}; take the case out of the entry",
+                pytrace=False,
+            )
+        needed = min((d.reaches for d in deviations if d.misses <= claimed), default=claimed)
+        if reached < needed:
+            pytest.fail(self._text(measurement, operation, needed), pytrace=False)
+        if deviations:
+            pytest.xfail("; ".join(f"deviation {d.id}: {d.reason}" for d in deviations))
+
+
+def _askable(operation: Operation, problem: Problem, wanted: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
+    """The wanted quantities that the operation has, without Hessians that are too large to form."""
+    large = problem.num_classes > MAX_HESSIAN_CLASSES
+    return tuple(q for q in operation.asked(problem, wanted) if not (large and q is Quantity.HESSIAN))

@@ -1,0 +1,107 @@
+"""Hypothesis strategies for problems: logits of a hazard, with targets, options, cotangents and tangents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from reference.formats import Floats, Format
+from reference.problem import REDUCTIONS, Problem
+from suites.hazards import HAZARDS, Shape
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to generate: a format, hazards to choose from, the kind of target, and options to vary.
+
+    `options` are names of Operation options; `directions` adds a tangent; cotangents are always drawn, uniform ones are
+    one draw among many (a kernel that ignores the upstream gradient must not pass).
+    """
+
+    format: Format
+    hazards: tuple[str, ...]
+    probabilities: bool = False
+    options: frozenset[str] = frozenset()
+    directions: bool = False
+    max_rows: int = 3
+
+
+def problems(ask: Ask) -> st.SearchStrategy[Problem]:
+    """Problems that answer `ask`; shrinks to one row of few, small logits of class 0."""
+
+    def build(draw: st.DrawFn) -> Problem:
+        hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
+        logits = draw(hazard.rows(Shape(ask.format, ask.max_rows)))
+        chosen = draw(_options(ask, logits.shape))
+        return Problem(
+            logits=logits,
+            target=draw(_target(ask, logits, chosen)),
+            format=ask.format,
+            cotangent=draw(_cotangent(ask.format, logits.shape[0], chosen.get("reduction", "none"))),
+            tangent=draw(_numbers(ask.format, logits.shape)) if ask.directions else None,
+            **chosen,
+        )
+
+    return st.composite(build)()
+
+
+def _numbers(fmt: Format, shape: tuple[int, ...], zero: bool = True) -> st.SearchStrategy[Floats]:
+    """Small numbers of varied sign and size; large arrays repeat a short pattern."""
+    values = [1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0] + ([0.0] if zero else [])
+    size = int(np.prod(shape))
+    pattern = st.lists(st.sampled_from(values), min_size=1, max_size=max(1, min(size, 12)))
+    return pattern.map(lambda drawn: fmt.round(np.resize(np.array(drawn), shape)))
+
+
+def _cotangent(fmt: Format, rows: int, reduction: str) -> st.SearchStrategy[Floats | None]:
+    shape = (rows,) if reduction == "none" else ()
+    return st.none() | _numbers(fmt, shape, zero=False)
+
+
+def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, Any]]:
+    """Values of the options that may vary; each is left at its default half of the time."""
+    rows, classes = shape
+    choices: dict[str, st.SearchStrategy[Any]] = {}
+    if "reduction" in ask.options:
+        choices["reduction"] = st.sampled_from(REDUCTIONS)
+    if "label_smoothing" in ask.options:
+        choices["label_smoothing"] = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+    if "class_weights" in ask.options:
+        choices["class_weights"] = st.none() | _numbers(ask.format, (classes,)).map(np.abs)
+    if "temperature" in ask.options:
+        choices["temperature"] = st.sampled_from([1.0, 2.0, 0.75])
+    if "ignore_index" in ask.options and rows:
+        choices["ignore_index"] = st.sampled_from([-100, 0, -1])
+    return st.fixed_dictionaries(choices)
+
+
+def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrategy[NDArray[Any]]:
+    rows, classes = logits.shape
+    if ask.probabilities:
+        return _probabilities(ask.format, logits.shape)
+    places = st.sampled_from(sorted({0, classes - 1, classes // 2, min(1, classes - 1)}))
+    if "ignore_index" in chosen:
+        places = places | st.just(chosen["ignore_index"])
+    at_top = [int(np.argmax(np.nan_to_num(row, nan=-np.inf))) for row in logits]
+
+    def place(drawn: list[int | None]) -> NDArray[np.int64]:
+        return np.array([top if d is None else d for d, top in zip(drawn, at_top, strict=True)], dtype=np.int64)
+
+    return st.lists(st.none() | places, min_size=rows, max_size=rows).map(place)
+
+
+def _probabilities(fmt: Format, shape: tuple[int, int]) -> st.SearchStrategy[Floats]:
+    """One-hot, uniform, sparse and general rows of nonnegative numbers that sum to about 1."""
+    rows, classes = shape
+
+    def normalise(drawn: list[list[int]]) -> Floats:
+        counts = np.array([np.resize(row, classes) for row in drawn], dtype=np.float64).reshape(rows, classes)
+        counts[:, 0] += counts.sum(axis=1) == 0
+        return fmt.round(counts / counts.sum(axis=1, keepdims=True))
+
+    row = st.lists(st.integers(0, 4), min_size=min(classes, 8), max_size=min(classes, 8))
+    return st.lists(row, min_size=rows, max_size=rows).map(normalise)

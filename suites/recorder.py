@@ -1,0 +1,105 @@
+"""Keeps what a run measured: per operation, dtype and quantity the grade reached, the worst error and its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reference.formats import FORMATS
+from reference.grades import Grade
+from reference.quantity import Quantity
+from suites.cases import describe_problem
+from suites.measurement import Measurement
+
+Key = tuple[str, str, Quantity]
+"""Operation name, dtype name, quantity."""
+
+
+@dataclass
+class Record:
+    """What generated problems showed of one quantity of one operation in one dtype.
+
+    `reached` is the lowest grade outside the regions of deviations. Errors are in ulps of the entry's scale, and maxima over
+    what was searched, so lower bounds of the true maxima.
+    """
+
+    problems: int = 0
+    entries: int = 0
+    returned_zero: int = 0
+    wrong_class: int = 0
+    reached: Grade = Grade.CORRECT
+    worst_ulps: float = 0.0
+    worst_ratio: float = 0.0
+    bound: str = ""
+    worst: Measurement | None = field(default=None, repr=False)
+
+    def add(self, measurement: Measurement, counts: bool) -> None:
+        """Take in a measurement; `counts` is False in a region where the operation is known to deviate."""
+        self.problems += 1
+        self.entries += measurement.observed.size
+        self.returned_zero += int(np.count_nonzero(measurement.returned_zero))
+        self.wrong_class += int(np.count_nonzero(~measurement.right_class)) + (measurement.error is not None)
+        if not counts:
+            return
+        self.reached = min(self.reached, measurement.grade)
+        self.bound = measurement.arithmetic.describe()
+        finite = measurement.right_class & np.isfinite(measurement.observed) & np.isfinite(measurement.ulps)
+        if not finite.any():
+            return
+        ulps = float(measurement.scaled_ulps[finite].max())
+        with np.errstate(invalid="ignore"):
+            ratio = float(np.nan_to_num(measurement.least_error / measurement.stable_bound)[finite].max())
+        self.worst_ratio = max(self.worst_ratio, ratio)
+        if self.worst is None or ulps > self.worst_ulps:
+            self.worst_ulps, self.worst = ulps, measurement
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """What a stored case showed of one quantity of one operation."""
+
+    case: str
+    operation: str
+    dtype: str
+    quantity: Quantity
+    claimed: Grade
+    reached: Grade
+    deviations: tuple[str, ...]
+
+
+@dataclass
+class Recorder:
+    """All records and case outcomes of a run, and what operations did where nothing is owed."""
+
+    records: dict[Key, Record] = field(default_factory=dict)
+    outcomes: list[CaseOutcome] = field(default_factory=list)
+    out_of_range: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, operation: str, measurement: Measurement, counts: bool = True) -> None:
+        """Take in a measurement of a generated problem."""
+        key = (operation, measurement.problem.format.name, measurement.quantity)
+        self.records.setdefault(key, Record()).add(measurement, counts)
+
+
+def worst_entry(measurement: Measurement) -> dict[str, Any]:
+    """The entry with the largest error in ulps: where, expected, observed, and the whole input; JSON."""
+    ulps = np.where(np.isnan(measurement.scaled_ulps), -1.0, measurement.scaled_ulps)
+    index = np.unravel_index(int(np.argmax(ulps)), ulps.shape)
+    value = float(measurement.expected.values.approximate()[index])
+    observed = float(measurement.observed[index])
+    return {
+        "index": [int(i) for i in index],
+        "expected": value.hex(),
+        "correctly_rounded": float(measurement.rounded[index]).hex(),
+        "observed": observed.hex(),
+        "absolute_error": abs(observed - value),
+        "problem": describe_problem(measurement.problem),
+    }
+
+
+def order_of(key: Key) -> tuple[str, int, int]:
+    """Sorts records by operation, then format, then quantity."""
+    operation, dtype, quantity = key
+    return operation, list(FORMATS).index(dtype), list(Quantity).index(quantity)

@@ -1,0 +1,29 @@
+"""No rows, one class, and logits that are not contiguous in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.layout import Layout
+from adapters.operation import Operation
+from reference.formats import Format
+from reference.quantity import Quantity
+from suites.judge import Judge
+from suites.problems import Ask, problems
+
+
+@pytest.mark.asks(Quantity.LOSS)
+def test_degenerate(judge: Judge, operation: Operation, fmt: Format) -> None:
+    ask = Ask(fmt, ("degenerate",), options=frozenset({"reduction"}), directions=True)
+    judge.search_claims("degenerate", operation, ask, tuple(Quantity))
+
+
+@pytest.mark.parametrize("layout", [layout for layout in Layout if layout is not Layout.CONTIGUOUS])
+def test_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout) -> None:
+    """The values count, not where they lie; what lies between them is NaN, so that reading it cannot go unseen."""
+    ask = Ask(fmt, ("moderate",), probabilities=operation.probabilities, directions=True)
+    examples = max(2, judge.plan.effort.examples // 4)
+
+    judge.search(
+        "layout", problems(ask), lambda problem: judge.check(operation, problem, tuple(Quantity), layout), examples
+    )

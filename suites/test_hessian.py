@@ -1,0 +1,19 @@
+"""The Hessian, entry by entry, and its product with a direction."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.operation import Operation
+from reference.formats import Format
+from reference.quantity import Quantity
+from suites.judge import Judge
+from suites.problems import Ask
+
+HAZARDS = ("moderate", "absorption", "overflow", "underflow", "offset", "ties", "subnormal", "bit_patterns")
+
+
+@pytest.mark.asks(Quantity.HESSIAN, Quantity.HVP)
+def test_hessian(judge: Judge, operation: Operation, fmt: Format) -> None:
+    ask = Ask(fmt, HAZARDS, directions=True, max_rows=2)
+    judge.search_claims("hessian", operation, ask, (Quantity.HESSIAN, Quantity.HVP))
