@@ -124,8 +124,10 @@ class _Rows:
         tau = tau + 2 * self.arithmetic.log_ulps * u * (log_sum + tau)
         tau = tau + self._sum_store * (log_sum + tau)
         error = tau + (u if self.problem.temperature == 1.0 else 2 * u) * self.gaps
-        error = error + u * (self.losses + error)
-        return error + self.arithmetic.storage_roundoff * (self.losses + error) + self.arithmetic.storage_underflow
+        # u L + u D, not u (L + D): the loss may be the largest number.
+        error = error + u * self.losses + u * error
+        stored = self.arithmetic.storage_roundoff
+        return error + stored * self.losses + stored * error + self.arithmetic.storage_underflow
 
     @cached_property
     def probability_error(self) -> Floats:
@@ -193,15 +195,17 @@ def _loss(rows: _Rows) -> Floats:
     weights = _weights(problem)
     counted = weights > 0
     error = np.where(counted, weights * rows.log_error, 0.0).sum(axis=1)
-    size = np.where(counted, weights * (rows.losses + rows.log_error), 0.0).sum(axis=1)
+    size = np.where(counted, weights * rows.losses + weights * rows.log_error, 0.0).sum(axis=1)
     if not problem.is_plain:
         error = error + size * _roundings(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
         error = error + (COMPOSITE_ROUNDINGS + problem.num_classes) * arithmetic.storage_underflow
     if problem.reduction == "none":
         return error
     depth = arithmetic.summation.depth(problem.num_rows)
-    total = error.sum() + size.sum() * _roundings(arithmetic, 1, 2 * depth + 2)
-    return np.asarray(total / _denominator(problem) + arithmetic.storage_underflow)
+    # Divided before it is summed: a mean of large losses must not overflow here.
+    share = 1.0 / _denominator(problem)
+    total = (error * share).sum() + (size * share).sum() * _roundings(arithmetic, 1, 2 * depth + 2)
+    return np.asarray(total + arithmetic.storage_underflow)
 
 
 def _gradient(rows: _Rows) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from hypothesis import strategies as st
@@ -85,9 +85,18 @@ class Hazard:
     contains: Callable[[Spread], bool]
     rows: Callable[[Shape], st.SearchStrategy[Floats]]
 
+    def generate(self, shape: Shape) -> st.SearchStrategy[Floats]:
+        """Logits of this hazard; strategies are built once for each shape, since building costs more than drawing."""
+        return _built(self.name, shape)
+
     def holds(self, problem: Problem) -> bool:
         """True if the problem lies in the region."""
         return bool(self.contains(Spread(problem)))
+
+
+@lru_cache(maxsize=None)
+def _built(name: str, shape: Shape) -> st.SearchStrategy[Floats]:
+    return HAZARDS[name].rows(shape)
 
 
 def _levels(gaps: st.SearchStrategy[float], shape: Shape, tops: st.SearchStrategy[float]) -> st.SearchStrategy[Floats]:
@@ -185,7 +194,7 @@ def _with_some(values: list[float], shape: Shape, chance: int) -> st.SearchStrat
     """Moderate or absorbed rows in which at least one entry is one of the values."""
 
     def build(draw: st.DrawFn) -> Floats:
-        rows = draw(_moderate(shape) | _absorption(shape))
+        rows = draw(HAZARDS["moderate"].generate(shape) | HAZARDS["absorption"].generate(shape))
         pick = st.integers(0, chance)
         marks = draw(st.lists(pick, min_size=rows.size, max_size=rows.size))
         chosen = np.array(marks).reshape(rows.shape) == chance

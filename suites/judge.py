@@ -139,9 +139,10 @@ class Judge:
         return failure_text(measurement, operation, required, where, self.plan.command)
 
     def case_measurements(self, case: Case, operation: Operation) -> dict[Quantity, Measurement]:
-        """All quantities of an operation at a stored case; computed once."""
+        """All quantities of an operation at a stored case; kept until the next case or operation is asked for."""
         key = (case.id, operation.name)
         if key not in self._kept:
+            self._kept.clear()
             quantities = _askable(operation, case.problem, tuple(Quantity))
             self._kept[key] = {m.quantity: m for m in self.measure(operation, case.problem, quantities)}
         return self._kept[key]

@@ -35,7 +35,7 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
 
     def build(draw: st.DrawFn) -> Problem:
         hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
-        logits = draw(hazard.rows(Shape(ask.format, ask.max_rows)))
+        logits = draw(hazard.generate(Shape(ask.format, ask.max_rows)))
         chosen = draw(_options(ask, logits.shape))
         return Problem(
             logits=logits,
