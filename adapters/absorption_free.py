@@ -162,7 +162,7 @@ def _exp_of_distinct(x: DoubleDouble) -> DoubleDouble:
 
 def _along(x: DoubleDouble, axis: int) -> DoubleDouble:
     """With a new axis, to form all pairs of classes."""
-    return DoubleDouble(*(np.expand_dims(part, axis) for part in (x.hi, x.lo, x.exponent)))
+    return DoubleDouble(np.expand_dims(x.hi, axis), np.expand_dims(x.lo, axis), np.expand_dims(x.exponent, axis))
 
 
 def absorption_free(problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quantity, Floats]:

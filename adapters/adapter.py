@@ -70,9 +70,7 @@ class Adapter(ABC):
         """The operations, in the order in which reports list them."""
 
     @abstractmethod
-    def call(
-        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
-    ) -> Call:
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run the operation on logits in a memory layout; exceptions of the framework pass through."""
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:

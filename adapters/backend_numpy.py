@@ -142,7 +142,10 @@ _OPERATIONS = (
         Quantity.SOFTMAX, "scipy.special.softmax(x)", _building(lambda x: scipy.special.softmax(x, axis=1)), IN_STORAGE
     ),
     building_block(
-        Quantity.LOGSUMEXP, "scipy.special.logsumexp(x)", _building(lambda x: scipy.special.logsumexp(x, axis=1)), IN_STORAGE
+        Quantity.LOGSUMEXP,
+        "scipy.special.logsumexp(x)",
+        _building(lambda x: scipy.special.logsumexp(x, axis=1)),
+        IN_STORAGE,
     ),
 )
 
@@ -153,15 +156,19 @@ class NumpyAdapter(Adapter):
     name = "numpy"
 
     def devices(self) -> tuple[str, ...]:
+        """Devices on which it runs here."""
         return ("cpu",)
 
     def versions(self) -> dict[str, str]:
+        """Versions of what is on trial."""
         return {"numpy": np.__version__, "scipy": scipy.__version__}
 
     def operations(self) -> tuple[Operation, ...]:
+        """Its operations, in the order of reports."""
         return _OPERATIONS
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
+        """The operations by which a callable is judged; see the README for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: (logits, labels) -> (loss, gradient)")
         name = getattr(function, "__name__", "implementation")
@@ -176,9 +183,8 @@ class NumpyAdapter(Adapter):
             ),
         )
 
-    def call(
-        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
-    ) -> Call:
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        """Run an operation; see `Adapter.call`."""
         _check_labels(problem)
         if operation.function is absorption_free:
             values = absorption_free(problem, quantities)
@@ -190,7 +196,7 @@ class NumpyAdapter(Adapter):
 
 
 def _check_labels(problem: Problem) -> None:
-    """numpy's indexing would wrap a negative index round; an index out of range must raise."""
+    """Numpy's indexing would wrap a negative index round; an index out of range must raise."""
     if not problem.has_probabilities:
         counted = problem.target[~problem.ignored]
         if ((counted < 0) | (counted >= problem.num_classes)).any():

@@ -37,9 +37,9 @@ def _lanes(working: Format) -> int:
 def arithmetic_of(device: str) -> dict[str, Arithmetic]:
     """Declared arithmetic: half formats compute in float32 and store in their own format after every operation.
 
-    On the CPU log_softmax keeps the maximum, the sum and its logarithm of a row in the storage format (`scalar_t` arrays in
-    aten/src/ATen/native/cpu/SoftMaxKernel.cpp). CPU: Sleef's vector exp and log (1 ulp), sums in SIMD lanes. CUDA: exp at most 2 ulps and log 1 (CUDA C++ Programming
-    Guide, mathematical functions), at least 32 running sums a block.
+    CPU: Sleef's vector exp and log (1 ulp), sums in SIMD lanes; log_softmax keeps the maximum, the sum and its logarithm of a
+    row in the storage format (`scalar_t` arrays in aten/src/ATen/native/cpu/SoftMaxKernel.cpp). CUDA: exp at most 2 ulps and
+    log 1 (CUDA C++ Programming Guide, mathematical functions), at least 32 running sums a block.
     """
     on_cpu = device == "cpu"
     return {
@@ -141,7 +141,12 @@ def _operations(device: str) -> tuple[Operation, ...]:
         Operation("cross_entropy", "F.cross_entropy(x, index)", cross_entropy, arithmetic, options=every),
         Operation("cross_entropy_func", "F.cross_entropy(x, index), torch.func", cross_entropy, arithmetic, options=every),
         Operation(
-            "cross_entropy_probabilities", "F.cross_entropy(x, q)", cross_entropy, arithmetic, probabilities=True, options=soft
+            "cross_entropy_probabilities",
+            "F.cross_entropy(x, q)",
+            cross_entropy,
+            arithmetic,
+            probabilities=True,
+            options=soft,
         ),
         Operation(
             "log_softmax_nll_loss",
@@ -239,6 +244,7 @@ class TorchAdapter(Adapter):
     name = "torch"
 
     def devices(self) -> tuple[str, ...]:
+        """Devices on which it runs here."""
         return ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
 
     def __init__(self, device: str = "cpu") -> None:
@@ -246,12 +252,15 @@ class TorchAdapter(Adapter):
         self._listed = _operations(self.device)
 
     def versions(self) -> dict[str, str]:
+        """Versions of what is on trial."""
         return {"torch": torch.__version__, "cpu capability": torch.backends.cpu.get_cpu_capability()}
 
     def operations(self) -> tuple[Operation, ...]:
+        """Its operations, in the order of reports."""
         return self._listed
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
+        """The operations by which a callable is judged; see the README for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: F.cross_entropy's signature")
         loss, arithmetic = _implementation_loss(function), arithmetic_of(self.device)
@@ -269,9 +278,8 @@ class TorchAdapter(Adapter):
             ),
         )
 
-    def call(
-        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
-    ) -> Call:
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        """Run an operation; see `Adapter.call`."""
         run = _Run(operation.function, problem, self.device, layout)
         if not operation.has_loss:
             values = {quantities[0]: operation.function(run.logits.detach())}

@@ -9,6 +9,7 @@ a few 2^-104).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,14 +24,14 @@ _LIMIT = 2.0**20
 
 
 def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """s + e = a + b exactly, s the rounded sum (Knuth)."""
+    """S + e = a + b exactly, s the rounded sum (Knuth)."""
     s = a + b
     v = s - a
     return s, (a - (s - v)) + (b - v)
 
 
 def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """p + e = a b exactly, p the rounded product (Dekker's split; operands far from overflow)."""
+    """P + e = a b exactly, p the rounded product (Dekker's split; operands far from overflow)."""
     p = a * b
     a_hi = _SPLITTER * a - (_SPLITTER * a - a)
     b_hi = _SPLITTER * b - (_SPLITTER * b - b)
@@ -53,11 +54,11 @@ class DoubleDouble:
 
     @classmethod
     def normal(cls, hi: Floats, lo: Floats, exponent: Integers | int = 0) -> DoubleDouble:
-        """hi + lo scaled so that |hi| is in [0.5, 1), or zero."""
+        """Hi + lo scaled so that |hi| is in [0.5, 1), or zero."""
         fraction, shift = np.frexp(hi)
         return cls(fraction, np.ldexp(lo, -shift), np.where(fraction == 0, 0, shift.astype(np.int64) + exponent))
 
-    def __getitem__(self, index: object) -> DoubleDouble:
+    def __getitem__(self, index: Any) -> DoubleDouble:
         return DoubleDouble(self.hi[index], self.lo[index], self.exponent[index])
 
     def __neg__(self) -> DoubleDouble:
@@ -141,7 +142,7 @@ def expm1_small(r: DoubleDouble) -> DoubleDouble:
 
 
 def exp(x: DoubleDouble) -> DoubleDouble:
-    """exp(x) for finite x; below -2^20 the power of that, far under every format."""
+    """The exponential of finite x; below -2^20 the power of that, far under every format."""
     inside = np.abs(x.value()) <= _LIMIT
     x = select(inside, x, DoubleDouble.of(np.clip(x.value(), -_LIMIT, _LIMIT)))
     n = np.rint(x.value() / _LN2[0])
@@ -164,5 +165,5 @@ def log1p(x: DoubleDouble) -> DoubleDouble:
 
 
 def select(condition: Bools, a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
-    """a where the condition holds, b elsewhere."""
+    """A where the condition holds, b elsewhere."""
     return DoubleDouble(*(np.where(condition, getattr(a, f.name), getattr(b, f.name)) for f in fields(DoubleDouble)))

@@ -54,11 +54,7 @@ class Operation:
 
     def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
         """Those of the wanted quantities that this operation has and this problem defines."""
-        return tuple(
-            q
-            for q in self.quantities
-            if q in wanted and (q is not Quantity.HVP or problem.tangent is not None)
-        )
+        return tuple(q for q in self.quantities if q in wanted and (q is not Quantity.HVP or problem.tangent is not None))
 
 
 def options_used(problem: Problem) -> set[str]:

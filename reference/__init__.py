@@ -5,4 +5,15 @@ from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Form
 from reference.problem import Problem
 from reference.quantity import Quantity
 
-__all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "FLOAT64", "FORMATS", "Expected", "Format", "Problem", "Quantity", "evaluate"]
+__all__ = [
+    "BFLOAT16",
+    "FLOAT16",
+    "FLOAT32",
+    "FLOAT64",
+    "FORMATS",
+    "Expected",
+    "Format",
+    "Problem",
+    "Quantity",
+    "evaluate",
+]

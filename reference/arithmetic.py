@@ -40,7 +40,7 @@ class Summation:
     lanes: int = 1
 
     def depth(self, terms: int) -> int:
-        """h for a number of terms."""
+        """H for a number of terms."""
         if terms <= 1:
             return 0
         if self.order is Order.PAIRWISE:

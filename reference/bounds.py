@@ -245,7 +245,7 @@ def _floor(rows: _Rows, scale: Floats) -> Floats:
 
 
 def _logsumexp(rows: _Rows) -> Floats:
-    """lse = m + log S, rounded once: the offset enters only through the rounding of the result itself."""
+    """Lse = m + log S, rounded once: the offset enters only through the rounding of the result itself."""
     problem, u = rows.problem, rows.arithmetic.working.unit_roundoff
     top = np.where(rows.finite, problem.logits, -np.inf).max(axis=1, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0) / problem.temperature

@@ -43,7 +43,7 @@ def enclose(exact: fmpq, ball: arb, sign: int) -> Entry:
     mantissa, exponent = (int(part) for part in total.mid().man_exp())
     length = abs(mantissa).bit_length()
     if mantissa == 0 or length + exponent < TINY_EXPONENT:
-        return _enclose_tiny(exact, total, ball, sign)
+        return _enclose_tiny(total, sign if exact == 0 else 0)
     if length > _PARTS:
         mantissa >>= length - _PARTS
         exponent += length - _PARTS
@@ -69,11 +69,10 @@ def _remainder(exact: fmpq, ball: arb, sign: int, kept: tuple[int, int]) -> tupl
     return rest, 1 if rest > 0 else -1 if rest < 0 else 0
 
 
-def _enclose_tiny(exact: fmpq, total: arb, ball: arb, sign: int) -> Entry:
+def _enclose_tiny(total: arb, side: int) -> Entry:
     """An entry whose midpoint is 0 or below 2^TINY_EXPONENT: zero plus a radius, with the sign where it is known."""
     if total.is_zero():
         return special(0.0)
-    side = sign if exact == 0 else 0
     upper = total.abs_upper()
     mantissa, exponent = (int(part) for part in upper.man_exp())
     scale = max(mantissa.bit_length() + exponent, TINY_EXPONENT)

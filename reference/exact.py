@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from flint import arb, ctx, fmpq
@@ -56,7 +57,7 @@ class Term:
     sign: int = 0
 
     def scaled(self, factor: fmpq) -> Term:
-        """factor * self."""
+        """Factor * self."""
         turn = 1 if factor > 0 else -1 if factor < 0 else 0
         return Term(self.exact * factor, self.ball * factor, self.sign * turn)
 
@@ -77,10 +78,6 @@ class Expected:
     scale: Floats
     verdict: NDArray[np.int8]
 
-    def reshape(self, *index: object) -> Expected:
-        """The same, indexed: `expected.reshape(0)` is the first row."""
-        return Expected(self.values[index], self.scale[index], self.verdict[index])
-
 
 class Softmax:
     """E, R, S of a row with a finite logit; exact rationals wherever E is rational (gap 0, or -inf)."""
@@ -93,7 +90,7 @@ class Softmax:
         self.gaps = [None if x == -np.inf else self.top - rational(x) / temperature for x in row.logits]
         self.powers: list[Number] = [self._power(gap) for gap in self.gaps]
         self.alone = sum(n for n, gap in zip(row.count, self.gaps, strict=True) if gap == 0) == 1
-        self.one = self.gaps.index(0)
+        self.one = self.gaps.index(_ZERO)
         self.rest = self._rest()
         self.total = self.rest + 1
         self.tail = Term() if self.rest == 0 else Term(ball=arb(self.rest).log1p(), sign=1)
@@ -121,7 +118,7 @@ class Softmax:
     def probability_term(self, i: int) -> Term:
         """p_i, as 1 - R/S where it is near 1."""
         if self.gaps[i] == 0 and self.alone and self.rest != 0:
-            return Term(fmpq(1), -(self.rest / self.total), -1)
+            return Term(fmpq(1), arb(-self.rest / self.total), -1)
         return _term(self.probability(i), 1)
 
 
@@ -203,7 +200,7 @@ class _Evaluator:
         return self.kept[key]
 
     def derivative_factor(self, row: Row, order: int) -> fmpq | None:
-        """f / T^order of a row; None where the mean divides by zero."""
+        """F / T^order of a row; None where the mean divides by zero."""
         if self.factors is None:
             return None
         return self.factors[row.index] / rational(self.problem.temperature) ** order
@@ -275,9 +272,7 @@ def _regular_logsumexp(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floa
 def _regular_log_softmax(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
     softmax = evaluator.softmax(row)
     tail = softmax.tail.scaled(fmpq(-1))
-    entries = [
-        special(-np.inf) if gap is None else Term(-gap, tail.ball, tail.sign).entry() for gap in softmax.gaps
-    ]
+    entries = [special(-np.inf) if gap is None else Term(-gap, tail.ball, tail.sign).entry() for gap in softmax.gaps]
     return _spread(row, entries), None
 
 
@@ -393,8 +388,7 @@ def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     settled = _settled(values, problem.format)
     open_rows = np.flatnonzero(~settled.all(axis=tuple(range(1, settled.ndim))))
     for index in open_rows.tolist():
-        row = evaluator.rows[index]
-        refined = _refine(lambda row=row: evaluator.row_values(quantity, row)[0], problem.format, PRECISIONS[1:])
+        refined = _refine(partial(_row_enclosure, evaluator, quantity, evaluator.rows[index]), problem.format, PRECISIONS[1:])
         parts[index] = (refined, parts[index][1])
     if open_rows.size:
         values = _stacked([part for part, _ in parts], shape)
@@ -405,6 +399,10 @@ def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
             scale[row.index] = row_scale
         verdict[row.index] = _row_verdict(problem, quantity, row, evaluator.factors is None)
     return _expected(values, scale, verdict)
+
+
+def _row_enclosure(evaluator: _Evaluator, quantity: Quantity, row: Row) -> Enclosure:
+    return evaluator.row_values(quantity, row)[0]
 
 
 def _stacked(parts: list[Enclosure], shape: tuple[int, ...]) -> Enclosure:
@@ -433,8 +431,6 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity]) -> dict[Quantity,
     evaluator = _Evaluator(problem, rows_of(problem), row_factors(problem), {})
     reduced = problem.reduction != "none"
     return {
-        quantity: _reduced_loss(evaluator)
-        if quantity is Quantity.LOSS and reduced
-        else _per_row(evaluator, quantity)
+        quantity: _reduced_loss(evaluator) if quantity is Quantity.LOSS and reduced else _per_row(evaluator, quantity)
         for quantity in wanted
     }

@@ -8,6 +8,7 @@ each limit follows from the precision p and the largest exponent emax (IEEE 754-
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +38,7 @@ class Format:
 
     @property
     def unit_roundoff(self) -> float:
-        """u = 2^-p: the largest relative error of rounding to nearest, half the spacing just above 1."""
+        """U = 2^-p: the largest relative error of rounding to nearest, half the spacing just above 1."""
         return 2.0**-self.precision
 
     @property
@@ -86,7 +87,7 @@ class Format:
         return np.maximum(binade, self.emin) - self.precision + 1
 
     def ulp(self, values: ArrayLike) -> Floats:
-        """ulp(x), see `ulp_exponent`.
+        """The unit in the last place, 2 to the `ulp_exponent`.
 
         >>> FLOAT32.ulp([1.0, 0.0]) / [2.0**-23, 2.0**-149]
         array([1., 1.])
@@ -137,7 +138,7 @@ class Format:
             return np.dtype(ml_dtypes.bfloat16)
         return np.dtype(self.name)
 
-    def cast(self, values: ArrayLike) -> NDArray:
+    def cast(self, values: ArrayLike) -> NDArray[Any]:
         """Members as an array of `numpy_dtype`; the cast is exact, since only members are accepted.
 
         Raises:

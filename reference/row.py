@@ -84,9 +84,7 @@ def _row_of(problem: Problem, index: int) -> Row:
         columns.append(problem.class_weights)
     if problem.tangent is not None:
         columns.append(problem.tangent[index])
-    _, members, inverse, count = np.unique(
-        _labels(columns), return_index=True, return_inverse=True, return_counts=True
-    )
+    _, members, inverse, count = np.unique(_labels(columns), return_index=True, return_inverse=True, return_counts=True)
     return Row(problem, index, members, count.tolist(), inverse)
 
 

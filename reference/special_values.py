@@ -1,15 +1,24 @@
 """The special-value table: what the answer is where a logit is not finite, a row does not count, or nothing is left.
 
-| row                              | loss                    | gradient  | Hessian, hvp | log_softmax   | softmax | logsumexp | verdict |
-|----------------------------------|-------------------------|-----------|--------------|---------------|---------|-----------|---------|
-| ignored (any logits)             | 0                       | 0         | 0            | as below      | as below| as below  | must    |
-| any NaN                          | NaN                     | NaN       | NaN          | NaN           | NaN     | NaN       | must    |
-| some -inf, some finite           | +inf if a_c > 0 at -inf | A p - a   | with p = 0   | -inf at -inf  | 0 there | finite    | must    |
-| one +inf (at j), no NaN          | 0 if a is 0 off j, else +inf | A e_j - a | 0       | 0 at j, -inf  | e_j     | +inf      | limit or NaN |
-| all -inf                         | NaN                     | NaN       | NaN          | NaN           | NaN     | -inf      | reported |
-| two or more +inf                 | NaN                     | NaN       | NaN          | NaN           | NaN     | +inf      | reported |
-| A = 0 with a logit not finite    | 0                       | 0         | 0            |               |         |           | reported |
-| mean of nothing (denominator 0)  | NaN                     | NaN       | NaN          |               |         |           | must for the loss, reported for the rest |
+| row                             | loss                    | gradient  | Hessian, hvp | verdict      |
+|---------------------------------|-------------------------|-----------|--------------|--------------|
+| ignored (any logits)            | 0                       | 0         | 0            | must         |
+| any NaN                         | NaN                     | NaN       | NaN          | must         |
+| some -inf, some finite          | +inf if a_c > 0 at -inf | A p - a   | with p = 0   | must         |
+| one +inf (at j), no NaN         | +inf if a_c > 0 off j,  | A e_j - a | 0            | limit or NaN |
+|                                 | else 0                  |           |              |              |
+| all -inf                        | NaN                     | NaN       | NaN          | reported     |
+| two or more +inf                | NaN                     | NaN       | NaN          | reported     |
+| A = 0 with a logit not finite   | 0                       | 0         | 0            | reported     |
+| mean of nothing (denominator 0) | NaN: must               | NaN       | NaN          | reported     |
+
+| row                     | log_softmax         | softmax    | logsumexp | verdict                              |
+|-------------------------|---------------------|------------|-----------|--------------------------------------|
+| any NaN                 | NaN                 | NaN        | NaN       | must                                 |
+| some -inf, some finite  | -inf at -inf        | 0 at -inf  | finite    | must                                 |
+| one +inf (at j), no NaN | 0 at j, else -inf   | e_j        | +inf      | limit or NaN                         |
+| all -inf                | NaN                 | NaN        | -inf      | reported; logsumexp: limit or NaN    |
+| two or more +inf        | NaN                 | NaN        | +inf      | reported                             |
 
 -inf is the limit of a class that is removed: continuous, so a number is owed. A single +inf has a limit too, but every
 framework documents or returns NaN, so either passes. Where the limit depends on the path nothing is owed; what an

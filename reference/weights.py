@@ -55,7 +55,7 @@ def mean_denominator(problem: Problem) -> fmpq:
 
 
 def row_factors(problem: Problem) -> list[fmpq] | None:
-    """f of each row in d<cotangent, loss>: cotangent, divided by the mean's denominator; None if that is 0."""
+    """F of each row in d<cotangent, loss>: cotangent, divided by the mean's denominator; None if that is 0."""
     if problem.cotangent is None:
         cotangent = [fmpq(1)] * problem.num_rows
     else:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reference.formats import FORMATS, Floats, Format, format_named
 from reference.problem import Problem
@@ -93,9 +94,9 @@ def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
     logits = logits if logits.size else logits.reshape(0, int(entry.get("classes", 1)))
     target = entry["target"]
     soft = bool(target) and isinstance(target[0], list)
-    table = np.array([parse_row(row) for row in target] if soft else target, dtype=np.float64 if soft else np.int64)
+    table: NDArray[Any] = np.array([parse_row(row) for row in target] if soft else target, dtype=float if soft else np.int64)
     if "rows" in entry:
-        logits, table = (np.repeat(part, entry["rows"], axis=0) for part in (logits, table))
+        logits, table = np.repeat(logits, entry["rows"], axis=0), np.repeat(table, entry["rows"], axis=0)
     options = {name: entry[name] for name in _PLAIN_OPTIONS if name in entry}
     for name in _NUMERIC_OPTIONS:
         if name in entry:

@@ -29,7 +29,18 @@ UNCLAIMED = Grade.ACCURATE
 """What an operation without a claim is held to."""
 
 _CLAIM_KEYS = {"operations", "dtypes", "grades"}
-_DEVIATION_KEYS = {"id", "operations", "dtypes", "quantities", "cases", "misses", "reaches", "region", "reason", "link"} | {
+_DEVIATION_KEYS = {
+    "id",
+    "operations",
+    "dtypes",
+    "quantities",
+    "cases",
+    "misses",
+    "reaches",
+    "region",
+    "reason",
+    "link",
+} | {
     "versions",
     "devices",
 }
@@ -137,9 +148,7 @@ class Claims:
 
     def deviations_at(self, operation: str, quantity: Quantity, case: Case) -> tuple[Deviation, ...]:
         """The deviations that list this case."""
-        return tuple(
-            d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case)
-        )
+        return tuple(d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case))
 
 
 def load_claims(path: Path, version: str, device: str) -> Claims:

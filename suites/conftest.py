@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,16 +34,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("softmax-ce", "softmax cross-entropy conformance")
     grades = ", ".join(grade.label for grade in Grade)
     option = group.addoption
-    option("--backend", default="numpy", help=f"{', '.join(backend_names())}, file.py:Class or module:Class (default: numpy)")
+    option(
+        "--backend",
+        default="numpy",
+        help=f"{', '.join(backend_names())}, file.py:Class or module:Class (default: numpy)",
+    )
     option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
     option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
     option("--dtype", metavar="NAMES", help=f"comma-separated formats (default: all of {','.join(FORMATS)})")
     option("--operation", metavar="GLOB", help="only operations whose name matches, e.g. cross_entropy*")
     option("--hazard", metavar="NAMES", help=f"comma-separated hazards (default: all of {','.join(HAZARDS)})")
-    option("--case", metavar="ID", help="only this stored case: an id, a name, a name with *, or the JSON that a failure prints")
+    option(
+        "--case",
+        metavar="ID",
+        help="only this stored case: an id, a name, a name with *, or the JSON that a failure prints",
+    )
     option("--claim", metavar="GRADE", help=f"hold no operation to more than this grade: {grades}")
     option("--claims", metavar="FILE", help="claims file (default: ci/claims/BACKEND.toml)")
-    option("--effort", default="standard", help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)")
+    option(
+        "--effort",
+        default="standard",
+        help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
+    )
     option("--report", metavar="DIR", help="write report.json and report.md into this directory")
 
 
@@ -145,7 +156,7 @@ def _reductions(option: Any, plan: Plan) -> tuple[str, ...]:
     reasons = [f"--{name}={getattr(option, name)}" for name in narrowing if getattr(option, name)]
     if plan.effort.is_reduced:
         reasons.append(f"--effort={plan.effort.name}")
-    if option.keyword or option.markexpr or option.file_or_dir and not _whole_suite(option.file_or_dir):
+    if option.keyword or option.markexpr or (option.file_or_dir and not _whole_suite(option.file_or_dir)):
         reasons.append("a selection of tests")
     return tuple(reasons)
 
@@ -158,18 +169,20 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """What is on trial, with which versions, on which device, by which claims, from which seed."""
     plan = config.stash[_JUDGE].plan
     versions = ", ".join(f"{name} {version}" for name, version in plan.adapter.versions().items())
+    names = ", ".join(operation.name for operation in plan.operations)
+    dtypes = ", ".join(fmt.name for fmt in plan.formats)
+    entries = f"{len(plan.claims.claims)} claims, {len(plan.claims.deviations)} deviations"
     return [
         f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode eager",
-        f"softmax-ce: operations {', '.join(operation.name for operation in plan.operations)}",
-        f"softmax-ce: dtypes {', '.join(f.name for f in plan.formats)}; {len(plan.claims.claims)} claims, "
-        f"{len(plan.claims.deviations)} deviations; effort {plan.effort.name}, seed {plan.seed}",
+        f"softmax-ce: operations {names}",
+        f"softmax-ce: dtypes {dtypes}; {entries}; effort {plan.effort.name}, seed {plan.seed}",
     ]
 
 
 @pytest.fixture(scope="session")
-def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
+def judge(request: pytest.FixtureRequest) -> Judge:
     """The judge of this run."""
-    yield request.config.stash[_JUDGE]
+    return request.config.stash[_JUDGE]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -226,5 +239,3 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     if config.option.report:
         for path in write_report(report, Path(config.option.report)):
             terminalreporter.write_line(f"wrote {path}")
-
-

@@ -28,10 +28,11 @@ def failure_text(measurement: Measurement, operation: Operation, required: Grade
     assert index is not None
     failing = int(np.count_nonzero(measurement.grades < required))
     more = f"; {failing} of {measurement.observed.size} entries" if failing > 1 else ""
+    claim = f"claim {required.label!r} {_allows(measurement, index, required)}"
     place = f"{measurement.quantity}{list(index) if index else ''}"
     return "\n".join(
         [
-            f"what   : {place} {_error(measurement, index)}; claim {required.label!r} {_allows(measurement, index, required)}{more}",
+            f"what   : {place} {_error(measurement, index)}; {claim}{more}",
             f"values : expected {_expected(measurement, index)}; observed {_number(float(measurement.observed[index]))}",
             f"input  : {operation.formula}, {where}; {describe_input(measurement)}",
             f"repro  : {command} --operation={operation.name} {_case(measurement)}",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from reference.formats import Floats, Format
 from reference.problem import Problem
 from reference.thresholds import Thresholds, thresholds
+
+T = TypeVar("T")
 
 SMALL_CLASSES = 6
 """Largest K of the hazards that are not about the number of classes."""
@@ -48,8 +51,9 @@ class Spread:
 
     problem: Problem
 
-    @cached_property
+    @property
     def logits(self) -> Floats:
+        """(N, K)."""
         return self.problem.logits
 
     @cached_property
@@ -70,6 +74,7 @@ class Spread:
 
     @property
     def thresholds(self) -> Thresholds:
+        """Hazard thresholds of the problem's format."""
         return thresholds(self.problem.format)
 
 
@@ -94,7 +99,7 @@ class Hazard:
         return bool(self.contains(Spread(problem)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _built(name: str, shape: Shape) -> st.SearchStrategy[Floats]:
     return HAZARDS[name].rows(shape)
 
@@ -104,7 +109,7 @@ def _levels(gaps: st.SearchStrategy[float], shape: Shape, tops: st.SearchStrateg
 
     def build(draw: st.DrawFn) -> Floats:
         classes = draw(shape.classes(2))
-        rows = draw(st.lists(st.tuples(tops, st.lists(gaps, min_size=classes, max_size=classes)), **_row_count(shape)))
+        rows = draw(_rows_of(st.tuples(tops, st.lists(gaps, min_size=classes, max_size=classes)), shape))
         table = np.array([row for _, row in rows], dtype=np.float64)
         table[np.arange(len(rows)), np.argmin(table, axis=1)] = 0.0
         with np.errstate(over="ignore"):
@@ -114,8 +119,8 @@ def _levels(gaps: st.SearchStrategy[float], shape: Shape, tops: st.SearchStrateg
     return st.composite(build)()
 
 
-def _row_count(shape: Shape) -> dict[str, int]:
-    return {"min_size": 1, "max_size": shape.max_rows}
+def _rows_of(row: st.SearchStrategy[T], shape: Shape) -> st.SearchStrategy[list[T]]:
+    return st.lists(row, min_size=1, max_size=shape.max_rows)
 
 
 def _near(points: list[float], fmt: Format) -> st.SearchStrategy[float]:
@@ -153,7 +158,9 @@ def _absorption(shape: Shape) -> st.SearchStrategy[Floats]:
 
 def _overflow(shape: Shape) -> st.SearchStrategy[Floats]:
     t, largest = shape.thresholds, shape.format.max
-    tops = _near([t.overflow_logit], shape.format) | st.sampled_from([largest, largest / 2, -t.overflow_logit, 2 * t.overflow_logit])
+    tops = _near([t.overflow_logit], shape.format) | st.sampled_from(
+        [largest, largest / 2, -t.overflow_logit, 2 * t.overflow_logit]
+    )
     gaps = _small_gaps() | st.sampled_from([largest, largest / 4, 2 * t.overflow_logit, 1.9 * largest])
     return _levels(gaps, shape, tops)
 
@@ -250,7 +257,7 @@ def _degenerate(shape: Shape) -> st.SearchStrategy[Floats]:
 
 def _levels_of_one_class(shape: Shape) -> st.SearchStrategy[Floats]:
     edges = [0.0, 1.0, shape.format.max, -shape.format.max, shape.format.min_subnormal]
-    return st.lists(st.sampled_from(edges), **_row_count(shape)).map(lambda column: np.array(column)[:, None])
+    return _rows_of(st.sampled_from(edges), shape).map(lambda column: np.array(column)[:, None])
 
 
 def _subnormal(shape: Shape) -> st.SearchStrategy[Floats]:
@@ -260,7 +267,7 @@ def _subnormal(shape: Shape) -> st.SearchStrategy[Floats]:
     def build(draw: st.DrawFn) -> Floats:
         classes = draw(shape.classes(2))
         row = st.lists(values, min_size=classes, max_size=classes)
-        rows = np.array(draw(st.lists(row, **_row_count(shape))))
+        rows = np.array(draw(_rows_of(row, shape)), dtype=np.float64)
         rows[0, 0] = draw(st.sampled_from([tiny, -tiny, normal - tiny]))
         return rows
 
@@ -319,17 +326,31 @@ HAZARDS: dict[str, Hazard] = {
             _underflow,
         ),
         Hazard("offset", "a common offset so large that its ulp is at least 1/32", _has_offset, _offset),
-        Hazard("ties", "the maximum is attained more than once", lambda s: bool(((s.gaps == 0).sum(axis=1) > 1).any()), _ties),
+        Hazard(
+            "ties",
+            "the maximum is attained more than once",
+            lambda s: bool(((s.gaps == 0).sum(axis=1) > 1).any()),
+            _ties,
+        ),
         Hazard("masked", "a logit is -inf", lambda s: bool((s.logits == -np.inf).any()), _masked),
         Hazard(
-            "nonfinite", "a logit is NaN or +inf", lambda s: bool((np.isnan(s.logits) | (s.logits == np.inf)).any()), _nonfinite
+            "nonfinite",
+            "a logit is NaN or +inf",
+            lambda s: bool((np.isnan(s.logits) | (s.logits == np.inf)).any()),
+            _nonfinite,
         ),
         Hazard("long_tail", "a dozen or more classes that only matter together", _has_long_tail, _long_tail),
         Hazard(
-            "large_vocabulary", "a thousand classes or more", lambda s: s.problem.num_classes >= LARGE_CLASSES[0], _large_vocabulary
+            "large_vocabulary",
+            "a thousand classes or more",
+            lambda s: s.problem.num_classes >= LARGE_CLASSES[0],
+            _large_vocabulary,
         ),
         Hazard(
-            "degenerate", "no row, or one class", lambda s: s.problem.num_rows == 0 or s.problem.num_classes == 1, _degenerate
+            "degenerate",
+            "no row, or one class",
+            lambda s: s.problem.num_rows == 0 or s.problem.num_classes == 1,
+            _degenerate,
         ),
         Hazard("subnormal", "a logit is subnormal; zeros of both signs", _has_subnormal, _subnormal),
         Hazard("bit_patterns", "any finite bit patterns", lambda s: bool(np.isfinite(s.logits).any()), _bit_patterns),

@@ -111,9 +111,7 @@ class Judge:
             return [Measurement.failed(problem, q, arithmetic, owed[q], error) for q in quantities]
         return [Measurement(problem, q, arithmetic, owed[q], observed.values[q]) for q in quantities]
 
-    def _observe(
-        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
-    ) -> Observed:
+    def _observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
         try:
             return self.plan.adapter.observe(operation, problem, quantities, layout)
         except NotImplementedError as error:

@@ -42,9 +42,7 @@ class Measurement:
 
     def __post_init__(self) -> None:
         if self.observed.shape != self.expected.values.shape:
-            raise ValueError(
-                f"{self.quantity} has shape {self.observed.shape}; allowed: {self.expected.values.shape}"
-            )
+            raise ValueError(f"{self.quantity} has shape {self.observed.shape}; allowed: {self.expected.values.shape}")
 
     @cached_property
     def rounded(self) -> Floats:
@@ -73,9 +71,7 @@ class Measurement:
         """Largest number that is certainly not above the absolute error."""
         distance, uncertainty = self._distance
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            return np.ldexp(
-                np.maximum(distance - uncertainty, 0.0), self.expected.values.ulp_exponent(self.problem.format)
-            )
+            return np.ldexp(np.maximum(distance - uncertainty, 0.0), self.expected.values.ulp_exponent(self.problem.format))
 
     @cached_property
     def stable_bound(self) -> Floats:

@@ -33,7 +33,12 @@ def build_report(judge: Judge, counts: dict[str, int], exit_status: int) -> Repo
         "schema": SCHEMA_NAME,
         "verdict": _verdict(plan, counts, exit_status),
         "environment": _environment(plan),
-        "run": {"command": plan.command, "seed": plan.seed, "effort": plan.effort.name, "reduced_by": list(plan.reductions)},
+        "run": {
+            "command": plan.command,
+            "seed": plan.seed,
+            "effort": plan.effort.name,
+            "reduced_by": list(plan.reductions),
+        },
         "tests": counts,
         "results": [_result(judge, key) for key in sorted(judge.recorder.records, key=order_of)],
         "deviations": [_deviation(judge, deviation) for deviation in plan.claims.deviations],
@@ -115,7 +120,10 @@ def _deviation(judge: Judge, deviation: Deviation) -> dict[str, Any]:
 def write_report(report: Report, folder: Path) -> list[Path]:
     """Write report.json and report.md into a folder, which is made if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {folder / "report.json": json.dumps(report, indent=1, allow_nan=False), folder / "report.md": markdown(report)}
+    written = {
+        folder / "report.json": json.dumps(report, indent=1, allow_nan=False),
+        folder / "report.md": markdown(report),
+    }
     for path, text in written.items():
         path.write_text(text + "\n")
     return list(written)
@@ -191,18 +199,30 @@ def markdown(report: Report) -> str:
     """The report for people: verdict, table of grades, worst errors with their inputs, deviations, how to run it again."""
     parts = [
         f"# Softmax cross-entropy tolerance report: {report['environment']['backend']}",
-        f"**{report['verdict']}** - {_environment_line(report)}, Python {report['environment']['python']}, "
-        f"{report['environment']['platform']}.",
-        "Worst errors are maxima over generated problems (`searched`): lower bounds of the true maxima. A grade is reached "
-        "if no generated problem outside the regions of the deviations below missed it.",
+        f"**{report['verdict']}** - {_environment_line(report)}, {_platform_line(report)}.",
+        _SEARCHED,
         _markdown_results(report),
         _markdown_worst(report),
         _markdown_deviations(report),
         _markdown_out_of_range(report),
-        f"Run again: `{report['run']['command']} --hypothesis-seed={report['run']['seed']}` (effort "
-        f"{report['run']['effort']}{', reduced by ' + ', '.join(report['run']['reduced_by']) if report['run']['reduced_by'] else ''}).",
+        f"Run again: `{report['run']['command']} --hypothesis-seed={report['run']['seed']}` {_how_much(report)}.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+_SEARCHED = (
+    "Worst errors are maxima over generated problems (`searched`): lower bounds of the true maxima. A grade is reached "
+    "if no generated problem outside the regions of the deviations below missed it."
+)
+
+
+def _platform_line(report: Report) -> str:
+    return f"Python {report['environment']['python']}, {report['environment']['platform']}"
+
+
+def _how_much(report: Report) -> str:
+    reduced = ", ".join(report["run"]["reduced_by"])
+    return f"(effort {report['run']['effort']}{', reduced by ' + reduced if reduced else ''})"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
@@ -211,7 +231,17 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _markdown_results(report: Report) -> str:
-    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", "error/stable bound", "zeros returned", "bound"]
+    header = [
+        "operation",
+        "dtype",
+        "quantity",
+        "claimed",
+        "reached",
+        "worst ulp",
+        "error/stable bound",
+        "zeros returned",
+        "bound",
+    ]
     rows = [
         [
             f"`{r['operation']}`",

@@ -24,6 +24,4 @@ def test_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout)
     ask = Ask(fmt, ("moderate",), probabilities=operation.probabilities, directions=True)
     examples = max(2, judge.plan.effort.examples // 4)
 
-    judge.search(
-        "layout", problems(ask), lambda problem: judge.check(operation, problem, tuple(Quantity), layout), examples
-    )
+    judge.search("layout", problems(ask), lambda problem: judge.check(operation, problem, tuple(Quantity), layout), examples)

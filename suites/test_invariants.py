@@ -26,7 +26,11 @@ SMALL = ("moderate", "absorption", "underflow", "ties")
 
 
 def _search(
-    judge: Judge, operation: Operation, ask: Ask, quantity: Quantity, holds: Callable[[Problem, Measurement], str | None]
+    judge: Judge,
+    operation: Operation,
+    ask: Ask,
+    quantity: Quantity,
+    holds: Callable[[Problem, Measurement], str | None],
 ) -> None:
     """Search for a problem at which an invariant of one quantity fails; `holds` returns what is wrong, or None."""
     if judge.plan.claims.claimed(operation.name, ask.format.name, quantity) < Grade.STABLE:
@@ -66,7 +70,11 @@ def _exceeds(difference: Floats, allowed: Floats) -> bool:
 @pytest.mark.asks(Quantity.LOSS)
 def test_loss_is_not_negative(judge: Judge, operation: Operation, fmt: Format) -> None:
     def holds(_: Problem, loss: Measurement) -> str | None:
-        return f"the loss {loss.observed.tolist()} is negative" if _exceeds(np.minimum(loss.observed, 0), loss.stable_bound) else None
+        return (
+            f"the loss {loss.observed.tolist()} is negative"
+            if _exceeds(np.minimum(loss.observed, 0), loss.stable_bound)
+            else None
+        )
 
     _search(judge, operation, Ask(fmt, HAZARDS), Quantity.LOSS, holds)
 
@@ -79,7 +87,9 @@ def test_loss_is_shift_invariant(judge: Judge, operation: Operation, fmt: Format
             return None
         moved = _measured(judge, operation, problem.replace(logits=shifted), Quantity.LOSS)
         apart = moved.observed - loss.observed
-        return f"adding 8 to all logits changes the loss by {apart.tolist()}" if _exceeds(apart, 2 * loss.stable_bound) else None
+        return (
+            f"adding 8 to all logits changes the loss by {apart.tolist()}" if _exceeds(apart, 2 * loss.stable_bound) else None
+        )
 
     _search(judge, operation, Ask(fmt, HAZARDS), Quantity.LOSS, holds)
 

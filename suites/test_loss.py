@@ -10,7 +10,17 @@ from reference.quantity import BUILDING_BLOCKS, Quantity
 from suites.judge import Judge
 from suites.problems import Ask
 
-HAZARDS = ("moderate", "absorption", "overflow", "underflow", "offset", "ties", "long_tail", "subnormal", "bit_patterns")
+HAZARDS = (
+    "moderate",
+    "absorption",
+    "overflow",
+    "underflow",
+    "offset",
+    "ties",
+    "long_tail",
+    "subnormal",
+    "bit_patterns",
+)
 
 
 @pytest.mark.asks(Quantity.LOSS)
