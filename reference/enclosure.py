@@ -25,6 +25,9 @@ TINY_EXPONENT = -4000
 _PARTS = 160
 """Bits of a midpoint that are split into hi and lo; the rest goes into the radius."""
 
+_NEGLIGIBLE = fmpq(1, 2**100)
+"""A ball of known sign that is smaller than this part of the exact part is kept as its sign and a radius alone."""
+
 Entry = tuple[float, float, float, int, int]
 
 
@@ -40,7 +43,9 @@ def enclose(exact: fmpq, ball: arb, sign: int) -> Entry:
     sign of the remainder is known whenever the sign of the ball is.
     """
     total = ball if exact == 0 else ball + exact
-    mantissa, exponent = (int(part) for part in total.mid().man_exp())
+    # The sum of a midpoint and a tiny ball of the other sign is rounded to just inside it: keep the midpoint instead.
+    centre = arb(exact) if sign and abs(ball) < abs(exact) * _NEGLIGIBLE else total
+    mantissa, exponent = (int(part) for part in centre.mid().man_exp())
     length = abs(mantissa).bit_length()
     if mantissa == 0 or length + exponent < TINY_EXPONENT:
         return _enclose_tiny(total, sign if exact == 0 else 0)
@@ -142,6 +147,8 @@ class Enclosure:
         """
         sign, step, scaled = self._in_ulps(fmt)
         whole = np.floor(scaled.hi)
+        # A whole hi with a negative lo lies in the interval below, which may be beyond that interval's midpoint.
+        whole = whole - ((scaled.hi == whole) & (scaled.lo < 0))
         above_half = (scaled.hi - whole - 0.5) + scaled.lo
         tie = (above_half == 0) & (scaled.side == 0) & (scaled.radius == 0)
         up = (above_half > 0) | ((above_half == 0) & (scaled.side > 0)) | (tie & (whole % 2 == 1))

@@ -107,8 +107,8 @@ class Softmax:
         return sum(((n - (i == self.one)) * power for i, (n, power) in left), _ZERO)
 
     def probability(self, i: int) -> Number:
-        """p_i."""
-        return self.powers[i] / self.total
+        """p_i, an exact 0 where it is 0: 0 divided by a ball would be a ball, which `_term` takes to be positive."""
+        return _ZERO if self.gaps[i] is None else self.powers[i] / self.total
 
     def complement(self, i: int) -> Number:
         """1 - p_i, without the subtraction from 1."""
@@ -150,10 +150,10 @@ def _gradient_terms(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entr
     for i, a in enumerate(row.weights):
         p = softmax.probability_term(i).scaled(row.total_weight * factor)
         entries.append(Term(p.exact - factor * a, p.ball, p.sign).entry())
-        size, left = abs(float(arb(factor))), row.total_weight - a
-        near = float(arb(left + row.total_weight * softmax.complement(i)))
-        far = float(arb(a + row.total_weight * softmax.probability(i)))
-        scales.append(size * min(near, far))
+        near = arb(row.total_weight - a + row.total_weight * softmax.complement(i))
+        far = arb(a + row.total_weight * softmax.probability(i))
+        # Multiplied before it is converted: factor alone may overflow float64, and inf * 0 is NaN.
+        scales.append(float(min(near, far) * abs(factor)))
     return entries, scales
 
 
@@ -294,6 +294,8 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
 
 def _special_row(evaluator: _Evaluator, quantity: Quantity, row: Row) -> Enclosure:
     """A row with NaN, +inf or nothing but -inf: the lines of the table in special_values.py."""
+    if quantity not in BUILDING_BLOCKS and row.total_weight == 0:
+        return _filled(quantity, row, 0.0)
     if quantity is Quantity.LOGSUMEXP and row.kind is not RowKind.NAN:
         return _filled(quantity, row, -np.inf if row.kind is RowKind.ALL_MASKED else np.inf)
     if row.kind is not RowKind.ONE_POSITIVE_INFINITY:

@@ -110,7 +110,8 @@ class Format:
         # Going towards zero from a power of two enters the binade below, where the spacing is half as wide.
         mantissa, _ = np.frexp(x)
         inward = (mantissa == -0.5) & (np.abs(x) > self.min_normal)
-        return self.round(x + np.where(inward, spacing / 2, spacing))
+        with np.errstate(over="ignore"):
+            return self.round(x + np.where(inward, spacing / 2, spacing))
 
     def next_down(self, values: ArrayLike) -> Floats:
         """Largest member less than each finite member; the mirror image of `next_up`."""
@@ -125,8 +126,12 @@ class Format:
         return self.cast(values).view(f"uint{self.bits}").astype(np.uint64)
 
     def from_bits(self, encodings: ArrayLike) -> Floats:
-        """Members with the given encodings, every NaN payload included."""
-        raw = np.asarray(encodings).astype(f"uint{self.bits}")
+        """Members with the given encodings, every NaN payload included.
+
+        >>> FLOAT64.from_bits([2**63, 1]).tolist()
+        [-0.0, 5e-324]
+        """
+        raw = np.asarray(encodings, dtype=np.uint64).astype(f"uint{self.bits}")
         return raw.view(self.numpy_dtype).astype(np.float64)
 
     @property

@@ -106,6 +106,7 @@ class Problem:
     def with_unchecked_target(self, target: ArrayLike) -> Problem:
         """A copy with class indices that are not validated: to ask what an operation does with those out of range."""
         copied = copy(self)
+        copied.__dict__.pop("ignored", None)
         copied._set("target", np.array(target, dtype=np.int64))
         return copied
 
@@ -157,7 +158,7 @@ class Problem:
         if target.shape == self.logits.shape and target.dtype.kind == "f":
             return self._checked_probabilities(target)
         if target.shape == (self.num_rows,) and (target.dtype.kind in "iu" or target.size == 0):
-            return self._checked_indices(target.astype(np.int64))
+            return self._checked_indices(target)
         raise ValueError(
             f"target has shape {target.shape} and dtype {target.dtype}; allowed: integer class indices of shape "
             f"({self.num_rows},), or floating-point probabilities of shape {self.logits.shape}"
@@ -170,7 +171,7 @@ class Problem:
             raise ValueError(f"target[{where}] is {float(probabilities[probabilities < 0][0])!r}; allowed: probabilities >= 0")
         return probabilities
 
-    def _checked_indices(self, target: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _checked_indices(self, target: NDArray[Any]) -> NDArray[np.int64]:
         outside = ((target < 0) | (target >= self.num_classes)) & (target != self.ignore_index)
         if outside.any():
             row = int(np.argmax(outside))
@@ -178,4 +179,4 @@ class Problem:
                 f"target[{row}] is {int(target[row])}; allowed: a class index in [0, {self.num_classes}) "
                 f"or ignore_index = {self.ignore_index}"
             )
-        return target
+        return target.astype(np.int64)

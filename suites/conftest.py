@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
     option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
     option("--dtype", metavar="NAMES", help=f"comma-separated formats (default: all of {','.join(FORMATS)})")
-    option("--operation", metavar="GLOB", help="only operations whose name matches, e.g. cross_entropy*")
+    option("--operation", metavar="GLOB", help="only operations whose name matches, e.g. cross_entropy* (default: all)")
     option("--hazard", metavar="NAMES", help=f"comma-separated hazards (default: all of {','.join(HAZARDS)})")
     option(
         "--case",

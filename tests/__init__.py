@@ -1,0 +1,1 @@
+"""Tests of the suite itself: its reference, its judge and its adapters."""

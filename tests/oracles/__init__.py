@@ -1,0 +1,1 @@
+"""Independent oracles that the certified reference is compared with, and the comparison."""

@@ -1,0 +1,261 @@
+"""Compares the certified reference with the mpmath oracle on generated rows: `python -m tests.oracles.agreement`.
+
+A row agrees when every entry's enclosure contains mpmath's number, up to mpmath's own error: the number minus the midpoint
+lies within the radius and has the sign `side`. The error is that of 300 working bits beyond all cancellation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from reference.enclosure import Enclosure
+from reference.exact import evaluate
+from reference.formats import FORMATS, Floats, Format
+from reference.problem import REDUCTIONS, Problem
+from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.thresholds import thresholds
+from tests.oracles.mpmath_oracle import MP, ROW_RESULTS, Real, Results, mean_divisor, oracle_row, reduced_loss, working_bits
+
+BATCH_ROWS = 32
+MAX_CLASSES = 8
+MAX_GAP = 2000.0
+"""Largest gap generated; the cost of mpmath grows with it."""
+
+ALWAYS = (Quantity.LOSS, Quantity.GRADIENT, Quantity.LOG_SOFTMAX)
+SOMETIMES = (Quantity.HESSIAN, Quantity.HVP, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
+"""Compared on every fourth batch."""
+
+Generator = np.random.Generator
+Shape = tuple[int, int]
+
+
+def _below(gaps: Floats, fmt: Format, rng: Generator) -> Floats:
+    """Logits with these gaps below a maximum near 0, or a little away from it."""
+    gaps[np.arange(len(gaps)), rng.integers(gaps.shape[1], size=len(gaps))] = 0.0
+    tops = rng.choice([0.0, 1.0, 5.0], size=(len(gaps), 1)) * rng.standard_normal((len(gaps), 1))
+    return fmt.round(fmt.round(tops) - gaps)
+
+
+def _moderate(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    return _below(rng.uniform(0, 10, shape) * temperature, fmt, rng)
+
+
+def _near_points(points: Sequence[float], width: float) -> Callable[[Generator, Shape], Floats]:
+    def gaps(rng: Generator, shape: Shape) -> Floats:
+        near = rng.choice(points, size=shape)
+        return np.where(near == 0, 0.0, np.abs(near + width * rng.uniform(-1, 1, shape)))
+
+    return gaps
+
+
+def _absorption(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    gap = thresholds(fmt).absorption_gap
+    return _below(_near_points([gap, gap, 2 * gap, 0.0], 2.0)(rng, shape) * temperature, fmt, rng)
+
+
+def _underflow(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    t = thresholds(fmt)
+    points = [t.underflow_gap, t.subnormal_gap, t.vanishing_gap, t.underflow_gap / 2, 0.0]
+    return _below(_near_points(points, 1.5)(rng, shape) * temperature, fmt, rng)
+
+
+def _extreme(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    return _below(10.0 ** rng.uniform(-2, np.log10(MAX_GAP), shape) * temperature, fmt, rng)
+
+
+def _offset(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    """Logits close to each other and far from 0, up to where their spacing is about 1."""
+    sizes = 2.0 ** rng.uniform(0, fmt.precision, (shape[0], 1)) * rng.choice([-1.0, 1.0], (shape[0], 1))
+    return fmt.round(fmt.round(sizes) - rng.uniform(0, 8, shape) * temperature)
+
+
+def _ties(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    gap = thresholds(fmt).absorption_gap
+    return _below(rng.choice([0.0, 0.0, 0.0, 1.0, 0.5, gap], size=shape) * temperature, fmt, rng)
+
+
+def _masked(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    """Some classes at -inf; one class of each row stays finite."""
+    logits = _moderate(rng, fmt, shape, temperature)
+    hidden = rng.random(shape) < 0.4
+    hidden[np.arange(shape[0]), rng.integers(shape[1], size=shape[0])] = False
+    return np.where(hidden, -np.inf, logits)
+
+
+def _bit_patterns(rng: Generator, fmt: Format, shape: Shape, temperature: float) -> Floats:
+    """Uniform encodings where those are small enough, and random significands with exponents around 0."""
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        anything = fmt.from_bits(rng.integers(0, 2**fmt.bits, size=shape, dtype=np.uint64))
+    limit = 400.0 * min(temperature, 1.0)
+    kept = np.where(np.abs(anything) <= limit, anything, 1.0)
+    fraction, _ = np.frexp(kept)
+    ordinary = np.ldexp(fraction, rng.integers(max(fmt.emin, -20), 7, size=shape))
+    return fmt.round(np.where(rng.random(shape) < 0.3, kept, ordinary * min(temperature, 1.0)))
+
+
+FAMILIES: dict[str, Callable[[Generator, Format, Shape, float], Floats]] = {
+    "moderate": _moderate,
+    "absorption": _absorption,
+    "underflow": _underflow,
+    "extreme": _extreme,
+    "offset": _offset,
+    "ties": _ties,
+    "masked": _masked,
+    "bit patterns": _bit_patterns,
+}
+"""Regions of logits, one a batch in turn."""
+
+
+def _indices(rng: Generator, logits: Floats, ignore_index: int | None) -> np.ndarray[Any, Any]:
+    """Class indices, at the maximum half of the time; some of them ignored."""
+    rows, classes = logits.shape
+    target = np.where(rng.random(rows) < 0.5, np.argmax(logits, axis=1), rng.integers(classes, size=rows))
+    if ignore_index is not None:
+        target = np.where(rng.random(rows) < 0.2, ignore_index, target)
+    return target.astype(np.int64)
+
+
+def _probabilities(rng: Generator, fmt: Format, shape: Shape) -> Floats:
+    """General, sparse and one-hot rows; rounded, so their sums are near 1 only."""
+    mass = rng.choice([0.0, 1.0, 2.0, 3.0], size=shape) * rng.choice([1.0, rng.random()], size=shape)
+    mass[:, 0] += mass.sum(axis=1) == 0
+    return fmt.round(mass / mass.sum(axis=1, keepdims=True))
+
+
+def _options(rng: Generator, fmt: Format, shape: Shape) -> dict[str, Any]:
+    rows, classes = shape
+    reduction = str(rng.choice(["none", *REDUCTIONS]))
+    numbers = fmt.round(rng.choice([-1.0, 0.5, 3.0, -7.0, 0.0], size=rows) * rng.choice([1.0, rng.random()], size=rows))
+    weights = fmt.round(rng.choice([0.0, 0.5, 1.0, 2.0, rng.random()], size=classes))
+    return {
+        "reduction": reduction,
+        "label_smoothing": float(rng.choice([0.0, 0.0, 0.1, 0.5, 1.0])),
+        "class_weights": weights if rng.random() < 0.3 else None,
+        "cotangent": None if rng.random() < 0.4 else numbers if reduction == "none" else numbers[0],
+        "tangent": fmt.round(rng.choice([1.0, -1.0, 0.0, 0.1, rng.standard_normal()], size=shape)),
+    }
+
+
+def random_problem(rng: Generator, rows: int, family: str) -> Problem:
+    """A batch of rows of one family; format, number of classes, target and options are drawn."""
+    fmt = FORMATS[str(rng.choice(list(FORMATS)))]
+    shape = (rows, int(rng.integers(1, MAX_CLASSES + 1)))
+    temperature = float(rng.choice([1.0, 1.0, 2.0, 0.75, 0.3]))
+    logits = FAMILIES[family](rng, fmt, shape, temperature)
+    options = _options(rng, fmt, shape)
+    if rng.random() < 0.35:
+        target = _probabilities(rng, fmt, shape)
+    else:
+        ignore_index = [None, -100, 0][int(rng.integers(3))]
+        target = _indices(rng, logits, ignore_index)
+        options["ignore_index"] = -100 if ignore_index is None else ignore_index
+    return Problem(logits, target, fmt, temperature=temperature, **options)
+
+
+def _contains(entry: tuple[float, float, float, int, int], value: Real, error: Real) -> bool:
+    """True if the enclosure of one entry contains mpmath's value, give or take its error."""
+    hi, lo, radius, exponent, side = entry
+    if isinstance(value, float) or not np.isfinite(hi):
+        return hi == value or (hi != hi and value != value)
+    beyond = value - MP.ldexp(MP.mpf(hi) + MP.mpf(lo), exponent)
+    allowed = MP.ldexp(MP.mpf(radius), exponent) + error
+    if side == 0:
+        return bool(abs(beyond) <= allowed)
+    return bool(-error <= side * beyond <= allowed)
+
+
+def _entries(values: Enclosure, rows: int) -> list[list[tuple[float, float, float, int, int]]]:
+    """The entries of each row."""
+    columns = (values.hi, values.lo, values.radius, values.exponent, values.side)
+    lists = [column.reshape(rows, -1).tolist() for column in columns]
+    return [list(zip(*row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def _compare(problem: Problem, quantity: Quantity, entries: list[Any], results: Results, where: str) -> None:
+    for i, (entry, value, error) in enumerate(zip(entries, results.values, results.errors, strict=True)):
+        if not _contains(entry, value, error):
+            raise AssertionError(
+                f"{quantity}, {where}, entry {i}: reference (hi, lo, radius, exponent, side) = {entry}, mpmath "
+                f"{value if isinstance(value, float) else MP.nstr(value, 40)}\n{_description(problem)}"
+            )
+
+
+def _description(problem: Problem) -> str:
+    hexadecimal = [[x.hex() for x in row] for row in problem.logits.tolist()]
+    optional = {name: getattr(problem, name) for name in ("temperature", "ignore_index", "class_weights", "tangent")}
+    return f"{problem!r}\ntarget {problem.target.tolist()}\n{optional}\nlogits {hexadecimal}"
+
+
+def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
+    """Compares the given enclosures of a problem with the mpmath oracle.
+
+    Raises:
+      AssertionError: an enclosure does not contain mpmath's value; the message has the problem and its logits in full.
+    """
+    reduced = {Quantity.LOSS} & set(given) if problem.reduction != "none" else set()
+    bits = [working_bits(problem, index) for index in range(problem.num_rows)]
+    tables = {q: _entries(values, problem.num_rows) for q, values in given.items() if q not in reduced}
+    for index, precision in enumerate(bits):
+        with MP.workprec(precision):
+            row = oracle_row(problem, index)
+            undefined = problem.reduction == "mean" and not mean_divisor(problem)
+            for quantity, table in tables.items():
+                entries = table[index]
+                hidden = undefined and quantity not in BUILDING_BLOCKS
+                results = Results.filled(np.nan, len(entries)) if hidden else ROW_RESULTS[quantity](row)
+                _compare(problem, quantity, entries, results, f"row {index}")
+    if reduced:
+        with MP.workprec(max(bits)):
+            rows = [oracle_row(problem, index) for index in range(problem.num_rows)]
+            results = reduced_loss(problem, rows)
+            _compare(problem, Quantity.LOSS, _entries(given[Quantity.LOSS], 1)[0], results, problem.reduction)
+
+
+def check_problem(problem: Problem, quantities: Sequence[Quantity]) -> None:
+    """Compares the reference with the mpmath oracle on one problem; see `check_values`."""
+    check_values(problem, {q: expected.values for q, expected in evaluate(problem, quantities).items()})
+
+
+def agreement_rows(count: int, seed: int) -> int:
+    """Compares both oracles on `count` generated rows and returns on how many they agreed, which is all of them.
+
+    Raises:
+      AssertionError: the first disagreement.
+    """
+    rng = np.random.default_rng(seed)
+    families = list(FAMILIES)
+    agreed = batch = 0
+    while agreed < count:
+        rows = min(BATCH_ROWS, count - agreed)
+        problem = random_problem(rng, rows, families[batch % len(families)])
+        thorough = rng.random() < 0.25
+        check_problem(problem, ALWAYS + SOMETIMES if thorough else ALWAYS)
+        agreed += rows
+        batch += 1
+    return agreed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 1 on disagreement."""
+    parser = argparse.ArgumentParser(description="Compare the certified reference with the mpmath oracle.")
+    parser.add_argument("--rows", type=int, default=100000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    start = time.perf_counter()
+    try:
+        agreed = agreement_rows(given.rows, given.seed)
+    except AssertionError as error:
+        print(f"the oracles disagree: {error}", file=sys.stderr)
+        return 1
+    print(f"{agreed} rows agreed in {time.perf_counter() - start:.0f} s (seed {given.seed})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

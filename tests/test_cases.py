@@ -1,0 +1,94 @@
+"""Tests of the stored cases: exact, unique, in their hazard, and readable from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reference import FLOAT32, Problem
+from suites.cases import (
+    Case,
+    CaseError,
+    _cases_of,
+    cases_matching,
+    describe_problem,
+    format_row,
+    parse_row,
+    problem_from,
+    stored_cases,
+)
+from suites.hazards import HAZARDS
+
+CASES = stored_cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_case_lies_in_its_hazard_and_says_where_it_comes_from(case: Case) -> None:
+    assert HAZARDS[case.hazard].holds(case.problem)
+    assert case.story
+    assert case.provenance
+
+
+def test_case_ids_are_unique() -> None:
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_describing_a_problem_loses_no_bit(case: Case) -> None:
+    again = problem_from(json.loads(json.dumps(describe_problem(case.problem))), case.problem.format)
+    for name in ("logits", "target", "class_weights", "cotangent", "tangent"):
+        before, after = getattr(case.problem, name), getattr(again, name)
+        assert (before is None) == (after is None)
+        if before is not None:
+            np.testing.assert_array_equal(after, before)
+            np.testing.assert_array_equal(np.signbit(after), np.signbit(before))
+    for name in ("label_smoothing", "ignore_index", "reduction", "temperature"):
+        assert getattr(again, name) == getattr(case.problem, name)
+
+
+def test_rows_are_exact_and_runs_are_short() -> None:
+    row = [20.0, 0.0, 0.0, -0.0, -np.inf, 1 / 3]
+    entries = format_row(np.array(row))
+    assert entries[1] == "0x0.0p+0 * 2"
+    np.testing.assert_array_equal(parse_row(entries), row)
+    assert np.signbit(parse_row(entries)[3])
+
+
+def test_patterns_find_cases_by_name_id_and_star() -> None:
+    assert [case.id for case in cases_matching("absorption/gap-20")] == ["absorption/gap-20[float32]"]
+    assert [case.id for case in cases_matching("masked/all[float16]")] == ["masked/all[float16]"]
+    assert len(cases_matching("masked/*")) > 10
+
+
+def test_a_failure_line_is_a_case() -> None:
+    problem = Problem([[20.0, 0.0]], [0], FLOAT32, reduction="mean")
+    (case,) = cases_matching(json.dumps(describe_problem(problem)))
+    assert case.problem.reduction == "mean"
+    np.testing.assert_array_equal(case.problem.logits, problem.logits)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("absorption/nowhere", "is not known; there is: absorption/"),
+        ('{"dtype": "float32"}', "not a case as failures print it"),
+        ('{"dtype": "float8", "logits": [], "target": []}', "float8"),
+        ('{"dtype": "float32", "logits": [["0x1p0"]], "target": [3]}', "allowed: a class index"),
+        ("{", "not a case as failures print it"),
+    ],
+)
+def test_bad_cases_say_what_is_allowed(pattern: str, says: str) -> None:
+    with pytest.raises(CaseError, match=says.replace("[", "\\[")):
+        cases_matching(pattern)
+
+
+def test_a_malformed_file_names_the_case() -> None:
+    entry = {"id": "x", "dtypes": ["float32"], "logits": [["0x1p0"]], "target": [0], "colour": "red"}
+    with pytest.raises(CaseError, match="case 'x' has unknown keys \\['colour'\\]"):
+        _cases_of(entry, Path("some.toml"))
+    del entry["colour"]
+    with pytest.raises(CaseError, match="case 'x' is malformed: 'hazard'"):
+        _cases_of(entry, Path("some.toml"))

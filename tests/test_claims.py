@@ -1,0 +1,142 @@
+"""Tests of claims and deviations: what they say, what is refused, and that the shipped ones are justified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.loading import load_adapter
+from reference import FLOAT16, FLOAT32, Problem, Quantity
+from reference.grades import Grade
+from suites.cases import stored_cases
+from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
+
+GOOD = """
+[[claim]]
+operations = ["cross_entropy*"]
+dtypes = ["float32", "float16"]
+grades = { loss = "stable" }
+
+[[claim]]
+operations = ["cross_entropy_func"]
+dtypes = ["float16"]
+grades = { loss = "finite" }
+
+[[deviation]]
+id = "lost"
+operations = ["cross_entropy"]
+dtypes = ["float16"]
+quantities = ["loss"]
+cases = ["absorption/*"]
+misses = "stable"
+reaches = "finite"
+reason = "because"
+versions = ">=2.0,<3"
+devices = ["cpu"]
+region = { hazards = ["masked"], reductions = ["mean"] }
+"""
+
+
+def claims_of(tmp_path: Path, text: str, version: str = "2.13.0+cpu", device: str = "cpu") -> Claims:
+    path = tmp_path / "claims.toml"
+    path.write_text(text)
+    return load_claims(path, version, device)
+
+
+def test_the_last_claim_counts_and_nothing_said_is_accurate(tmp_path: Path) -> None:
+    claims = claims_of(tmp_path, GOOD)
+    assert claims.claimed("cross_entropy", "float16", Quantity.LOSS) is Grade.STABLE
+    assert claims.claimed("cross_entropy_func", "float16", Quantity.LOSS) is Grade.FINITE
+    assert claims.claimed("cross_entropy", "bfloat16", Quantity.LOSS) is Grade.ACCURATE
+    assert claims.claimed("cross_entropy", "float16", Quantity.HESSIAN) is Grade.ACCURATE
+
+
+def test_a_deviation_holds_for_its_versions_and_devices(tmp_path: Path) -> None:
+    assert len(claims_of(tmp_path, GOOD).deviations) == 1
+    assert not claims_of(tmp_path, GOOD, version="3.0").deviations
+    assert not claims_of(tmp_path, GOOD, device="cuda:0").deviations
+
+
+def test_a_region_lowers_what_generated_problems_are_held_to(tmp_path: Path) -> None:
+    claims = claims_of(tmp_path, GOOD)
+    operation: Any = type("Named", (), {"name": "cross_entropy"})
+    masked = Problem([[-float("inf"), 0.0]], [1], FLOAT16, reduction="mean")
+    assert claims.required(operation, Quantity.LOSS, masked) is Grade.FINITE
+    assert claims.required(operation, Quantity.LOSS, masked.replace(reduction="none")) is Grade.STABLE
+    assert claims.required(operation, Quantity.LOSS, masked.replace(logits=[[0.0, 0.0]])) is Grade.STABLE
+    assert claims.required(operation, Quantity.LOSS, masked.replace(format=FLOAT32)) is Grade.STABLE
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (('"stable" }', '"good" }'), "grade 'good' is not known; allowed: none, finite, stable"),
+        (('"float32", "float16"', '"float8"'), "dtype 'float8' is not known; allowed: float64, float32"),
+        (("loss =", "lost ="), "quantity 'lost' is not known; allowed: loss, gradient"),
+        (('misses = "stable"\n', ""), "'misses' is missing"),
+        (('"masked"', '"wet"'), "hazard 'wet' is not known; allowed: moderate"),
+        (('["mean"]', '["median"]'), "reduction 'median' is not known; allowed: none, sum, mean"),
+        ((">=2.0,<3", "two"), "two"),
+        (("[[claim]]", "[[claims]]"), "unknown tables"),
+        (("reason =", "excuse ="), "unknown keys \\['excuse'\\]"),
+        (("[[claim]]", "[[claim"), "is not TOML"),
+    ],
+)
+def test_a_malformed_file_says_what_is_allowed(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    with pytest.raises(ClaimsError, match=says) as error:
+        claims_of(tmp_path, GOOD.replace(*change))
+    assert "claims.toml" in str(error.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ClaimsError, match="nowhere.toml: No such file"):
+        load_claims(tmp_path / "nowhere.toml", "1", "cpu")
+
+
+def shipped(backend: str) -> tuple[Claims, Any]:
+    if backend == "torch":
+        pytest.importorskip("torch")
+    adapter = load_adapter(backend, "cpu")
+    return load_claims(CLAIMS_FOLDER / f"{backend}.toml", next(iter(adapter.versions().values())), "cpu"), adapter
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_every_claim_below_accurate_shows_why_it_is_not_more(backend: str) -> None:
+    """For every operation, dtype and quantity there is a deviation that misses the next grade, with a case that runs."""
+    claims, adapter = shipped(backend)
+    unjustified = []
+    for operation in adapter.operations():
+        for dtype in operation.arithmetic:
+            for quantity in operation.quantities:
+                claimed = claims.claimed(operation.name, dtype, quantity)
+                cases = [c for c in stored_cases() if c.problem.format.name == dtype and not operation.refusal(c.problem)]
+                shown = any(
+                    deviation.misses <= claimed + 1
+                    for case in cases
+                    for deviation in claims.deviations_at(operation.name, quantity, case)
+                )
+                if claimed < Grade.ACCURATE and not shown:
+                    unjustified.append((operation.name, dtype, str(quantity), claimed.label))
+    assert not unjustified
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_every_name_in_the_shipped_claims_exists(backend: str) -> None:
+    claims, adapter = shipped(backend)
+    names = {operation.name for operation in adapter.operations()}
+    for claim in claims.claims:
+        assert set(claim.scope.operations) <= names
+    for deviation in claims.deviations:
+        assert set(deviation.scope.operations) <= names
+        for pattern in deviation.cases:
+            alone = [case for case in stored_cases() if deviation.names(case) and pattern.split("*")[0] in case.name]
+            assert alone, f"{deviation.id}: no case is named {pattern}"
+        assert deviation.reason
+
+
+def test_deviation_ids_are_unique() -> None:
+    for path in CLAIMS_FOLDER.glob("*.toml"):
+        ids = [line for line in path.read_text().splitlines() if line.startswith("id = ")]
+        assert len(ids) == len(set(ids))

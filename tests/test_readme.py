@@ -1,0 +1,99 @@
+"""The README, checked against the code: its commands, options, defaults, grades and layout."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reference.exact import evaluate
+from reference.formats import FLOAT32, FORMATS
+from reference.grades import ACCURATE_ULPS, Grade
+from reference.problem import Problem
+from reference.quantity import Quantity
+from suites.effort import EFFORTS
+from tests.command import ROOT, run_suites
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def table_after(heading: str) -> list[list[str]]:
+    """Rows of the first table after a heading, cells without backticks."""
+    section = README.split(f"## {heading}", 1)[1].split("\n## ", 1)[0]
+    rows = [line.removeprefix("|").removesuffix("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip().replace("`", "") for cell in row] for row in rows[2:]]
+
+
+def test_ci_installs_by_the_readmes_command() -> None:
+    script = (ROOT / "ci" / "run.sh").read_text()
+    main_job, tests = blocks("sh")[0].strip(), blocks("sh")[1].strip()
+    install, run_tests = tests.rsplit(" && ", 1)
+    assert install in script
+    assert run_tests in script
+    assert main_job.rsplit(" && ", 1)[0].replace("[torch]", "[test,torch]") == install
+    assert '.venv/bin/pytest suites/ --backend="$backend" --report="reports/$backend"' in script
+
+
+def test_options_and_defaults_are_those_of_the_help() -> None:
+    text = subprocess.run(
+        [sys.executable, "-m", "pytest", "suites/", "--help", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout
+    ours = text.split("softmax cross-entropy conformance:", 1)[1].split("\n\n", 1)[0]
+    offered = re.findall(r"^  (--\w+)", ours, flags=re.MULTILINE)
+    rows = table_after("Options")
+    assert [row[0] for row in rows] == offered
+    helps = dict(zip(offered, re.split(r"^  --\w+", ours, flags=re.MULTILINE)[1:], strict=True))
+    for option, default, _ in rows:
+        said = " ".join(helps[option].split())
+        assert (f"(default: {default}" in said) if default else ("default" not in said)
+
+
+def test_formats_efforts_and_grades_are_the_codes() -> None:
+    rows = {row[0]: row[2] for row in table_after("Options")}
+    assert all(name in rows["--dtype"] for name in FORMATS)
+    counts = re.search(r"(\d+), (\d+) or (\d+) generated", rows["--effort"])
+    assert counts
+    assert [int(n) for n in counts.groups()] == [effort.examples for effort in EFFORTS.values()]
+    assert [row[0] for row in table_after("The contract: grades")] == [grade.label for grade in list(Grade)[1:]]
+    assert f"at most {ACCURATE_ULPS:g} ulp" in README
+
+
+def test_the_layout_exists() -> None:
+    for folder, _ in table_after("Layout"):
+        assert (ROOT / folder).is_dir()
+    for path in re.findall(r"`((?:reference|suites|ci|adapters)/[a-z_./]+)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_opening_figures_are_the_references() -> None:
+    problem = Problem([[20.0, 0.0]], [0], FLOAT32)
+    values = evaluate(problem, [Quantity.LOSS])[Quantity.LOSS].values.approximate()
+    assert f"{float(values[0]):.16e}".replace("e-09", "") in README
+
+
+def test_the_opening_command_prints_what_it_says() -> None:
+    pytest.importorskip("torch")
+    command, printed = blocks("console")[0].strip().split("\n", 1)
+    code = command.removeprefix('$ python -c "').removesuffix('"')
+    result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert result.stdout.strip() == printed.strip()
+
+
+def test_the_kernel_example_runs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "my_kernel.py").write_text(blocks("python")[0])
+    options = blocks("sh")[2].split()[2:]
+    result = run_suites(*options, "--operation=my_cross_entropy", "--dtype=float32", "-k", "test_loss", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout

@@ -1,0 +1,123 @@
+"""Tests of the report: valid by its schema, whole in JSON, readable in Markdown, narrow in the terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from adapters.loading import load_adapter
+from reference import FLOAT32, Problem, Quantity
+from reference.formats import FORMATS
+from suites.cases import cases_matching
+from suites.claims import CLAIMS_FOLDER, load_claims
+from suites.effort import EFFORTS
+from suites.hazards import HAZARDS
+from suites.judge import Judge, Plan
+from suites.report import SCHEMA, Report, build_report, markdown, summary_lines, write_report
+
+PASSED = {"passed": 10, "failed": 0, "xfailed": 1, "skipped": 0, "error": 0}
+
+
+@pytest.fixture
+def judge() -> Judge:
+    adapter = load_adapter("numpy", "cpu")
+    plan = Plan(
+        adapter=adapter,
+        operations=adapter.operations(),
+        formats=tuple(FORMATS.values()),
+        hazards=tuple(HAZARDS),
+        cases=cases_matching("absorption/gap-20"),
+        claims=load_claims(CLAIMS_FOLDER / "numpy.toml", "2.4", "cpu"),
+        effort=EFFORTS["standard"],
+        seed=3,
+        command="pytest suites/",
+    )
+    return Judge(plan)
+
+
+def measured(judge: Judge) -> Report:
+    """A report of one generated problem and one stored case."""
+    problem = Problem([[20.0, 0.0, 1.0]], [0], FLOAT32, tangent=np.ones((1, 3)))
+    for operation in judge.plan.operations:
+        if not operation.refusal(problem):
+            judge.check(operation, problem, tuple(Quantity))
+    (case,) = judge.plan.cases
+    scipy_loss = next(op for op in judge.plan.operations if op.name == "scipy_log_softmax")
+    with pytest.raises(pytest.xfail.Exception):
+        judge.check_case(case, scipy_loss, Quantity.LOSS)
+    return build_report(judge, PASSED, 0)
+
+
+def test_the_report_is_valid_and_round_trips(judge: Judge, tmp_path: Path) -> None:
+    report = measured(judge)
+    paths = write_report(report, tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == ["report.json", "report.md"]
+    again = json.loads(paths[0].read_text())
+    assert again == report
+    jsonschema.validate(again, SCHEMA)
+
+
+def test_the_worst_error_and_its_input_are_there_although_all_passed(judge: Judge) -> None:
+    report = measured(judge)
+    (loss,) = [r for r in report["results"] if r["operation"] == "scipy_log_softmax" and r["quantity"] == "loss"]
+    assert loss["claimed"] == loss["reached"] == "stable"
+    assert loss["returned_zero"] == 1
+    assert float.fromhex(loss["worst"]["observed"]) == 0
+    assert float.fromhex(loss["worst"]["correctly_rounded"]) == pytest.approx(7.664e-9, rel=1e-3)
+    assert loss["worst"]["problem"]["logits"] == [[(20.0).hex(), (0.0).hex(), (1.0).hex()]]
+    assert loss["method"] == "searched"
+
+
+def test_deviations_say_where_they_were_seen(judge: Judge) -> None:
+    (seen,) = [d for d in measured(judge)["deviations"] if d["seen_at"]]
+    assert seen["id"] == "scipy-absorption-loss"
+    assert seen["seen_at"] == ["absorption/gap-20[float32]"]
+    assert seen["link"].startswith("https://github.com/scipy/scipy/")
+
+
+def test_the_summary_fits_a_hundred_columns(judge: Judge) -> None:
+    lines = summary_lines(measured(judge))
+    assert max(len(line) for line in lines) <= 100
+    assert any(line.startswith("scipy_log_softmax") for line in lines)
+    assert lines[-1].startswith("CONFORMS: numpy ")
+
+
+def test_a_grade_below_its_claim_is_marked(judge: Judge) -> None:
+    report = measured(judge)
+    report["results"][0] |= {"claimed": "correct", "reached": "finite"}
+    assert any(" !" in line for line in summary_lines(report)[2:])
+
+
+def test_markdown_has_every_part(judge: Judge) -> None:
+    text = markdown(measured(judge))
+    for part in ("# Softmax cross-entropy tolerance report: numpy", "## Grades", "## Worst errors", "## Deviations", "seed 3"):
+        assert part in text
+    assert "[scipy-absorption-loss](https://github.com/scipy/scipy/issues/19521)" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "status", "reductions", "verdict"),
+    [
+        ({}, 0, (), "CONFORMS"),
+        ({}, 0, ("--dtype=float16",), "REDUCED"),
+        ({"failed": 1}, 1, (), "FAILS"),
+        ({"error": 1}, 1, ("--dtype=float16",), "FAILS"),
+        ({}, 2, (), "FAILS"),
+        ({"passed": 0}, 0, (), "REDUCED"),
+    ],
+)
+def test_verdicts(judge: Judge, counts: dict[str, int], status: int, reductions: tuple[str, ...], verdict: str) -> None:
+    judge.plan = replace(judge.plan, reductions=reductions)
+    assert build_report(judge, PASSED | counts, status)["verdict"] == verdict
+
+
+def test_a_report_that_breaks_the_schema_is_refused(judge: Judge) -> None:
+    report = measured(judge)
+    report["results"][0]["claimed"] = "excellent"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(report, SCHEMA)
