@@ -13,6 +13,8 @@ apart.) Each value is an exact rational part plus a ball of known sign, so it is
 The working precision doubles until the rounding into the problem's format is decided. It always is: by the theorem of
 Lindemann and Weierstrass no result is a floating-point number or a midpoint, unless all finite logits are equal (then
 everything but logarithms is computed in exact rationals) or the exact part is one (then the sign of the ball decides).
+The one exception is harmless: tangents that cancel over equal logits make an entry of Hv exactly 0, which is then enclosed
+within 2^-2000 of 0, and every format rounds that to 0.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Generator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,6 +28,8 @@ from suites.report import build_report, summary_lines, write_report
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
+_FAILURES = pytest.StashKey[int]()
+WHOLE_FAILURES = 10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option(
         "--case",
         metavar="ID",
-        help="only this stored case: an id, a name, a name with *, or the JSON that a failure prints",
+        help="only this stored case: an id, a name, a name with *, or the JSON that a failure prints (default: all)",
     )
     option("--claim", metavar="GRADE", help=f"hold no operation to more than this grade: {grades}")
     option("--claims", metavar="FILE", help="claims file (default: ci/claims/BACKEND.toml)")
@@ -224,6 +227,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if "case" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The first failures whole, of the others one line: a wrong kernel fails hundreds of tests for one reason."""
+    report = yield
+    if report.failed and item.config.option.verbose < 1:
+        shown = item.config.stash.get(_FAILURES, 0)
+        item.config.stash[_FAILURES] = shown + 1
+        if shown >= WHOLE_FAILURES:
+            text = next((line for line in str(report.longrepr).splitlines() if line.strip()), "")
+            report.longrepr = f"{text}\n(the first {WHOLE_FAILURES} failures are whole; -v shows all of them so)"
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:

@@ -24,7 +24,7 @@ from suites.effort import Effort
 from suites.failure import failure_text
 from suites.measurement import Measurement
 from suites.problems import Ask, problems
-from suites.recorder import CaseOutcome, Recorder
+from suites.recorder import CaseOutcome, Recorder, unspecified_outcomes
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,7 @@ class Judge:
                 claimed,
                 reached,
                 tuple(d.id for d in deviations),
+                unspecified_outcomes(measurement),
             )
         )
         if stale := [d for d in deviations if reached >= d.misses]:

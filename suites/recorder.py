@@ -10,6 +10,7 @@ import numpy as np
 from reference.formats import FORMATS
 from reference.grades import Grade
 from reference.quantity import Quantity
+from reference.special_values import Verdict
 from suites.cases import describe_problem
 from suites.measurement import Measurement
 
@@ -67,6 +68,24 @@ class CaseOutcome:
     claimed: Grade
     reached: Grade
     deviations: tuple[str, ...]
+    unspecified: tuple[str, ...] = ()
+    """What was returned where the special-value table owes nothing, or a limit or NaN."""
+
+
+def unspecified_outcomes(measurement: Measurement) -> tuple[str, ...]:
+    """Kinds of values returned at entries where no single value is owed: NaN, inf, -inf, 0, -0 or number."""
+    if measurement.error is not None:
+        return (measurement.error,)
+    values = measurement.observed[measurement.expected.verdict != Verdict.MUST]
+    return tuple(sorted({_kind(value) for value in values.ravel().tolist()}))
+
+
+def _kind(value: float) -> str:
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return str(value)
+    return "number" if value else ("-0" if np.signbit(value) else "0")
 
 
 @dataclass

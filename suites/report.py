@@ -51,6 +51,7 @@ def build_report(judge: Judge, counts: dict[str, int], exit_status: int) -> Repo
                 "claimed": o.claimed.label,
                 "reached": o.reached.label,
                 "deviations": list(o.deviations),
+                "where_nothing_is_owed": list(o.unspecified),
             }
             for o in judge.recorder.outcomes
         ],
@@ -204,6 +205,7 @@ def markdown(report: Report) -> str:
         _markdown_results(report),
         _markdown_worst(report),
         _markdown_deviations(report),
+        _markdown_unspecified(report),
         _markdown_out_of_range(report),
         f"Run again: `{report['run']['command']} --hypothesis-seed={report['run']['seed']}` {_how_much(report)}.",
     ]
@@ -301,6 +303,18 @@ def _markdown_deviations(report: Report) -> str:
         for d in report["deviations"]
     ]
     return "## Deviations\n\n" + _table(header, rows)
+
+
+def _markdown_unspecified(report: Report) -> str:
+    rows = [
+        [f"`{o['case']}`", f"`{o['operation']}`", o["dtype"], o["quantity"], ", ".join(o["where_nothing_is_owed"])]
+        for o in report["cases"]
+        if o["where_nothing_is_owed"]
+    ]
+    if not rows:
+        return ""
+    head = "## What is returned where no single value is owed\n\nReported, not judged: see `reference/special_values.py`.\n\n"
+    return head + _table(["case", "operation", "dtype", "quantity", "returned"], rows)
 
 
 def _markdown_out_of_range(report: Report) -> str:

@@ -121,3 +121,12 @@ def test_a_report_that_breaks_the_schema_is_refused(judge: Judge) -> None:
     report["results"][0]["claimed"] = "excellent"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(report, SCHEMA)
+
+
+def test_what_is_returned_where_nothing_is_owed_is_reported(judge: Judge) -> None:
+    (case,) = cases_matching("masked/all[float32]")
+    operation = next(op for op in judge.plan.operations if op.name == "scipy_log_softmax")
+    judge.check_case(case, operation, Quantity.LOSS)
+    (outcome,) = build_report(judge, PASSED, 0)["cases"]
+    assert outcome["where_nothing_is_owed"] == ["NaN"]
+    assert "| `masked/all` | `scipy_log_softmax` | float32 | loss | NaN |" in markdown(build_report(judge, PASSED, 0))
