@@ -31,7 +31,7 @@ from functools import cached_property
 import numpy as np
 
 from reference.arithmetic import Arithmetic
-from reference.exact import Expected
+from reference.evaluation import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem

@@ -15,7 +15,7 @@ import adapters
 from adapters.adapter import Adapter, AdapterError
 from adapters.loading import backend_names, load_adapter, load_attribute
 from adapters.operation import Operation
-from reference.exact import MAX_HESSIAN_CLASSES
+from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
@@ -66,6 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Turn the options into a plan; every mistake in them is a one-line usage error."""
     config.addinivalue_line("markers", "asks(*quantities): the test is about these quantities")
     _check_own_packages()
+    if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        raise pytest.UsageError("-n: measurements are gathered in one process; run one process a backend, without -n")
     if config.option.help or config.option.markers:
         return
     try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapters.adapter import Adapter, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation
-from reference.exact import MAX_HESSIAN_CLASSES, evaluate
+from reference.evaluation import MAX_HESSIAN_CLASSES, evaluate
 from reference.formats import Format
 from reference.grades import Grade
 from reference.problem import Problem

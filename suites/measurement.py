@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
 from reference.bounds import accurate_bound, stable_bound
-from reference.exact import Expected
+from reference.evaluation import Expected
 from reference.formats import Bools, Floats
 from reference.grades import FAITHFUL_ULPS, Grade
 from reference.problem import Problem

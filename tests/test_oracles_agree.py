@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reference.enclosure import Enclosure
-from reference.exact import evaluate
+from reference.evaluation import evaluate
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
 from reference.quantity import Quantity

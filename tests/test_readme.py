@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.exact import evaluate
+from reference.evaluation import evaluate
 from reference.formats import FLOAT32, FORMATS
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from reference.enclosure import Enclosure
-from reference.exact import evaluate
+from reference.evaluation import evaluate
 from reference.formats import FORMATS, Floats, Format
 from reference.problem import REDUCTIONS, Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity

@@ -1,0 +1,32 @@
+"""Runs the examples in the docstrings of every module that imports here."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+from tests.command import ROOT
+
+MODULES = [
+    f"{path.parent.name}.{path.stem}"
+    for folder in ("reference", "adapters", "suites")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if not path.name.startswith(("test_", "conftest", "__init__"))
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name} is not installed")
+    assert doctest.testmod(module).failed == 0
+
+
+def test_there_are_examples() -> None:
+    finder = doctest.DocTestFinder()
+    examples = [test for name in MODULES if "torch" not in name for test in finder.find(importlib.import_module(name))]
+    assert sum(len(test.examples) for test in examples) > 15
