@@ -89,6 +89,11 @@ class Measurement:
         return (self.observed == 0) & (self.rounded != 0) & np.isfinite(self.rounded)
 
     @cached_property
+    def returned_nonzero(self) -> Bools:
+        """True where a nonzero number was returned although the value and all its terms are exactly zero."""
+        return np.isfinite(self.observed) & (self.observed != 0) & (self.expected.scale == 0) & self.expected.values.is_finite
+
+    @cached_property
     def right_class(self) -> Bools:
         """True where NaN, +inf, -inf and numbers are where they belong; an overflow within the bound belongs."""
         same = np.where(

@@ -23,12 +23,14 @@ class Record:
     """What generated problems showed of one quantity of one operation in one dtype.
 
     `reached` is the lowest grade outside the regions of deviations. Errors are in ulps of the entry's scale, and maxima over
-    what was searched, so lower bounds of the true maxima.
+    what was searched, so lower bounds of the true maxima. Where a value is exactly 0 (the Hessian times a constant) it has
+    no ulp to measure in: a nonzero answer there is counted, not measured.
     """
 
     problems: int = 0
     entries: int = 0
     returned_zero: int = 0
+    returned_nonzero: int = 0
     wrong_class: int = 0
     reached: Grade = Grade.CORRECT
     worst_ulps: float = 0.0
@@ -41,12 +43,14 @@ class Record:
         self.problems += 1
         self.entries += measurement.observed.size
         self.returned_zero += int(np.count_nonzero(measurement.returned_zero))
+        self.returned_nonzero += int(np.count_nonzero(measurement.returned_nonzero))
         self.wrong_class += int(np.count_nonzero(~measurement.right_class)) + (measurement.error is not None)
         if not counts:
             return
         self.reached = min(self.reached, measurement.grade)
         self.bound = measurement.arithmetic.describe()
         finite = measurement.right_class & np.isfinite(measurement.observed) & np.isfinite(measurement.ulps)
+        finite &= ~measurement.returned_nonzero
         if not finite.any():
             return
         ulps = float(measurement.scaled_ulps[finite].max())
@@ -104,7 +108,7 @@ class Recorder:
 
 def worst_entry(measurement: Measurement) -> dict[str, Any]:
     """The entry with the largest error in ulps: where, expected, observed, and the whole input; JSON."""
-    ulps = np.where(np.isnan(measurement.scaled_ulps), -1.0, measurement.scaled_ulps)
+    ulps = np.where(np.isnan(measurement.scaled_ulps) | measurement.returned_nonzero, -1.0, measurement.scaled_ulps)
     index = np.unravel_index(int(np.argmax(ulps)), ulps.shape)
     value = float(measurement.expected.values.approximate()[index])
     observed = float(measurement.observed[index])

@@ -96,6 +96,7 @@ def _result(judge: Judge, key: Key) -> dict[str, Any]:
         "problems": record.problems,
         "entries": record.entries,
         "returned_zero": record.returned_zero,
+        "returned_nonzero": record.returned_nonzero,
         "wrong_class": record.wrong_class,
         "worst_ulps": record.worst_ulps,
         "worst_error_over_stable_bound": min(record.worst_ratio, 1e300),
@@ -155,10 +156,14 @@ def _cell(result: dict[str, Any] | None) -> str:
     if result is None:
         return "-"
     below = Grade[result["reached"].upper()] < Grade[result["claimed"].upper()]
-    return f"{result['reached']} {_short(result['worst_ulps'])}{' !' if below else ''}"
+    return f"{result['reached']} {_short(result)}{' !' if below else ''}"
 
 
-def _short(ulps: float) -> str:
+def _short(result: dict[str, Any]) -> str:
+    """The worst error in ulps; beyond 2^p ulps nothing of the value is left, and how far beyond says no more."""
+    ulps, precision = result["worst_ulps"], FORMATS[result["dtype"]].precision
+    if ulps > 2.0**precision:
+        return f">2^{precision}"
     return f"{ulps:.2f}" if ulps < 1000 else f"{ulps:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
@@ -214,7 +219,8 @@ def markdown(report: Report) -> str:
 
 _SEARCHED = (
     "Worst errors are maxima over generated problems (`searched`): lower bounds of the true maxima. A grade is reached "
-    "if no generated problem outside the regions of the deviations below missed it."
+    "if no generated problem outside the regions of the deviations below missed it. `lost to 0` counts zeros returned where "
+    "the correctly rounded value is not 0, `not 0` numbers returned where the value is exactly 0."
 )
 
 
@@ -241,7 +247,8 @@ def _markdown_results(report: Report) -> str:
         "reached",
         "worst ulp",
         "error/stable bound",
-        "zeros returned",
+        "lost to 0",
+        "not 0",
         "bound",
     ]
     rows = [
@@ -251,9 +258,10 @@ def _markdown_results(report: Report) -> str:
             r["quantity"],
             r["claimed"],
             r["reached"],
-            _short(r["worst_ulps"]),
+            _short(r),
             f"{r['worst_error_over_stable_bound']:.2g}",
             str(r["returned_zero"]),
+            str(r["returned_nonzero"]),
             r["bound"],
         ]
         for r in report["results"]
@@ -276,7 +284,7 @@ def _markdown_worst(report: Report) -> str:
                 f"`{r['operation']}`",
                 r["dtype"],
                 f"{r['quantity']}{worst['index'] or ''}",
-                _short(r["worst_ulps"]),
+                _short(r),
                 error,
                 worst["correctly_rounded"],
                 worst["observed"],
