@@ -94,6 +94,12 @@ class Measurement:
         return np.isfinite(self.observed) & (self.observed != 0) & (self.expected.scale == 0) & self.expected.values.is_finite
 
     @cached_property
+    def measurable(self) -> Bools:
+        """True where an error in ulps means something: a number, where a number belongs that is not exactly 0."""
+        finite = np.isfinite(self.observed) & np.isfinite(self.ulps)
+        return np.asarray(self.right_class & finite & ~self.returned_nonzero)
+
+    @cached_property
     def right_class(self) -> Bools:
         """True where NaN, +inf, -inf and numbers are where they belong; an overflow within the bound belongs."""
         same = np.where(

@@ -49,13 +49,11 @@ class Record:
             return
         self.reached = min(self.reached, measurement.grade)
         self.bound = measurement.arithmetic.describe()
-        finite = measurement.right_class & np.isfinite(measurement.observed) & np.isfinite(measurement.ulps)
-        finite &= ~measurement.returned_nonzero
-        if not finite.any():
+        if not measurement.measurable.any():
             return
-        ulps = float(measurement.scaled_ulps[finite].max())
+        ulps = float(measurement.scaled_ulps[measurement.measurable].max())
         with np.errstate(invalid="ignore"):
-            ratio = float(np.nan_to_num(measurement.least_error / measurement.stable_bound)[finite].max())
+            ratio = float(np.nan_to_num(measurement.least_error / measurement.stable_bound)[measurement.measurable].max())
         self.worst_ratio = max(self.worst_ratio, ratio)
         if self.worst is None or ulps > self.worst_ulps:
             self.worst_ulps, self.worst = ulps, measurement
@@ -107,17 +105,21 @@ class Recorder:
 
 
 def worst_entry(measurement: Measurement) -> dict[str, Any]:
-    """The entry with the largest error in ulps: where, expected, observed, and the whole input; JSON."""
-    ulps = np.where(np.isnan(measurement.scaled_ulps) | measurement.returned_nonzero, -1.0, measurement.scaled_ulps)
+    """The entry with the largest error in ulps: where, expected, observed, and the whole input; JSON.
+
+    `absolute_error` is None where it overflows float64.
+    """
+    ulps = np.where(measurement.measurable, measurement.scaled_ulps, -1.0)
     index = np.unravel_index(int(np.argmax(ulps)), ulps.shape)
     value = float(measurement.expected.values.approximate()[index])
     observed = float(measurement.observed[index])
+    error = abs(observed - value)
     return {
         "index": [int(i) for i in index],
         "expected": value.hex(),
         "correctly_rounded": float(measurement.rounded[index]).hex(),
         "observed": observed.hex(),
-        "absolute_error": abs(observed - value),
+        "absolute_error": error if np.isfinite(error) else None,
         "problem": describe_problem(measurement.problem),
     }
 

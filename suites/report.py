@@ -278,7 +278,7 @@ def _markdown_worst(report: Report) -> str:
             continue
         problem = json.dumps(worst["problem"], separators=(",", ":"))
         shown = f"`{problem}`" if len(problem) <= 300 else "in report.json"
-        error = f"{worst['absolute_error']:.3g}"
+        error = "overflows" if worst["absolute_error"] is None else f"{worst['absolute_error']:.3g}"
         rows.append(
             [
                 f"`{r['operation']}`",

@@ -18,6 +18,7 @@ from suites.claims import CLAIMS_FOLDER, load_claims
 from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
+from suites.recorder import worst_entry
 from suites.report import SCHEMA, Report, build_report, markdown, summary_lines, write_report
 
 PASSED = {"passed": 10, "failed": 0, "xfailed": 1, "skipped": 0, "error": 0}
@@ -130,3 +131,23 @@ def test_what_is_returned_where_nothing_is_owed_is_reported(judge: Judge) -> Non
     (outcome,) = build_report(judge, PASSED, 0)["cases"]
     assert outcome["where_nothing_is_owed"] == ["NaN"]
     assert "| `masked/all` | `scipy_log_softmax` | float32 | loss | NaN |" in markdown(build_report(judge, PASSED, 0))
+
+
+def test_overflowing_results_are_reported_too(judge: Judge, tmp_path: Path) -> None:
+    """A loss that rounds to infinity, and a gap of twice the largest float64, once broke the JSON."""
+    largest = float(np.finfo(np.float64).max)
+    for target in (0, 1):
+        problem = Problem([[largest, -largest]], [target], FORMATS["float64"])
+        for operation in judge.plan.operations:
+            if not operation.refusal(problem) and operation.name != "naive":
+                judge.check(operation, problem, tuple(Quantity))
+    write_report(build_report(judge, PASSED, 0), tmp_path)
+
+
+def test_an_error_that_overflows_has_no_number(judge: Judge) -> None:
+    largest = float(np.finfo(np.float64).max)
+    problem = Problem([[largest, 0.0]], [1], FORMATS["float64"])
+    operation = judge.plan.operations[0]
+    (measurement,) = judge.measure(operation, problem, (Quantity.LOSS,))
+    opposite = replace(measurement, observed=-measurement.observed)
+    assert worst_entry(opposite)["absolute_error"] is None
