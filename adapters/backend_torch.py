@@ -7,6 +7,7 @@ The Hessian is taken by double backward (torch.autograd), and in the operations 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -132,45 +133,19 @@ def _reduce(losses: Tensor, problem: Problem) -> Tensor:
     return losses.sum() if problem.reduction == "sum" else losses.mean()
 
 
-def _operations(device: str) -> tuple[Operation, ...]:
-    arithmetic = arithmetic_of(device)
-    every = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
-    reduced = frozenset({"reduction"})
-    soft = every - {"ignore_index"}
-    return (
-        Operation("cross_entropy", "F.cross_entropy(x, index)", cross_entropy, arithmetic, options=every),
-        Operation("cross_entropy_func", "F.cross_entropy(x, index), torch.func", cross_entropy, arithmetic, options=every),
-        Operation(
-            "cross_entropy_probabilities",
-            "F.cross_entropy(x, q)",
-            cross_entropy,
-            arithmetic,
-            probabilities=True,
-            options=soft,
-        ),
-        Operation(
-            "log_softmax_nll_loss",
-            "F.nll_loss(F.log_softmax(x, 1), index)",
-            log_softmax_nll_loss,
-            arithmetic,
-            options=every - {"label_smoothing"},
-        ),
-        Operation("logsumexp_gather", "torch.logsumexp(x, 1) - x[index]", logsumexp_gather, arithmetic, options=reduced),
-        Operation("log_of_softmax", "-torch.log(torch.softmax(x, 1))[index]", log_of_softmax, arithmetic, options=reduced),
-        building_block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, 1)", lambda x: F.log_softmax(x, dim=1), arithmetic),
-        building_block(Quantity.SOFTMAX, "F.softmax(x, 1)", lambda x: F.softmax(x, dim=1), arithmetic),
-        building_block(Quantity.LOGSUMEXP, "torch.logsumexp(x, 1)", lambda x: torch.logsumexp(x, dim=1), arithmetic),
-    )
-
-
 class _Run:
     """One problem on the device: leaves, their snapshots, and the derivatives of one loss."""
 
-    def __init__(self, loss: Loss, problem: Problem, device: str, layout: Layout) -> None:
+    def __init__(self, loss: Loss | None, problem: Problem, device: str, layout: Layout) -> None:
         self.problem, self.loss, self.device = problem, loss, device
         self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
         self.target = _target_tensor(problem, device)
         self.before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """The loss that is on trial, of these logits."""
+        assert self.loss is not None
+        return self.loss(logits, self.target, self.problem)
 
     def cotangent(self, shape: torch.Size) -> Tensor:
         given = np.ones(()) if self.problem.cotangent is None else self.problem.cotangent
@@ -195,7 +170,7 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
 
 def _by_autograd(run: _Run, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
     """Loss, gradient by backward, Hessian row by row and product by double backward."""
-    loss = run.loss(run.logits, run.target, run.problem)
+    loss = run.losses(run.logits)
     results = {Quantity.LOSS: loss.detach()}
     second = Quantity.HESSIAN in quantities or Quantity.HVP in quantities
     if second or Quantity.GRADIENT in quantities:
@@ -222,11 +197,11 @@ def _by_func(run: _Run, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tens
     """The same by torch.func: grad, hessian (forward over reverse), and jvp of grad."""
 
     def scalar(logits: Tensor) -> Tensor:
-        loss = run.loss(logits, run.target, run.problem)
+        loss = run.losses(logits)
         return (loss * run.cotangent(loss.shape)).sum()
 
     x = run.logits.detach()
-    results = {Quantity.LOSS: run.loss(x, run.target, run.problem)}
+    results = {Quantity.LOSS: run.losses(x)}
     if Quantity.GRADIENT in quantities:
         results[Quantity.GRADIENT] = torch.func.grad(scalar)(x)
     if Quantity.HVP in quantities:
@@ -236,6 +211,63 @@ def _by_func(run: _Run, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tens
         rows = torch.arange(x.shape[0], device=x.device)
         results[Quantity.HESSIAN] = full[rows, :, rows, :]
     return results
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """A loss, and the way its derivatives are taken."""
+
+    loss: Loss
+    derivatives: Callable[[_Run, tuple[Quantity, ...]], dict[Quantity, Tensor]] = _by_autograd
+
+
+def _operations(device: str) -> tuple[Operation, ...]:
+    arithmetic = arithmetic_of(device)
+    every = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
+    reduced = frozenset({"reduction"})
+    soft = every - {"ignore_index"}
+    return (
+        Operation("cross_entropy", "F.cross_entropy(x, index)", Differentiated(cross_entropy), arithmetic, options=every),
+        Operation(
+            "cross_entropy_func",
+            "F.cross_entropy(x, index), torch.func",
+            Differentiated(cross_entropy, _by_func),
+            arithmetic,
+            options=every,
+        ),
+        Operation(
+            "cross_entropy_probabilities",
+            "F.cross_entropy(x, q)",
+            Differentiated(cross_entropy),
+            arithmetic,
+            probabilities=True,
+            options=soft,
+        ),
+        Operation(
+            "log_softmax_nll_loss",
+            "F.nll_loss(F.log_softmax(x, 1), index)",
+            Differentiated(log_softmax_nll_loss),
+            arithmetic,
+            options=every - {"label_smoothing"},
+        ),
+        Operation(
+            "logsumexp_gather",
+            "torch.logsumexp(x, 1) - x[index]",
+            Differentiated(logsumexp_gather),
+            arithmetic,
+            options=reduced,
+        ),
+        Operation(
+            "log_of_softmax",
+            "-torch.log(torch.softmax(x, 1))[index]",
+            Differentiated(log_of_softmax),
+            arithmetic,
+            options=reduced,
+        ),
+        building_block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, 1)", lambda x: F.log_softmax(x, dim=1), arithmetic),
+        building_block(Quantity.SOFTMAX, "F.softmax(x, 1)", lambda x: F.softmax(x, dim=1), arithmetic),
+        building_block(Quantity.LOGSUMEXP, "torch.logsumexp(x, 1)", lambda x: torch.logsumexp(x, dim=1), arithmetic),
+    )
 
 
 class TorchAdapter(Adapter):
@@ -263,7 +295,7 @@ class TorchAdapter(Adapter):
         """The operations by which a callable is judged; see the README for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: F.cross_entropy's signature")
-        loss, arithmetic = _implementation_loss(function), arithmetic_of(self.device)
+        loss, arithmetic = Differentiated(_implementation_loss(function)), arithmetic_of(self.device)
         options = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
         name = getattr(function, "__name__", "implementation")
         return (
@@ -280,13 +312,10 @@ class TorchAdapter(Adapter):
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""
-        run = _Run(operation.function, problem, self.device, layout)
-        if not operation.has_loss:
-            values = {quantities[0]: operation.function(run.logits.detach())}
-        elif operation.name.endswith("_func"):
-            values = _by_func(run, quantities)
-        else:
-            values = _by_autograd(run, quantities)
+        function = operation.function
+        run = _Run(function.loss if operation.has_loss else None, problem, self.device, layout)
+        block = quantities[0]
+        values = function.derivatives(run, quantities) if operation.has_loss else {block: function(run.logits.detach())}
         results = {quantity: _result(values[quantity]) for quantity in quantities}
         return Call(results, run.changed())
 

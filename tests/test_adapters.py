@@ -178,3 +178,15 @@ def test_numpy_raises_for_labels_out_of_range(label: int) -> None:
     for operation in adapter.operations():
         if operation.has_loss and not operation.probabilities:
             assert "IndexError" in str(adapter.observe(operation, bad, (Quantity.LOSS,)).error)
+
+
+def test_the_name_of_a_kernel_does_not_choose_how_it_is_differentiated() -> None:
+    """A kernel called something_func was once taken through torch.func."""
+    torch = pytest.importorskip("torch")
+    from adapters.backend_torch import ADAPTER, _by_autograd
+
+    def my_func(input: Any, target: Any, **options: Any) -> Any:
+        return torch.nn.functional.cross_entropy(input, target, **options)
+
+    for operation in ADAPTER().implementation(my_func):
+        assert operation.function.derivatives is _by_autograd
