@@ -284,8 +284,12 @@ class TorchAdapter(Adapter):
         self._listed = _operations(self.device)
 
     def versions(self) -> dict[str, str]:
-        """Versions of what is on trial."""
-        return {"torch": torch.__version__, "cpu capability": torch.backends.cpu.get_cpu_capability()}
+        """Versions of what is on trial, and what else decides how its sums are split."""
+        return {
+            "torch": torch.__version__,
+            "cpu capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": str(torch.get_num_threads()),
+        }
 
     def operations(self) -> tuple[Operation, ...]:
         """Its operations, in the order of reports."""

@@ -185,8 +185,8 @@ def test_the_name_of_a_kernel_does_not_choose_how_it_is_differentiated() -> None
     torch = pytest.importorskip("torch")
     from adapters.backend_torch import ADAPTER, _by_autograd
 
-    def my_func(input: Any, target: Any, **options: Any) -> Any:
-        return torch.nn.functional.cross_entropy(input, target, **options)
+    def my_func(logits: Any, target: Any, **options: Any) -> Any:
+        return torch.nn.functional.cross_entropy(logits, target, **options)
 
     for operation in ADAPTER().implementation(my_func):
         assert operation.function.derivatives is _by_autograd
