@@ -98,6 +98,7 @@ class Arithmetic:
 
     def describe(self) -> str:
         """One line for reports."""
-        stored = f" stored in {self.storage.name}" if self.stores_sum else ""
+        narrowed = self.stores_sum and self.storage != self.working
+        stored = f" stored in {self.storage.name}" if narrowed else ""
         flush = ", flush to zero" if self.flush_to_zero else ""
         return f"{self.working.name} arithmetic, {self.summation} sum{stored}, exp {self.exp_ulps:g} ulp{flush}"

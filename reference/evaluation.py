@@ -181,10 +181,14 @@ def _special_row(evaluator: _Evaluator, quantity: Quantity, row: Row) -> Enclosu
 
 
 def _settled(values: Enclosure, fmt: Format) -> Bools:
-    """True where the rounding is decided and the radius is small enough to measure ulps."""
+    """True where the rounding is decided and the radius is small enough to measure ulps.
+
+    A number beyond the range of float64 has no observation near it: there the rounding alone is asked for.
+    """
     _, decided = values.rounded(fmt)
-    _, uncertainty = values.ulps_from(values.approximate(), fmt)
-    return decided & ~(uncertainty > _NARROW)
+    nearest = values.approximate()
+    _, uncertainty = values.ulps_from(nearest, fmt)
+    return decided & ~((uncertainty > _NARROW) & np.isfinite(nearest))
 
 
 def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[int]) -> Enclosure:

@@ -1,20 +1,22 @@
 """The oracle: every quantity enclosed by ball arithmetic (Arb), from the definition, with no cancellation.
 
-For a row x with maximum m at the classes of gap 0, g_i = (m - x_i)/T, E_i = exp(-g_i) and one maximum left out,
+For a row x with maximum m at the M classes of gap 0, g_i = (m - x_i)/T, E_i = exp(-g_i) and one maximum left out,
 
     R = sum of all E but one maximum      S = 1 + R          lse = m/T + log1p(R)
     loss = sum_c a_c g_c + A log1p(R)     p_i = E_i / S      1 - p_i = R_i / S,  R_i = S - E_i (R at a maximum)
-    gradient_i = A p_i - a_i, taken as (A - a_i) - A R/S at a maximum that stands alone
-    Hessian_ii = A p_i R_i / S            Hessian_ij = -A p_i p_j
-    (Hessian v)_i = A p_i (w_i - sum_j p_j w_j),  w = v - v_c at one maximum c (the Hessian's rows sum to 0)
+    gradient_i = A p_i - a_i              Hessian_ii = A p_i R_i / S            Hessian_ij = -A p_i p_j
+    (Hessian v)_i = A p_i (w_i - sum_j p_j w_j),  w = v - mean of v over the maxima (the Hessian's rows sum to 0)
+
+At the maxima p = 1/M - D with D = (R - M + 1)/(M S), and every quantity is taken as its rational value at D = 0, a number
+that may be a midpoint, plus what D adds to it.
 
 (Blanchard, Higham and Higham, IMA J. Numer. Anal. 41(4), 2021, Algorithm 4.1, for lse; the rest are the same sums kept
 apart.) Each value is an exact rational part plus a ball of known sign, so it is never rounded before it is judged.
 The working precision doubles until the rounding into the problem's format is decided. It always is: by the theorem of
 Lindemann and Weierstrass no result is a floating-point number or a midpoint, unless all finite logits are equal (then
 everything but logarithms is computed in exact rationals) or the exact part is one (then the sign of the ball decides).
-The one exception is harmless: tangents that cancel over equal logits make an entry of Hv exactly 0, which is then enclosed
-within 2^-2000 of 0, and every format rounds that to 0.
+The one exception is harmless: tangents that cancel over equal logits may make an entry of Hv exactly 0, which is then
+enclosed within 2^-2000 of 0, and every format rounds that to 0.
 """
 
 from __future__ import annotations
@@ -61,10 +63,11 @@ class Softmax:
         self.top = rational(max(finite)) / temperature
         self.gaps = [None if x == -np.inf else self.top - rational(x) / temperature for x in row.logits]
         self.powers: list[Number] = [self._power(gap) for gap in self.gaps]
-        self.alone = sum(n for n, gap in zip(row.count, self.gaps, strict=True) if gap == 0) == 1
-        self.one = self.gaps.index(_ZERO)
-        self.rest = self._rest()
-        self.total = self.rest + 1
+        self.maxima = sum(n for n, gap in zip(row.count, self.gaps, strict=True) if gap == 0)
+        self.below = self._below()
+        self.rest = self.below + (self.maxima - 1)
+        self.total = self.below + self.maxima
+        self.deficit = self.below / (self.total * self.maxima)
         self.tail = Term() if self.rest == 0 else Term(ball=arb(self.rest).log1p(), sign=1)
 
     @staticmethod
@@ -73,10 +76,9 @@ class Softmax:
             return _ZERO
         return fmpq(1) if gap == 0 else arb(-gap).exp()
 
-    def _rest(self) -> Number:
-        """R: the maximum left out is never added, so a tiny R keeps its relative accuracy."""
-        left = enumerate(zip(self.count, self.powers, strict=True))
-        return sum(((n - (i == self.one)) * power for i, (n, power) in left), _ZERO)
+    def _below(self) -> Number:
+        """Sum of the E below the maxima, which are never added to it: a tiny sum keeps its relative accuracy."""
+        return sum((n * e for n, e, gap in zip(self.count, self.powers, self.gaps, strict=True) if gap != 0), _ZERO)
 
     def probability(self, i: int) -> Number:
         """p_i, an exact 0 where it is 0: 0 divided by a ball would be a ball, which `_term` takes to be positive."""
@@ -88,15 +90,37 @@ class Softmax:
         return others / self.total
 
     def probability_term(self, i: int) -> Term:
-        """p_i, as 1 - R/S where it is near 1."""
-        if self.gaps[i] == 0 and self.alone and self.rest != 0:
-            return Term(fmpq(1), arb(-self.rest / self.total), -1)
+        """p_i, as 1/M - D at each of the M maxima."""
+        if self.gaps[i] == 0 and self.deficit != 0:
+            return Term(fmpq(1, self.maxima), arb(-self.deficit), -1)
         return _term(self.probability(i), 1)
+
+    def variance_term(self, i: int) -> Term:
+        """p_i (1 - p_i), as (M - 1)/M^2 - D ((M - 2)/M + D) at each of several maxima."""
+        if self.gaps[i] != 0 or self.maxima == 1 or self.deficit == 0:
+            return _term(self.probability(i) * self.complement(i), 1)
+        excess = self.deficit * (self.deficit + fmpq(self.maxima - 2, self.maxima))
+        return Term(fmpq(self.maxima - 1, self.maxima**2), arb(-excess), -1)
+
+    def product_term(self, i: int, j: int) -> Term:
+        """p_i p_j, as 1/M^2 - D (1/M + p) between two of several maxima."""
+        product = self.probability(i) * self.probability(j)
+        if self.gaps[i] != 0 or self.gaps[j] != 0 or self.deficit == 0:
+            return _term(product, 1)
+        lost = self.deficit * (self.probability(i) + fmpq(1, self.maxima))
+        return Term(fmpq(1, self.maxima**2), arb(-lost), -1)
 
 
 def _term(value: Number, sign: int) -> Term:
     """A product without exact part: an exact rational stays one."""
     return Term(exact=value) if isinstance(value, fmpq) else Term(ball=value, sign=sign)
+
+
+def _sum_term(exact: fmpq, rest: Number) -> Term:
+    """The sum, with the sign of `rest` where its ball has one."""
+    if isinstance(rest, fmpq):
+        return Term(exact=exact + rest)
+    return Term(exact, rest, 1 if rest > 0 else -1 if rest < 0 else 0)
 
 
 def _sign(value: fmpq) -> int:
@@ -133,12 +157,12 @@ def gradient_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Ent
 def hessian_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[Entry]]:
     """Diagonal entries of the distinct classes, and off-diagonal entries of each pair of them (row-major)."""
     scale = row.total_weight * factor
-    p = [softmax.probability(i) for i in range(len(row.count))]
-    diagonal = [_term(scale * p_i * softmax.complement(i), _sign(scale)).entry() for i, p_i in enumerate(p)]
-    pairs = [[_ZERO_ENTRY] * len(p) for _ in p]
-    for i, p_i in enumerate(p):
+    distinct = len(row.count)
+    diagonal = [softmax.variance_term(i).scaled(scale).entry() for i in range(distinct)]
+    pairs = [[_ZERO_ENTRY] * distinct for _ in range(distinct)]
+    for i in range(distinct):
         for j in range(i + 1):
-            pairs[i][j] = pairs[j][i] = _term(-scale * p_i * p[j], -_sign(scale)).entry()
+            pairs[i][j] = pairs[j][i] = softmax.product_term(i, j).scaled(-scale).entry()
     return diagonal, [entry for line in pairs for entry in line]
 
 
@@ -149,10 +173,17 @@ def hvp_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], 
     """Entries of the distinct classes, and the size of the terms whose difference each one is."""
     scale = row.total_weight * factor
     tangent = [rational(v) for v in row.tangent]
-    w = [v - tangent[softmax.one] for v in tangent]
+    highest = [gap == 0 for gap in softmax.gaps]
+    centre = sum((n * v for n, v, top in zip(row.count, tangent, highest, strict=True) if top), _ZERO) / softmax.maxima
+    w = [v - centre for v in tangent]
     p = [softmax.probability(i) for i in range(len(w))]
-    mean = sum((n * p_i * w_i for n, p_i, w_i in zip(row.count, p, w, strict=True)), _ZERO)
+    # The maxima share one p and their w add up to 0: they leave the mean to the classes below.
+    below = [n * p_i * w_i for n, p_i, w_i, top in zip(row.count, p, w, highest, strict=True) if not top]
+    mean = sum(below, _ZERO)
     size = sum((n * p_i * abs(w_i) for n, p_i, w_i in zip(row.count, p, w, strict=True)), _ZERO)
-    entries = [_term(scale * p_i * (w_i - mean), 0).entry() for p_i, w_i in zip(p, w, strict=True)]
+    entries = []
+    for p_i, w_i, top in zip(p, w, highest, strict=True):
+        exact, rest = (w_i / softmax.maxima, -softmax.deficit * w_i - p_i * mean) if top else (_ZERO, p_i * (w_i - mean))
+        entries.append(_sum_term(exact, rest).scaled(scale).entry())
     scales = [float(arb(abs(scale) * p_i * (abs(w_i) + size))) for p_i, w_i in zip(p, w, strict=True)]
     return entries, scales

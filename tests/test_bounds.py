@@ -137,3 +137,9 @@ def test_flush_to_zero_allows_what_it_loses() -> None:
 )
 def test_depths(summation: Summation, terms: int, depth: int) -> None:
     assert summation.depth(terms) == depth
+
+
+def test_a_declaration_reads_as_a_line() -> None:
+    half = Arithmetic(FLOAT16, FLOAT32, summation=Summation(Order.LANES, 8), stores_sum=True, flush_to_zero=True)
+    assert half.describe() == "float32 arithmetic, lanes of 8 sum stored in float16, exp 1 ulp, flush to zero"
+    assert Arithmetic(FLOAT32, FLOAT32, stores_sum=True).describe() == "float32 arithmetic, pairwise sum, exp 1 ulp"
