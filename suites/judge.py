@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -84,11 +84,16 @@ class Judge:
         self, name: str, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], examples: int | None = None
     ) -> None:
         """Search for a problem at which the operation misses the grade that it is held to for a wanted quantity."""
+        ask = self.narrowed(operation, ask)
+        self.search(name, problems(ask), lambda problem: self.check(operation, problem, wanted), examples)
+
+    def narrowed(self, operation: Operation, ask: Ask) -> Ask:
+        """The part of an ask that the operation can answer and --hazard leaves; skips the test if nothing is left."""
         hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)
         if not hazards:
             pytest.skip(f"--hazard leaves none of {', '.join(ask.hazards)}")
-        ask = Ask(ask.format, hazards, operation.probabilities, ask.options & operation.options, ask.directions, ask.max_rows)
-        self.search(name, problems(ask), lambda problem: self.check(operation, problem, wanted), examples)
+        options = ask.options & operation.options
+        return replace(ask, hazards=hazards, probabilities=operation.probabilities, options=options)
 
     def measure(
         self,

@@ -35,9 +35,6 @@ def _search(
     """Search for a problem at which an invariant of one quantity fails; `holds` returns what is wrong, or None."""
     if judge.plan.claims.claimed(operation.name, ask.format.name, quantity) < Grade.STABLE:
         pytest.skip(f"{operation.name} claims no bound for {quantity}")
-    hazards = tuple(h for h in ask.hazards if h in judge.plan.hazards)
-    if not hazards:
-        pytest.skip("--hazard leaves none")
 
     def check(problem: Problem) -> None:
         if judge.plan.claims.required(operation, quantity, problem) < Grade.STABLE:
@@ -46,7 +43,7 @@ def _search(
         if wrong:
             pytest.fail(f"what   : {operation.name}, {ask.format.name}: {wrong}\ninput  : {problem!r}", pytrace=False)
 
-    strategy = problems(Ask(ask.format, hazards, operation.probabilities, directions=ask.directions, max_rows=2))
+    strategy = problems(judge.narrowed(operation, ask))
     judge.search(f"invariant {quantity}", strategy, check, max(2, judge.plan.effort.examples // 2))
 
 
@@ -76,7 +73,7 @@ def test_loss_is_not_negative(judge: Judge, operation: Operation, fmt: Format) -
             else None
         )
 
-    _search(judge, operation, Ask(fmt, HAZARDS), Quantity.LOSS, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.LOSS, holds)
 
 
 @pytest.mark.asks(Quantity.LOSS)
@@ -91,7 +88,7 @@ def test_loss_is_shift_invariant(judge: Judge, operation: Operation, fmt: Format
             f"adding 8 to all logits changes the loss by {apart.tolist()}" if _exceeds(apart, 2 * loss.stable_bound) else None
         )
 
-    _search(judge, operation, Ask(fmt, HAZARDS), Quantity.LOSS, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.LOSS, holds)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -105,7 +102,7 @@ def test_gradient_follows_a_permutation(judge: Judge, operation: Operation, fmt:
         wrong = _exceeds(moved.observed - gradient.observed[:, order], allowed)
         return "permuting the classes does not permute the gradient" if wrong else None
 
-    _search(judge, operation, Ask(fmt, HAZARDS), Quantity.GRADIENT, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.GRADIENT, holds)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -115,7 +112,7 @@ def test_gradient_sums_to_zero(judge: Judge, operation: Operation, fmt: Format) 
         wrong = _exceeds(total, gradient.stable_bound.sum(axis=1))
         return f"the rows of the gradient sum to {total.tolist()}" if wrong else None
 
-    _search(judge, operation, Ask(fmt, HAZARDS), Quantity.GRADIENT, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.GRADIENT, holds)
 
 
 @pytest.mark.asks(Quantity.HESSIAN)
@@ -127,7 +124,7 @@ def test_hessian_is_symmetric_with_zero_row_sums(judge: Judge, operation: Operat
         total = _row_sums(values)
         return f"the rows of the Hessian sum to {total.tolist()}" if _exceeds(total, bound.sum(axis=2)) else None
 
-    _search(judge, operation, Ask(fmt, SMALL), Quantity.HESSIAN, holds)
+    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), Quantity.HESSIAN, holds)
 
 
 @pytest.mark.asks(Quantity.HESSIAN)
@@ -142,12 +139,12 @@ def test_loss_is_convex(judge: Judge, operation: Operation, fmt: Format) -> None
         allowed = hessian.stable_bound.sum(axis=2).max(axis=1) + np.abs(symmetric).sum(axis=2).max(axis=1) * 2.0**-40
         return f"the Hessian has eigenvalue {lowest.tolist()}" if _exceeds(np.minimum(lowest, 0), allowed) else None
 
-    _search(judge, operation, Ask(fmt, SMALL), Quantity.HESSIAN, holds)
+    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), Quantity.HESSIAN, holds)
 
 
 @pytest.mark.asks(Quantity.LOSS)
 def test_two_runs_give_the_same_bits(judge: Judge, operation: Operation, fmt: Format) -> None:
-    ask = Ask(fmt, HAZARDS, operation.probabilities, directions=True)
+    ask = judge.narrowed(operation, Ask(fmt, HAZARDS, directions=True))
 
     def check(problem: Problem) -> None:
         quantities = tuple(q for q in operation.asked(problem, LOSS_QUANTITIES) if q is not Quantity.HESSIAN)
