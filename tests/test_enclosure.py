@@ -41,7 +41,7 @@ def round_fraction(fmt: Format, value: Fraction, side: int = 0) -> float:
     whole += rest > HALF or (rest == HALF and tie_up)
     result = whole * step
     number = math.inf if result >= two(fmt.emax + 1) else float(result)
-    return math.copysign(number, value)
+    return -number if value < 0 else number
 
 
 def of(value: Fraction, ball: arb | None = None, sign: int = 0, precision: int = 128) -> Enclosure:

@@ -32,7 +32,7 @@ def round_fraction(fmt: Format, value: Fraction) -> float:
     step = Fraction(2) ** (max(binade, 1 - fmt.emax) - fmt.precision + 1)
     result = round(size / step) * step
     number = math.inf if result >= Fraction(2) ** (fmt.emax + 1) else float(result)
-    return math.copysign(number, value)
+    return -number if value < 0 else number
 
 
 def random_doubles(count: int, exponents: tuple[int, int]) -> np.ndarray:
