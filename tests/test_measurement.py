@@ -1,0 +1,177 @@
+"""Tests of the comparator: which grade an observation reaches, what counts as a wrong class, and what has no ulp number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reference.arithmetic import Arithmetic
+from reference.evaluation import evaluate
+from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
+from reference.grades import Grade
+from reference.problem import Problem
+from reference.quantity import Quantity
+from suites.measurement import Measurement
+
+TAIL = Problem([[20.0, 0.0]], [0], FLOAT32)
+"""True loss 2.06e-09: lost by absorption."""
+PLAIN = Problem([[1.0, 2.0, 3.0]], [0], FLOAT32)
+"""True loss 2.4076."""
+
+
+def measure(problem: Problem, observed: object, quantity: Quantity = Quantity.LOSS) -> Measurement:
+    expected = evaluate(problem, [quantity])[quantity]
+    values = np.asarray(observed, dtype=np.float64)
+    return Measurement(problem, quantity, Arithmetic(problem.format, problem.format), expected, values)
+
+
+def correct(problem: Problem, quantity: Quantity = Quantity.LOSS) -> Floats:
+    return evaluate(problem, [quantity])[quantity].values.rounded(problem.format)[0]
+
+
+def steps_from(problem: Problem, steps: int) -> Floats:
+    """The correctly rounded loss, moved by a number of ulps."""
+    value = correct(problem)
+    return value + steps * problem.format.ulp(value)
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("quantity", [q for q in Quantity if q is not Quantity.HVP])
+def test_the_correctly_rounded_value_is_correct(fmt: Format, quantity: Quantity) -> None:
+    problem = Problem([[1.0, 2.0, 3.0], [8.0, 0.0, 8.0]], [0, 2], fmt)
+    found = measure(problem, correct(problem, quantity), quantity)
+    assert found.grade is Grade.CORRECT
+    assert found.ulps.max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("steps", "grades"),
+    [
+        (0, {Grade.CORRECT}),
+        (1, {Grade.FAITHFUL, Grade.ACCURATE}),
+        (-1, {Grade.FAITHFUL, Grade.ACCURATE}),
+        (3, {Grade.ACCURATE}),
+        (-3, {Grade.ACCURATE}),
+        (5, {Grade.FINITE}),  # the bound of `stable` for three classes is 2.6 ulp here, below what `accurate` allows
+        (1000, {Grade.FINITE}),
+    ],
+)
+def test_a_number_of_ulps_away(steps: int, grades: set[Grade]) -> None:
+    found = measure(PLAIN, steps_from(PLAIN, steps))
+    assert found.grade in grades
+    assert abs(found.ulps[0] - abs(steps)) <= 0.5
+
+
+def test_one_neighbour_is_faithful_and_the_other_is_not() -> None:
+    grades = sorted(measure(PLAIN, steps_from(PLAIN, steps)).grade for steps in (-1, 0, 1))
+    assert grades == [Grade.ACCURATE, Grade.FAITHFUL, Grade.CORRECT]
+
+
+def test_a_lost_value_is_stable_at_best() -> None:
+    """An absolute error of 2e-9 is far within the bound, and all of the value."""
+    found = measure(TAIL, [0.0])
+    assert found.grade is Grade.STABLE
+    assert found.returned_zero.all()
+    assert found.ulps[0] > 2**23
+
+
+def test_zero_is_right_where_the_value_rounds_to_zero() -> None:
+    problem = Problem([[0.0, -110.0]], [0], FLOAT32)
+    assert measure(problem, [0.0]).grade is Grade.CORRECT
+    assert measure(problem, [-0.0]).grade is Grade.CORRECT
+
+
+def test_the_sign_counts() -> None:
+    assert measure(PLAIN, -correct(PLAIN)).grade is Grade.FINITE
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinities_where_a_number_is_owed_are_nothing(wrong: float) -> None:
+    found = measure(PLAIN, [wrong])
+    assert found.grade is Grade.NONE
+    assert not found.right_class.any()
+
+
+def test_a_number_where_infinity_is_owed_is_nothing() -> None:
+    masked = Problem([[-np.inf, 0.0]], [0], FLOAT32)
+    assert measure(masked, [np.inf]).grade is Grade.CORRECT
+    for wrong in (1e30, -np.inf, np.nan):
+        assert measure(masked, [wrong]).grade is Grade.NONE
+
+
+def test_a_number_where_nan_is_owed_is_nothing() -> None:
+    poisoned = Problem([[np.nan, 0.0]], [0], FLOAT32)
+    assert measure(poisoned, [np.nan]).grade is Grade.CORRECT
+    assert measure(poisoned, [0.0]).grade is Grade.NONE
+
+
+def test_the_limit_or_nan_passes_for_one_infinite_logit() -> None:
+    infinite = Problem([[np.inf, 0.0]], [0], FLOAT32)
+    assert measure(infinite, [0.0]).grade is Grade.CORRECT
+    assert measure(infinite, [np.nan]).grade is Grade.CORRECT
+    assert measure(infinite, [np.inf]).grade is Grade.NONE
+    assert measure(infinite, [1.0]).grade < Grade.STABLE
+
+
+@pytest.mark.parametrize("anything", [np.nan, 0.0, np.inf])
+def test_nothing_is_owed_for_a_row_of_masked_classes(anything: float) -> None:
+    assert measure(Problem([[-np.inf, -np.inf]], [0], FLOAT32), [anything]).grade is Grade.CORRECT
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
+def test_an_overflow_is_right_where_the_value_rounds_to_infinity(fmt: Format) -> None:
+    problem = Problem([[fmt.max, -fmt.max]], [1], fmt)
+    found = measure(problem, [np.inf])
+    assert found.grade is Grade.CORRECT
+    assert not found.measurable.any()
+    assert measure(problem, [fmt.max]).grade is Grade.NONE
+
+
+def test_an_overflow_one_step_beyond_the_largest_number_is_an_error_of_one_step() -> None:
+    """The loss is 65504 and a tail: infinity is its upper neighbour, and the faithful roundings are the two neighbours."""
+    problem = Problem([[FLOAT16.max, 0.0]], [1], FLOAT16)
+    found = measure(problem, [np.inf])
+    assert found.ulps[0] == 1.0
+    assert found.grade is Grade.FAITHFUL
+
+
+def test_the_worst_entry_is_the_one_of_lowest_grade() -> None:
+    gradient = correct(PLAIN, Quantity.GRADIENT)
+    gradient[0, 1] = 0.0
+    gradient[0, 2] += 3 * FLOAT32.ulp(gradient[0, 2])
+    found = measure(PLAIN, gradient, Quantity.GRADIENT)
+    assert found.worst() == (0, 1)
+    assert found.grade is Grade.FINITE
+
+
+def test_a_product_that_is_exactly_zero_has_no_ulp() -> None:
+    problem = Problem([[1.0, 2.0, 3.0]], [0], FLOAT32, tangent=np.ones((1, 3)))
+    found = measure(problem, [[1e-9, 0.0, 0.0]], Quantity.HVP)
+    assert found.returned_nonzero.tolist() == [[True, False, False]]
+    assert not found.measurable[0, 0]
+    assert found.grade is Grade.STABLE
+
+
+def test_cancelling_terms_are_measured_in_ulps_of_the_terms() -> None:
+    """q - p nearly cancels: an error of one ulp of p is many ulps of the difference, and still accurate."""
+    third = float(FLOAT32.round(1 / 3))
+    problem = Problem([[0.0, 0.0, 0.0]], [[third, third, third]], FLOAT32)
+    exact = correct(problem, Quantity.GRADIENT)
+    found = measure(problem, exact + FLOAT32.ulp(third), Quantity.GRADIENT)
+    assert found.ulps.min() > 1000
+    assert found.scaled_ulps.max() <= 1.0
+    assert found.grade is Grade.ACCURATE
+
+
+def test_a_failed_operation_reaches_nothing_even_without_entries() -> None:
+    empty = Problem(np.zeros((0, 3)), [], FLOAT64)
+    expected = evaluate(empty, [Quantity.LOSS])[Quantity.LOSS]
+    arithmetic = Arithmetic(FLOAT64, FLOAT64)
+    assert Measurement(empty, Quantity.LOSS, arithmetic, expected, np.zeros(0)).grade is Grade.CORRECT
+    assert Measurement(empty, Quantity.LOSS, arithmetic, expected, np.zeros(0)).worst() is None
+    assert Measurement.failed(empty, Quantity.LOSS, arithmetic, expected, "raised").grade is Grade.NONE
+
+
+def test_a_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss has shape \(2,\); allowed: \(1,\)"):
+        measure(PLAIN, [0.0, 1.0])
