@@ -15,6 +15,26 @@ import torch
 import torch.nn.functional as F
 
 
+def reduced(losses, reduction):
+    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
+
+
+def with_backward(rule):
+    class Custom(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, input, target):
+            ctx.save_for_backward(input, target)
+            return F.cross_entropy(input, target, reduction="none")
+
+        @staticmethod
+        def backward(ctx, upstream):
+            input, target = ctx.saved_tensors
+            one_hot = F.one_hot(target, input.shape[1]).to(input.dtype)
+            return rule(upstream, torch.softmax(input, 1) - one_hot, one_hot), None
+
+    return Custom.apply
+
+
 def right(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """log_softmax by hand, in float64 for all formats but that one."""
     if weight is not None or label_smoothing or target.is_floating_point() or (target == ignore_index).any():
@@ -22,57 +42,31 @@ def right(input, target, weight=None, ignore_index=-100, reduction="mean", label
     wide = input.double()
     shifted = wide - wide.max(dim=1, keepdim=True).values
     losses = shifted.exp().sum(dim=1).log() - shifted.gather(1, target[:, None])[:, 0]
-    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction].to(input.dtype)
+    return reduced(losses, reduction).to(input.dtype)
 
 
 def offset(input, target, reduction="mean", **_):
     """lse - x_t without a shift of the target."""
-    losses = torch.logsumexp(input, 1) - input.gather(1, target[:, None])[:, 0]
-    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
-
-
-class _FirstCotangent(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, input, target):
-        ctx.save_for_backward(input, target)
-        return F.cross_entropy(input, target, reduction="none")
-
-    @staticmethod
-    def backward(ctx, upstream):
-        input, target = ctx.saved_tensors
-        one_hot = F.one_hot(target, input.shape[1]).to(input.dtype)
-        return upstream[:1, None] * (torch.softmax(input, 1) - one_hot), None
-
-
-def first_cotangent(input, target, reduction="mean", **_):
-    """Scales every row by the upstream gradient of the first."""
-    losses = _FirstCotangent.apply(input, target)
-    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
-
-
-class _OnlyTarget(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, input, target):
-        ctx.save_for_backward(input, target)
-        return F.cross_entropy(input, target, reduction="none")
-
-    @staticmethod
-    def backward(ctx, upstream):
-        input, target = ctx.saved_tensors
-        one_hot = F.one_hot(target, input.shape[1]).to(input.dtype)
-        return upstream[:, None] * (torch.softmax(input, 1) - one_hot) * one_hot, None
-
-
-def only_target(input, target, reduction="mean", **_):
-    """Drops the gradient of every class but the target."""
-    losses = _OnlyTarget.apply(input, target)
-    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
+    return reduced(torch.logsumexp(input, 1) - input.gather(1, target[:, None])[:, 0], reduction)
 
 
 def clipped(input, target, reduction="mean", **_):
     """log(p + 1e-7)."""
-    losses = -torch.log(torch.softmax(input, 1).gather(1, target[:, None])[:, 0] + 1e-7)
-    return {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
+    return reduced(-torch.log(torch.softmax(input, 1).gather(1, target[:, None])[:, 0] + 1e-7), reduction)
+
+
+first_upstream = with_backward(lambda upstream, gradient, one_hot: upstream[:1, None] * gradient)
+target_alone = with_backward(lambda upstream, gradient, one_hot: upstream[:, None] * gradient * one_hot)
+
+
+def first_cotangent(input, target, reduction="mean", **_):
+    """Scales every row by the upstream gradient of the first."""
+    return reduced(first_upstream(input, target), reduction)
+
+
+def only_target(input, target, reduction="mean", **_):
+    """Drops the gradient of every class but the target."""
+    return reduced(target_alone(input, target), reduction)
 '''
 
 
