@@ -196,6 +196,7 @@ def _loss(rows: _Rows) -> Floats:
     counted = weights > 0
     error = np.where(counted, weights * rows.log_error, 0.0).sum(axis=1)
     size = np.where(counted, weights * rows.losses + weights * rows.log_error, 0.0).sum(axis=1)
+    size = np.minimum(size, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
     if not problem.is_plain:
         error = error + size * _roundings(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
         error = error + (COMPOSITE_ROUNDINGS + problem.num_classes) * arithmetic.storage_underflow

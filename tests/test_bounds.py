@@ -104,6 +104,12 @@ def test_the_bound_of_the_largest_losses_is_a_number(fmt: Format, options: dict[
     assert (bound < 0.1 * fmt.max).all()
 
 
+@pytest.mark.parametrize("fmt", [FLOAT64, FLOAT32, FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)
+def test_the_bound_of_a_mean_with_an_infinite_row_is_a_number(fmt: Format) -> None:
+    problem = Problem([[fmt.max, -fmt.max], [0.0, 0.0], [0.0, 0.0]], [1, 0, 0], fmt, reduction="mean")
+    assert float(stable_bound(problem, Quantity.LOSS, Arithmetic(fmt, fmt))) < 0.1 * fmt.max
+
+
 def test_storing_the_sum_costs_a_rounding_of_it() -> None:
     problem = Problem([[0.0, 0.0, 0.0]], [0], FLOAT16)
     kept = stable_bound(problem, Quantity.LOSS, Arithmetic(FLOAT16, FLOAT32))
