@@ -38,7 +38,8 @@ def _lanes(working: Format) -> int:
 def arithmetic_of(device: str) -> dict[str, Arithmetic]:
     """Declared arithmetic: half formats compute in float32 and store in their own format after every operation.
 
-    CPU: Sleef's vector exp and log (1 ulp), sums in SIMD lanes; log_softmax keeps the maximum, the sum and its logarithm of a
+    CPU: Sleef's vector exp and log (1 ulp), sums in SIMD lanes that are then added one by one (`vec_reduce_all` in
+    aten/src/ATen/cpu/vec/functional_base.h); log_softmax keeps the maximum, the sum and its logarithm of a
     row in the storage format (`scalar_t` arrays in aten/src/ATen/native/cpu/SoftMaxKernel.cpp). CUDA: exp at most 2 ulps and
     log 1 (CUDA C++ Programming Guide, mathematical functions), at least 32 running sums a block.
     """

@@ -20,7 +20,7 @@ class Order(StrEnum):
     BLOCKED = "blocked"
     """numpy's: eight running sums over blocks of 128, the blocks pairwise."""
     LANES = "lanes"
-    """W running sums (SIMD lanes or threads), then a tree over them."""
+    """W running sums (SIMD lanes or threads), then one running sum over them: depth K/W + W - 1, at most K - 1."""
     RECURSIVE = "recursive"
     """One running sum: depth K - 1."""
 
@@ -33,7 +33,7 @@ class Summation:
     Numerical Algorithms, 2nd ed., section 4.2).
 
     >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256)
-    (10, 16035)
+    (10, 16039)
     """
 
     order: Order
@@ -46,7 +46,7 @@ class Summation:
         if self.order is Order.PAIRWISE:
             return math.ceil(math.log2(terms))
         if self.order is Order.LANES:
-            return min(terms - 1, math.ceil(terms / self.lanes) + math.ceil(math.log2(self.lanes)))
+            return min(terms - 1, math.ceil(terms / self.lanes) + self.lanes - 1)
         if self.order is Order.BLOCKED:
             return min(terms - 1, 19 + max(0, math.ceil(math.log2(terms / 128))))
         return terms - 1

@@ -135,7 +135,8 @@ def test_flush_to_zero_allows_what_it_loses() -> None:
         (PAIRWISE, 2, 1),
         (PAIRWISE, 1025, 11),
         (Summation(Order.LANES, 8), 4, 3),
-        (Summation(Order.LANES, 8), 128256, 16032 + 3),
+        (Summation(Order.LANES, 8), 6, 5),  # torch adds fewer terms than lanes one by one: a tree was once declared
+        (Summation(Order.LANES, 8), 128256, 16032 + 7),
         (BLOCKED, 5, 4),
         (BLOCKED, 128 * 8, 19 + 3),
     ],
