@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """Examples of a property; `large` is for problems of very many classes, `shrink` whether failures are minimised."""
+    """Examples of a property; `large` is for problems of very many classes."""
 
     name: str
     examples: int
     large: int
-    shrink: bool = True
 
     @property
     def is_reduced(self) -> bool:

@@ -60,13 +60,11 @@ class Judge:
         examples: int | None = None,
     ) -> None:
         """Look for a problem that fails the check; the seed depends on the property's name and the run's seed only."""
-        effort = self.plan.effort
-        phases = [Phase.generate, Phase.shrink] if effort.shrink else [Phase.generate]
         profile = settings(
-            max_examples=examples or effort.examples,
+            max_examples=examples or self.plan.effort.examples,
             deadline=None,
             database=None,
-            phases=phases,
+            phases=[Phase.generate, Phase.shrink],
             report_multiple_bugs=False,
             print_blob=False,
             suppress_health_check=list(HealthCheck),
