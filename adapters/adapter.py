@@ -67,7 +67,12 @@ class Adapter(ABC):
 
     @abstractmethod
     def operations(self) -> tuple[Operation, ...]:
-        """The operations, in the order in which reports list them."""
+        """The operations in all their modes, in the order in which reports list them."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes of its operations, the default first."""
+        return tuple(dict.fromkeys(operation.mode for operation in self.operations()))
 
     @abstractmethod
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
@@ -100,8 +105,9 @@ class Adapter(ABC):
             return Observed({}, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         violations = [f"changed its input {name}" for name in call.changed_inputs]
         for quantity, result in call.results.items():
-            if result.dtype != problem.format.name:
-                violations.append(f"returned {quantity} as {result.dtype}, asked for {problem.format.name}")
+            declared = operation.returned(quantity, problem.format).name
+            if result.dtype != declared:
+                violations.append(f"returned {quantity} as {result.dtype}, asked for {declared}")
             if result.device != self.device:
                 violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
         return Observed({q: r.values for q, r in call.results.items()}, tuple(violations))

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.layout import MEMORY_LAYOUTS, Layout
 from reference.arithmetic import Arithmetic
+from reference.formats import Format
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
+EAGER = "eager"
+"""The mode of an operation that runs as it is written, one kernel after another."""
+
 OPTIONS = ("class_weights", "label_smoothing", "ignore_index", "reduction", "temperature")
 
 
@@ -26,6 +31,13 @@ class Operation:
       quantities: what it can be asked for.
       probabilities: True if its target is probabilities, False if class indices.
       options: the options of `OPTIONS` that it takes at values other than their defaults.
+      mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
+      layouts: memory layouts of the logits that it takes.
+      returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
+        for bfloat16 logits is judged as float32.
+      few_shapes: True if every new shape costs a compilation; generated problems then keep to a few shapes.
+      can_raise: False if it runs where an index out of range cannot raise (compiled by XLA, or on an accelerator): NaN is
+        then the documented alternative.
     """
 
     name: str
@@ -35,6 +47,20 @@ class Operation:
     quantities: tuple[Quantity, ...] = LOSS_QUANTITIES
     probabilities: bool = False
     options: frozenset[str] = field(default_factory=frozenset)
+    mode: str = EAGER
+    layouts: frozenset[Layout] = MEMORY_LAYOUTS
+    returns: Mapping[str, Mapping[Quantity, Format]] = field(default_factory=dict)
+    few_shapes: bool = False
+    can_raise: bool = True
+
+    @property
+    def label(self) -> str:
+        """Name and mode, as reports and test ids have it: the mode is left out where it is eager."""
+        return self.name if self.mode == EAGER else f"{self.name}@{self.mode}"
+
+    def returned(self, quantity: Quantity, fmt: Format) -> Format:
+        """The format in which it returns a quantity of logits in a format."""
+        return self.returns.get(fmt.name, {}).get(quantity, fmt)
 
     @property
     def has_loss(self) -> bool:

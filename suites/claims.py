@@ -28,11 +28,12 @@ CLAIMS_FOLDER = Path(__file__).parent.parent / "ci" / "claims"
 UNCLAIMED = Grade.ACCURATE
 """What an operation without a claim is held to."""
 
-_CLAIM_KEYS = {"operations", "dtypes", "grades"}
+_CLAIM_KEYS = {"operations", "dtypes", "modes", "grades"}
 _DEVIATION_KEYS = {
     "id",
     "operations",
     "dtypes",
+    "modes",
     "quantities",
     "cases",
     "misses",
@@ -44,6 +45,7 @@ _DEVIATION_KEYS = {
     "versions",
     "devices",
 }
+_OUT_OF_RANGE_KEYS = {"id", "operations", "dtypes", "modes", "labels", "reason", "link", "versions", "devices"}
 _REGION_KEYS = {"hazards", "max_rows", "min_classes", "options", "reductions"}
 
 
@@ -53,14 +55,32 @@ class ClaimsError(Exception):
 
 @dataclass(frozen=True)
 class Scope:
-    """Which operations and dtypes an entry speaks of; names may be globs."""
+    """Which operations, dtypes and modes an entry speaks of; operations and modes may be globs."""
 
     operations: tuple[str, ...]
     dtypes: tuple[str, ...]
+    modes: tuple[str, ...] = ("*",)
 
-    def covers(self, operation: str, dtype: str) -> bool:
-        """True if the entry speaks of this operation in this dtype."""
-        return dtype in self.dtypes and any(fnmatchcase(operation, pattern) for pattern in self.operations)
+    def covers(self, operation: Operation, dtype: str) -> bool:
+        """True if the entry speaks of this operation, in its mode, in this dtype."""
+        return (
+            dtype in self.dtypes
+            and any(fnmatchcase(operation.name, pattern) for pattern in self.operations)
+            and any(fnmatchcase(operation.mode, pattern) for pattern in self.modes)
+        )
+
+
+@dataclass(frozen=True)
+class Applicability:
+    """Framework versions and devices for which a deviation holds; empty: all."""
+
+    versions: str = ""
+    devices: tuple[str, ...] = ()
+
+    def holds(self, version: str, device: str) -> bool:
+        """True if it holds for the framework's version on the device."""
+        right_version = SpecifierSet(self.versions, prereleases=True).contains(version.partition("+")[0])
+        return right_version and (not self.devices or any(fnmatchcase(device, d) for d in self.devices))
 
 
 @dataclass(frozen=True)
@@ -105,10 +125,9 @@ class Deviation:
     reason: str
     link: str
     region: Region | None = None
-    versions: str = ""
-    devices: tuple[str, ...] = ()
+    applies: Applicability = Applicability()
 
-    def concerns(self, operation: str, dtype: str, quantity: Quantity) -> bool:
+    def concerns(self, operation: Operation, dtype: str, quantity: Quantity) -> bool:
         """True if it speaks of this quantity of this operation in this dtype."""
         return quantity in self.quantities and self.scope.covers(operation, dtype)
 
@@ -118,15 +137,28 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class OutOfRange:
+    """Class indices out of range that operations take without raising: as strict as a deviation."""
+
+    id: str
+    scope: Scope
+    labels: tuple[int, ...]
+    reason: str
+    link: str
+    applies: Applicability = Applicability()
+
+
+@dataclass(frozen=True)
 class Claims:
     """All claims and deviations of a backend that apply to the versions and device at hand."""
 
     claims: tuple[Claim, ...] = ()
     deviations: tuple[Deviation, ...] = ()
+    out_of_range: tuple[OutOfRange, ...] = ()
     lowered_to: Grade | None = field(default=None)
     """--claim: no operation is held to more than this."""
 
-    def claimed(self, operation: str, dtype: str, quantity: Quantity) -> Grade:
+    def claimed(self, operation: Operation, dtype: str, quantity: Quantity) -> Grade:
         """The grade claimed; UNCLAIMED if nothing is said. The last entry that speaks of it counts."""
         grade = UNCLAIMED
         for claim in self.claims:
@@ -136,19 +168,23 @@ class Claims:
 
     def required(self, operation: Operation, quantity: Quantity, problem: Problem) -> Grade:
         """The grade that a generated problem is held to: the claim, or less in the region of a deviation."""
-        grade = self.claimed(operation.name, problem.format.name, quantity)
+        grade = self.claimed(operation, problem.format.name, quantity)
         regions = (
             deviation.reaches
             for deviation in self.deviations
             if deviation.region is not None
-            and deviation.concerns(operation.name, problem.format.name, quantity)
+            and deviation.concerns(operation, problem.format.name, quantity)
             and deviation.region.contains(problem)
         )
         return min(regions, default=grade) if grade > Grade.NONE else grade
 
-    def deviations_at(self, operation: str, quantity: Quantity, case: Case) -> tuple[Deviation, ...]:
+    def deviations_at(self, operation: Operation, quantity: Quantity, case: Case) -> tuple[Deviation, ...]:
         """The deviations that list this case."""
         return tuple(d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case))
+
+    def out_of_range_at(self, operation: Operation, dtype: str, label: int) -> OutOfRange | None:
+        """The entry that says that the operation takes this class index; None if there is none."""
+        return next((o for o in self.out_of_range if label in o.labels and o.scope.covers(operation, dtype)), None)
 
 
 def load_claims(path: Path, version: str, device: str) -> Claims:
@@ -163,14 +199,18 @@ def load_claims(path: Path, version: str, device: str) -> Claims:
         raise ClaimsError(f"claims file {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ClaimsError(f"claims file {path} is not TOML: {error}") from None
-    if unknown := set(table) - {"claim", "deviation"}:
-        raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: [[claim]], [[deviation]]")
-    claims = [_parsed(_claim, entry, f"{path}: [[claim]] {i + 1}") for i, entry in enumerate(table.get("claim", []))]
-    deviations = [
-        _parsed(_deviation, entry, f"{path}: [[deviation]] {entry.get('id', i + 1)}")
-        for i, entry in enumerate(table.get("deviation", []))
-    ]
-    return Claims(tuple(claims), tuple(d for d in deviations if _applies(d, version, device)))
+    if unknown := set(table) - set(_TABLES):
+        allowed = ", ".join(f"[[{name}]]" for name in _TABLES)
+        raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: {allowed}")
+    claims, deviations, out_of_range = (
+        [_parsed(parse, entry, f"{path}: [[{name}]] {entry.get('id', i + 1)}") for i, entry in enumerate(table.get(name, []))]
+        for name, parse in _TABLES.items()
+    )
+    return Claims(
+        tuple(claims),
+        tuple(d for d in deviations if d.applies.holds(version, device)),
+        tuple(o for o in out_of_range if o.applies.holds(version, device)),
+    )
 
 
 def _parsed(parse: Any, entry: Any, where: str) -> Any:
@@ -198,7 +238,12 @@ def _names(values: Any, allowed: Iterable[str], what: str) -> tuple[str, ...]:
 
 
 def _scope(entry: dict[str, Any]) -> Scope:
-    return Scope(tuple(entry["operations"]), _names(entry["dtypes"], FORMATS, "dtype"))
+    return Scope(tuple(entry["operations"]), _names(entry["dtypes"], FORMATS, "dtype"), tuple(entry.get("modes", ("*",))))
+
+
+def _applies(entry: dict[str, Any]) -> Applicability:
+    SpecifierSet(entry.get("versions", ""))
+    return Applicability(entry.get("versions", ""), tuple(entry.get("devices", ())))
 
 
 def _claim(entry: dict[str, Any]) -> Claim:
@@ -209,7 +254,6 @@ def _claim(entry: dict[str, Any]) -> Claim:
 
 def _deviation(entry: dict[str, Any]) -> Deviation:
     _check_keys(entry, _DEVIATION_KEYS)
-    SpecifierSet(entry.get("versions", ""))
     return Deviation(
         id=entry["id"],
         scope=_scope(entry),
@@ -220,9 +264,14 @@ def _deviation(entry: dict[str, Any]) -> Deviation:
         reason=entry["reason"],
         link=entry.get("link", ""),
         region=_region(entry["region"]) if "region" in entry else None,
-        versions=entry.get("versions", ""),
-        devices=tuple(entry.get("devices", ())),
+        applies=_applies(entry),
     )
+
+
+def _out_of_range(entry: dict[str, Any]) -> OutOfRange:
+    _check_keys(entry, _OUT_OF_RANGE_KEYS)
+    labels = tuple(int(label) for label in entry["labels"])
+    return OutOfRange(entry["id"], _scope(entry), labels, entry["reason"], entry.get("link", ""), _applies(entry))
 
 
 def _region(entry: dict[str, Any]) -> Region:
@@ -237,6 +286,4 @@ def _region(entry: dict[str, Any]) -> Region:
     )
 
 
-def _applies(deviation: Deviation, version: str, device: str) -> bool:
-    right_version = SpecifierSet(deviation.versions, prereleases=True).contains(version.partition("+")[0])
-    return right_version and (not deviation.devices or any(fnmatchcase(device, d) for d in deviation.devices))
+_TABLES = {"claim": _claim, "deviation": _deviation, "out_of_range": _out_of_range}

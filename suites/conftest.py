@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
     option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
+    option(
+        "--mode",
+        metavar="NAMES",
+        help="comma-separated modes of the backend, such as eager,compiled (default: the backend's first)",
+    )
     option("--dtype", metavar="NAMES", help=f"comma-separated formats (default: all of {','.join(FORMATS)})")
     option("--operation", metavar="GLOB", help="only operations whose name matches, e.g. cross_entropy* (default: all)")
     option("--hazard", metavar="NAMES", help=f"comma-separated hazards (default: all of {','.join(HAZARDS)})")
@@ -124,10 +129,13 @@ def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
         operations = adapter.implementation(load_attribute(option.implementation, "--implementation"))
     else:
         operations = adapter.operations()
+    known = tuple(dict.fromkeys(operation.mode for operation in operations))
+    modes = known[:1] if option.mode is None else _chosen(option.mode, known, "mode")
     pattern = option.operation or "*"
-    chosen = tuple(operation for operation in operations if fnmatchcase(operation.name, pattern))
+    in_modes = [operation for operation in operations if operation.mode in modes]
+    chosen = tuple(operation for operation in in_modes if fnmatchcase(operation.name, pattern))
     if not chosen:
-        names = ", ".join(operation.name for operation in operations)
+        names = ", ".join(operation.name for operation in in_modes)
         raise ValueError(f"--operation: nothing of backend {adapter.name!r} matches {pattern!r}; there is: {names}")
     return chosen
 
@@ -151,7 +159,7 @@ def _claims(option: Any, adapter: Adapter) -> Claims:
 
 
 def _command(option: Any) -> str:
-    given = {name: getattr(option, name) for name in ("backend", "implementation", "device", "claims", "claim")}
+    given = {name: getattr(option, name) for name in ("backend", "implementation", "device", "mode", "claims", "claim")}
     changed = {name: value for name, value in given.items() if value and (name, value) != ("device", "cpu")}
     return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items())])
 
@@ -174,11 +182,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """What is on trial, with which versions, on which device, by which claims, from which seed."""
     plan = config.stash[_JUDGE].plan
     versions = ", ".join(f"{name} {version}" for name, version in plan.adapter.versions().items())
-    names = ", ".join(operation.name for operation in plan.operations)
+    names = ", ".join(operation.label for operation in plan.operations)
     dtypes = ", ".join(fmt.name for fmt in plan.formats)
     entries = f"{len(plan.claims.claims)} claims, {len(plan.claims.deviations)} deviations"
     return [
-        f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode eager",
+        f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode {', '.join(plan.modes)}",
         f"softmax-ce: operations {names}",
         f"softmax-ce: dtypes {dtypes}; {entries}; effort {plan.effort.name}, seed {plan.seed}",
     ]
@@ -197,17 +205,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     plan = metafunc.config.stash[_JUDGE].plan
     if "case" in metafunc.fixturenames:
         combinations = _case_combinations(plan)
-        ids = [f"{case.id}-{operation.name}-{quantity}" for case, operation, quantity in combinations]
+        ids = [f"{case.id}-{operation.label}-{quantity}" for case, operation, quantity in combinations]
         metafunc.parametrize(("case", "operation", "quantity"), combinations, ids=ids)
     elif "operation" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("asks")
         asked = marker.args if marker else tuple(Quantity)
         chosen = [op for op in plan.operations if set(op.quantities) & set(asked)]
         if "fmt" not in metafunc.fixturenames:
-            metafunc.parametrize("operation", chosen, ids=[op.name for op in chosen])
+            metafunc.parametrize("operation", chosen, ids=[op.label for op in chosen])
             return
         pairs = [(op, fmt) for op in chosen for fmt in plan.formats if fmt.name in op.arithmetic]
-        metafunc.parametrize(("operation", "fmt"), pairs, ids=[f"{op.name}-{fmt.name}" for op, fmt in pairs])
+        metafunc.parametrize(("operation", "fmt"), pairs, ids=[f"{op.label}-{fmt.name}" for op, fmt in pairs])
 
 
 def _case_combinations(plan: Plan) -> list[tuple[Case, Operation, Quantity]]:

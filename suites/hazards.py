@@ -29,11 +29,15 @@ LARGE_CLASSES = (1000, 2049, 4097, 32000, 65521, 70000, 128256, 262144)
 
 @dataclass(frozen=True)
 class Shape:
-    """Rows to generate: their format, and the largest numbers of rows and classes."""
+    """Rows to generate: their format, and the largest numbers of rows and classes.
+
+    `few` keeps to the fewest and the most rows and three numbers of classes, for operations that compile for every shape.
+    """
 
     format: Format
     max_rows: int = 3
     max_classes: int = SMALL_CLASSES
+    few: bool = False
 
     @property
     def thresholds(self) -> Thresholds:
@@ -42,7 +46,15 @@ class Shape:
 
     def classes(self, least: int = 1) -> st.SearchStrategy[int]:
         """Numbers of classes."""
-        return st.integers(least, max(least, self.max_classes))
+        return self.between(least, max(least, self.max_classes))
+
+    def rows(self) -> st.SearchStrategy[int]:
+        """Numbers of rows."""
+        return st.sampled_from(sorted({1, self.max_rows})) if self.few else st.integers(1, self.max_rows)
+
+    def between(self, least: int, most: int) -> st.SearchStrategy[int]:
+        """Integers of a range; its ends and middle where shapes are to be few."""
+        return st.sampled_from(sorted({least, (least + most) // 2, most})) if self.few else st.integers(least, most)
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,9 @@ def _levels(gaps: st.SearchStrategy[float], shape: Shape, tops: st.SearchStrateg
 
 
 def _rows_of(row: st.SearchStrategy[T], shape: Shape) -> st.SearchStrategy[list[T]]:
-    return st.lists(row, min_size=1, max_size=shape.max_rows)
+    if not shape.few:
+        return st.lists(row, min_size=1, max_size=shape.max_rows)
+    return shape.rows().flatmap(lambda rows: st.lists(row, min_size=rows, max_size=rows))
 
 
 def _near(points: list[float], fmt: Format) -> st.SearchStrategy[float]:
@@ -224,7 +238,7 @@ def _long_tail(shape: Shape) -> st.SearchStrategy[Floats]:
     """Many classes at growing gaps: together they matter, one by one they do not."""
 
     def build(draw: st.DrawFn) -> Floats:
-        classes = draw(st.integers(12, 64))
+        classes = draw(shape.between(12, 64))
         reach = draw(_between(2.0, shape.thresholds.absorption_gap))
         order = draw(st.sampled_from([1, -1]))
         gaps = np.linspace(reach / 4, reach, classes)
@@ -240,7 +254,7 @@ def _large_vocabulary(shape: Shape) -> st.SearchStrategy[Floats]:
     gaps = st.just(0.0) | _near([t.absorption_gap], shape.format) | _between(0.5, t.absorption_gap)
 
     def build(draw: st.DrawFn) -> Floats:
-        classes = draw(st.sampled_from(LARGE_CLASSES))
+        classes = draw(st.sampled_from(LARGE_CLASSES[::3] if shape.few else LARGE_CLASSES))
         row = np.full(classes, -draw(gaps))
         row[draw(st.sampled_from([classes // 2, classes - 1, 1])) :: 2] = -draw(gaps)
         row[draw(st.sampled_from([0, classes - 1, 7, classes // 2]))] = 0.0
@@ -251,7 +265,7 @@ def _large_vocabulary(shape: Shape) -> st.SearchStrategy[Floats]:
 
 def _degenerate(shape: Shape) -> st.SearchStrategy[Floats]:
     one_class = _levels_of_one_class(shape)
-    no_rows = st.integers(1, SMALL_CLASSES).map(lambda classes: np.zeros((0, classes)))
+    no_rows = shape.classes().map(lambda classes: np.zeros((0, classes)))
     return one_class | no_rows
 
 
@@ -279,7 +293,7 @@ def _bit_patterns(shape: Shape) -> st.SearchStrategy[Floats]:
 
     def build(draw: st.DrawFn) -> Floats:
         classes = draw(shape.classes(2))
-        count = draw(st.integers(1, shape.max_rows)) * classes
+        count = draw(shape.rows()) * classes
         codes = draw(st.lists(st.integers(0, 2**shape.format.bits - 1), min_size=count, max_size=count))
         values = shape.format.from_bits(codes)
         return np.where(np.isfinite(values), values, 1.0).reshape(-1, classes)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -42,6 +44,11 @@ class Plan:
     command: str
     reductions: tuple[str, ...] = ()
     """Reasons why this run is REDUCED; empty if it is whole."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes on trial."""
+        return tuple(dict.fromkeys(operation.mode for operation in self.operations))
 
 
 @dataclass
@@ -90,8 +97,13 @@ class Judge:
         hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)
         if not hazards:
             pytest.skip(f"--hazard leaves none of {', '.join(ask.hazards)}")
-        options = ask.options & operation.options
-        return replace(ask, hazards=hazards, probabilities=operation.probabilities, options=options)
+        return replace(
+            ask,
+            hazards=hazards,
+            probabilities=operation.probabilities,
+            options=ask.options & operation.options,
+            few_shapes=operation.few_shapes,
+        )
 
     def measure(
         self,
@@ -104,15 +116,20 @@ class Judge:
 
         An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
         """
-        owed = evaluate(problem, quantities)
         observed = self._observe(operation, problem, quantities, layout)
         if observed.error is not None and len(quantities) > 1:
             return [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
         error = observed.error or "; ".join(observed.violations) or None
-        arithmetic = operation.arithmetic[problem.format.name]
-        if error is not None:
-            return [Measurement.failed(problem, q, arithmetic, owed[q], error) for q in quantities]
-        return [Measurement(problem, q, arithmetic, owed[q], observed.values[q]) for q in quantities]
+        measurements = []
+        for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
+            asked = problem if fmt == problem.format else problem.replace(format=fmt)
+            arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
+            wanted = tuple(group)
+            for quantity, owed in evaluate(asked, wanted).items():
+                values = np.full(owed.values.shape, np.nan) if error else observed.values[quantity]
+                given = None if asked is problem else problem
+                measurements.append(Measurement(asked, quantity, arithmetic, owed, values, error, given))
+        return measurements
 
     def _observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
         try:
@@ -129,19 +146,19 @@ class Judge:
     ) -> None:
         """Measure, record, and fail if a quantity misses the grade that it is held to."""
         for measurement in self.measure(operation, problem, _askable(operation, problem, wanted), layout):
-            claimed = self.plan.claims.claimed(operation.name, problem.format.name, measurement.quantity)
+            claimed = self.plan.claims.claimed(operation, problem.format.name, measurement.quantity)
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
-            self.recorder.add(operation.name, measurement, counts=needed == claimed)
+            self.recorder.add(operation.label, problem.format.name, measurement, counts=needed == claimed)
             if measurement.grade < needed:
                 pytest.fail(self._text(measurement, operation, needed), pytrace=False)
 
     def _text(self, measurement: Measurement, operation: Operation, required: Grade) -> str:
-        where = f"{self.plan.adapter.name} on {self.plan.adapter.device}"
+        where = f"{self.plan.adapter.name} on {self.plan.adapter.device}, {operation.mode}"
         return failure_text(measurement, operation, required, where, self.plan.command)
 
     def case_measurements(self, case: Case, operation: Operation) -> dict[Quantity, Measurement]:
         """All quantities of an operation at a stored case; kept until the next case or operation is asked for."""
-        key = (case.id, operation.name)
+        key = (case.id, operation.label)
         if key not in self._kept:
             self._kept.clear()
             quantities = _askable(operation, case.problem, tuple(Quantity))
@@ -151,13 +168,13 @@ class Judge:
     def check_case(self, case: Case, operation: Operation, quantity: Quantity) -> None:
         """Hold a quantity to its claim at a case, or to its deviations there: strictly, both ways."""
         measurement = self.case_measurements(case, operation)[quantity]
-        claimed = self.plan.claims.claimed(operation.name, case.problem.format.name, quantity)
-        deviations = self.plan.claims.deviations_at(operation.name, quantity, case)
+        claimed = self.plan.claims.claimed(operation, case.problem.format.name, quantity)
+        deviations = self.plan.claims.deviations_at(operation, quantity, case)
         reached = measurement.grade
         self.recorder.outcomes.append(
             CaseOutcome(
                 case.name,
-                operation.name,
+                operation.label,
                 case.problem.format.name,
                 quantity,
                 claimed,
@@ -168,7 +185,7 @@ class Judge:
         )
         if stale := [d for d in deviations if reached >= d.misses]:
             pytest.fail(
-                f"stale deviation {stale[0].id!r}: {operation.name} reaches {reached.label!r} for {quantity} at {case.id}, "
+                f"stale deviation {stale[0].id!r}: {operation.label} reaches {reached.label!r} for {quantity} at {case.id}, "
                 f"the entry says that it misses {stale[0].misses.label!r}; take the case out of the entry",
                 pytrace=False,
             )

@@ -23,7 +23,8 @@ class Measurement:
     """One quantity of one problem: observed values against the reference.
 
     `observed` holds members of the problem's format in the float64 carrier and has the shape of `expected.values`; an
-    operation that raised, or broke the protocol, has an `error` and no values (`observed` is NaN).
+    operation that raised, or broke the protocol, has an `error` and no values (`observed` is NaN). `given` is the problem as
+    it was put to the operation, where it returned the quantity in another format than that of the logits.
     """
 
     problem: Problem
@@ -32,13 +33,12 @@ class Measurement:
     expected: Expected
     observed: Floats
     error: str | None = None
+    given: Problem | None = None
 
-    @classmethod
-    def failed(
-        cls, problem: Problem, quantity: Quantity, arithmetic: Arithmetic, expected: Expected, error: str
-    ) -> Measurement:
-        """The measurement of an operation that returned nothing to measure."""
-        return cls(problem, quantity, arithmetic, expected, np.full(expected.values.shape, np.nan), error)
+    @property
+    def input(self) -> Problem:
+        """The problem as it was put to the operation."""
+        return self.problem if self.given is None else self.given
 
     def __post_init__(self) -> None:
         if self.observed.shape != self.expected.values.shape:

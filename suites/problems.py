@@ -19,7 +19,7 @@ class Ask:
     """What to generate: a format, hazards to choose from, the kind of target, and options to vary.
 
     `options` are names of Operation options; `directions` adds a tangent; cotangents are always drawn, uniform ones are
-    one draw among many (a kernel that ignores the upstream gradient must not pass).
+    one draw among many (a kernel that ignores the upstream gradient must not pass). `few_shapes`: see `Shape.few`.
     """
 
     format: Format
@@ -28,6 +28,7 @@ class Ask:
     options: frozenset[str] = frozenset()
     directions: bool = False
     max_rows: int = 3
+    few_shapes: bool = False
 
 
 def problems(ask: Ask) -> st.SearchStrategy[Problem]:
@@ -35,7 +36,7 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
 
     def build(draw: st.DrawFn) -> Problem:
         hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
-        logits = draw(hazard.generate(Shape(ask.format, ask.max_rows)))
+        logits = draw(hazard.generate(Shape(ask.format, ask.max_rows, few=ask.few_shapes)))
         chosen = draw(_options(ask, logits.shape))
         return Problem(
             logits=logits,

@@ -15,7 +15,7 @@ from suites.cases import describe_problem
 from suites.measurement import Measurement
 
 Key = tuple[str, str, Quantity]
-"""Operation name, dtype name, quantity."""
+"""Operation label, dtype name, quantity."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Record:
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """What a stored case showed of one quantity of one operation."""
+    """What a stored case showed of one quantity of one operation, which is named by its label."""
 
     case: str
     operation: str
@@ -96,11 +96,12 @@ class Recorder:
 
     records: dict[Key, Record] = field(default_factory=dict)
     outcomes: list[CaseOutcome] = field(default_factory=list)
-    out_of_range: dict[tuple[str, str], str] = field(default_factory=dict)
+    out_of_range: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    """What an operation (by label) did in a dtype with a class index out of range."""
 
-    def add(self, operation: str, measurement: Measurement, counts: bool = True) -> None:
-        """Take in a measurement of a generated problem."""
-        key = (operation, measurement.problem.format.name, measurement.quantity)
+    def add(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
+        """Take in a measurement of a generated problem; `dtype` is that of its logits."""
+        key = (operation, dtype, measurement.quantity)
         self.records.setdefault(key, Record()).add(measurement, counts)
 
 
@@ -120,7 +121,7 @@ def worst_entry(measurement: Measurement) -> dict[str, Any]:
         "correctly_rounded": float(measurement.rounded[index]).hex(),
         "observed": observed.hex(),
         "absolute_error": error if np.isfinite(error) else None,
-        "problem": describe_problem(measurement.problem),
+        "problem": describe_problem(measurement.input),
     }
 
 

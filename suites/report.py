@@ -56,8 +56,8 @@ def build_report(judge: Judge, counts: dict[str, int], exit_status: int) -> Repo
             for o in judge.recorder.outcomes
         ],
         "out_of_range_labels": [
-            {"operation": operation, "dtype": dtype, "outcome": outcome}
-            for (operation, dtype), outcome in sorted(judge.recorder.out_of_range.items())
+            {"operation": operation, "dtype": dtype, "label": label, "outcome": outcome}
+            for (operation, dtype, label), outcome in sorted(judge.recorder.out_of_range.items())
         ],
     }
     jsonschema.validate(report, SCHEMA)
@@ -75,7 +75,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
         "backend": plan.adapter.name,
         "versions": plan.adapter.versions(),
         "device": plan.adapter.device,
-        "mode": "eager",
+        "modes": list(plan.modes),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: version(name) for name in PACKAGES},
@@ -83,12 +83,15 @@ def _environment(plan: Plan) -> dict[str, Any]:
 
 
 def _result(judge: Judge, key: Key) -> dict[str, Any]:
-    operation, dtype, quantity = key
+    label, dtype, quantity = key
     record: Record = judge.recorder.records[key]
+    operation = next(op for op in judge.plan.operations if op.label == label)
     return {
-        "operation": operation,
-        "formula": next(op.formula for op in judge.plan.operations if op.name == operation),
+        "operation": label,
+        "formula": operation.formula,
+        "mode": operation.mode,
         "dtype": dtype,
+        "returned_dtype": operation.returned(quantity, FORMATS[dtype]).name,
         "quantity": str(quantity),
         "claimed": judge.plan.claims.claimed(operation, dtype, quantity).label,
         "reached": record.reached.label,
@@ -114,6 +117,7 @@ def _deviation(judge: Judge, deviation: Deviation) -> dict[str, Any]:
         "link": deviation.link,
         "operations": list(deviation.scope.operations),
         "dtypes": list(deviation.scope.dtypes),
+        "modes": list(deviation.scope.modes),
         "quantities": [str(q) for q in deviation.quantities],
         "seen_at": seen,
     }
@@ -145,7 +149,7 @@ def summary_lines(report: Report) -> list[str]:
 def _environment_line(report: Report) -> str:
     environment = report["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
-    return f"{versions}; {environment['device']}; seed {report['run']['seed']}"
+    return f"{versions}; {environment['device']}, {', '.join(environment['modes'])}; seed {report['run']['seed']}"
 
 
 def _cut(line: str, width: int = 100) -> str:
@@ -161,7 +165,7 @@ def _cell(result: dict[str, Any] | None) -> str:
 
 def _short(result: dict[str, Any]) -> str:
     """The worst error in ulps; beyond 2^p ulps nothing of the value is left, and how far beyond says no more."""
-    ulps, precision = result["worst_ulps"], FORMATS[result["dtype"]].precision
+    ulps, precision = result["worst_ulps"], FORMATS[result["returned_dtype"]].precision
     if ulps > 2.0**precision:
         return f">2^{precision}"
     return f"{ulps:.2f}" if ulps < 1000 else f"{ulps:.1e}".replace("e+0", "e").replace("e+", "e")
@@ -329,5 +333,5 @@ def _markdown_out_of_range(report: Report) -> str:
     outcomes = report["out_of_range_labels"]
     if not outcomes:
         return ""
-    rows = [[f"`{o['operation']}`", o["dtype"], o["outcome"]] for o in outcomes]
-    return "## Class indices out of range\n\n" + _table(["operation", "dtype", "outcome"], rows)
+    rows = [[f"`{o['operation']}`", o["dtype"], str(o["label"]), o["outcome"]] for o in outcomes]
+    return "## Class indices out of range, of 3 classes\n\n" + _table(["operation", "dtype", "index", "outcome"], rows)

@@ -33,7 +33,7 @@ def _search(
     holds: Callable[[Problem, Measurement], str | None],
 ) -> None:
     """Search for a problem at which an invariant of one quantity fails; `holds` returns what is wrong, or None."""
-    if judge.plan.claims.claimed(operation.name, ask.format.name, quantity) < Grade.STABLE:
+    if judge.plan.claims.claimed(operation, ask.format.name, quantity) < Grade.STABLE:
         pytest.skip(f"{operation.name} claims no bound for {quantity}")
 
     def check(problem: Problem) -> None:

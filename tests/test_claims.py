@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from adapters.loading import load_adapter
+from adapters.adapter import Adapter
+from adapters.loading import backend_names, load_adapter
+from adapters.operation import Operation
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.grades import Grade
 from suites.cases import stored_cases
@@ -39,6 +40,10 @@ region = { hazards = ["masked"], reductions = ["mean"] }
 """
 
 
+def named(name: str, mode: str = "eager") -> Operation:
+    return Operation(name, "f(x)", None, {}, mode=mode)
+
+
 def claims_of(tmp_path: Path, text: str, version: str = "2.13.0+cpu", device: str = "cpu") -> Claims:
     path = tmp_path / "claims.toml"
     path.write_text(text)
@@ -47,10 +52,46 @@ def claims_of(tmp_path: Path, text: str, version: str = "2.13.0+cpu", device: st
 
 def test_the_last_claim_counts_and_nothing_said_is_accurate(tmp_path: Path) -> None:
     claims = claims_of(tmp_path, GOOD)
-    assert claims.claimed("cross_entropy", "float16", Quantity.LOSS) is Grade.STABLE
-    assert claims.claimed("cross_entropy_func", "float16", Quantity.LOSS) is Grade.FINITE
-    assert claims.claimed("cross_entropy", "bfloat16", Quantity.LOSS) is Grade.ACCURATE
-    assert claims.claimed("cross_entropy", "float16", Quantity.HESSIAN) is Grade.ACCURATE
+    assert claims.claimed(named("cross_entropy"), "float16", Quantity.LOSS) is Grade.STABLE
+    assert claims.claimed(named("cross_entropy_func"), "float16", Quantity.LOSS) is Grade.FINITE
+    assert claims.claimed(named("cross_entropy"), "bfloat16", Quantity.LOSS) is Grade.ACCURATE
+    assert claims.claimed(named("cross_entropy"), "float16", Quantity.HESSIAN) is Grade.ACCURATE
+
+
+def test_an_entry_may_speak_of_some_modes_only(tmp_path: Path) -> None:
+    text = (
+        GOOD
+        + """
+[[claim]]
+operations = ["cross_entropy"]
+modes = ["compiled"]
+dtypes = ["float16"]
+grades = { loss = "correct" }
+"""
+    )
+    claims = claims_of(tmp_path, text)
+    assert claims.claimed(named("cross_entropy"), "float16", Quantity.LOSS) is Grade.STABLE
+    assert claims.claimed(named("cross_entropy", "compiled"), "float16", Quantity.LOSS) is Grade.CORRECT
+
+
+def test_an_index_out_of_range_that_is_taken_has_an_entry_of_its_own(tmp_path: Path) -> None:
+    text = (
+        GOOD
+        + """
+[[out_of_range]]
+id = "wraps"
+operations = ["cross_entropy"]
+dtypes = ["float16"]
+labels = [-1]
+reason = "wraps round"
+"""
+    )
+    claims = claims_of(tmp_path, text)
+    entry = claims.out_of_range_at(named("cross_entropy"), "float16", -1)
+    assert entry is not None
+    assert entry.id == "wraps"
+    assert claims.out_of_range_at(named("cross_entropy"), "float16", 3) is None
+    assert claims.out_of_range_at(named("cross_entropy"), "float32", -1) is None
 
 
 def test_a_deviation_holds_for_its_versions_and_devices(tmp_path: Path) -> None:
@@ -61,7 +102,7 @@ def test_a_deviation_holds_for_its_versions_and_devices(tmp_path: Path) -> None:
 
 def test_a_region_lowers_what_generated_problems_are_held_to(tmp_path: Path) -> None:
     claims = claims_of(tmp_path, GOOD)
-    operation: Any = type("Named", (), {"name": "cross_entropy"})
+    operation = named("cross_entropy")
     masked = Problem([[-float("inf"), 0.0]], [1], FLOAT16, reduction="mean")
     assert claims.required(operation, Quantity.LOSS, masked) is Grade.FINITE
     assert claims.required(operation, Quantity.LOSS, masked.replace(reduction="none")) is Grade.STABLE
@@ -95,14 +136,14 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         load_claims(tmp_path / "nowhere.toml", "1", "cpu")
 
 
-def shipped(backend: str) -> tuple[Claims, Any]:
-    if backend == "torch":
-        pytest.importorskip("torch")
+def shipped(backend: str) -> tuple[Claims, Adapter]:
+    if backend != "numpy":
+        pytest.importorskip(backend)
     adapter = load_adapter(backend, "cpu")
     return load_claims(CLAIMS_FOLDER / f"{backend}.toml", next(iter(adapter.versions().values())), "cpu"), adapter
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("backend", backend_names())
 def test_every_claim_below_accurate_shows_why_it_is_not_more(backend: str) -> None:
     """For every operation, dtype and quantity there is a deviation that misses the next grade, with a case that runs."""
     claims, adapter = shipped(backend)
@@ -110,19 +151,19 @@ def test_every_claim_below_accurate_shows_why_it_is_not_more(backend: str) -> No
     for operation in adapter.operations():
         for dtype in operation.arithmetic:
             for quantity in operation.quantities:
-                claimed = claims.claimed(operation.name, dtype, quantity)
+                claimed = claims.claimed(operation, dtype, quantity)
                 cases = [c for c in stored_cases() if c.problem.format.name == dtype and not operation.refusal(c.problem)]
                 shown = any(
                     deviation.misses <= claimed + 1
                     for case in cases
-                    for deviation in claims.deviations_at(operation.name, quantity, case)
+                    for deviation in claims.deviations_at(operation, quantity, case)
                 )
                 if claimed < Grade.ACCURATE and not shown:
-                    unjustified.append((operation.name, dtype, str(quantity), claimed.label))
+                    unjustified.append((operation.label, dtype, str(quantity), claimed.label))
     assert not unjustified
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("backend", backend_names())
 def test_every_name_in_the_shipped_claims_exists(backend: str) -> None:
     claims, adapter = shipped(backend)
     names = {operation.name for operation in adapter.operations()}

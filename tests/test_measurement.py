@@ -169,7 +169,7 @@ def test_a_failed_operation_reaches_nothing_even_without_entries() -> None:
     arithmetic = Arithmetic(FLOAT64, FLOAT64)
     assert Measurement(empty, Quantity.LOSS, arithmetic, expected, np.zeros(0)).grade is Grade.CORRECT
     assert Measurement(empty, Quantity.LOSS, arithmetic, expected, np.zeros(0)).worst() is None
-    assert Measurement.failed(empty, Quantity.LOSS, arithmetic, expected, "raised").grade is Grade.NONE
+    assert Measurement(empty, Quantity.LOSS, arithmetic, expected, np.zeros(0), "raised").grade is Grade.NONE
 
 
 def test_a_wrong_shape_is_refused() -> None:
