@@ -93,7 +93,7 @@ def test_a_layout_reaches_the_operation(backend: str, layout: Layout) -> None:
 
 def test_torch_sees_the_strides() -> None:
     torch = pytest.importorskip("torch")
-    from adapters.backend_torch import _view
+    from adapters.torch_derivatives import _view
 
     tensor = torch.arange(12.0).reshape(3, 4)
     strides = {tuple(_view(tensor, layout).stride()) for layout in Layout}
