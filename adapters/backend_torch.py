@@ -2,7 +2,7 @@
 
 `torch_losses.py` holds what is on trial, `torch_derivatives.py` the ways to differentiate it. The Hessian is taken by
 double backward (torch.autograd), in the operations named *_func by torch.func.hessian (forward over reverse), and in those
-named *_forward by torch.func.jacfwd alone. torch.compile has no double backward: a compiled Hessian is that of *_func.
+named *_forward by torch.func.jacfwd alone.
 """
 
 from __future__ import annotations
@@ -135,10 +135,12 @@ def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
 
 
 def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
-    """Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied."""
+    """First order only: torch.compile has no double backward.
+
+    Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
+    """
     chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
     few = frozenset({"reduction", "ignore_index"})
-    by_func = Differentiated(cross_entropy, ByFunc(FORWARD_OVER_REVERSE, compiles=True))
     first_order = [
         replace(
             op,
@@ -151,13 +153,8 @@ def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
         for op in eager
         if op.name in chosen
     ]
-    whole = next(op for op in eager if op.name == "cross_entropy_func")
-    blocks = _building_blocks(dict(whole.arithmetic), compiled)
-    return [
-        *first_order,
-        replace(whole, mode=COMPILED, function=by_func, options=frozenset()),
-        *(replace(block, mode=COMPILED) for block in blocks),
-    ]
+    blocks = _building_blocks(dict(eager[0].arithmetic), compiled)
+    return [*first_order, *(replace(block, mode=COMPILED) for block in blocks)]
 
 
 def _operations(device: str) -> tuple[Operation, ...]:

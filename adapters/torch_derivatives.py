@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from adapters.torch_losses import (
     Options,
     Tensor,
     classes_second,
-    compiled,
     cotangent_tensor,
     options_of,
     target_tensor,
@@ -126,23 +124,16 @@ FORWARD = Transforms(torch.func.jacfwd, lambda scalar: torch.func.jacfwd(torch.f
 
 @dataclass(frozen=True)
 class ByFunc:
-    """Derivatives by torch.func; each quantity is one pure function of tensors, compiled as a whole if asked for."""
+    """Derivatives by torch.func; each quantity is one pure function of tensors."""
 
     transforms: Transforms
-    compiles: bool = False
 
     def __call__(self, loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
         """The quantities of a run."""
-        in_layout = run.loss_in_layout(loss)
         x = run.logits.detach()
         shape = torch.Size(() if run.options.reduction != "none" else (run.problem.num_rows,))
         inputs = (x, run.target, run.cotangent(shape), run.tangent() if Quantity.HVP in quantities else x)
-        return {q: self._function(q, in_layout, run.options)(*inputs) for q in quantities}
-
-    def _function(self, quantity: Quantity, loss: Loss, options: Options) -> Callable[..., Tensor]:
-        if not self.compiles:
-            return _function_of(self.transforms, quantity, loss, options)
-        return _compiled_function(self.transforms, quantity, loss, options)
+        return {q: _function_of(self.transforms, q, loss, run.options)(*inputs) for q in quantities}
 
 
 def _function_of(transforms: Transforms, quantity: Quantity, loss: Loss, options: Options) -> Callable[..., Tensor]:
@@ -162,8 +153,3 @@ def _function_of(transforms: Transforms, quantity: Quantity, loss: Loss, options
         return transforms.hessian(scalar)(x)[rows, :, rows, :]
 
     return compute
-
-
-@cache
-def _compiled_function(transforms: Transforms, quantity: Quantity, loss: Loss, options: Options) -> Callable[..., Tensor]:
-    return compiled(_function_of(transforms, quantity, loss, options))
