@@ -28,6 +28,9 @@ from reference.quantity import Quantity
 
 Results = dict[Quantity, Tensor]
 
+_LARGEST_BASIS = 2**25
+"""Entries of the largest basis of unit vectors that forward mode may hold: 256 MB in float64."""
+
 
 class Run:
     """One problem on the device: leaves, their snapshots, and the loss on trial."""
@@ -112,6 +115,8 @@ class Transforms:
 
     gradient: Callable[..., Callable[..., Tensor]]
     hessian: Callable[..., Callable[..., Tensor]]
+    needs_basis: bool = False
+    """True if the gradient is taken along every unit vector at once."""
 
     def product(self, scalar: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
         """The derivative of the gradient along a direction."""
@@ -119,7 +124,7 @@ class Transforms:
 
 
 FORWARD_OVER_REVERSE = Transforms(torch.func.grad, torch.func.hessian)
-FORWARD = Transforms(torch.func.jacfwd, lambda scalar: torch.func.jacfwd(torch.func.jacfwd(scalar)))
+FORWARD = Transforms(torch.func.jacfwd, lambda scalar: torch.func.jacfwd(torch.func.jacfwd(scalar)), needs_basis=True)
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ class ByFunc:
     def __call__(self, loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
         """The quantities of a run."""
         x = run.logits.detach()
+        if self.transforms.needs_basis and x.numel() ** 2 > _LARGEST_BASIS:
+            raise NotImplementedError(f"forward mode of {x.numel()} logits holds a basis of {x.numel()}^2 entries")
         shape = torch.Size(() if run.options.reduction != "none" else (run.problem.num_rows,))
         inputs = (x, run.target, run.cotangent(shape), run.tangent() if Quantity.HVP in quantities else x)
         return {q: _function_of(self.transforms, q, loss, run.options)(*inputs) for q in quantities}
