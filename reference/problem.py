@@ -227,7 +227,9 @@ class Problem:
         bad = (target != 0) & (target != 1) if classes else target > 1
         if bad.any():
             row = int(np.argmax(bad))
-            raise ValueError(f"target[{row}, 0] is {float(target[row, 0])!r}; allowed: {'0 or 1' if classes else 'numbers in [0, 1]'}")
+            raise ValueError(
+                f"target[{row}, 0] is {float(target[row, 0])!r}; allowed: {'0 or 1' if classes else 'numbers in [0, 1]'}"
+            )
 
     def _checked_indices(self, target: NDArray[Any]) -> NDArray[np.int64]:
         outside = ((target < 0) | (target >= self.num_classes)) & (target != self.ignore_index)
