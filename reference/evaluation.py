@@ -187,7 +187,8 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
             return Enclosure.of([special(np.nan)], ())
         if unbounded:
             return Enclosure.of([special(float(np.sum(unbounded)))], ())
-        return Enclosure.of([_sum_of([t for t in terms if isinstance(t, Term)]).scaled(1 / denominator).entry()], ())
+        total = _sum_of([term for term in terms if isinstance(term, Term)])
+        return Enclosure.of([total.scaled(1 / denominator).entry()], ())
 
     values = _refine(compute, problem.format, PRECISIONS)
     with ctx.workprec(PRECISIONS[0]):
@@ -291,8 +292,8 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity]) -> dict[Quantity,
     """Certified values of the quantities; see `Quantity` for their formulas and shapes, special_values.py for edges.
 
     Raises:
-      ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product without a tangent, or a gradient of
-        the linear layer without a feature.
+      ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product without a tangent, or a
+        gradient of the linear layer without a feature.
 
     >>> from reference.formats import FLOAT32
     >>> loss = evaluate(Problem([[20.0, 0.0]], [0], FLOAT32), [Quantity.LOSS])[Quantity.LOSS]
