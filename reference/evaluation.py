@@ -269,9 +269,7 @@ def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
 def _summed_rows(evaluator: _Evaluator, feature: Floats) -> Enclosure:
     """(K,): sum over the rows that count of feature times gradient; classes alike in every row are summed once."""
     rows = [row for row in evaluator.rows if not row.ignored]
-    kinds = np.array([row.inverse for row in rows], dtype=np.intp).reshape(len(rows), -1)
-    if not rows:
-        kinds = np.zeros((0, evaluator.problem.num_classes), dtype=np.intp)
+    kinds = np.array([row.inverse for row in rows], dtype=np.intp).reshape(len(rows), evaluator.problem.num_classes)
     kinds, inverse = np.unique(kinds, axis=1, return_inverse=True)
     terms = []
     for row in rows:

@@ -5,7 +5,8 @@ number comes with its size, that of the terms whose sum or difference it is; rat
 Subtractions from 1 are avoided where they would cancel (`Softmax.complement`); what still cancels costs Ziv's loop bits.
 
 A focal row with the target at probability 0 is that of cross-entropy (w = 1), with the target at probability 1 (nothing
-else is left) it is 0 with all its derivatives: those are the limits.
+else is left) it is 0 with all its derivatives: those are the limits. Where p is rational a logarithm may cancel: two equal
+logits, g = 1: the Hessian is 3/8 exactly, which no precision tells from its neighbours. Such a rounding stays undecided.
 """
 
 from __future__ import annotations

@@ -41,8 +41,11 @@ class RowErrors:
     @cached_property
     def capped(self) -> Running | None:
         """The logits behind the softcap, over T, with the error of computing them; None without a softcap."""
-        cap = self.problem.logit_softcap
-        return None if cap is None else self.saturation.scaled(cap).scaled(1.0 / self.problem.temperature)
+        cap, temperature = self.problem.logit_softcap, self.problem.temperature
+        if cap is None:
+            return None
+        product = self.saturation.scaled(cap)
+        return product if temperature == 1.0 else product.scaled(1.0 / temperature)
 
     @cached_property
     def saturation(self) -> Running:
