@@ -71,6 +71,7 @@ class Arithmetic:
       summation: order of the sums over classes.
       stores_sum: True if the sum of powers and its logarithm are rounded to the storage format before they are used.
       flush_to_zero: True if subnormal results become 0.
+      tanh_ulps: largest error of tanh, in ulps of the working format.
     """
 
     storage: Format
@@ -80,6 +81,7 @@ class Arithmetic:
     summation: Summation = PAIRWISE
     stores_sum: bool = False
     flush_to_zero: bool = False
+    tanh_ulps: float = 2.0
 
     @property
     def storage_roundoff(self) -> float:

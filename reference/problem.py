@@ -142,10 +142,12 @@ class Problem:
     def __repr__(self) -> str:
         """Short for many classes; exact hexadecimal inputs are in what a failure prints."""
         rows = ", ".join(np.array2string(row, threshold=8) for row in self.logits[:4])
+        names = [name for name in _BEYOND_CROSS_ENTROPY if self._is_given(name)]
+        extended = "".join(f", {name.replace('_', ' ')} {getattr(self, name)}" for name in names)
         return (
             f"<{self.format.name} logits ({self.num_rows}, {self.num_classes}): {rows}; target "
             f"{np.array2string(self.target, threshold=8)}; reduction {self.reduction}, cotangent {self.cotangent}, "
-            f"label smoothing {self.label_smoothing}, class weights {self.class_weights is not None}>"
+            f"label smoothing {self.label_smoothing}, class weights {self.class_weights is not None}{extended}>"
         )
 
     def _is_given(self, option: str) -> bool:
