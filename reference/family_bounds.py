@@ -66,8 +66,8 @@ class _Analysis:
 
     @cached_property
     def p(self) -> Running:
-        """Probabilities."""
-        return self._running(self.rows.probabilities, self.rows.probability_error)
+        """Probabilities, stored."""
+        return self._running(self.rows.probabilities, self.rows.probability_error).rounded()
 
     @cached_property
     def log_losses(self) -> Running:
@@ -147,7 +147,7 @@ def _miss(a: _Analysis) -> Running:
     return given.rounded()
 
 
-def _power(w: Running, exponent: float) -> Running:
+def power(w: Running, exponent: float) -> Running:
     """Powers w^exponent, between the powers of the ends of w's interval, then rounded by pow or by exp(exponent log w)."""
     if exponent == 0.0:
         return Running(np.ones_like(w.size), np.zeros_like(w.size), w.arithmetic)
@@ -171,19 +171,19 @@ def _steepest(low: Floats, high: Floats, exponent: float) -> Floats:
 
 
 def _focal_loss(a: _Analysis) -> Running:
-    return _power(_miss(a), a.rows.problem.focusing).times(a.at_target(a.log_losses))
+    return power(_miss(a), a.rows.problem.focusing).times(a.at_target(a.log_losses))
 
 
 def _focal_slopes(a: _Analysis) -> tuple[Running, Running]:
     """Bounds of f' and f'' as sums of the products they are."""
     g, w, p, log_loss = a.rows.problem.focusing, _miss(a), a.at_target(a.p), a.at_target(a.log_losses)
-    first = _power(w, g)
+    first = power(w, g)
     nothing = Running(np.zeros_like(w.size), np.zeros_like(w.size), w.arithmetic)
     if g == 0.0:
         return first, nothing
-    once = _power(w, g - 1).times(p).scaled(g)
+    once = power(w, g - 1).times(p).scaled(g)
     bent = once.times(log_loss)
-    twice = nothing if g == 1.0 else _power(w, g - 2).times(p.times(p)).times(log_loss).scaled(g * abs(g - 1))
+    twice = nothing if g == 1.0 else power(w, g - 2).times(p.times(p)).times(log_loss).scaled(g * abs(g - 1))
     return first.plus(bent), once.plus(once).plus(twice).plus(bent)
 
 
