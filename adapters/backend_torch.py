@@ -17,23 +17,31 @@ import torch.nn.functional as F
 from adapters.adapter import Adapter, AdapterError, Call, Result
 from adapters.layout import MEMORY_LAYOUTS, Layout
 from adapters.operation import Operation, building_block
-from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd
+from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer
 from adapters.torch_losses import (
     Compiled,
-    Loss,
     Tensor,
     autocast,
+    binary_cross_entropy_of_sigmoid,
+    binary_cross_entropy_with_logits,
     compiled,
     cross_entropy,
+    focal,
     implementation_loss,
+    kl_div,
+    linear_then_cross_entropy,
     log_of_softmax,
     log_softmax_nll_loss,
     logsumexp_gather,
+    sigmoid_focal,
+    softcap_z_loss,
+    squared_error,
 )
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
+from reference.loss import Loss as FamilyLoss
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import LAYER_GRADIENTS, Quantity
 
 _LANE_BYTES = {"AVX512": 64, "AVX2": 32}
 
@@ -75,10 +83,10 @@ _ALL_LAYOUTS = frozenset(Layout)
 
 @dataclass(frozen=True)
 class Differentiated:
-    """A loss, and the way its derivatives are taken."""
+    """A loss, or a layer with its loss, and the way its derivatives are taken."""
 
-    loss: Loss
-    derivatives: Callable[[Loss, Run, tuple[Quantity, ...]], Results] = by_autograd
+    loss: Any
+    derivatives: Callable[[Any, Run, tuple[Quantity, ...]], Results] = by_autograd
 
 
 def _eager_operations(device: str) -> tuple[Operation, ...]:
@@ -111,8 +119,63 @@ def _eager_operations(device: str) -> tuple[Operation, ...]:
         ),
         operation("logsumexp_gather", "torch.logsumexp(x, 1) - x[index]", Differentiated(logsumexp_gather), options=_REDUCED),
         operation("log_of_softmax", "-torch.log(torch.softmax(x, 1))[index]", Differentiated(log_of_softmax), options=_REDUCED),
+        *_family_operations(arithmetic, device),
         *_building_blocks(arithmetic, lambda function: function),
     )
+
+
+def _family_operations(arithmetic: dict[str, Arithmetic], device: str) -> list[Operation]:
+    """The losses beside cross-entropy, and the last linear layer, each as PyTorch or its users write it."""
+    soft: dict[str, Any] = {"probabilities": True}
+    rows: list[tuple[str, str, Differentiated, dict[str, Any]]] = [
+        (
+            "softcap_z_loss",
+            "F.cross_entropy(c tanh(x/c), index) + z logsumexp^2",
+            Differentiated(softcap_z_loss),
+            {"options": frozenset({"reduction", "logit_softcap", "z_loss"})},
+        ),
+        ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), soft | {"loss": FamilyLoss.KL_DIVERGENCE}),
+        (
+            "squared_error_of_softmax",
+            "F.mse_loss(F.softmax(x, 1), q)",
+            Differentiated(squared_error),
+            soft | {"loss": FamilyLoss.SQUARED_ERROR},
+        ),
+        (
+            "focal_loss",
+            "(1 - exp(-ce))^g ce",
+            Differentiated(focal),
+            {"loss": FamilyLoss.FOCAL, "options": frozenset({"reduction", "focusing"})},
+        ),
+        (
+            "binary_cross_entropy_with_logits",
+            "F.binary_cross_entropy_with_logits(x, y)",
+            Differentiated(binary_cross_entropy_with_logits),
+            soft | {"loss": FamilyLoss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
+        ),
+        (
+            "binary_cross_entropy_of_sigmoid",
+            "F.binary_cross_entropy(torch.sigmoid(x), y)",
+            Differentiated(binary_cross_entropy_of_sigmoid),
+            soft | {"loss": FamilyLoss.SIGMOID},
+        ),
+        (
+            "sigmoid_focal_loss",
+            "(1 - p_t)^g bce, p = torch.sigmoid(x)",
+            Differentiated(sigmoid_focal),
+            soft | {"loss": FamilyLoss.SIGMOID_FOCAL, "options": frozenset({"reduction", "focusing"})},
+        ),
+        (
+            "linear_then_cross_entropy",
+            "F.cross_entropy(F.linear(h, W, b), index)",
+            Differentiated(linear_then_cross_entropy, by_layer),
+            {"quantities": LAYER_GRADIENTS, "layouts": frozenset({Layout.CONTIGUOUS})},
+        ),
+    ]
+    return [
+        Operation(name, formula, function, arithmetic, can_raise=device == "cpu", **({"options": _REDUCED} | more))
+        for name, formula, function, more in rows
+    ]
 
 
 def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]) -> tuple[Operation, ...]:

@@ -77,15 +77,16 @@ class Operation:
 
     @property
     def has_loss(self) -> bool:
-        """True if it computes a loss, False if only building blocks such as log_softmax."""
-        return Quantity.LOSS in self.quantities
+        """True if it computes a loss or its derivatives, False if only building blocks such as log_softmax."""
+        return not set(self.quantities) <= set(BUILDING_BLOCKS)
 
     def refusal(self, problem: Problem) -> str | None:
         """Why this operation cannot be asked this problem; None if it can."""
         if problem.format.name not in self.arithmetic:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
         if not self.has_loss:
-            return f"{self.name} takes (N, K) logits" if problem.is_binary else None
+            transformed = {"temperature", "logit_softcap"} & options_used(problem)
+            return f"{self.name} takes (N, K) logits as they are" if problem.is_binary or transformed else None
         if problem.loss != self.loss:
             return f"{self.name} computes {self.loss}, not {problem.loss}"
         if problem.has_probabilities != self.probabilities:

@@ -23,8 +23,9 @@ from adapters.torch_losses import (
     target_tensor,
     to_tensor,
 )
+from reference.linear import linear_layer
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import LAYER_GRADIENTS, Quantity
 
 Results = dict[Quantity, Tensor]
 
@@ -98,6 +99,24 @@ def by_autograd(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Resul
     if Quantity.HESSIAN in quantities:
         rows = [_hessian_row(gradient, run.logits, k) for k in range(run.problem.num_classes)]
         results[Quantity.HESSIAN] = torch.stack(rows, dim=1)
+    return results
+
+
+Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
+"""(features, weight, bias, target, options) -> losses of the linear layer's output."""
+
+
+def by_layer(layer: Layer, run: Run, quantities: tuple[Quantity, ...]) -> Results:
+    """Loss, and gradients by the weights and the bias of a linear layer in front of it."""
+    fmt, device = run.problem.format, run.device
+    features, weights = (to_tensor(values, fmt, device) for values in linear_layer(run.problem))
+    weight = weights.requires_grad_()
+    bias = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device, requires_grad=True)
+    losses = layer(features, weight, bias, run.target, run.options)
+    results = {Quantity.LOSS: losses.detach()}
+    if set(quantities) & set(LAYER_GRADIENTS):
+        gradients = torch.autograd.grad(losses, (weight, bias), run.cotangent(losses.shape).to(losses.dtype))
+        results |= dict(zip(LAYER_GRADIENTS, gradients, strict=True))
     return results
 
 

@@ -29,6 +29,10 @@ class Options:
     label_smoothing: float
     ignore_index: int | None
     """None where no row is ignored: then it is not passed."""
+    logit_softcap: float | None = None
+    z_loss: float = 0.0
+    focusing: float = 0.0
+    positive_weight: float = 1.0
 
 
 Loss = Callable[[Tensor, Tensor, Options], Tensor]
@@ -48,6 +52,10 @@ def options_of(problem: Problem, device: str) -> Options:
         weight=None if weights is None else to_tensor(weights, problem.format, device),
         label_smoothing=problem.label_smoothing,
         ignore_index=problem.ignore_index if problem.ignored.any() else None,
+        logit_softcap=problem.logit_softcap,
+        z_loss=problem.z_loss,
+        focusing=problem.focusing,
+        positive_weight=problem.positive_weight,
     )
 
 
@@ -87,10 +95,63 @@ def log_of_softmax(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     return _reduce(-torch.log(torch.softmax(logits, dim=1)).gather(1, target[:, None])[:, 0], options)
 
 
+def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """cross_entropy(y) + z logsumexp(y)^2 of y = c tanh(x/c), as language models write it."""
+    cap = options.logit_softcap
+    capped = logits if cap is None else cap * torch.tanh(logits / cap)
+    losses = F.cross_entropy(capped, target, reduction="none")
+    if options.z_loss:
+        losses = losses + options.z_loss * torch.logsumexp(capped, dim=1) ** 2
+    return _reduce(losses, options)
+
+
+def kl_div(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """F.kl_div of log_softmax, summed over the classes; its mean is 'batchmean'."""
+    reduction = "batchmean" if options.reduction == "mean" else options.reduction
+    divergence = F.kl_div(F.log_softmax(logits, dim=1), target, reduction=reduction)
+    return divergence.sum(dim=1) if reduction == "none" else divergence
+
+
+def squared_error(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """sum_c (softmax(x)_c - q_c)^2."""
+    return _reduce(F.mse_loss(F.softmax(logits, dim=1), target, reduction="none").sum(dim=1), options)
+
+
+def focal(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """(1 - p_t)^g times cross_entropy, p_t = exp(-cross_entropy): the common composition."""
+    losses = F.cross_entropy(logits, target, reduction="none")
+    return _reduce((1 - torch.exp(-losses)) ** options.focusing * losses, options)
+
+
+def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """PyTorch's sigmoid and binary cross-entropy in one."""
+    weight = None if options.positive_weight == 1.0 else logits.new_tensor(options.positive_weight)
+    return F.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0], pos_weight=weight, reduction=options.reduction)
+
+
+def binary_cross_entropy_of_sigmoid(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """binary_cross_entropy(sigmoid(x), y)."""
+    return F.binary_cross_entropy(torch.sigmoid(logits[:, 0]), target[:, 0], reduction=options.reduction)
+
+
+def sigmoid_focal(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """(1 - p_t)^g times binary cross-entropy, p_t = p y + (1 - p)(1 - y): torchvision's sigmoid_focal_loss without alpha."""
+    x, y = logits[:, 0], target[:, 0]
+    p = torch.sigmoid(x)
+    p_t = p * y + (1 - p) * (1 - y)
+    losses = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return _reduce((1 - p_t) ** options.focusing * losses, options)
+
+
 def _reduce(losses: Tensor, options: Options) -> Tensor:
     if options.reduction == "none":
         return losses
     return losses.sum() if options.reduction == "sum" else losses.mean()
+
+
+def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Cross-entropy of a linear layer's output, in two steps."""
+    return F.cross_entropy(F.linear(features, weight, bias), target, reduction=options.reduction)
 
 
 def classes_second(loss: Loss) -> Loss:
