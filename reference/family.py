@@ -173,61 +173,111 @@ class Focal(_Base):
         assert gap is not None
         return gap + self.softmax.tail.ball
 
-    def _power(self, exponent: fmpq) -> Number:
-        """w^exponent of w > 0."""
-        w = self.softmax.complement(self.target)
-        if exponent.denominator == 1 and abs(int(exponent.numerator)) <= 64:
-            return w ** int(exponent.numerator)
-        return (arb(w).log() * exponent).exp()
+    @cached_property
+    def powers(self) -> list[Number]:
+        """E of the other classes over that of the nearest, 0 at the target: a target far above them all loses none."""
+        others = [gap for i, gap in enumerate(self.softmax.gaps) if gap is not None and i != self.target]
+        nearest = min(others)
+        return [
+            _ZERO if gap is None or i == self.target else _ONE if gap == nearest else arb(nearest - gap).exp()
+            for i, gap in enumerate(self.softmax.gaps)
+        ]
 
     @cached_property
-    def slopes(self) -> tuple[Number, Sized]:
-        """The derivatives f' and f'' of f by L; at a masked target 1 and 0, and 0 where nothing but the target is left."""
-        g = self.focusing
+    def is_alone(self) -> bool:
+        """True if the target is the only maximum: then w may be smaller than any ball tells from 0."""
+        return self.softmax.gaps[self.target] == 0 and self.softmax.maxima == 1
+
+    @cached_property
+    def log_complement(self) -> Number:
+        """The logarithm of w > 0."""
+        if not self.is_alone:
+            return arb(self.softmax.complement(self.target)).log()
+        nearest = min(gap for i, gap in enumerate(self.softmax.gaps) if gap is not None and i != self.target)
+        return arb(self.total(self.powers)).log() - nearest - self.softmax.tail.ball
+
+    @cached_property
+    def loss_over_complement(self) -> Number:
+        """L / w; of a w that the ball does not tell from 0 it lies between 1 and 1 / (1 - w) (the series of -log(1 - w))."""
+        w = arb(self.softmax.complement(self.target))
+        return self.log_loss / w if w > 0 else arb(1, 2 * float(w.abs_upper()) + 2.0**-1000)
+
+    def _power(self, exponent: fmpq) -> Number:
+        """w^exponent, exponent >= 0; an integer one of a rational w is rational."""
+        w = self.softmax.complement(self.target)
+        if exponent.denominator == 1 and exponent <= 64:
+            return w ** int(exponent.numerator)
+        return arb(self.log_complement * exponent).exp()
+
+    @cached_property
+    def has_limit(self) -> bool:
+        """True where the row is a limit: nothing but the target is left."""
+        return self.softmax.gaps[self.target] is not None and self.softmax.complement(self.target) == 0
+
+    @cached_property
+    def first(self) -> Number:
+        """The derivative f' of f by L: w^g (1 + g p L/w)."""
         if self.softmax.gaps[self.target] is None:
-            return _ONE, Sized(_ZERO, _ZERO)
-        if self.softmax.complement(self.target) == 0:
-            return _ZERO, Sized(_ZERO, _ZERO)
-        p, log_loss = self.p[self.target], self.log_loss
-        once = g * self._power(g - 1) * p if g != 0 else _ZERO
-        twice = g * (g - 1) * self._power(g - 2) * p * p * log_loss if g != 0 and g != 1 else _ZERO
-        terms = [2 * once, twice, -once * log_loss]
-        return self._power(g) + once * log_loss, Sized(sum(terms, _ZERO), sum(map(magnitude, terms), _ZERO))
+            return _ONE
+        if self.has_limit or self.focusing == 0:
+            return _ZERO if self.has_limit else _ONE
+        return self._power(self.focusing) * (1 + self.focusing * self.p[self.target] * self.loss_over_complement)
+
+    @cached_property
+    def second(self) -> Sized:
+        """w^2 f'', which has no negative power of w: w^(g + 1) g p (2 + (g - 1) p L/w - L)."""
+        g = self.focusing
+        if self.softmax.gaps[self.target] is None or self.has_limit or g == 0:
+            return Sized(_ZERO, _ZERO)
+        p, ratio = self.p[self.target], self.loss_over_complement
+        terms: list[Number] = [fmpq(2), (g - 1) * p * ratio if g != 1 else _ZERO, -self.log_loss]
+        return Sized(sum(terms, _ZERO), sum(map(magnitude, terms), _ZERO)).times(self._power(g + 1) * g * p)
 
     def offset(self, i: int) -> Number:
         """p_i - [i = t]."""
         return -self.softmax.complement(i) if i == self.target else self.p[i]
 
+    def share(self, i: int) -> Number:
+        """(p_i - [i = t]) / w: -1 at the target, elsewhere the part that the class has in w."""
+        if i == self.target:
+            return -_ONE
+        if self.is_alone:
+            return self.powers[i] / self.total(self.powers)
+        return self.p[i] / self.softmax.complement(self.target)
+
     def loss(self) -> tuple[Term | float, float]:
         """A product of positive numbers; exactly 0 where only the target is left."""
         if self.softmax.gaps[self.target] is None:
             return np.inf, np.inf
-        if self.softmax.complement(self.target) == 0:
+        if self.has_limit:
             return Term(), 0.0
         value = self._power(self.focusing) * self.log_loss
         return plain_term(value), float(arb(value))
 
     def slope(self, i: int) -> Sized:
         """Slope f' (p_i - [i = t])."""
-        value = self.slopes[0] * self.offset(i)
+        value = self.first * self.offset(i)
         return Sized(value, magnitude(value))
 
     def curvature(self, i: int, j: int, same: bool) -> Sized:
         """Entry f' V_ij + f'' (p_i - [i = t]) (p_j - [j = t])."""
-        first, second = self.slopes
-        value = first * self.variance(i, j, same)
-        return Sized(value, magnitude(value)) + second.times(self.offset(i) * self.offset(j))
+        value = self.first * self.variance(i, j, same)
+        bent = self.second
+        return Sized(value, magnitude(value)) + (bent.times(self.share(i) * self.share(j)) if bent.size != 0 else bent)
 
     def product(self, v: list[Number]) -> list[Sized]:
-        """Entries f' p_i (v_i - <p, v>) - f'' (p_i - [i = t]) (v_t - <p, v>)."""
-        first, second = self.slopes
-        deviations = self.deviations(v)
-        along = deviations[self.target]
-        bent = Sized(-second.value * along.value, second.size * along.size)
+        """Entries f' p_i (v_i - <p, v>) + f'' (p_i - [i = t]) sum_j (p_j - [j = t]) v_j."""
+        along = self._along(v) if self.second.size != 0 else Sized(_ZERO, _ZERO)
+        bent = Sized(self.second.value * along.value, self.second.size * along.size)
         return [
-            Sized(first * p * d.value, first * p * d.size) + bent.times(self.offset(i))
-            for i, (p, d) in enumerate(zip(self.p, deviations, strict=True))
+            Sized(self.first * p * d.value, self.first * p * d.size) + (bent.times(self.share(i)) if bent.size != 0 else bent)
+            for i, (p, d) in enumerate(zip(self.p, self.deviations(v), strict=True))
         ]
+
+    def _along(self, v: list[Number]) -> Sized:
+        """Sum over the other classes of their share in w times (v_j - v_t)."""
+        terms = [_ZERO if j == self.target else self.share(j) * (v_j - v[self.target]) for j, v_j in enumerate(v)]
+        return Sized(self.total(terms), self.total([magnitude(term) for term in terms]))
 
 
 class SquaredError(_Base):

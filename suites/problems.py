@@ -29,8 +29,8 @@ class Ask:
 
     format: Format
     hazards: tuple[str, ...]
-    loss: Loss = Loss.CROSS_ENTROPY
     probabilities: bool = False
+    loss: Loss = Loss.CROSS_ENTROPY
     options: frozenset[str] = frozenset()
     directions: bool = False
     feature: bool = False
