@@ -24,7 +24,7 @@ import tensorflow as tf
 from adapters.adapter import Adapter, AdapterError, Call, Result
 from adapters.layout import Layout, laid_out
 from adapters.operation import EAGER, Operation, building_block
-from reference.arithmetic import Arithmetic, Order, Summation
+from reference.arithmetic import PAIRWISE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -38,53 +38,70 @@ Tensor = Any
 """A tf.Tensor; TensorFlow ships no types that mypy could check."""
 
 
-def _eigen(storage: Format, working: Format) -> Arithmetic:
-    """The CPU kernels built on Eigen; see `fused_arithmetic`."""
+_LEAVES = {FLOAT64: 1024, FLOAT32: 1024, FLOAT16: 200, BFLOAT16: 128}
+"""Packets in a leaf of Eigen's tree of sums (`LeafSize` in TensorReduction.h)."""
+
+ARITHMETIC = """Declared arithmetic.
+
+exp and log are Eigen's polynomials (`pexp_float`, `plog_float` in GenericPacketMathFunctions.h), compiled without FMA.
+Measured in 2.21 against float64 and long double: exp 1.26 ulp in float32 and 1.57 in float64; log 3.47 ulp in float32
+(all arguments between 1 and 2) and 1.49 in float64; in the half formats both round a float32 result once. XLA's are better,
+and are declared the same.
+
+Sums over classes, eager and traced, go through Eigen's `InnerMostDimReducer` (TensorReduction.h): four packets of running
+sums are added one by one, then the lanes of one as a tree; sums of more packets than a leaf has are halved. XLA's are a tree
+of windows of 32 (its TreeReductionRewriter), which meets no more roundings than 32 lanes do; those of half formats are
+accumulated in float32, which a pairwise sum in the format itself bounds. Both orders were confirmed with sums of
+2^p + 1 + ... + 1, whose result tells how many ones met the large term. oneDNN computes tf.nn.softmax of float32 and bfloat16
+outside XLA, in float32: eight running sums at least (AVX2).
+
+The CPU runs with denormals flushed (`ScopedFlushDenormal` in TensorFlow's executors): subnormal float64, float32 and
+bfloat16 numbers are 0 on the way in and out; float16's survive, since they are normal in the float32 that computes them.
+"""
+
+
+def _arithmetic(mode: str, storage: Format, working: Format) -> Arithmetic:
+    """That of a kernel that computes in a format, and stores in another; see ARITHMETIC."""
+    half = working in (FLOAT16, BFLOAT16)
+    if mode == XLA:
+        summation = PAIRWISE if half else Summation(Order.LANES, 32)
+    else:
+        packet = _AVX_BITS // max(working.bits, FLOAT32.bits)
+        summation = Summation(Order.LANES, 4 * packet, leaf=_LEAVES[working] * packet)
     return Arithmetic(
         storage=storage,
         working=working,
-        exp_ulps=2.0 if working.precision >= FLOAT32.precision else 1.0,
+        exp_ulps=1.0 if half else 2.0,
         log_ulps={FLOAT32: 4.0, FLOAT64: 2.0}.get(working, 1.0),
-        summation=Summation(Order.LANES, _AVX_BITS // max(working.bits, 32)),
+        summation=summation,
         flush_to_zero=storage is not FLOAT16,
     )
 
 
-def fused_arithmetic() -> dict[str, Arithmetic]:
-    """Declared arithmetic of the operations that a fused cross-entropy kernel computes.
-
-    tf.nn casts float16 to float32 before either kernel, and bfloat16 before the one of probabilities alone (`precise_logits`
-    in tensorflow/python/ops/nn_ops.py): the kernel of class indices runs in bfloat16, every operation rounded.
-
-    exp and log are Eigen's polynomials (`pexp_float`, `plog_float` in GenericPacketMathFunctions.h), compiled without FMA.
-    Measured in 2.21 against float64 and long double: exp 1.26 ulp in float32 and 1.57 in float64; log 3.4 ulp in float32
-    (all arguments in [1, 2]) and 1.49 in float64; in the half formats both round a float32 result once. XLA's are better,
-    and are declared the same.
-
-    Sums over classes go through `InnerMostDimReducer` (TensorReduction.h): four packets of running sums, then the packets,
-    then the lanes, and a tree above 1024 packets; no summand meets more roundings than in one packet of running sums. XLA's
-    are a tree of windows of 32 (its TreeReductionRewriter), which stays below the same depth for eight lanes from 32 classes
-    on, and below K - 1 for fewer; with float64's four lanes too.
-
-    The CPU runs with denormals flushed (`ScopedFlushDenormal` in the executors): subnormal float64, float32 and bfloat16
-    results and inputs are 0; float16 survives, as its subnormal numbers are normal in the float32 that computes them.
-    """
+def fused_arithmetic(mode: str) -> dict[str, Arithmetic]:
+    """That of the fused kernels: tf.nn casts half formats to float32 first (`precise_logits` in nn_ops.py)."""
     pairs = ((FLOAT64, FLOAT64), (FLOAT32, FLOAT32), (FLOAT16, FLOAT32), (BFLOAT16, FLOAT32))
-    return {storage.name: _eigen(storage, working) for storage, working in pairs}
+    return {storage.name: _arithmetic(mode, storage, working) for storage, working in pairs}
 
 
-def stored_arithmetic() -> dict[str, Arithmetic]:
-    """The same where every operation of a composition is rounded to the format of the logits: half formats compute in it.
-
-    So do log_softmax, softmax and reduce_logsumexp, whose powers, sums and logarithms are all half; the sums of float16 are
-    accumulated in float16 too. With sums this deep in so few bits the bound says little above a thousand classes.
-    """
-    return {fmt.name: _eigen(fmt, fmt) for fmt in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)}
+def stored_arithmetic(mode: str) -> dict[str, Arithmetic]:
+    """That of log_softmax, reduce_logsumexp and what is composed of them: half formats compute in themselves throughout."""
+    return {fmt.name: _arithmetic(mode, fmt, fmt) for fmt in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)}
 
 
-def sparse_arithmetic() -> dict[str, Arithmetic]:
-    """That of the fused kernel of class indices: float16 in float32, bfloat16 in bfloat16."""
-    return fused_arithmetic() | {BFLOAT16.name: stored_arithmetic()[BFLOAT16.name]}
+def sparse_arithmetic(mode: str) -> dict[str, Arithmetic]:
+    """That of the fused kernel of class indices: it casts float16 to float32, but computes bfloat16 in bfloat16."""
+    return fused_arithmetic(mode) | {BFLOAT16.name: stored_arithmetic(mode)[BFLOAT16.name]}
+
+
+def softmax_arithmetic(mode: str) -> dict[str, Arithmetic]:
+    """That of tf.nn.softmax, which is oneDNN's for float32 and bfloat16 unless XLA compiles it."""
+    if mode == XLA:
+        return stored_arithmetic(mode)
+    by_onednn = {
+        fmt.name: replace(_arithmetic(mode, fmt, FLOAT32), summation=Summation(Order.LANES, 8)) for fmt in (FLOAT32, BFLOAT16)
+    }
+    return stored_arithmetic(mode) | by_onednn
 
 
 @dataclass(frozen=True)
@@ -235,6 +252,7 @@ class Differentiated:
         elif Quantity.LOSS in quantities:
             (results[Quantity.LOSS],) = self._run(_loss_alone, inputs, given)
         if Quantity.HVP in quantities:
+            assert inputs.problem.tangent is not None
             direction = tf.constant(inputs.problem.format.cast(inputs.problem.tangent))
             (results[Quantity.HVP],) = self._run(_product, inputs, (*given, direction))
         if Quantity.HESSIAN in quantities:
@@ -298,7 +316,7 @@ def _operation(mode: str, name: str, formula: str, loss: Loss, arithmetic: Mappi
 
 
 def _tf_operations(mode: str) -> list[Operation]:
-    fused, half, by_index = fused_arithmetic(), stored_arithmetic(), sparse_arithmetic()
+    fused, half, by_index = fused_arithmetic(mode), stored_arithmetic(mode), sparse_arithmetic(mode)
     return [
         _operation(
             mode,
@@ -321,11 +339,13 @@ def _tf_operations(mode: str) -> list[Operation]:
 
 
 def _keras_operations(mode: str) -> list[Operation]:
-    fused, half, by_index = fused_arithmetic(), stored_arithmetic(), sparse_arithmetic()
+    fused, half, by_index = fused_arithmetic(mode), stored_arithmetic(mode), sparse_arithmetic(mode)
     by_class = frozenset({"reduction", "ignore_index"})
     soft = frozenset({"reduction", "label_smoothing"})
     in_float32 = {name: {Quantity.LOSS: FLOAT32} for name in (FLOAT16.name, BFLOAT16.name)}
     indices, probabilities = "SparseCategoricalCrossentropy", "CategoricalCrossentropy"
+    # Traced, Keras finds the softmax in the graph and hands its logits to the fused kernel (`_get_logits`).
+    seen_through = (by_index, fused) if mode == COMPILED else (half, half)
     return [
         _operation(
             mode,
@@ -358,7 +378,7 @@ def _keras_operations(mode: str) -> list[Operation]:
             "keras_sparse_categorical_crossentropy_from_probabilities",
             f"{indices}(dtype=x.dtype)(index, tf.nn.softmax(x))",
             _keras(indices, from_logits=False),
-            half,
+            seen_through[0],
             options=by_class,
         ),
         _operation(
@@ -366,7 +386,7 @@ def _keras_operations(mode: str) -> list[Operation]:
             "keras_categorical_crossentropy_from_probabilities",
             f"{probabilities}(dtype=x.dtype)(q, tf.nn.softmax(x))",
             _keras(probabilities, from_logits=False),
-            half,
+            seen_through[1],
             probabilities=True,
             options=soft,
         ),
@@ -374,10 +394,10 @@ def _keras_operations(mode: str) -> list[Operation]:
 
 
 def _blocks(mode: str) -> list[Operation]:
-    half = stored_arithmetic()
+    half = stored_arithmetic(mode)
     blocks = [
         building_block(Quantity.LOG_SOFTMAX, "tf.nn.log_softmax(x)", Block(tf.nn.log_softmax, mode), half),
-        building_block(Quantity.SOFTMAX, "tf.nn.softmax(x)", Block(tf.nn.softmax, mode), half),
+        building_block(Quantity.SOFTMAX, "tf.nn.softmax(x)", Block(tf.nn.softmax, mode), softmax_arithmetic(mode)),
         building_block(
             Quantity.LOGSUMEXP,
             "tf.reduce_logsumexp(x, 1)",
@@ -427,7 +447,7 @@ class TensorFlowAdapter(Adapter):
                 "tf.nn.sparse_softmax_cross_entropy_with_logits"
             )
         loss, name = _implementation_loss(function), getattr(function, "__name__", "implementation")
-        return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic()) for mode in MODES)
+        return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""
