@@ -24,7 +24,7 @@ import tensorflow as tf
 from adapters.adapter import Adapter, AdapterError, Call, Result
 from adapters.layout import Layout, laid_out
 from adapters.operation import EAGER, Operation, building_block
-from reference.arithmetic import PAIRWISE, Arithmetic, Order, Summation
+from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -49,9 +49,10 @@ Measured in 2.21 against float64 and long double: exp 1.26 ulp in float32 and 1.
 and are declared the same.
 
 Sums over classes, eager and traced, go through Eigen's `InnerMostDimReducer` (TensorReduction.h): four packets of running
-sums are added one by one, then the lanes of one as a tree; sums of more packets than a leaf has are halved. XLA's are a tree
-of windows of 32 (its TreeReductionRewriter), which meets no more roundings than 32 lanes do; those of half formats are
-accumulated in float32, which a pairwise sum in the format itself bounds. Both orders were confirmed with sums of
+sums are added one by one, then the lanes of one as a tree; sums of more packets than a leaf has are halved. XLA's are in
+windows of 32, one by one, and in float32 from 32768 classes on in sixteen running sums: what it does is the compiler's choice, so
+one running sum is declared; those of half formats are accumulated in float32, which a pairwise sum in the format itself
+bounds. Eigen's order and XLA's were seen in sums of
 2^p + 1 + ... + 1, whose result tells how many ones met the large term. oneDNN computes tf.nn.softmax of float32 and bfloat16
 outside XLA, in float32: eight running sums at least (AVX2).
 
@@ -64,7 +65,7 @@ def _arithmetic(mode: str, storage: Format, working: Format) -> Arithmetic:
     """That of a kernel that computes in a format, and stores in another; see ARITHMETIC."""
     half = working in (FLOAT16, BFLOAT16)
     if mode == XLA:
-        summation = PAIRWISE if half else Summation(Order.LANES, 32)
+        summation = PAIRWISE if half else RECURSIVE
     else:
         packet = _AVX_BITS // max(working.bits, FLOAT32.bits)
         summation = Summation(Order.LANES, 4 * packet, leaf=_LEAVES[working] * packet)
@@ -379,7 +380,6 @@ def _keras_operations(mode: str) -> list[Operation]:
             f"{indices}(dtype=x.dtype)(index, tf.nn.softmax(x))",
             _keras(indices, from_logits=False),
             seen_through[0],
-            options=by_class,
         ),
         _operation(
             mode,
