@@ -50,11 +50,10 @@ and are declared the same.
 
 Sums over classes, eager and traced, go through Eigen's `InnerMostDimReducer` (TensorReduction.h): four packets of running
 sums are added one by one, then the lanes of one as a tree; sums of more packets than a leaf has are halved. XLA's are in
-windows of 32, one by one, and in float32 from 32768 classes on in sixteen running sums: what it does is the compiler's choice, so
-one running sum is declared; those of half formats are accumulated in float32, which a pairwise sum in the format itself
-bounds. Eigen's order and XLA's were seen in sums of
-2^p + 1 + ... + 1, whose result tells how many ones met the large term. oneDNN computes tf.nn.softmax of float32 and bfloat16
-outside XLA, in float32: eight running sums at least (AVX2).
+windows of 32, and in float32 from 32768 classes on in sixteen running sums: it is the compiler's choice, so one running sum
+is declared; those of half formats are accumulated in float32, which a pairwise sum in the format itself bounds. Eigen's order
+and XLA's were seen in sums of 2^p + 1 + ... + 1, whose result tells how many ones met the large term. oneDNN computes
+tf.nn.softmax of float32 and bfloat16 outside XLA, in float32: eight running sums at least (AVX2).
 
 The CPU runs with denormals flushed (`ScopedFlushDenormal` in TensorFlow's executors): subnormal float64, float32 and
 bfloat16 numbers are 0 on the way in and out; float16's survive, since they are normal in the float32 that computes them.
@@ -195,6 +194,16 @@ class _Inputs:
         cotangent = np.ones(shape) if problem.cotangent is None else problem.cotangent
         return cls(problem, logits, target, tf.constant(cast(cotangent)), (_bits(logits), _bits(target)))
 
+    def tangent(self) -> Tensor:
+        """The direction of the product."""
+        assert self.problem.tangent is not None
+        return tf.constant(self.problem.format.cast(self.problem.tangent))
+
+    def units(self) -> list[Tensor]:
+        """The unit vector of each class, for all rows: the rows of a batch do not interact."""
+        rows, classes = self.problem.logits.shape
+        return [tf.constant(self.problem.format.cast(np.tile(row, (rows, 1)))) for row in np.eye(classes)]
+
     def changed(self) -> tuple[str, ...]:
         """Names of the inputs whose bits are not what they were."""
         now = (_bits(self.logits), _bits(self.target))
@@ -236,6 +245,23 @@ def _product(loss: Loss, options: Options) -> Run:
     return run
 
 
+def _eager(loss: Loss, inputs: _Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+    """One pass forward and one back on a tape from which every second derivative is then taken."""
+    options, logits = Options.of(inputs.problem), inputs.logits
+    if Quantity.GRADIENT not in quantities and Quantity.HVP not in quantities and Quantity.HESSIAN not in quantities:
+        return {Quantity.LOSS: loss(logits, inputs.target, options)}
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        value, gradient = _loss_and_gradient(loss, options)(logits, inputs.target, inputs.cotangent)
+    results = {Quantity.LOSS: value, Quantity.GRADIENT: gradient}
+    if Quantity.HVP in quantities:
+        results[Quantity.HVP] = tape.gradient(gradient, logits, output_gradients=inputs.tangent())
+    if Quantity.HESSIAN in quantities:
+        rows = [tape.gradient(gradient, logits, output_gradients=unit) for unit in inputs.units()]
+        results[Quantity.HESSIAN] = tf.stack(rows, axis=1)
+    return results
+
+
 @dataclass(frozen=True, eq=False)
 class Differentiated:
     """A loss with its derivatives in a mode; each is traced once for its options, dtype and ranks."""
@@ -245,7 +271,9 @@ class Differentiated:
     _traced: dict[tuple[Any, ...], Run] = field(default_factory=dict)
 
     def __call__(self, inputs: _Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
-        """The quantities, one pass forward and back for the first two and another for the others."""
+        """The quantities; a Hessian as the derivatives of the gradient along each unit vector."""
+        if self.mode == EAGER:
+            return _eager(self.loss, inputs, quantities)
         given = (inputs.logits, inputs.target, inputs.cotangent)
         results: dict[Quantity, Tensor] = {}
         if Quantity.GRADIENT in quantities or (Quantity.LOSS in quantities and self.mode == XLA):
@@ -253,28 +281,18 @@ class Differentiated:
         elif Quantity.LOSS in quantities:
             (results[Quantity.LOSS],) = self._run(_loss_alone, inputs, given)
         if Quantity.HVP in quantities:
-            assert inputs.problem.tangent is not None
-            direction = tf.constant(inputs.problem.format.cast(inputs.problem.tangent))
-            (results[Quantity.HVP],) = self._run(_product, inputs, (*given, direction))
+            (results[Quantity.HVP],) = self._run(_product, inputs, (*given, inputs.tangent()))
         if Quantity.HESSIAN in quantities:
-            rows = [self._run(_product, inputs, (*given, unit))[0] for unit in _units(inputs)]
+            rows = [self._run(_product, inputs, (*given, unit))[0] for unit in inputs.units()]
             results[Quantity.HESSIAN] = tf.stack(rows, axis=1)
         return results
 
     def _run(self, build: Callable[[Loss, Options], Run], inputs: _Inputs, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         options = Options.of(inputs.problem)
-        if self.mode == EAGER:
-            return build(self.loss, options)(*given)
         key = (build, options, inputs.logits.dtype)
         if key not in self._traced:
             self._traced[key] = _traced(build(self.loss, options), self.mode, given)
         return self._traced[key](*given)
-
-
-def _units(inputs: _Inputs) -> list[Tensor]:
-    """The unit vector of each class, for all rows: the rows of a batch do not interact."""
-    rows, classes = inputs.problem.logits.shape
-    return [tf.constant(inputs.problem.format.cast(np.tile(row, (rows, 1)))) for row in np.eye(classes)]
 
 
 def _traced(function: Any, mode: str, like: tuple[Tensor, ...]) -> Any:
