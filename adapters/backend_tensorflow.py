@@ -227,6 +227,8 @@ def _loss_and_gradient(loss: Loss, options: Options) -> Run:
         with tf.GradientTape() as tape:
             tape.watch(logits)
             value = loss(logits, target, options)
+        if value.shape.rank != cotangent.shape.rank:
+            raise ValueError(f"returned a loss of shape {value.shape}, asked for {cotangent.shape}")
         return value, tape.gradient(value, logits, output_gradients=tf.cast(cotangent, value.dtype))
 
     return run
