@@ -84,6 +84,8 @@ class Operation:
         """Why this operation cannot be asked this problem; None if it can."""
         if problem.format.name not in self.arithmetic:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
+        if problem.feature is not None and not set(LAYER_GRADIENTS) & set(self.quantities):
+            return f"{self.name} has no linear layer"
         if not self.has_loss:
             transformed = {"temperature", "logit_softcap"} & options_used(problem)
             return f"{self.name} takes (N, K) logits as they are" if problem.is_binary or transformed else None

@@ -32,12 +32,17 @@ class Summation:
     For nonnegative terms the relative error of the sum is at most (1 + u)^h - 1 (Higham, Accuracy and Stability of
     Numerical Algorithms, 2nd ed., section 4.2).
 
+    `leaf`, for lanes: a sum of more terms than this is halved until it is not, and the halves are added as a tree.
+
     >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256)
     (10, 16039)
+    >>> Summation(Order.LANES, 32, leaf=1600).depth(70000)
+    87
     """
 
     order: Order
     lanes: int = 1
+    leaf: int | None = None
 
     def depth(self, terms: int) -> int:
         """H for a number of terms."""
@@ -46,13 +51,15 @@ class Summation:
         if self.order is Order.PAIRWISE:
             return math.ceil(math.log2(terms))
         if self.order is Order.LANES:
-            return min(terms - 1, math.ceil(terms / self.lanes) + self.lanes - 1)
+            alone = terms if self.leaf is None else min(terms, self.leaf)
+            return min(terms - 1, math.ceil(alone / self.lanes) + self.lanes - 1 + math.ceil(math.log2(terms / alone)))
         if self.order is Order.BLOCKED:
             return min(terms - 1, 19 + max(0, math.ceil(math.log2(terms / 128))))
         return terms - 1
 
     def __str__(self) -> str:
-        return f"{self.order.value} of {self.lanes}" if self.order is Order.LANES else self.order.value
+        above = f" in a tree above {self.leaf}" if self.leaf else ""
+        return f"{self.order.value} of {self.lanes}{above}" if self.order is Order.LANES else self.order.value
 
 
 PAIRWISE = Summation(Order.PAIRWISE)

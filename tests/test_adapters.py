@@ -38,7 +38,7 @@ class Raising(NumpyAdapter):
 
 
 def test_the_backends_are_the_files() -> None:
-    assert {"numpy", "torch"} <= set(backend_names())
+    assert {"numpy", "tensorflow", "torch"} <= set(backend_names())
 
 
 def test_wrong_dtype_device_and_changed_inputs_are_violations() -> None:
