@@ -21,6 +21,8 @@ class Order(StrEnum):
     """numpy's: eight running sums over blocks of 128, the blocks pairwise."""
     LANES = "lanes"
     """W running sums (SIMD lanes or threads), then one running sum over them: depth K/W + W - 1, at most K - 1."""
+    TREE = "tree"
+    """XLA's: W terms at a time one by one, then W of these sums, and so on: W - 1 roundings a level at most."""
     RECURSIVE = "recursive"
     """One running sum: depth K - 1."""
 
@@ -32,8 +34,8 @@ class Summation:
     For nonnegative terms the relative error of the sum is at most (1 + u)^h - 1 (Higham, Accuracy and Stability of
     Numerical Algorithms, 2nd ed., section 4.2).
 
-    >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256)
-    (10, 16039)
+    >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256), Summation(Order.TREE, 32).depth(1025)
+    (10, 16039, 63)
     """
 
     order: Order
@@ -47,12 +49,15 @@ class Summation:
             return math.ceil(math.log2(terms))
         if self.order is Order.LANES:
             return min(terms - 1, math.ceil(terms / self.lanes) + self.lanes - 1)
+        if self.order is Order.TREE:
+            parts = math.ceil(terms / self.lanes)
+            return min(terms, self.lanes) - 1 + self.depth(parts)
         if self.order is Order.BLOCKED:
             return min(terms - 1, 19 + max(0, math.ceil(math.log2(terms / 128))))
         return terms - 1
 
     def __str__(self) -> str:
-        return f"{self.order.value} of {self.lanes}" if self.order is Order.LANES else self.order.value
+        return f"{self.order.value} of {self.lanes}" if self.order in (Order.LANES, Order.TREE) else self.order.value
 
 
 PAIRWISE = Summation(Order.PAIRWISE)
