@@ -44,6 +44,9 @@ Loss = Callable[[Array], Array]
 
 _TREE = Summation(Order.TREE, 32)
 
+_LARGEST_BASIS = 2**24
+"""Elements of the largest set of directions that is pushed forward at once: 4096 classes in a row."""
+
 
 def arithmetic_of(device: str) -> dict[str, Arithmetic]:
     """Declared arithmetic, the same in both modes: every operation of a half format is rounded to it, sums excepted.
@@ -105,6 +108,8 @@ def _loss(losses: Losses, target: Array, options: Options, logits: Array) -> Arr
 def _along_each_class(derivative: Callable[[Array], Array], logits: Array) -> Array:
     """Derivatives along e_k in every row, k first: the rows of a batch do not interact, so K directions serve them all."""
     rows, classes = logits.shape
+    if rows * classes**2 > _LARGEST_BASIS:
+        raise NotImplementedError(f"a basis of {classes} directions for {rows} x {classes} logits does not fit in memory")
     basis = jnp.broadcast_to(jnp.eye(classes, dtype=logits.dtype)[:, None, :], (classes, rows, classes))
     return jax.vmap(lambda direction: jax.jvp(derivative, (logits,), (direction,))[1])(basis)
 
