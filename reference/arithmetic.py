@@ -21,6 +21,8 @@ class Order(StrEnum):
     """numpy's: eight running sums over blocks of 128, the blocks pairwise."""
     LANES = "lanes"
     """W running sums (SIMD lanes or threads), then one running sum over them: depth K/W + W - 1, at most K - 1."""
+    TREE = "tree"
+    """XLA's: W terms at a time one by one, then W of these sums, and so on: W - 1 roundings a level at most."""
     RECURSIVE = "recursive"
     """One running sum: depth K - 1."""
 
@@ -34,8 +36,8 @@ class Summation:
 
     `leaf`, for lanes: a sum of more terms than this is halved until it is not, and the halves are added as a tree.
 
-    >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256)
-    (10, 16039)
+    >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256), Summation(Order.TREE, 32).depth(1025)
+    (10, 16039, 63)
     >>> Summation(Order.LANES, 32, leaf=1600).depth(70000)
     87
     """
@@ -53,13 +55,16 @@ class Summation:
         if self.order is Order.LANES:
             alone = terms if self.leaf is None else min(terms, self.leaf)
             return min(terms - 1, math.ceil(alone / self.lanes) + self.lanes - 1 + math.ceil(math.log2(terms / alone)))
+        if self.order is Order.TREE:
+            parts = math.ceil(terms / self.lanes)
+            return min(terms, self.lanes) - 1 + self.depth(parts)
         if self.order is Order.BLOCKED:
             return min(terms - 1, 19 + max(0, math.ceil(math.log2(terms / 128))))
         return terms - 1
 
     def __str__(self) -> str:
         above = f" in a tree above {self.leaf}" if self.leaf else ""
-        return f"{self.order.value} of {self.lanes}{above}" if self.order is Order.LANES else self.order.value
+        return f"{self.order.value} of {self.lanes}{above}" if self.order in (Order.LANES, Order.TREE) else self.order.value
 
 
 PAIRWISE = Summation(Order.PAIRWISE)
