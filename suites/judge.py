@@ -30,6 +30,9 @@ from suites.measurement import Measurement
 from suites.problems import Ask, problems
 from suites.recorder import CaseOutcome, Recorder, unspecified_outcomes
 
+FEW_ROWS = 2
+"""Rows of generated problems where every shape is compiled: enough for rows that touch each other."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -110,6 +113,7 @@ class Judge:
             probabilities=operation.probabilities,
             options=ask.options & operation.options,
             few_shapes=operation.few_shapes,
+            max_rows=min(ask.max_rows, FEW_ROWS) if operation.few_shapes else ask.max_rows,
         )
 
     def measure(
