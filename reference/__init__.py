@@ -2,7 +2,6 @@
 
 from reference.evaluation import Expected, evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
-from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -14,7 +13,6 @@ __all__ = [
     "FORMATS",
     "Expected",
     "Format",
-    "Loss",
     "Problem",
     "Quantity",
     "evaluate",
