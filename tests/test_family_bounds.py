@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,21 @@ import pytest
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Summation
 from reference.bounds import accurate_bound, stable_bound
 from reference.evaluation import Expected, evaluate
-from reference.family_bounds import amplitude_of, power
+from reference.family_bounds import (
+    EXTRA_ROUNDINGS,
+    LABEL_ROUNDINGS,
+    amplitude_of,
+    family_gradient,
+    family_loss,
+    family_second_order,
+    power,
+)
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.row_errors import RowErrors
 from reference.running import Running
 from suites.measurement import Measurement
 from tests.test_bounds import EXP_ULPS, rounded_sum
@@ -512,3 +522,110 @@ def test_a_number_that_is_exactly_zero_stays_zero() -> None:
     arithmetic = declared(FLOAT32)
     zero, infinite = Running.exact(np.zeros(1), arithmetic), Running(np.ones(1), np.full(1, np.inf), arithmetic)
     assert zero.times(infinite).error < FLOAT32.min_normal
+
+
+def test_a_product_of_wrong_numbers_is_as_wrong_as_it_can_be() -> None:
+    """(1 + 1/2)(1 + 1/2) - 1: the errors multiply too."""
+    wrong = Running(np.ones(1), np.full(1, 0.5), declared(FLOAT64))
+    assert wrong.times(wrong).error >= 1.25
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# How errors of p, log p and lse spread: exact arithmetic on wrong numbers, each off by as much as it may, either way.
+
+
+@dataclass(frozen=True)
+class Perturbed(Textbook):
+    """Probabilities, their logarithms and lse, moved."""
+
+    moved: tuple[Floats, Floats, Floats] = (np.zeros(1), np.zeros(1), np.zeros(1))
+
+    @property
+    def p(self) -> Floats:
+        return np.exp(super().log_p) + self.moved[0]
+
+    @property
+    def log_p(self) -> Floats:
+        return super().log_p + self.moved[1]
+
+    @property
+    def lse(self) -> Floats:
+        return super().lse + self.moved[2]
+
+
+SPREADING = [
+    Problem([[0.0]], [0], FLOAT64, z_loss=100.0, tangent=[[1.0]]),
+    Problem([[0.5, -1.0, 1.0]], [1], FLOAT64, z_loss=0.5, tangent=[[1.0, -1.0, 2.0]]),
+    *[
+        Problem([[0.5, -1.0, 1.0]], [t], FLOAT64, loss=Loss.FOCAL, focusing=g, tangent=[[1.0, -1.0, 2.0]])
+        for g in (0.5, 2.0, 20.0)
+        for t in (0, 2)
+    ],
+    Problem([[0.5, -1.0, 1.0]], np.array([[0.5, 0.25, 0.25]]), FLOAT64, loss=Loss.SQUARED_ERROR, tangent=[[1.0, -1.0, 2.0]]),
+    Problem([[0.5, 0.5]], np.array([[0.5, 0.5]]), FLOAT64, loss=Loss.SQUARED_ERROR, tangent=[[1.0, -1.0]]),
+    Problem([[0.5, -1.0, 1.0]], np.array([[0.5, 0.25, 0.0]]), FLOAT64, loss=Loss.KL_DIVERGENCE, tangent=[[1.0, -1.0, 2.0]]),
+]
+
+
+@pytest.mark.parametrize("problem", SPREADING, ids=range(len(SPREADING)))
+@pytest.mark.parametrize("size", [2.0**-30, 2.0**-5])
+def test_wrong_probabilities_spread_as_far_as_the_bound_says(problem: Problem, size: float) -> None:
+    classes = problem.num_classes
+    rows = RowErrors(problem, declared(FLOAT64))
+    error = np.full((1, classes), size) * rows.probabilities
+    rows.__dict__.update(probability_error=error, log_error=np.full((1, classes), size), log_sum_error=np.full((1, 1), size))
+    bounds = {
+        Quantity.LOSS: family_loss(rows)[0],
+        Quantity.GRADIENT: family_gradient(rows).error if problem.loss is not Loss.KL_DIVERGENCE else None,
+        Quantity.HESSIAN: family_second_order(rows, Quantity.HESSIAN).error if problem.loss is not Loss.KL_DIVERGENCE else None,
+    }
+    worst = dict.fromkeys(bounds, 0.0)
+    for signs in itertools.product([-1.0, 1.0], repeat=classes + 2):
+        turn = np.array([signs[:classes]])
+        moved = (error * turn, np.full((1, classes), size * signs[-2]), np.full((1, 1), size * signs[-1]))
+        with np.errstate(all="ignore"):
+            found = textbook(Perturbed(problem, Rounding(FLOAT64, FLOAT64), moved))
+        for quantity, bound in bounds.items():
+            if bound is not None:
+                ratio = float((np.abs(found[quantity] - exact_values(problem, quantity)) / bound).max())
+                worst[quantity] = max(worst[quantity], ratio)
+    assert max(worst.values()) <= 1.0, worst
+    assert all(worst[q] > 0.1 for q, bound in bounds.items() if bound is not None and classes > 1), worst
+
+
+def test_the_quotient_in_front_of_tanh_is_rounded() -> None:
+    """With a perfect tanh, its argument is off by one rounding."""
+    problem = Problem([[1.0, 0.3125, 4.0]], [0], FLOAT32, logit_softcap=1.0)
+    u, x = FLOAT32.unit_roundoff, problem.logits
+    found = RowErrors(problem, declared(FLOAT32, tanh_ulps=0.0)).saturation
+    assert (found.error >= u * np.tanh(x) + 0.99 * (np.tanh(x * (1 + u)) - np.tanh(x))).all()
+
+
+def test_a_capped_row_is_shifted_by_a_wrong_maximum() -> None:
+    """The shift cancels in a probability; it stays in the size of log S and in what the powers are lost against."""
+    capped = Problem([[1.0, -2.0]], [0], FLOAT16, logit_softcap=30.0)
+    rows, plain = (RowErrors(p, declared(FLOAT16)) for p in (capped, capped.replace(logit_softcap=None)))
+    assert rows.shift_error.min() > FLOAT16.unit_roundoff
+    np.testing.assert_array_equal(rows.log_sum, np.log(rows.total) + rows.shift_error)
+    np.testing.assert_array_equal(plain.log_sum, np.log(plain.total))
+    assert (rows.gap_error >= rows.logit_error).all()
+
+
+def test_the_temperature_rounds_the_maximum_in_lse() -> None:
+    """x/T of T = 1/2 and x of twice the size are one row; the division may round, once, whatever lse is."""
+    divided = Problem([[512.0, 500.0]], [1], FLOAT32, z_loss=1.0, temperature=0.5)
+    whole = Problem([[1024.0, 1000.0]], [1], FLOAT32, z_loss=1.0)
+    more, less = (stable_bound(problem, Quantity.LOSS, declared(FLOAT32))[0] for problem in (divided, whole))
+    assert more - less > 1.9 * 1024.0**2 * FLOAT32.unit_roundoff
+
+
+def test_labels_and_other_orders_of_the_factors_are_allowed_for() -> None:
+    """Rounded products that the emulation does not make: weight times label, and the order of cotangent and mean."""
+    u = FLOAT32.unit_roundoff
+    problem = Problem([[0.0, 0.0]], [0], FLOAT32, z_loss=1e-30, class_weights=[3.0, 1.0])
+    bare = problem.replace(class_weights=None)
+    loss, unweighted = (stable_bound(p, Quantity.LOSS, declared(FLOAT32))[0] for p in (problem, bare))
+    assert loss > 3 * unweighted * 0.99
+    assert loss > (LABEL_ROUNDINGS + 1) * u * 3 * np.log(2)
+    slope = stable_bound(problem, Quantity.GRADIENT, declared(FLOAT32))
+    assert slope.min() > (LABEL_ROUNDINGS + EXTRA_ROUNDINGS) * u * 1.5
