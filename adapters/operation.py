@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.layout import MEMORY_LAYOUTS, Layout
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.problem import Problem
@@ -32,12 +31,11 @@ class Operation:
       probabilities: True if its target is probabilities, False if class indices.
       options: the options of `OPTIONS` that it takes at values other than their defaults.
       mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
-      layouts: memory layouts of the logits that it takes.
       returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
         for bfloat16 logits is judged as float32.
       few_shapes: True if every new shape costs a compilation; generated problems then keep to a few shapes.
-      can_raise: False if it runs where an index out of range cannot raise (compiled by XLA, or on an accelerator): NaN is
-        then the documented alternative.
+      can_raise: False if an index out of range cannot raise on the CPU either (compiled by XLA): NaN is then the documented
+        alternative, as it is on every accelerator.
     """
 
     name: str
@@ -48,7 +46,6 @@ class Operation:
     probabilities: bool = False
     options: frozenset[str] = field(default_factory=frozenset)
     mode: str = EAGER
-    layouts: frozenset[Layout] = MEMORY_LAYOUTS
     returns: Mapping[str, Mapping[Quantity, Format]] = field(default_factory=dict)
     few_shapes: bool = False
     can_raise: bool = True
@@ -81,6 +78,11 @@ class Operation:
     def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
         """Those of the wanted quantities that this operation has and this problem defines."""
         return tuple(q for q in self.quantities if q in wanted and (q is not Quantity.HVP or problem.tangent is not None))
+
+
+def modes_of(operations: Iterable[Operation]) -> tuple[str, ...]:
+    """The modes of operations, each once, in their order."""
+    return tuple(dict.fromkeys(operation.mode for operation in operations))
 
 
 def options_used(problem: Problem) -> set[str]:
