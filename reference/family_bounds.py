@@ -97,10 +97,12 @@ class _Analysis:
 
     @cached_property
     def lse(self) -> Running:
-        """Its terms m + log S: the one place where the offset of a row enters."""
+        """Its terms m + log S: the one place where the offset of a row enters.
+
+        A wrong maximum of a capped row shifts both by the same amount, with opposite signs: it leaves no error.
+        """
         top, log_sum = self._top, np.log(self.rows.total)
         moved = self.known(top) if self.rows.problem.temperature == 1.0 else self.known(top).rounded()
-        moved = Running(moved.size, moved.error + self.known(self.rows.shift_error).size, moved.arithmetic)
         return moved.plus(self._running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
 
     @property

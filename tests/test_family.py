@@ -262,6 +262,12 @@ SPECIAL = [
         {LOSS: NAN, GRADIENT: NAN},
         Verdict.MUST,
     ),
+    (
+        "z-limit-at-target",
+        Problem([[INF, 0.0]], [0], FLOAT64, z_loss=0.5),
+        {LOSS: INF, GRADIENT: [INF, 0.0]},
+        Verdict.LIMIT_OR_NAN,
+    ),
     ("z-ignored", Problem([[NAN, 0.0]], [-100], FLOAT64, z_loss=0.5), {LOSS: 0.0, GRADIENT: 0.0}, Verdict.MUST),
     ("z-masked", Problem([[-INF, 2.0]], [1], FLOAT64, z_loss=0.5), {LOSS: 2.0, GRADIENT: [0.0, 2.0]}, Verdict.MUST),
     ("cap-nan", Problem([[NAN, 0.0]], [1], FLOAT64, logit_softcap=2.0), {LOSS: NAN, GRADIENT: NAN}, Verdict.MUST),
@@ -306,6 +312,8 @@ def test_rows_of_either_sign_add_up() -> None:
     values = evaluate(divergence, [LOSS])[LOSS].values
     assert float(values.approximate()) == pytest.approx(0.75 * math.log(2), rel=1e-15)
     check_problem(divergence, [LOSS])
+    few, many = [[1.0, 0.0]], [[0.0, 0.0]] * 8
+    check_problem(soft(few + many, [[0.0, 1.0]] + [[0.25, 0.0]] * 8, KL, reduction="sum"), [LOSS])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -419,7 +427,8 @@ def test_a_product_along_ones_is_exactly_zero() -> None:
         if problem.z_loss == 0 and problem.logit_softcap is None and not problem.is_binary:
             along = problem.replace(tangent=np.full(problem.logits.shape, 3.0))
             values = evaluate(along, [HVP])[HVP].values
-            assert not values.approximate().any(), problem.loss
+            assert not values.hi.any(), problem.loss
+            assert not values.radius.any(), problem.loss
 
 
 def test_a_huge_logit_behind_a_softcap() -> None:
@@ -450,6 +459,8 @@ def test_scales_of_the_others() -> None:
     np.testing.assert_allclose(focal.scale[0, 0, 0], first / 4 + terms / 4)
     regular = evaluate(TWO_ZEROS, [GRADIENT])[GRADIENT]
     np.testing.assert_allclose(regular.scale[0], [0.5 + 2 * math.log(2)] * 2)
+    cancelling = Problem([[-0.6875, -0.6875]], [0], FLOAT64, z_loss=2.0)
+    np.testing.assert_allclose(evaluate(cancelling, [LOSS])[LOSS].scale[0], math.log(2) + 2 * (0.6875 + math.log(2)) ** 2)
 
 
 def test_the_hessian_of_a_sigmoid_is_its_derivative() -> None:
