@@ -33,6 +33,12 @@ from reference.weights import rational
 _ZERO = fmpq(0)
 _NO_BALL = arb(0)
 
+_KEPT = 120
+"""Bits of a ball that stand for it as a rational: more than any format and its midpoints have."""
+
+_FAR = 100_000
+"""Largest exponent of such a rational: one of any size would not fit into memory."""
+
 Number = fmpq | arb
 
 
@@ -124,8 +130,19 @@ class Softmax:
 
 
 def plain_term(value: Number) -> Term:
-    """A number as it stands, the sign read from its ball."""
-    return sum_term(_ZERO, value)
+    """A number as it stands: a ball as its midpoint rounded to _KEPT bits, and the rest, whose sign is read from it.
+
+    A number that is a midpoint of a format but for a tail below 2^-_KEPT then shows on which side of it the tail is.
+    """
+    if isinstance(value, fmpq):
+        return Term(exact=value)
+    mantissa, exponent = (int(part) for part in value.mid().man_exp())
+    excess = mantissa.bit_length() - _KEPT
+    if excess <= 0 or abs(exponent) > _FAR:
+        return sum_term(_ZERO, value)
+    nearest = (mantissa + (1 << (excess - 1))) >> excess
+    exact = nearest * fmpq(2) ** (exponent + excess)
+    return sum_term(exact, value - exact)
 
 
 def shifted_term(value: Number, tail: Term) -> Term:

@@ -468,3 +468,14 @@ def test_the_hessian_of_a_sigmoid_is_its_derivative() -> None:
     problem = soft([[20.0]], [[0.5]], SIGMOID, FLOAT32)
     values = evaluate(problem, [HESSIAN])[HESSIAN].values
     assert float(values.rounded(FLOAT32)[0][0, 0, 0]) == round_to(FLOAT32, Fraction(times(TAIL, TAIL, exp(20))))
+
+
+@pytest.mark.parametrize("turn", [1.0, -1.0])
+def test_a_tail_below_a_midpoint_shows_its_side(turn: float) -> None:
+    """3/2 + 3/2048, a midpoint of float16, less a multiple of e^-1000: a ball was once cut just inside it."""
+    options: dict[str, Any] = {"class_weights": [1.0, 1.5], "cotangent": [turn * (1 + 2.0**-10)], "z_loss": 0.5}
+    problem = Problem([[1000.0, 0.0]], [1], FLOAT16, **options)
+    rounded, decided = evaluate(problem, [GRADIENT])[GRADIENT].values.rounded(FLOAT16)
+    assert decided.all()
+    assert rounded[0, 1] == -turn * (1.5 + 2.0**-10)
+    check_problem(problem, [GRADIENT])
