@@ -69,11 +69,6 @@ class Adapter(ABC):
     def operations(self) -> tuple[Operation, ...]:
         """The operations in all their modes, in the order in which reports list them."""
 
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """The modes of its operations, the default first."""
-        return tuple(dict.fromkeys(operation.mode for operation in self.operations()))
-
     @abstractmethod
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run the operation on logits in a memory layout; exceptions of the framework pass through."""

@@ -1,4 +1,4 @@
-"""How the logits lie in memory: contiguous, as a view that a kernel which ignores strides reads wrongly, or axes moved."""
+"""How the logits lie in memory: contiguous, or as a view that a kernel which ignores strides reads wrongly."""
 
 from __future__ import annotations
 
@@ -19,21 +19,12 @@ class Layout(StrEnum):
     """Every other element of a row twice as long; the elements between are NaN."""
     OFFSET = "offset"
     """A slice that starts one element into its buffer: no longer aligned to a SIMD register; its surroundings are NaN."""
-    CLASSES_SECOND = "classes_second"
-    """(1, K, N): the rows are positions d1 of one sample, and the classes its second axis, as in PyTorch's (N, C, d1, ...)."""
-
-
-MEMORY_LAYOUTS = frozenset(Layout) - {Layout.CLASSES_SECOND}
-"""Layouts of an (N, K) array: they need nothing of an operation but that it looks at strides."""
 
 
 def laid_out(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """The same (N, K) values in a layout, as a view of a larger array where the layout has gaps.
-
-    For CLASSES_SECOND it is the view whose transpose, with an axis added in front, is the (1, K, N) array.
-    """
+    """The same (N, K) values in a layout, as a view of a larger array where the layout has gaps."""
     rows, classes = values.shape
-    if layout in (Layout.TRANSPOSED, Layout.CLASSES_SECOND):
+    if layout is Layout.TRANSPOSED:
         return np.ascontiguousarray(values.T).T
     if layout is Layout.STRIDED:
         wide = np.full((rows, 2 * classes), np.nan, dtype=values.dtype)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.layout import MEMORY_LAYOUTS, Layout
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.loss import Loss
@@ -44,12 +43,11 @@ class Operation:
       loss: which loss it computes.
       options: the options of `OPTIONS` that it takes at values other than their defaults.
       mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
-      layouts: memory layouts of the logits that it takes.
       returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
         for bfloat16 logits is judged as float32.
       few_shapes: True if every new shape costs a compilation; generated problems then keep to a few shapes.
-      can_raise: False if it runs where an index out of range cannot raise (compiled by XLA, or on an accelerator): NaN is
-        then the documented alternative.
+      can_raise: False if an index out of range cannot raise on the CPU either (compiled by XLA): NaN is then the documented
+        alternative, as it is on every accelerator.
     """
 
     name: str
@@ -61,7 +59,6 @@ class Operation:
     loss: Loss = Loss.CROSS_ENTROPY
     options: frozenset[str] = field(default_factory=frozenset)
     mode: str = EAGER
-    layouts: frozenset[Layout] = MEMORY_LAYOUTS
     returns: Mapping[str, Mapping[Quantity, Format]] = field(default_factory=dict)
     few_shapes: bool = False
     can_raise: bool = True
@@ -102,6 +99,11 @@ class Operation:
         if problem.feature is None:
             undefined |= set(LAYER_GRADIENTS)
         return tuple(q for q in self.quantities if q in wanted and q not in undefined)
+
+
+def modes_of(operations: Iterable[Operation]) -> tuple[str, ...]:
+    """The modes of operations, each once, in their order."""
+    return tuple(dict.fromkeys(operation.mode for operation in operations))
 
 
 def options_used(problem: Problem) -> set[str]:

@@ -14,7 +14,7 @@ import pytest
 import adapters
 from adapters.adapter import Adapter, AdapterError
 from adapters.loading import backend_names, load_adapter, load_attribute
-from adapters.operation import Operation
+from adapters.operation import Operation, modes_of
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
@@ -69,7 +69,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Turn the options into a plan; every mistake in them is a one-line usage error."""
-    config.addinivalue_line("markers", "asks(*quantities): the test is about these quantities")
     _check_own_packages()
     if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
         raise pytest.UsageError("-n: measurements are gathered in one process; run one process a backend, without -n")
@@ -129,7 +128,7 @@ def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
         operations = adapter.implementation(load_attribute(option.implementation, "--implementation"))
     else:
         operations = adapter.operations()
-    known = tuple(dict.fromkeys(operation.mode for operation in operations))
+    known = modes_of(operations)
     modes = known[:1] if option.mode is None else _chosen(option.mode, known, "mode")
     pattern = option.operation or "*"
     in_modes = [operation for operation in operations if operation.mode in modes]

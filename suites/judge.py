@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adapters.adapter import Adapter, Observed
 from adapters.layout import Layout
-from adapters.operation import Operation
+from adapters.operation import Operation, modes_of
 from reference.evaluation import MAX_HESSIAN_CLASSES, evaluate
 from reference.formats import Format
 from reference.grades import Grade
@@ -53,7 +53,7 @@ class Plan:
     @property
     def modes(self) -> tuple[str, ...]:
         """The modes on trial."""
-        return tuple(dict.fromkeys(operation.mode for operation in self.operations))
+        return modes_of(self.operations)
 
 
 @dataclass

@@ -20,6 +20,7 @@ USAGE_ERROR = 4
         (["--backend=tensorflaw"], "backend 'tensorflaw' is not known; there is: numpy, torch"),
         (["--backend=nowhere.py:Adapter"], "there is no file 'nowhere.py'"),
         (["--device=cuda"], "device 'cuda' is not there for backend 'numpy'; there is: cpu"),
+        (["--mode=compiled"], "--mode: 'compiled' is not known; allowed: eager"),
         (["--dtype=float8"], "--dtype: 'float8' is not known; allowed: float64, float32, float16, bfloat16"),
         (["--dtype=bfloat16", "--operation=naive"], "no chosen operation takes bfloat16; they take: float16, float32, float64"),
         (["--operation=nothing*"], "nothing of backend 'numpy' matches 'nothing*'; there is: absorption_free"),

@@ -57,6 +57,16 @@ def test_vocabularies_go_up_to_a_quarter_of_a_million() -> None:
     assert any(65520 < size < 2**17 for size in sizes)
 
 
+def test_few_shapes_are_few() -> None:
+    def shapes(few: bool) -> set[tuple[int, ...]]:
+        ask = Ask(FORMATS["float32"], ("moderate", "bit_patterns", "long_tail"), few_shapes=few)
+        return {problem.logits.shape for problem in generated(ask, 200)}
+
+    assert {classes for _, classes in shapes(few=True)} == {2, 4, 6, 12, 38, 64}
+    assert {rows for rows, _ in shapes(few=True)} == {1, 3}
+    assert len(shapes(few=False)) > len(shapes(few=True))
+
+
 def test_options_targets_and_cotangents_vary() -> None:
     options = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction", "temperature"})
     found = generated(Ask(FORMATS["float32"], ("moderate",), options=options, directions=True), 200)

@@ -1,0 +1,78 @@
+"""Tests of how observed meets expected: the format a result is returned in, and class indices out of range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.adapter import Call, Result
+from adapters.backend_numpy import NumpyAdapter
+from adapters.operation import Operation
+from reference import BFLOAT16, FLOAT32, Format, Problem, Quantity
+from reference.arithmetic import Arithmetic
+from reference.grades import Grade
+from suites.claims import Claims
+from suites.effort import EFFORTS
+from suites.judge import Judge, Plan
+from suites.test_targets_and_reductions import test_out_of_range_label as out_of_range_label
+
+THIRD = Problem([[0.0, 0.0, 0.0]], [0], BFLOAT16)
+LOG_3 = np.float64(np.float32(np.log(3.0)))
+
+
+class Fixed(NumpyAdapter):
+    """Returns one loss in one dtype, whatever it is asked."""
+
+    name = "fixed"
+
+    def __init__(self, loss: float, dtype: str, device: str = "cpu") -> None:
+        super().__init__()
+        self.device = device
+        self.result = Result(np.array([loss]), dtype, device)
+
+    def call(self, *_: Any) -> Call:
+        return Call({Quantity.LOSS: self.result})
+
+
+def operation(fmt: Format, returns: Mapping[str, Mapping[Quantity, Format]], can_raise: bool = True) -> Operation:
+    arithmetic = {fmt.name: Arithmetic(fmt, FLOAT32)}
+    return Operation("fixed", "f(x)", None, arithmetic, (Quantity.LOSS,), returns=returns, can_raise=can_raise)
+
+
+def judge_of(adapter: Fixed, asked: Operation) -> Judge:
+    return Judge(Plan(adapter, (asked,), (BFLOAT16,), (), (), Claims(), EFFORTS["quick"], 0, "pytest suites/"))
+
+
+def test_a_result_is_judged_in_the_format_that_it_is_declared_to_have() -> None:
+    wide = operation(BFLOAT16, {"bfloat16": {Quantity.LOSS: FLOAT32}})
+    (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), wide).measure(wide, THIRD, (Quantity.LOSS,))
+    assert measurement.grade is Grade.CORRECT
+    assert measurement.problem.format == measurement.arithmetic.storage == FLOAT32
+    assert measurement.input is THIRD
+    rounded = float(BFLOAT16.round(LOG_3))
+    (coarse,) = judge_of(Fixed(rounded, "float32"), wide).measure(wide, THIRD, (Quantity.LOSS,))
+    assert coarse.grade < Grade.STABLE
+
+
+def test_a_result_in_another_format_than_declared_reaches_nothing() -> None:
+    plain = operation(BFLOAT16, {})
+    (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), plain).measure(plain, THIRD, (Quantity.LOSS,))
+    assert measurement.error == "returned loss as float32, asked for bfloat16"
+    assert measurement.grade is Grade.NONE
+
+
+@pytest.mark.parametrize(("device", "can_raise"), [("moon", True), ("cpu", False)])
+def test_nan_is_spared_where_an_index_out_of_range_cannot_raise(device: str, can_raise: bool) -> None:
+    asked = operation(BFLOAT16, {}, can_raise)
+    out_of_range_label(judge_of(Fixed(np.nan, "bfloat16", device), asked), asked, BFLOAT16, 3)
+    with pytest.raises(pytest.fail.Exception, match="an index out of range must raise"):
+        out_of_range_label(judge_of(Fixed(1.0, "bfloat16", device), asked), asked, BFLOAT16, 3)
+
+
+def test_nan_is_not_spared_on_the_cpu() -> None:
+    asked = operation(BFLOAT16, {})
+    with pytest.raises(pytest.fail.Exception, match="an index out of range must raise"):
+        out_of_range_label(judge_of(Fixed(np.nan, "bfloat16"), asked), asked, BFLOAT16, 3)
