@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from adapters.adapter import Adapter, AdapterError, Call, Result
-from adapters.layout import MEMORY_LAYOUTS, Layout
+from adapters.layout import Layout
 from adapters.operation import Operation, building_block
 from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer
 from adapters.torch_losses import (
@@ -24,6 +24,7 @@ from adapters.torch_losses import (
     autocast,
     binary_cross_entropy_of_sigmoid,
     binary_cross_entropy_with_logits,
+    classes_second,
     compiled,
     cross_entropy,
     focal,
@@ -78,7 +79,6 @@ _EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reducti
 _SOFT = _EVERY - {"ignore_index"}
 _REDUCED = frozenset({"reduction"})
 _FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
-_ALL_LAYOUTS = frozenset(Layout)
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,12 @@ def _eager_operations(device: str) -> tuple[Operation, ...]:
     arithmetic = arithmetic_of(device)
 
     def operation(name: str, formula: str, function: Differentiated, **more: Any) -> Operation:
-        return Operation(name, formula, function, arithmetic, can_raise=device == "cpu", **more)
+        return Operation(name, formula, function, arithmetic, **more)
 
     index, soft = "F.cross_entropy(x, index)", "F.cross_entropy(x, q)"
     by_func, forward = ByFunc(FORWARD_OVER_REVERSE), ByFunc(FORWARD)
-    any_axis: dict[str, Any] = {"layouts": _ALL_LAYOUTS}
     return (
-        operation("cross_entropy", index, Differentiated(cross_entropy), options=_EVERY, **any_axis),
+        operation("cross_entropy", index, Differentiated(cross_entropy), options=_EVERY),
         operation("cross_entropy_func", f"{index}, torch.func", Differentiated(cross_entropy, by_func), options=_EVERY),
         operation("cross_entropy_forward", f"{index}, jacfwd", Differentiated(cross_entropy, forward), options=_EVERY),
         operation(
@@ -108,23 +107,27 @@ def _eager_operations(device: str) -> tuple[Operation, ...]:
             Differentiated(cross_entropy),
             probabilities=True,
             options=_SOFT,
-            **any_axis,
         ),
         operation(
             "log_softmax_nll_loss",
             "F.nll_loss(F.log_softmax(x, 1), index)",
             Differentiated(log_softmax_nll_loss),
             options=_EVERY - {"label_smoothing"},
-            **any_axis,
+        ),
+        operation(
+            "cross_entropy_classes_second",
+            "F.cross_entropy(x of shape (1, K, N), index)",
+            Differentiated(classes_second(cross_entropy)),
+            options=_EVERY,
         ),
         operation("logsumexp_gather", "torch.logsumexp(x, 1) - x[index]", Differentiated(logsumexp_gather), options=_REDUCED),
         operation("log_of_softmax", "-torch.log(torch.softmax(x, 1))[index]", Differentiated(log_of_softmax), options=_REDUCED),
-        *_family_operations(arithmetic, device),
+        *_family_operations(arithmetic),
         *_building_blocks(arithmetic, lambda function: function),
     )
 
 
-def _family_operations(arithmetic: dict[str, Arithmetic], device: str) -> list[Operation]:
+def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
     """The losses beside cross-entropy, and the last linear layer, each as PyTorch or its users write it."""
     soft: dict[str, Any] = {"probabilities": True}
     rows: list[tuple[str, str, Differentiated, dict[str, Any]]] = [
@@ -169,11 +172,11 @@ def _family_operations(arithmetic: dict[str, Arithmetic], device: str) -> list[O
             "linear_then_cross_entropy",
             "F.cross_entropy(F.linear(h, W, b), index)",
             Differentiated(linear_then_cross_entropy, by_layer),
-            {"quantities": LAYER_GRADIENTS, "layouts": frozenset({Layout.CONTIGUOUS})},
+            {"quantities": LAYER_GRADIENTS},
         ),
     ]
     return [
-        Operation(name, formula, function, arithmetic, can_raise=device == "cpu", **({"options": _REDUCED} | more))
+        Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
         for name, formula, function, more in rows
     ]
 
@@ -211,7 +214,6 @@ def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
             function=Differentiated(Compiled(op.function.loss)),
             quantities=_FIRST_ORDER,
             options=op.options & few,
-            layouts=MEMORY_LAYOUTS,
         )
         for op in eager
         if op.name in chosen

@@ -17,7 +17,6 @@ from adapters.torch_losses import (
     Loss,
     Options,
     Tensor,
-    classes_second,
     cotangent_tensor,
     options_of,
     target_tensor,
@@ -37,15 +36,11 @@ class Run:
     """One problem on the device: leaves, their snapshots, and the loss on trial."""
 
     def __init__(self, problem: Problem, device: str, layout: Layout) -> None:
-        self.problem, self.device, self.layout = problem, device, layout
+        self.problem, self.device = problem, device
         self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
         self.target = target_tensor(problem, device)
         self.options = options_of(problem, device)
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
-
-    def loss_in_layout(self, loss: Loss) -> Loss:
-        """The loss, given its axes in the order that the layout asks for."""
-        return classes_second(loss) if self.layout is Layout.CLASSES_SECOND else loss
 
     def cotangent(self, shape: torch.Size) -> Tensor:
         """The upstream gradient of a loss of this shape."""
@@ -86,7 +81,7 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
 
 def by_autograd(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
     """Loss, gradient by backward, Hessian row by row and product by double backward."""
-    losses = run.loss_in_layout(loss)(run.logits, run.target, run.options)
+    losses = loss(run.logits, run.target, run.options)
     results = {Quantity.LOSS: losses.detach()}
     second = Quantity.HESSIAN in quantities or Quantity.HVP in quantities
     if second or Quantity.GRADIENT in quantities:
