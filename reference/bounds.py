@@ -11,7 +11,8 @@ and every store into the storage format on the way adds its rounding (`growth_of
 Numer. Anal. 41(4), 2021, Theorems 4.2 and 4.3) bound lse and softmax with a term u (x_max - x_min); the weights p_i in
 eta replace it by the entropy, at most log K (their sum over |d_i| p_i is at most log K - log S). Deep sums: Higham and
 Mary, SIAM J. Sci. Comput. 41(5), 2019.
-The common offset m enters nowhere: an algorithm that subtracts x_t from a rounded lse is not stable.
+The common offset m enters nowhere: an algorithm that subtracts x_t from a rounded lse is not stable, and neither is one
+that divides the logits by T before it shifts them.
 """
 
 from __future__ import annotations
@@ -73,12 +74,12 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
     weights = weights_of(problem)
     counted = weights > 0
     error = np.where(counted, weights * rows.log_error, 0.0).sum(axis=1)
-    size = np.where(counted, weights * rows.losses + weights * rows.log_error, 0.0).sum(axis=1)
-    size = np.minimum(size, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
+    size = np.where(counted, weights * rows.losses, 0.0).sum(axis=1)
     if not problem.is_plain:
-        error = error + size * growth_of(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
+        largest = np.minimum(size + error, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
+        error = error + largest * growth_of(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
         error = error + (COMPOSITE_ROUNDINGS + rows.logits.shape[1]) * arithmetic.storage_underflow
-    return error, size
+    return error, size + error
 
 
 def _gradient(rows: RowErrors) -> Running:
@@ -127,14 +128,20 @@ def _floor(rows: RowErrors, scale: Floats) -> Floats:
 
 
 def _logsumexp(rows: RowErrors) -> Floats:
-    """Lse = m + log S, rounded once: the offset enters only through the rounding of the result itself."""
+    """Lse = m/T + log S: the offset enters only through the rounding of the result, and of m/T where T is not 1."""
     problem, u = rows.problem, rows.arithmetic.working.unit_roundoff
     top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0) / problem.temperature
     size = np.abs(top + np.log(rows.total[:, 0]))
     tau = rows.log_error.min(axis=1)
     stored = rows.arithmetic.storage_roundoff
-    return (tau + (u + stored) * (size + tau)) * (1 + u) + rows.arithmetic.storage_underflow
+    divided = 0.0 if problem.temperature == 1.0 else u * np.abs(top)
+    return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
+
+
+def _softmax(rows: RowErrors) -> Floats:
+    """Its probabilities, stored."""
+    return Running(rows.probabilities, rows.probability_error, rows.arithmetic).stored().error
 
 
 _STABLE = {
@@ -143,7 +150,7 @@ _STABLE = {
     Quantity.HESSIAN: _hessian,
     Quantity.HVP: _hvp,
     Quantity.LOG_SOFTMAX: lambda rows: rows.log_error,
-    Quantity.SOFTMAX: lambda rows: rows.probability_error,
+    Quantity.SOFTMAX: _softmax,
     Quantity.LOGSUMEXP: _logsumexp,
     Quantity.WEIGHT_GRADIENT: _layer_gradient(Quantity.WEIGHT_GRADIENT),
     Quantity.BIAS_GRADIENT: _layer_gradient(Quantity.BIAS_GRADIENT),
@@ -151,6 +158,10 @@ _STABLE = {
 
 _ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS: (...,), Quantity.LOGSUMEXP: (...,)}
 """What a sigmoid loss keeps of the bounds of the row [x, 0]; of any other quantity the first column."""
+
+
+_DERIVATIVES = {Quantity.LOSS: 0, Quantity.HESSIAN: 2, Quantity.HVP: 2}
+"""How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
 
 
 def stable_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
@@ -166,13 +177,13 @@ def accurate_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic,
     """Largest absolute error that `accurate` allows: ACCURATE_ULPS ulps of the scale, plus K underflowing powers.
 
     Each of the K powers may lose omega to underflow; they enter with weight at most A |f| (loss, gradient, Hessian; other
-    losses: `amplitude_of`), and the tangent's size in a product; in a sum over the rows, the sum of theirs. Under
-    flush-to-zero a subnormal result may be lost as well.
+    losses: `amplitude_of`), over T for each derivative, and the tangent's size in a product; in a sum over the rows, the sum
+    of theirs. Under flush-to-zero a subnormal result may be lost as well.
     """
     amplitude = np.ones((problem.num_rows, 1))
     if quantity not in BUILDING_BLOCKS:
         factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
-        amplitude = amplitude_of(problem) * factors
+        amplitude = amplitude_of(problem) * factors / problem.temperature ** _DERIVATIVES.get(quantity, 1)
     if quantity is Quantity.HVP and problem.tangent is not None:
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes

@@ -8,6 +8,7 @@ Derivation of `stable` (the max-shifted algorithm, every operation rounded; not 
   tau   = -log(1 - eta);  tau += lambda u (log S + tau)    absolute error of log S (monotone log of a relative error)
           where the sum is stored: tau += u_o (log S + tau)
   D_i   = tau + u |d_i|;  D_i += u (L_i + D_i);  D_i += u_o (L_i + D_i)    error of log_softmax_i, subtracted and stored
+  (A temperature divides d_i: twice u |d_i|. Divided before the shift it would cost u |x_i|, which is not stable.)
   dp_i  = p_i (exp(D_i)(1 + alpha u) - 1)      error of p_i taken as exp of the stored log_softmax, or, if larger,
           p_i ((1 + eps_i)(1 + eta/(1-eta))(1 + u) - 1)    taken as E_i / S
 

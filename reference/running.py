@@ -50,6 +50,12 @@ class Running:
         """Inputs: numbers without an error."""
         return cls(np.abs(values), np.zeros_like(values), arithmetic)
 
+    def stored(self) -> Running:
+        """Rounded to storage, where that is narrower than the working format."""
+        grown = self.arithmetic.storage_roundoff
+        error = self.error + product(self.size + self.error, np.asarray(grown)) + self.arithmetic.storage_underflow
+        return Running(self.size, error, self.arithmetic)
+
     def rounded(self, times: int = 1, depth: int = 0) -> Running:
         """Rounded and stored `times` times, and added up with `depth` more roundings in the working format."""
         grown = growth_of(self.arithmetic, times, times + depth)
