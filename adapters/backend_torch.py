@@ -74,6 +74,15 @@ def arithmetic_of(device: str) -> dict[str, Arithmetic]:
     }
 
 
+def one_by_one(arithmetic: dict[str, Arithmetic]) -> dict[str, Arithmetic]:
+    """That of log_softmax over an axis which is not the last: lanes hold rows, and each adds its classes one by one.
+
+    (`vec_softmax_lastdim_chunk_kernel` against `vec_logsoftmax_chunk` in aten/src/ATen/native/cpu/SoftMaxKernel.cpp; on
+    CUDA, `cunn_SpatialSoftMaxForward` adds in as many running sums as a block has threads along the classes, perhaps one.)
+    """
+    return {name: replace(kind, summation=Summation(Order.RECURSIVE)) for name, kind in arithmetic.items()}
+
+
 COMPILED, AUTOCAST = "compiled", "autocast"
 _EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
 _SOFT = _EVERY - {"ignore_index"}
@@ -114,14 +123,15 @@ def _eager_operations(device: str) -> tuple[Operation, ...]:
             Differentiated(log_softmax_nll_loss),
             options=_EVERY - {"label_smoothing"},
         ),
-        operation(
+        operation("logsumexp_gather", "torch.logsumexp(x, 1) - x[index]", Differentiated(logsumexp_gather), options=_REDUCED),
+        operation("log_of_softmax", "-torch.log(torch.softmax(x, 1))[index]", Differentiated(log_of_softmax), options=_REDUCED),
+        Operation(
             "cross_entropy_classes_second",
             "F.cross_entropy(x of shape (1, K, N), index)",
             Differentiated(classes_second(cross_entropy)),
+            one_by_one(arithmetic),
             options=_EVERY,
         ),
-        operation("logsumexp_gather", "torch.logsumexp(x, 1) - x[index]", Differentiated(logsumexp_gather), options=_REDUCED),
-        operation("log_of_softmax", "-torch.log(torch.softmax(x, 1))[index]", Differentiated(log_of_softmax), options=_REDUCED),
         *_family_operations(arithmetic),
         *_building_blocks(arithmetic, lambda function: function),
     )

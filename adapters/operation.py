@@ -83,9 +83,12 @@ class Operation:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
         if problem.feature is not None and not set(LAYER_GRADIENTS) & set(self.quantities):
             return f"{self.name} has no linear layer"
+        if problem.feature is None and set(self.quantities) <= set(LAYER_GRADIENTS):
+            return f"{self.name} asks for a linear layer: the problem has no feature"
         if not self.has_loss:
             transformed = {"temperature", "logit_softcap"} & options_used(problem)
-            return f"{self.name} takes (N, K) logits as they are" if problem.is_binary or transformed else None
+            other = problem.loss is not Loss.CROSS_ENTROPY
+            return f"{self.name} takes the logits of cross-entropy as they are" if transformed or other else None
         if problem.loss != self.loss:
             return f"{self.name} computes {self.loss}, not {problem.loss}"
         if problem.has_probabilities != self.probabilities:

@@ -150,8 +150,9 @@ class ByFunc:
     def __call__(self, loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
         """The quantities of a run."""
         x = run.logits.detach()
-        if self.transforms.needs_basis and x.numel() ** 2 > _LARGEST_BASIS:
-            raise NotImplementedError(f"forward mode of {x.numel()} logits holds a basis of {x.numel()}^2 entries")
+        order = 3 if Quantity.HESSIAN in quantities else 2
+        if self.transforms.needs_basis and x.numel() ** order > _LARGEST_BASIS:
+            raise NotImplementedError(f"forward mode of {x.numel()} logits holds a basis of {x.numel()}^{order} entries")
         shape = torch.Size(() if run.options.reduction != "none" else (run.problem.num_rows,))
         inputs = (x, run.target, run.cotangent(shape), run.tangent() if Quantity.HVP in quantities else x)
         return {q: _function_of(self.transforms, q, loss, run.options)(*inputs) for q in quantities}

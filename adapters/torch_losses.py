@@ -158,7 +158,7 @@ def classes_second(loss: Loss) -> Loss:
     """The loss of the same rows as one sample of shape (1, K, N), PyTorch's (N, C, d1)."""
 
     def moved(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-        losses = loss(logits.T[None], target.T[None], options)
+        losses = loss(logits.movedim(0, -1)[None], target.movedim(0, -1)[None], options)
         return losses[0] if options.reduction == "none" else losses
 
     return moved

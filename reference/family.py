@@ -203,9 +203,12 @@ class Focal(_Base):
         return self.log_loss / w if w > 0 else arb(1, 2 * float(w.abs_upper()) + 2.0**-1000)
 
     def _power(self, exponent: fmpq) -> Number:
-        """w^exponent, exponent >= 0; an integer one of a rational w is rational."""
+        """w^exponent, exponent >= 0; an integer one of a rational w is rational.
+
+        Others go by the logarithm: the ball of w may hold 0, and so may not its logarithm.
+        """
         w = self.softmax.complement(self.target)
-        if exponent.denominator == 1 and exponent <= 64:
+        if isinstance(w, fmpq) and exponent.denominator == 1 and exponent <= 64:
             return w ** int(exponent.numerator)
         return arb(self.log_complement * exponent).exp()
 

@@ -128,7 +128,7 @@ def test_numpy_notices_a_changed_input() -> None:
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        ("tensorflaw", "backend 'tensorflaw' is not known; there is: numpy"),
+        ("tensorflaw", "backend 'tensorflaw' is not known; there is: jax, numpy"),
         ("nowhere.py:Thing", "there is no file 'nowhere.py'"),
         ("no.such.module:Thing", "importing 'no.such.module' failed: ModuleNotFoundError"),
         ("adapters.layout:Nothing", "adapters.layout has no 'Nothing'; it has: "),
@@ -183,10 +183,11 @@ def test_numpy_raises_for_labels_out_of_range(label: int) -> None:
 def test_the_name_of_a_kernel_does_not_choose_how_it_is_differentiated() -> None:
     """A kernel called something_func was once taken through torch.func."""
     torch = pytest.importorskip("torch")
-    from adapters.backend_torch import ADAPTER, _by_autograd
+    from adapters.backend_torch import ADAPTER
+    from adapters.torch_derivatives import by_autograd
 
     def my_func(logits: Any, target: Any, **options: Any) -> Any:
         return torch.nn.functional.cross_entropy(logits, target, **options)
 
     for operation in ADAPTER().implementation(my_func):
-        assert operation.function.derivatives is _by_autograd
+        assert operation.function.derivatives is by_autograd

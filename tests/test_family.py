@@ -479,3 +479,14 @@ def test_a_tail_below_a_midpoint_shows_its_side(turn: float) -> None:
     assert decided.all()
     assert rounded[0, 1] == -turn * (1.5 + 2.0**-10)
     check_problem(problem, [GRADIENT])
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("focusing", [0.5, 1.0, 2.0])
+def test_a_focal_row_at_the_largest_gap_is_evaluated(fmt: Format, focusing: float) -> None:
+    """Powers of a ball that holds 0 are not finite: it once ended in an exception. Above all others the loss is 0."""
+    top = 709.0 if fmt is FLOAT64 else 8.0
+    problem = Problem([[top, -fmt.max]] * 2, [0, 1], fmt, loss=FOCAL, focusing=focusing, tangent=[[1.0, -1.0]] * 2)
+    found = {quantity: expected.values.rounded(fmt)[0] for quantity, expected in evaluate(problem, DERIVED).items()}
+    np.testing.assert_array_equal(found[LOSS], [0.0, fmt.round(fmt.max + top)])
+    np.testing.assert_array_equal(found[GRADIENT], [[0.0, 0.0], [1.0, -1.0]])
