@@ -56,9 +56,12 @@ class Plan:
         return modes_of(self.operations)
 
 
-@dataclass
+@dataclass(repr=False)
 class Judge:
-    """The one place where observed meets expected."""
+    """The one place where observed meets expected.
+
+    It has no repr of its fields: pytest takes one for each expected failure, and they hold every problem of the run.
+    """
 
     plan: Plan
     recorder: Recorder = field(default_factory=Recorder)
