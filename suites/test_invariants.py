@@ -20,7 +20,7 @@ from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.judge import Judge
 from suites.measurement import Measurement
-from suites.problems import Ask, problems
+from suites.problems import Ask
 
 CONVEX = (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE)
 OF_SOFTMAX = (*CONVEX, Loss.SQUARED_ERROR, Loss.FOCAL)
@@ -59,8 +59,8 @@ def _search(
         if wrong:
             pytest.fail(f"what   : {operation.name}, {ask.format.name}: {wrong}\ninput  : {problem!r}", pytrace=False)
 
-    strategy = problems(judge.narrowed(operation, ask))
-    judge.search(f"invariant {quantities[0]}", strategy, check, max(2, judge.plan.effort.examples // 2))
+    narrowed = judge.narrowed(operation, ask)
+    judge.search(f"invariant {quantities[0]}", narrowed, check, max(2, judge.plan.effort.examples // 2))
 
 
 def _is_bounded(judge: Judge, operation: Operation, problem: Problem, quantity: Quantity) -> bool:
@@ -223,4 +223,4 @@ def test_two_runs_give_the_same_bits(judge: Judge, operation: Operation, fmt: Fo
             if not np.array_equal(values, second.values[quantity], equal_nan=True):
                 pytest.fail(f"what   : two runs of {operation.name} differ in {quantity}\ninput  : {problem!r}", pytrace=False)
 
-    judge.search("two runs", problems(ask), check, max(2, judge.plan.effort.examples // 4))
+    judge.search("two runs", ask, check, max(2, judge.plan.effort.examples // 4))
