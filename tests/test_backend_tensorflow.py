@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from adapters.adapter import Adapter, AdapterError
 from adapters.backend_tensorflow import ADAPTER, MODES, stored_arithmetic
-from adapters.layout import MEMORY_LAYOUTS, Layout
+from adapters.layout import Layout
 from adapters.operation import Operation
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.arithmetic import Order
@@ -68,7 +68,7 @@ def test_modes_agree(adapter: Adapter, reduction: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("layout", sorted(MEMORY_LAYOUTS))
+@pytest.mark.parametrize("layout", Layout)
 def test_a_layout_reaches_the_operation(adapter: Adapter, layout: Layout, mode: str) -> None:
     operation = named(adapter, "sparse_softmax_cross_entropy_with_logits", mode)
     plain, laid = (adapter.observe(operation, INDICES, (Quantity.LOSS,), each) for each in (Layout.CONTIGUOUS, layout))
