@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,jax,tensorflow,torch]' -c ci/constraints.txt
+python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,tensorflow,torch]' -c ci/constraints.txt
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
@@ -17,7 +17,5 @@ torch compiled
 tensorflow eager
 tensorflow compiled
 tensorflow xla
-jax eager
-jax compiled
 RUNS
 .venv/bin/pytest tests/ -q
