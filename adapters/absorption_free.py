@@ -9,7 +9,7 @@ where its size matters:
     (Hv)_i     = A p_i (w_i - sum_j p_j w_j),  w = v - v_c
 
 (Blanchard, Higham and Higham, IMA J. Numer. Anal. 41(4), 2021, Algorithm 4.1, for the sum.) Computed in double-double,
-rounded once to the format. Rows with NaN, +inf or nothing but -inf give NaN.
+rounded once to the format. Rows with NaN, +inf or nothing but -inf give NaN. A sigmoid loss is that of the row [x, 0].
 """
 
 from __future__ import annotations
@@ -110,12 +110,24 @@ class _Rows:
         reduced = dd.select(self.problem.ignored | (extreme != 0), _dd(0.0), losses).sum(axis=0) / self.denominator()
         return np.asarray(reduced.value().sum() + extreme.sum())
 
-    def gradient(self) -> Floats:
+    def _slopes(self) -> DoubleDouble:
+        """The gradient, before it is rounded."""
         weights, factor = self.weights(), self._upstream(1)
         total = weights.sum(axis=1)
         apart = dd.select(self.left_out, _dd(0.0), weights).sum(axis=1) - total * self.others / self.total
-        gradient = dd.select(self.left_out, apart, total * self.probabilities() - weights) * factor
-        return self._owed(gradient.value())
+        return dd.select(self.left_out, apart, total * self.probabilities() - weights) * factor
+
+    def gradient(self) -> Floats:
+        return self._owed(self._slopes().value())
+
+    def weight_gradient(self) -> Floats:
+        assert self.problem.feature is not None
+        slopes = self._slopes()
+        column = self._over_rows(slopes * _dd(self.problem.feature[:, None]))
+        return np.hstack([self._owed(slopes.value()).T, column[:, None]])
+
+    def bias_gradient(self) -> Floats:
+        return self._over_rows(self._slopes())
 
     def hessian(self) -> Floats:
         p, factor = self.probabilities(), self.factors(2)
@@ -141,6 +153,13 @@ class _Rows:
     def logsumexp(self) -> Floats:
         return self._regular_or_nan((self.top + dd.log1p(self.others)).value())[:, 0]
 
+    def _over_rows(self, terms: DoubleDouble) -> Floats:
+        """Sums over the rows that count; NaN if one of them is not regular."""
+        counted = self.regular & ~self.problem.ignored
+        total = dd.select(counted[:, None], terms, _dd(0.0)).sum(axis=0).value()[0]
+        undefined = not (self.regular | self.problem.ignored).all() or self.denominator().value() == 0
+        return np.where(undefined, np.nan, total)
+
     def _regular_or_nan(self, values: Floats) -> Floats:
         return np.where(self.regular.reshape((-1,) + (1,) * (values.ndim - 1)), values, np.nan)
 
@@ -165,8 +184,48 @@ def _along(x: DoubleDouble, axis: int) -> DoubleDouble:
     return DoubleDouble(np.expand_dims(x.hi, axis), np.expand_dims(x.lo, axis), np.expand_dims(x.exponent, axis))
 
 
+@dataclass(frozen=True)
+class _BinaryRows(_Rows):
+    """The rows [x, 0] of a sigmoid loss; the problem of `_Rows` is theirs, `given` is the one asked."""
+
+    given: Problem
+
+    @classmethod
+    def asked(cls, problem: Problem) -> _BinaryRows:
+        return cls(**vars(_Rows.of(_two_classes(problem))), given=problem)
+
+    def weights(self) -> DoubleDouble:
+        """(w y, 1 - y), w the positive weight."""
+        label = self.given.target
+        positive = _dd(self.given.positive_weight) * _dd(label)
+        negative = _dd(1.0) - _dd(label)
+        return dd.select(np.array([True, False]), positive, negative)
+
+
+def _two_classes(problem: Problem) -> Problem:
+    """The problem of the rows [x, 0]; its labels stand for those of `_BinaryRows`."""
+    zeros = np.zeros_like(problem.logits)
+    tangent = None if problem.tangent is None else np.hstack([problem.tangent, zeros])
+    return Problem(
+        np.hstack([problem.logits, zeros]),
+        np.zeros(problem.num_rows, dtype=np.int64),
+        problem.format,
+        reduction=problem.reduction,
+        cotangent=problem.cotangent,
+        tangent=tangent,
+    )
+
+
+def _of_first_logit(quantity: Quantity, values: Floats) -> Floats:
+    """What belongs to x of the row [x, 0]."""
+    if quantity is Quantity.LOSS:
+        return values
+    return values[:, :1, :1] if quantity is Quantity.HESSIAN else values[:, :1]
+
+
 def absorption_free(problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quantity, Floats]:
     """The quantities of a problem, rounded to its format; shapes and options as in `Quantity` and `Problem`."""
     with np.errstate(all="ignore"):
-        rows = _Rows.of(problem)
-        return {quantity: problem.format.round(getattr(rows, str(quantity))()) for quantity in quantities}
+        rows = _BinaryRows.asked(problem) if problem.is_binary else _Rows.of(problem)
+        results = {quantity: problem.format.round(getattr(rows, str(quantity))()) for quantity in quantities}
+        return {q: _of_first_logit(q, values) if problem.is_binary else values for q, values in results.items()}

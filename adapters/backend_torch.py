@@ -1,32 +1,50 @@
-"""PyTorch: its softmax cross-entropy and the ways people compose one, gradients by autograd, Hessians two ways.
+"""PyTorch, eager, under torch.autocast and compiled by torch.compile; on the CPU or a CUDA device.
 
-The Hessian is taken by double backward (torch.autograd), and in the operations named *_func by torch.func.hessian
-(forward over reverse). Every operation gets the problem's cotangent, never a bare sum.
+`torch_losses.py` holds what is on trial, `torch_derivatives.py` the ways to differentiate it. The Hessian is taken by
+double backward (torch.autograd), in the operations named *_func by torch.func.hessian (forward over reverse), and in those
+named *_forward by torch.func.jacfwd alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from adapters.adapter import Adapter, AdapterError, Call, Result
-from adapters.layout import Layout, laid_out
+from adapters.layout import Layout
 from adapters.operation import Operation, building_block
+from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer
+from adapters.torch_losses import (
+    Compiled,
+    Tensor,
+    autocast,
+    binary_cross_entropy_of_sigmoid,
+    binary_cross_entropy_with_logits,
+    classes_second,
+    compiled,
+    cross_entropy,
+    focal,
+    implementation_loss,
+    kl_div,
+    linear_then_cross_entropy,
+    log_of_softmax,
+    log_softmax_nll_loss,
+    logsumexp_gather,
+    sigmoid_focal,
+    softcap_z_loss,
+    squared_error,
+)
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
+from reference.loss import Loss as FamilyLoss
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import LAYER_GRADIENTS, Quantity
 
-DTYPES = {FLOAT64: torch.float64, FLOAT32: torch.float32, FLOAT16: torch.float16, BFLOAT16: torch.bfloat16}
 _LANE_BYTES = {"AVX512": 64, "AVX2": 32}
-
-Tensor = torch.Tensor
-Loss = Callable[[Tensor, Tensor, Problem], Tensor]
 
 
 def _lanes(working: Format) -> int:
@@ -56,219 +74,167 @@ def arithmetic_of(device: str) -> dict[str, Arithmetic]:
     }
 
 
-def to_tensor(values: np.ndarray, fmt: Format, device: str) -> Tensor:
-    """Members of a format as a tensor of its dtype; exact."""
-    return torch.tensor(values, dtype=torch.float64, device=device).to(DTYPES[fmt])
+def one_by_one(arithmetic: dict[str, Arithmetic]) -> dict[str, Arithmetic]:
+    """That of log_softmax over an axis which is not the last: lanes hold rows, and each adds its classes one by one.
+
+    (`vec_softmax_lastdim_chunk_kernel` against `vec_logsoftmax_chunk` in aten/src/ATen/native/cpu/SoftMaxKernel.cpp; on
+    CUDA, `cunn_SpatialSoftMaxForward` adds in as many running sums as a block has threads along the classes, perhaps one.)
+    """
+    return {name: replace(kind, summation=Summation(Order.RECURSIVE)) for name, kind in arithmetic.items()}
 
 
-def _view(tensor: Tensor, layout: Layout) -> Tensor:
-    """The tensor in a memory layout: the strides and offset that numpy's view has, over storage padded with NaN."""
-    rows, classes = tensor.shape
-    positions = laid_out(np.arange(tensor.numel(), dtype=np.float64).reshape(rows, classes), layout)
-    if layout is Layout.CONTIGUOUS or not tensor.numel():
-        return tensor
-    base = positions if positions.base is None else positions.base
-    strides = tuple(step // positions.itemsize for step in positions.strides)
-    start = (positions.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // positions.itemsize
-    storage = torch.full((base.size,), float("nan"), dtype=tensor.dtype, device=tensor.device)
-    view = storage.as_strided((rows, classes), strides, start)
-    view.copy_(tensor)
-    return view
-
-
-def _target_tensor(problem: Problem, device: str) -> Tensor:
-    if problem.has_probabilities:
-        return to_tensor(problem.target, problem.format, device)
-    return torch.tensor(problem.target, dtype=torch.int64, device=device)
-
-
-def _weight(problem: Problem, like: Tensor) -> Tensor | None:
-    if problem.class_weights is None:
-        return None
-    return to_tensor(problem.class_weights, problem.format, str(like.device))
-
-
-def _implementation_loss(function: Callable[..., Tensor]) -> Loss:
-    """A callable with the signature of torch.nn.functional.cross_entropy; only options that are set are passed."""
-
-    def loss(logits: Tensor, target: Tensor, problem: Problem) -> Tensor:
-        options: dict[str, Any] = {"reduction": problem.reduction}
-        if problem.class_weights is not None:
-            options["weight"] = _weight(problem, logits)
-        if problem.label_smoothing:
-            options["label_smoothing"] = problem.label_smoothing
-        if problem.ignored.any():
-            options["ignore_index"] = problem.ignore_index
-        return function(logits, target, **options)
-
-    return loss
-
-
-cross_entropy = _implementation_loss(F.cross_entropy)
-
-
-def log_softmax_nll_loss(logits: Tensor, target: Tensor, problem: Problem) -> Tensor:
-    """nll_loss(log_softmax(x))."""
-    return F.nll_loss(
-        F.log_softmax(logits, dim=1),
-        target,
-        weight=_weight(problem, logits),
-        ignore_index=problem.ignore_index,
-        reduction=problem.reduction,
-    )
-
-
-def logsumexp_gather(logits: Tensor, target: Tensor, problem: Problem) -> Tensor:
-    """logsumexp(x) - x_t."""
-    return _reduce(torch.logsumexp(logits, dim=1) - logits.gather(1, target[:, None])[:, 0], problem)
-
-
-def log_of_softmax(logits: Tensor, target: Tensor, problem: Problem) -> Tensor:
-    """-log(softmax(x)_t)."""
-    return _reduce(-torch.log(torch.softmax(logits, dim=1)).gather(1, target[:, None])[:, 0], problem)
-
-
-def _reduce(losses: Tensor, problem: Problem) -> Tensor:
-    if problem.reduction == "none":
-        return losses
-    return losses.sum() if problem.reduction == "sum" else losses.mean()
-
-
-class _Run:
-    """One problem on the device: leaves, their snapshots, and the derivatives of one loss."""
-
-    def __init__(self, loss: Loss | None, problem: Problem, device: str, layout: Layout) -> None:
-        self.problem, self.loss, self.device = problem, loss, device
-        self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
-        self.target = _target_tensor(problem, device)
-        self.before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
-
-    def losses(self, logits: Tensor) -> Tensor:
-        """The loss that is on trial, of these logits."""
-        assert self.loss is not None
-        return self.loss(logits, self.target, self.problem)
-
-    def cotangent(self, shape: torch.Size) -> Tensor:
-        given = np.ones(()) if self.problem.cotangent is None else self.problem.cotangent
-        return to_tensor(np.broadcast_to(given, tuple(shape)), self.problem.format, self.device)
-
-    def tangent(self) -> Tensor:
-        assert self.problem.tangent is not None
-        return to_tensor(self.problem.tangent, self.problem.format, self.device)
-
-    def changed(self) -> tuple[str, ...]:
-        """Names of the inputs whose bits are not what they were."""
-        now = {"logits": self.logits.detach(), "target": self.target}
-        return tuple(name for name, was in self.before.items() if not _same_bits(was, now[name]))
-
-
-def _same_bits(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return False
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
-    return bool((a.contiguous().view(integer) == b.contiguous().view(integer)).all())
-
-
-def _by_autograd(run: _Run, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
-    """Loss, gradient by backward, Hessian row by row and product by double backward."""
-    loss = run.losses(run.logits)
-    results = {Quantity.LOSS: loss.detach()}
-    second = Quantity.HESSIAN in quantities or Quantity.HVP in quantities
-    if second or Quantity.GRADIENT in quantities:
-        (gradient,) = torch.autograd.grad(loss, run.logits, run.cotangent(loss.shape), create_graph=second)
-        results[Quantity.GRADIENT] = gradient.detach()
-    if Quantity.HVP in quantities:
-        (product,) = torch.autograd.grad(gradient, run.logits, run.tangent(), retain_graph=True)
-        results[Quantity.HVP] = product
-    if Quantity.HESSIAN in quantities:
-        rows = [_hessian_row(gradient, run.logits, k) for k in range(run.problem.num_classes)]
-        results[Quantity.HESSIAN] = torch.stack(rows, dim=1)
-    return results
-
-
-def _hessian_row(gradient: Tensor, logits: Tensor, k: int) -> Tensor:
-    """Row k of each Hessian: the rows of a batch do not interact, so one backward serves them all."""
-    direction = torch.zeros_like(gradient)
-    direction[:, k] = 1
-    (row,) = torch.autograd.grad(gradient, logits, direction, retain_graph=True)
-    return row
-
-
-def _by_func(run: _Run, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
-    """The same by torch.func: grad, hessian (forward over reverse), and jvp of grad."""
-
-    def scalar(logits: Tensor) -> Tensor:
-        loss = run.losses(logits)
-        return (loss * run.cotangent(loss.shape)).sum()
-
-    x = run.logits.detach()
-    results = {Quantity.LOSS: run.losses(x)}
-    if Quantity.GRADIENT in quantities:
-        results[Quantity.GRADIENT] = torch.func.grad(scalar)(x)
-    if Quantity.HVP in quantities:
-        results[Quantity.HVP] = torch.func.jvp(torch.func.grad(scalar), (x,), (run.tangent(),))[1]
-    if Quantity.HESSIAN in quantities:
-        full = torch.func.hessian(scalar)(x)
-        rows = torch.arange(x.shape[0], device=x.device)
-        results[Quantity.HESSIAN] = full[rows, :, rows, :]
-    return results
+COMPILED, AUTOCAST = "compiled", "autocast"
+_EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
+_SOFT = _EVERY - {"ignore_index"}
+_REDUCED = frozenset({"reduction"})
+_FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
 
 
 @dataclass(frozen=True)
 class Differentiated:
-    """A loss, and the way its derivatives are taken."""
+    """A loss, or a layer with its loss, and the way its derivatives are taken."""
 
-    loss: Loss
-    derivatives: Callable[[_Run, tuple[Quantity, ...]], dict[Quantity, Tensor]] = _by_autograd
+    loss: Any
+    derivatives: Callable[[Any, Run, tuple[Quantity, ...]], Results] = by_autograd
 
 
-def _operations(device: str) -> tuple[Operation, ...]:
+def _eager_operations(device: str) -> tuple[Operation, ...]:
     arithmetic = arithmetic_of(device)
-    every = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
-    reduced = frozenset({"reduction"})
-    soft = every - {"ignore_index"}
+
+    def operation(name: str, formula: str, function: Differentiated, **more: Any) -> Operation:
+        return Operation(name, formula, function, arithmetic, **more)
+
+    index, soft = "F.cross_entropy(x, index)", "F.cross_entropy(x, q)"
+    by_func, forward = ByFunc(FORWARD_OVER_REVERSE), ByFunc(FORWARD)
     return (
-        Operation("cross_entropy", "F.cross_entropy(x, index)", Differentiated(cross_entropy), arithmetic, options=every),
-        Operation(
-            "cross_entropy_func",
-            "F.cross_entropy(x, index), torch.func",
-            Differentiated(cross_entropy, _by_func),
-            arithmetic,
-            options=every,
-        ),
-        Operation(
+        operation("cross_entropy", index, Differentiated(cross_entropy), options=_EVERY),
+        operation("cross_entropy_func", f"{index}, torch.func", Differentiated(cross_entropy, by_func), options=_EVERY),
+        operation("cross_entropy_forward", f"{index}, jacfwd", Differentiated(cross_entropy, forward), options=_EVERY),
+        operation(
             "cross_entropy_probabilities",
-            "F.cross_entropy(x, q)",
+            soft,
             Differentiated(cross_entropy),
-            arithmetic,
             probabilities=True,
-            options=soft,
+            options=_SOFT,
         ),
-        Operation(
+        operation(
             "log_softmax_nll_loss",
             "F.nll_loss(F.log_softmax(x, 1), index)",
             Differentiated(log_softmax_nll_loss),
-            arithmetic,
-            options=every - {"label_smoothing"},
+            options=_EVERY - {"label_smoothing"},
         ),
+        operation("logsumexp_gather", "torch.logsumexp(x, 1) - x[index]", Differentiated(logsumexp_gather), options=_REDUCED),
+        operation("log_of_softmax", "-torch.log(torch.softmax(x, 1))[index]", Differentiated(log_of_softmax), options=_REDUCED),
         Operation(
-            "logsumexp_gather",
-            "torch.logsumexp(x, 1) - x[index]",
-            Differentiated(logsumexp_gather),
-            arithmetic,
-            options=reduced,
+            "cross_entropy_classes_second",
+            "F.cross_entropy(x of shape (1, K, N), index)",
+            Differentiated(classes_second(cross_entropy)),
+            one_by_one(arithmetic),
+            options=_EVERY,
         ),
-        Operation(
-            "log_of_softmax",
-            "-torch.log(torch.softmax(x, 1))[index]",
-            Differentiated(log_of_softmax),
-            arithmetic,
-            options=reduced,
-        ),
-        building_block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, 1)", lambda x: F.log_softmax(x, dim=1), arithmetic),
-        building_block(Quantity.SOFTMAX, "F.softmax(x, 1)", lambda x: F.softmax(x, dim=1), arithmetic),
-        building_block(Quantity.LOGSUMEXP, "torch.logsumexp(x, 1)", lambda x: torch.logsumexp(x, dim=1), arithmetic),
+        *_family_operations(arithmetic),
+        *_building_blocks(arithmetic, lambda function: function),
     )
+
+
+def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
+    """The losses beside cross-entropy, and the last linear layer, each as PyTorch or its users write it."""
+    soft: dict[str, Any] = {"probabilities": True}
+    rows: list[tuple[str, str, Differentiated, dict[str, Any]]] = [
+        (
+            "softcap_z_loss",
+            "F.cross_entropy(c tanh(x/c), index) + z logsumexp^2",
+            Differentiated(softcap_z_loss),
+            {"options": frozenset({"reduction", "logit_softcap", "z_loss"})},
+        ),
+        ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), soft | {"loss": FamilyLoss.KL_DIVERGENCE}),
+        (
+            "squared_error_of_softmax",
+            "F.mse_loss(F.softmax(x, 1), q)",
+            Differentiated(squared_error),
+            soft | {"loss": FamilyLoss.SQUARED_ERROR},
+        ),
+        (
+            "focal_loss",
+            "(1 - exp(-ce))^g ce",
+            Differentiated(focal),
+            {"loss": FamilyLoss.FOCAL, "options": frozenset({"reduction", "focusing"})},
+        ),
+        (
+            "binary_cross_entropy_with_logits",
+            "F.binary_cross_entropy_with_logits(x, y)",
+            Differentiated(binary_cross_entropy_with_logits),
+            soft | {"loss": FamilyLoss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
+        ),
+        (
+            "binary_cross_entropy_of_sigmoid",
+            "F.binary_cross_entropy(torch.sigmoid(x), y)",
+            Differentiated(binary_cross_entropy_of_sigmoid),
+            soft | {"loss": FamilyLoss.SIGMOID},
+        ),
+        (
+            "sigmoid_focal_loss",
+            "(1 - p_t)^g bce, p = torch.sigmoid(x)",
+            Differentiated(sigmoid_focal),
+            soft | {"loss": FamilyLoss.SIGMOID_FOCAL, "options": frozenset({"reduction", "focusing"})},
+        ),
+        (
+            "linear_then_cross_entropy",
+            "F.cross_entropy(F.linear(h, W, b), index)",
+            Differentiated(linear_then_cross_entropy, by_layer),
+            {"quantities": LAYER_GRADIENTS},
+        ),
+    ]
+    return [
+        Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
+        for name, formula, function, more in rows
+    ]
+
+
+def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]) -> tuple[Operation, ...]:
+    return (
+        building_block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, 1)", wrap(lambda x: F.log_softmax(x, dim=1)), arithmetic),
+        building_block(Quantity.SOFTMAX, "F.softmax(x, 1)", wrap(lambda x: F.softmax(x, dim=1)), arithmetic),
+        building_block(Quantity.LOGSUMEXP, "torch.logsumexp(x, 1)", wrap(lambda x: torch.logsumexp(x, dim=1)), arithmetic),
+    )
+
+
+def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
+    """Half-precision logits in an autocast region: the loss is computed, and returned, in float32."""
+    chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
+    wide = {fmt.name: {Quantity.LOSS: FLOAT32} for fmt in (FLOAT16, BFLOAT16)}
+    return [
+        replace(op, mode=AUTOCAST, function=Differentiated(autocast(op.function.loss)), returns=wide)
+        for op in eager
+        if op.name in chosen
+    ]
+
+
+def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
+    """First order only: torch.compile has no double backward.
+
+    Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
+    """
+    chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
+    few = frozenset({"reduction", "ignore_index"})
+    first_order = [
+        replace(
+            op,
+            mode=COMPILED,
+            function=Differentiated(Compiled(op.function.loss)),
+            quantities=_FIRST_ORDER,
+            options=op.options & few,
+        )
+        for op in eager
+        if op.name in chosen
+    ]
+    blocks = _building_blocks(dict(eager[0].arithmetic), compiled)
+    return [*first_order, *(replace(block, mode=COMPILED) for block in blocks)]
+
+
+def _operations(device: str) -> tuple[Operation, ...]:
+    eager = _eager_operations(device)
+    return (*eager, *_autocast_operations(eager), *_compiled_operations(eager))
 
 
 class TorchAdapter(Adapter):
@@ -300,27 +266,28 @@ class TorchAdapter(Adapter):
         """The operations by which a callable is judged; see the README for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: F.cross_entropy's signature")
-        loss, arithmetic = Differentiated(_implementation_loss(function)), arithmetic_of(self.device)
-        options = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
+        loss, arithmetic = Differentiated(implementation_loss(function)), arithmetic_of(self.device)
         name = getattr(function, "__name__", "implementation")
         return (
-            Operation(name, f"{name}(x, index)", loss, arithmetic, options=options),
+            Operation(name, f"{name}(x, index)", loss, arithmetic, options=_EVERY),
             Operation(
                 f"{name}_probabilities",
                 f"{name}(x, q)",
                 loss,
                 arithmetic,
                 probabilities=True,
-                options=options - {"ignore_index"},
+                options=_SOFT,
             ),
         )
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""
+        run = Run(problem, self.device, layout)
         function = operation.function
-        run = _Run(function.loss if operation.has_loss else None, problem, self.device, layout)
-        block = quantities[0]
-        values = function.derivatives(run, quantities) if operation.has_loss else {block: function(run.logits.detach())}
+        if operation.has_loss:
+            values = function.derivatives(function.loss, run, quantities)
+        else:
+            values = {quantities[0]: function(run.logits.detach())}
         results = {quantity: _result(values[quantity]) for quantity in quantities}
         return Call(results, run.changed())
 

@@ -8,14 +8,25 @@ from typing import Any
 
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
+from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
 EAGER = "eager"
 """The mode of an operation that runs as it is written, one kernel after another."""
 
-OPTIONS = ("class_weights", "label_smoothing", "ignore_index", "reduction", "temperature")
+OPTIONS = (
+    "class_weights",
+    "label_smoothing",
+    "ignore_index",
+    "reduction",
+    "temperature",
+    "logit_softcap",
+    "z_loss",
+    "focusing",
+    "positive_weight",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +40,7 @@ class Operation:
       arithmetic: declared arithmetic of each format it accepts, by format name.
       quantities: what it can be asked for.
       probabilities: True if its target is probabilities, False if class indices.
+      loss: which loss it computes.
       options: the options of `OPTIONS` that it takes at values other than their defaults.
       mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
       returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
@@ -44,6 +56,7 @@ class Operation:
     arithmetic: Mapping[str, Arithmetic]
     quantities: tuple[Quantity, ...] = LOSS_QUANTITIES
     probabilities: bool = False
+    loss: Loss = Loss.CROSS_ENTROPY
     options: frozenset[str] = field(default_factory=frozenset)
     mode: str = EAGER
     returns: Mapping[str, Mapping[Quantity, Format]] = field(default_factory=dict)
@@ -61,15 +74,23 @@ class Operation:
 
     @property
     def has_loss(self) -> bool:
-        """True if it computes a loss, False if only building blocks such as log_softmax."""
-        return Quantity.LOSS in self.quantities
+        """True if it computes a loss or its derivatives, False if only building blocks such as log_softmax."""
+        return not set(self.quantities) <= set(BUILDING_BLOCKS)
 
     def refusal(self, problem: Problem) -> str | None:
         """Why this operation cannot be asked this problem; None if it can."""
         if problem.format.name not in self.arithmetic:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
+        if problem.feature is not None and not set(LAYER_GRADIENTS) & set(self.quantities):
+            return f"{self.name} has no linear layer"
+        if problem.feature is None and set(self.quantities) <= set(LAYER_GRADIENTS):
+            return f"{self.name} asks for a linear layer: the problem has no feature"
         if not self.has_loss:
-            return None
+            transformed = {"temperature", "logit_softcap"} & options_used(problem)
+            other = problem.loss is not Loss.CROSS_ENTROPY
+            return f"{self.name} takes the logits of cross-entropy as they are" if transformed or other else None
+        if problem.loss != self.loss:
+            return f"{self.name} computes {self.loss}, not {problem.loss}"
         if problem.has_probabilities != self.probabilities:
             return f"{self.name} takes {'probabilities' if self.probabilities else 'class indices'}"
         missing = sorted(options_used(problem) - self.options)
@@ -77,7 +98,10 @@ class Operation:
 
     def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
         """Those of the wanted quantities that this operation has and this problem defines."""
-        return tuple(q for q in self.quantities if q in wanted and (q is not Quantity.HVP or problem.tangent is not None))
+        undefined: set[Quantity] = set() if problem.tangent is not None else {Quantity.HVP}
+        if problem.feature is None:
+            undefined |= set(LAYER_GRADIENTS)
+        return tuple(q for q in self.quantities if q in wanted and q not in undefined)
 
 
 def modes_of(operations: Iterable[Operation]) -> tuple[str, ...]:
@@ -93,6 +117,10 @@ def options_used(problem: Problem) -> set[str]:
         "ignore_index": bool(problem.ignored.any()),
         "reduction": problem.reduction != "none",
         "temperature": problem.temperature != 1.0,
+        "logit_softcap": problem.logit_softcap is not None,
+        "z_loss": problem.z_loss != 0.0,
+        "focusing": problem.focusing != 0.0,
+        "positive_weight": problem.positive_weight != 1.0,
     }
     return {name for name, is_used in used.items() if is_used}
 

@@ -3,11 +3,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,torch]' -c ci/constraints.txt
+python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,tensorflow,torch]' -c ci/constraints.txt
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
-for backend in numpy torch; do
-    .venv/bin/pytest suites/ --backend="$backend" --report="reports/$backend" -q
-done
+while read -r backend mode; do
+    .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q
+done <<'RUNS'
+numpy eager
+torch eager
+torch autocast
+torch compiled
+tensorflow eager
+tensorflow compiled
+tensorflow xla
+RUNS
 .venv/bin/pytest tests/ -q

@@ -2,6 +2,7 @@
 
 from reference.evaluation import Expected, evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -13,6 +14,7 @@ __all__ = [
     "FORMATS",
     "Expected",
     "Format",
+    "Loss",
     "Problem",
     "Quantity",
     "evaluate",

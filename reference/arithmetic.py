@@ -21,6 +21,8 @@ class Order(StrEnum):
     """numpy's: eight running sums over blocks of 128, the blocks pairwise."""
     LANES = "lanes"
     """W running sums (SIMD lanes or threads), then one running sum over them: depth K/W + W - 1, at most K - 1."""
+    TREE = "tree"
+    """XLA's: W terms at a time one by one, then W of these sums, and so on: W - 1 roundings a level at most."""
     RECURSIVE = "recursive"
     """One running sum: depth K - 1."""
 
@@ -32,12 +34,17 @@ class Summation:
     For nonnegative terms the relative error of the sum is at most (1 + u)^h - 1 (Higham, Accuracy and Stability of
     Numerical Algorithms, 2nd ed., section 4.2).
 
-    >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256)
-    (10, 16039)
+    `leaf`, for lanes: a sum of more terms than this is halved until it is not, and the halves are added as a tree.
+
+    >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256), Summation(Order.TREE, 32).depth(1025)
+    (10, 16039, 63)
+    >>> Summation(Order.LANES, 32, leaf=1600).depth(70000)
+    87
     """
 
     order: Order
     lanes: int = 1
+    leaf: int | None = None
 
     def depth(self, terms: int) -> int:
         """H for a number of terms."""
@@ -46,13 +53,18 @@ class Summation:
         if self.order is Order.PAIRWISE:
             return math.ceil(math.log2(terms))
         if self.order is Order.LANES:
-            return min(terms - 1, math.ceil(terms / self.lanes) + self.lanes - 1)
+            alone = terms if self.leaf is None else min(terms, self.leaf)
+            return min(terms - 1, math.ceil(alone / self.lanes) + self.lanes - 1 + math.ceil(math.log2(terms / alone)))
+        if self.order is Order.TREE:
+            parts = math.ceil(terms / self.lanes)
+            return min(terms, self.lanes) - 1 + self.depth(parts)
         if self.order is Order.BLOCKED:
             return min(terms - 1, 19 + max(0, math.ceil(math.log2(terms / 128))))
         return terms - 1
 
     def __str__(self) -> str:
-        return f"{self.order.value} of {self.lanes}" if self.order is Order.LANES else self.order.value
+        above = f" in a tree above {self.leaf}" if self.leaf else ""
+        return f"{self.order.value} of {self.lanes}{above}" if self.order in (Order.LANES, Order.TREE) else self.order.value
 
 
 PAIRWISE = Summation(Order.PAIRWISE)
@@ -71,6 +83,7 @@ class Arithmetic:
       summation: order of the sums over classes.
       stores_sum: True if the sum of powers and its logarithm are rounded to the storage format before they are used.
       flush_to_zero: True if subnormal results become 0.
+      tanh_ulps: largest error of tanh, in ulps of the working format.
     """
 
     storage: Format
@@ -80,6 +93,7 @@ class Arithmetic:
     summation: Summation = PAIRWISE
     stores_sum: bool = False
     flush_to_zero: bool = False
+    tanh_ulps: float = 2.0
 
     @property
     def storage_roundoff(self) -> float:

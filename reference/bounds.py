@@ -5,38 +5,41 @@ S = sum E, p = E/S, L_i = log S - d_i (the loss of class i), u the unit roundoff
 into a narrower format, alpha = 2 exp_ulps and lambda = 2 log_ulps (an error of mu ulps is at most 2 mu u relative),
 h the depth of the sum, omega the absolute error of an underflowing exp.
 
-Derivation of `stable` (the max-shifted algorithm, every operation rounded; not first order in u):
-  eps_i = (1 + alpha u) exp(|d_i| u) - 1      the subtraction x_i - m moves d_i by |d_i| u, exp by alpha u; 0 at gap 0
-  eta   = sum p_i ((1 + eps_i)(1 + u)^h - 1) + K omega/S   relative error of the computed S
-                                              (Higham, ASNA, section 4.2: each summand meets at most h roundings)
-          where the sum is stored in a narrower format: eta += u_o (1 + eta)
-  tau   = -log(1 - eta);  tau += lambda u (log S + tau)    absolute error of log S (monotone log of a relative error)
-          where the sum is stored: tau += u_o (log S + tau)
-  D_i   = tau + u |d_i|;  D_i += u (L_i + D_i);  D_i += u_o (L_i + D_i)    error of log_softmax_i, subtracted and stored
-  dp_i  = p_i (exp(D_i)(1 + alpha u) - 1)      error of p_i taken as exp of the stored log_softmax, or, if larger,
-          p_i ((1 + eps_i)(1 + eta/(1-eta))(1 + u) - 1)    taken as E_i / S
+The errors of log_softmax and softmax, D_i and dp_i, are derived in row_errors.py.
 The loss, gradient, Hessian and product are sums and products of these; every product, every sum over classes (depth h)
-and every store into the storage format on the way adds its rounding (`_growth`). Blanchard, Higham and Higham (IMA J.
+and every store into the storage format on the way adds its rounding (`growth_of`). Blanchard, Higham and Higham (IMA J.
 Numer. Anal. 41(4), 2021, Theorems 4.2 and 4.3) bound lse and softmax with a term u (x_max - x_min); the weights p_i in
 eta replace it by the entropy, at most log K (their sum over |d_i| p_i is at most log K - log S). Deep sums: Higham and
 Mary, SIAM J. Sci. Comput. 41(5), 2019.
-The common offset m enters nowhere: an algorithm that subtracts x_t from a rounded lse is not stable.
+The common offset m enters nowhere: an algorithm that subtracts x_t from a rounded lse is not stable, and neither is one
+that divides the logits by T before it shifts them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 
 import numpy as np
 
 from reference.arithmetic import Arithmetic
+from reference.bound_weights import denominator_of, factors_of, tangent_of, weights_of
 from reference.evaluation import Expected
+from reference.family_bounds import (
+    amplitude_of,
+    family_gradient,
+    family_loss,
+    family_second_order,
+    has_family_bounds,
+    layer_gradient,
+    reduced,
+)
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity
-from reference.weights import class_weights
+from reference.row_errors import RowErrors
+from reference.running import Running, growth_of
 
 _SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
@@ -51,246 +54,150 @@ SECOND_ORDER_ROUNDINGS = 6
 """A second pass through the same graph: two more products and two more stores than the first derivative's four."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The error analysis of log_softmax and softmax for all rows of a problem; masked classes have p = 0 and no error."""
-
-    problem: Problem
-    arithmetic: Arithmetic
-
-    @cached_property
-    def finite(self) -> np.ndarray:
-        return np.isfinite(self.problem.logits)
-
-    @cached_property
-    def gaps(self) -> Floats:
-        """|d_i|; 0 at masked classes."""
-        x = np.where(self.finite, self.problem.logits, -np.inf)
-        with np.errstate(invalid="ignore", over="ignore"):
-            gap = (x.max(axis=1, keepdims=True) - x) / self.problem.temperature
-        return np.where(self.finite, np.minimum(gap, np.finfo(np.float64).max), 0.0)
-
-    @cached_property
-    def powers(self) -> Floats:
-        return np.where(self.finite, np.exp(-self.gaps), 0.0)
-
-    @cached_property
-    def total(self) -> Floats:
-        """S, (N, 1); 1 in a row without a finite logit."""
-        return np.maximum(self.powers.sum(axis=1, keepdims=True), 1.0)
-
-    @cached_property
-    def probabilities(self) -> Floats:
-        return self.powers / self.total
-
-    @cached_property
-    def losses(self) -> Floats:
-        """L_i >= 0."""
-        return self.gaps + np.log(self.total)
-
-    @cached_property
-    def depth(self) -> int:
-        return self.arithmetic.summation.depth(self.problem.num_classes)
-
-    @cached_property
-    def power_error(self) -> Floats:
-        """eps_i."""
-        u = self.arithmetic.working.unit_roundoff
-        moved = self.gaps * (u if self.problem.temperature == 1.0 else 2 * u)
-        with np.errstate(over="ignore"):
-            error = np.expm1(moved) + 2 * self.arithmetic.exp_ulps * u * np.exp(moved)
-        return np.where(self.gaps == 0, 0.0, error)
-
-    @cached_property
-    def sum_error(self) -> Floats:
-        """eta, (N, 1)."""
-        grown = _growth(self.arithmetic.working.unit_roundoff, self.depth)
-        with np.errstate(invalid="ignore"):
-            terms = np.where(self.probabilities > 0, self.probabilities * (self.power_error * (1 + grown) + grown), 0.0)
-        lost = self.problem.num_classes * self.arithmetic.underflow / self.total
-        error = terms.sum(axis=1, keepdims=True) + lost
-        return error + self._sum_store * (1 + error)
-
-    @property
-    def _sum_store(self) -> float:
-        return self.arithmetic.storage_roundoff if self.arithmetic.stores_sum else 0.0
-
-    @cached_property
-    def log_error(self) -> Floats:
-        """D_i."""
-        u, log_sum = self.arithmetic.working.unit_roundoff, np.log(self.total)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            tau = np.where(self.sum_error < 1, -np.log1p(-np.minimum(self.sum_error, 1.0)), np.inf)
-        tau = tau + 2 * self.arithmetic.log_ulps * u * (log_sum + tau)
-        tau = tau + self._sum_store * (log_sum + tau)
-        error = tau + (u if self.problem.temperature == 1.0 else 2 * u) * self.gaps
-        # u L + u D, not u (L + D): the loss may be the largest number.
-        error = error + u * self.losses + u * error
-        stored = self.arithmetic.storage_roundoff
-        return error + stored * self.losses + stored * error + self.arithmetic.storage_underflow
-
-    @cached_property
-    def probability_error(self) -> Floats:
-        """dp_i, the larger of the two ways to a probability."""
-        u, eta = self.arithmetic.working.unit_roundoff, self.sum_error
-        alpha = 2 * self.arithmetic.exp_ulps * u
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            near = self.probabilities * (np.expm1(self.log_error) * (1 + alpha) + alpha)
-            far = np.exp(self.log_error - self.losses) * (1 + alpha)
-            quotient = self.probabilities * ((1 + self.power_error) * (1 + eta / np.maximum(1 - eta, 0)) * (1 + u) - 1)
-        logarithmic = np.where(self.log_error < 1.0, near, far)
-        error = np.fmax(logarithmic, np.where(self.probabilities > 0, quotient, 0.0))
-        return np.where(self.finite, error + 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow, 0.0)
-
-
-def _growth(unit: float, roundings: int) -> float:
-    """(1 + unit)^roundings - 1."""
-    return float(np.expm1(roundings * np.log1p(unit)))
-
-
-def _roundings(arithmetic: Arithmetic, stores: int, working: int) -> float:
-    """Relative growth of `stores` roundings to storage and `working` roundings in the working format."""
-    stored, computed = _growth(arithmetic.storage_roundoff, stores), _growth(arithmetic.working.unit_roundoff, working)
-    return stored + computed + stored * computed
-
-
-def _weights(problem: Problem) -> Floats:
-    """(N, K): effective weights a_c; zero in ignored rows."""
-    weights, classes = class_weights(problem), problem.num_classes
-    if problem.has_probabilities:
-        mass = problem.target
-    else:
-        counted = np.where(problem.ignored, 0, problem.target)
-        mass = np.where(np.arange(classes) == counted[:, None], 1.0, 0.0)
-    s = problem.label_smoothing
-    return np.where(problem.ignored[:, None], 0.0, weights * ((1 - s) * mass + s / classes))
-
-
-def _factors(problem: Problem) -> Floats:
-    """(N, 1): |cotangent| over the mean's denominator (over infinity where that is 0: nothing is owed there)."""
-    cotangent = np.ones(()) if problem.cotangent is None else np.abs(problem.cotangent)
-    return np.broadcast_to(cotangent / _denominator(problem), (problem.num_rows,))[:, None]
-
-
-def _denominator(problem: Problem) -> float:
-    if problem.reduction != "mean":
-        return 1.0
-    if problem.has_probabilities:
-        return float(problem.num_rows) or np.inf
-    total = float(class_weights(problem)[problem.target[~problem.ignored]].sum())
-    return total if total > 0 else np.inf
-
-
-def _row_roundings(rows: _Rows, plain: int) -> float:
+def _row_roundings(rows: RowErrors, plain: int) -> float:
     """Relative growth on the way from log_softmax to a derivative or a loss of a row."""
     count = plain if rows.problem.is_plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
     working = count if rows.problem.is_plain else count + rows.depth
     if rows.problem.reduction == "mean":
         working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
-    return _roundings(rows.arithmetic, count, working)
+    return growth_of(rows.arithmetic, count, working)
 
 
-def _loss(rows: _Rows) -> Floats:
+def _loss(rows: RowErrors) -> Floats:
+    weighted = rows.problem.loss is not Loss.KL_DIVERGENCE and not has_family_bounds(rows.problem)
+    return reduced(rows, *(_weighted_loss(rows) if weighted else family_loss(rows)))
+
+
+def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
+    """(N,): the error of sum a_c L_c, and the largest number that it is computed as."""
     problem, arithmetic = rows.problem, rows.arithmetic
-    weights = _weights(problem)
+    weights = weights_of(problem)
     counted = weights > 0
     error = np.where(counted, weights * rows.log_error, 0.0).sum(axis=1)
-    size = np.where(counted, weights * rows.losses + weights * rows.log_error, 0.0).sum(axis=1)
-    size = np.minimum(size, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
+    size = np.where(counted, weights * rows.losses, 0.0).sum(axis=1)
     if not problem.is_plain:
-        error = error + size * _roundings(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
-        error = error + (COMPOSITE_ROUNDINGS + problem.num_classes) * arithmetic.storage_underflow
-    if problem.reduction == "none":
-        return error
-    depth = arithmetic.summation.depth(problem.num_rows)
-    # Divided before it is summed: a mean of large losses must not overflow here.
-    share = 1.0 / _denominator(problem)
-    total = (error * share).sum() + (size * share).sum() * _roundings(arithmetic, 1, 2 * depth + 2)
-    return np.asarray(total + arithmetic.storage_underflow)
+        largest = np.minimum(size + error, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
+        error = error + largest * growth_of(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
+        error = error + (COMPOSITE_ROUNDINGS + rows.logits.shape[1]) * arithmetic.storage_underflow
+    return error, size + error
 
 
-def _gradient(rows: _Rows) -> Floats:
-    weights, factors = _weights(rows.problem), _factors(rows.problem) / rows.problem.temperature
+def _gradient(rows: RowErrors) -> Running:
+    if has_family_bounds(rows.problem):
+        return family_gradient(rows)
+    weights, factors = weights_of(rows.problem), factors_of(rows.problem) / rows.problem.temperature
     total = weights.sum(axis=1, keepdims=True)
     grown = _row_roundings(rows, PLAIN_ROUNDINGS)
     size = total * rows.probabilities + weights
     error = total * rows.probability_error * (1 + grown) + size * grown
-    return factors * error + _floor(rows, factors * total)
+    return Running(factors * size, factors * error + _floor(rows, factors * total), rows.arithmetic)
 
 
-def _hessian(rows: _Rows) -> Floats:
-    scale = (_weights(rows.problem).sum(axis=1, keepdims=True) * _factors(rows.problem))[:, :, None]
+def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:
+    return lambda rows: layer_gradient(rows.problem, _gradient(rows), quantity)
+
+
+def _hessian(rows: RowErrors) -> Floats:
+    if has_family_bounds(rows.problem):
+        return family_second_order(rows, Quantity.HESSIAN).error
+    scale = (weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem))[:, :, None]
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp = rows.probabilities, rows.probability_error
     moved = p[:, :, None] * dp[:, None, :] + dp[:, :, None] * (p + dp)[:, None, :]
     pairs = moved * (1 + grown) + p[:, :, None] * p[:, None, :] * grown
     single = dp * (1 + grown) + p * grown
-    pairs = pairs + single[:, :, None] * np.eye(rows.problem.num_classes)
+    pairs = pairs + single[:, :, None] * np.eye(rows.logits.shape[1])
     return scale / rows.problem.temperature**2 * pairs + 4 * _floor(rows, scale[:, :, 0])[:, :, None]
 
 
-def _hvp(rows: _Rows) -> Floats:
-    assert rows.problem.tangent is not None
-    scale = _weights(rows.problem).sum(axis=1, keepdims=True) * _factors(rows.problem)
+def _hvp(rows: RowErrors) -> Floats:
+    if has_family_bounds(rows.problem):
+        return family_second_order(rows, Quantity.HVP).error
+    scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
-    p, dp, v = rows.probabilities, rows.probability_error, np.abs(rows.problem.tangent)
+    p, dp, v = rows.probabilities, rows.probability_error, np.abs(tangent_of(rows.problem))
     mean, moved = (p * v).sum(axis=1, keepdims=True), (dp * v).sum(axis=1, keepdims=True)
     error = (dp * (v + mean + moved) + p * moved) * (1 + grown) + p * (v + mean) * grown
     floor = 4 * _floor(rows, scale) * (1 + v + v.sum(axis=1, keepdims=True))
     return scale / rows.problem.temperature**2 * error + floor
 
 
-def _floor(rows: _Rows, scale: Floats) -> Floats:
+def _floor(rows: RowErrors, scale: Floats) -> Floats:
     """What underflow alone costs a derivative: one store of the result and one of a factor."""
     return rows.arithmetic.storage_underflow * (1 + scale)
 
 
-def _logsumexp(rows: _Rows) -> Floats:
-    """Lse = m + log S, rounded once: the offset enters only through the rounding of the result itself."""
+def _logsumexp(rows: RowErrors) -> Floats:
+    """Lse = m/T + log S: the offset enters only through the rounding of the result, and of m/T where T is not 1."""
     problem, u = rows.problem, rows.arithmetic.working.unit_roundoff
-    top = np.where(rows.finite, problem.logits, -np.inf).max(axis=1, initial=-np.inf)
+    top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0) / problem.temperature
     size = np.abs(top + np.log(rows.total[:, 0]))
     tau = rows.log_error.min(axis=1)
     stored = rows.arithmetic.storage_roundoff
-    return (tau + (u + stored) * (size + tau)) * (1 + u) + rows.arithmetic.storage_underflow
+    divided = 0.0 if problem.temperature == 1.0 else u * np.abs(top)
+    return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
+
+
+def _softmax(rows: RowErrors) -> Floats:
+    """Its probabilities, stored."""
+    return Running(rows.probabilities, rows.probability_error, rows.arithmetic).stored().error
 
 
 _STABLE = {
     Quantity.LOSS: _loss,
-    Quantity.GRADIENT: _gradient,
+    Quantity.GRADIENT: lambda rows: _gradient(rows).error,
     Quantity.HESSIAN: _hessian,
     Quantity.HVP: _hvp,
     Quantity.LOG_SOFTMAX: lambda rows: rows.log_error,
-    Quantity.SOFTMAX: lambda rows: rows.probability_error,
+    Quantity.SOFTMAX: _softmax,
     Quantity.LOGSUMEXP: _logsumexp,
+    Quantity.WEIGHT_GRADIENT: _layer_gradient(Quantity.WEIGHT_GRADIENT),
+    Quantity.BIAS_GRADIENT: _layer_gradient(Quantity.BIAS_GRADIENT),
 }
+
+_ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS: (...,), Quantity.LOGSUMEXP: (...,)}
+"""What a sigmoid loss keeps of the bounds of the row [x, 0]; of any other quantity the first column."""
+
+
+_DERIVATIVES = {Quantity.LOSS: 0, Quantity.HESSIAN: 2, Quantity.HVP: 2}
+"""How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
 
 
 def stable_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
     """Largest absolute error that `stable` allows each entry; meaningless (not NaN) where the value is not finite."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        bound = _STABLE[quantity](_Rows(problem, arithmetic)) * _SLACK
+        bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * _SLACK
+    if problem.is_binary:
+        bound = bound[_ONE_LOGIT.get(quantity, (slice(None), slice(1)))]
     return np.where(np.isnan(bound), np.inf, bound)
 
 
 def accurate_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic, expected: Expected) -> Floats:
     """Largest absolute error that `accurate` allows: ACCURATE_ULPS ulps of the scale, plus K underflowing powers.
 
-    Each of the K powers may lose omega to underflow; they enter with weight at most A |f| (loss, gradient, Hessian), and
-    the tangent's size in a product. Under flush-to-zero a subnormal result may be lost as well.
+    Each of the K powers may lose omega to underflow; they enter with weight at most A |f| (loss, gradient, Hessian; other
+    losses: `amplitude_of`), over T for each derivative, and the tangent's size in a product; in a sum over the rows, the sum
+    of theirs. Under flush-to-zero a subnormal result may be lost as well.
     """
     amplitude = np.ones((problem.num_rows, 1))
     if quantity not in BUILDING_BLOCKS:
-        factors = 1.0 / _denominator(problem) if quantity is Quantity.LOSS else _factors(problem)
-        amplitude = _weights(problem).sum(axis=1, keepdims=True) * factors
+        factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
+        amplitude = amplitude_of(problem) * factors / problem.temperature ** _DERIVATIVES.get(quantity, 1)
     if quantity is Quantity.HVP and problem.tangent is not None:
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
-    lost = problem.num_classes * arithmetic.underflow * amplitude
-    if expected.values.shape == ():
-        lost = lost.sum()
-    else:
-        lost = lost.reshape((problem.num_rows,) + (1,) * (len(expected.values.shape) - 1))
+    classes = 2 if problem.is_binary else problem.num_classes
+    lost = _shaped(problem, quantity, classes * arithmetic.underflow * amplitude, expected.values.shape)
     result = arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0
     with np.errstate(over="ignore"):
         return ACCURATE_ULPS * problem.format.ulp(expected.scale) + lost + result
+
+
+def _shaped(problem: Problem, quantity: Quantity, lost: Floats, shape: tuple[int, ...]) -> Floats:
+    """What each row loses, (N, 1), at the entries that it enters."""
+    if shape == () or quantity is Quantity.BIAS_GRADIENT:
+        return np.broadcast_to(lost.sum(), shape)
+    if quantity is Quantity.WEIGHT_GRADIENT:
+        assert problem.feature is not None
+        return np.append(lost[:, 0], (np.abs(problem.feature) * lost[:, 0]).sum())[None, :]
+    return lost.reshape((problem.num_rows,) + (1,) * (len(shape) - 1))

@@ -125,6 +125,10 @@ class Enclosure:
     def __getitem__(self, index: Any) -> Enclosure:
         return Enclosure(*(np.asarray(getattr(self, f.name)[index]) for f in fields(self)))
 
+    def transposed(self) -> Enclosure:
+        """The array with its axes reversed."""
+        return Enclosure(*(getattr(self, f.name).T for f in fields(self)))
+
     @property
     def is_finite(self) -> Bools:
         """True where the entry is a real number."""

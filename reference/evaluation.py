@@ -14,12 +14,15 @@ import numpy as np
 from flint import arb, ctx, fmpq
 from numpy.typing import NDArray
 
-from reference.enclosure import Enclosure, Entry, special
-from reference.exact import Softmax, Term, gradient_entries, hessian_entries, hvp_entries, loss_term
+from reference.enclosure import Enclosure, special
+from reference.exact import Softmax, Term, shifted_term, sum_term
 from reference.formats import Bools, Floats, Format
+from reference.linear import feature_of
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from reference.row import Row, rows_of
+from reference.rows import gradient_of, hessian_of, loss_of, product_of, row_softmax
+from reference.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.special_values import VERDICTS, RowKind, Verdict
 from reference.weights import mean_denominator, rational, row_factors
 
@@ -60,89 +63,66 @@ class _Evaluator:
     def softmax(self, row: Row) -> Softmax:
         key = (row.index, ctx.prec)
         if key not in self.kept:
-            self.kept[key] = Softmax(row)
+            self.kept[key] = row_softmax(row)
         return self.kept[key]
 
-    def derivative_factor(self, row: Row, order: int) -> fmpq | None:
-        """F / T^order of a row; None where the mean divides by zero."""
-        if self.factors is None:
-            return None
+    def derivative_factor(self, row: Row, order: int) -> fmpq:
+        """F / T^order of a row, where the mean does not divide by zero."""
+        assert self.factors is not None
         return self.factors[row.index] / rational(self.problem.temperature) ** order
 
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""
         if quantity not in BUILDING_BLOCKS:
             if row.ignored and self.factors is not None:
-                return _filled(quantity, row, 0.0), None
+                return filled(quantity, row, 0.0), None
             if self.factors is None and quantity is not Quantity.LOSS:
-                return _filled(quantity, row, np.nan), None
+                return filled(quantity, row, np.nan), None
         if row.kind is not RowKind.REGULAR:
-            return _special_row(self, quantity, row), None
+            return special_row(quantity, row, partial(self.derivative_factor, row)), None
         return _REGULAR[quantity](self, row)
 
 
-def _filled(quantity: Quantity, row: Row, value: float) -> Enclosure:
-    shape = _row_shape(quantity, row.problem.num_classes)
-    return Enclosure.of([special(value)], (1,))[np.zeros(shape, dtype=np.intp)]
-
-
-def _row_shape(quantity: Quantity, classes: int) -> tuple[int, ...]:
-    if quantity in (Quantity.LOSS, Quantity.LOGSUMEXP):
-        return ()
-    return (classes, classes) if quantity is Quantity.HESSIAN else (classes,)
-
-
-def _spread(row: Row, entries: list[Entry]) -> Enclosure:
-    """Entries of the distinct classes, handed to every class of the row."""
-    return Enclosure.of(entries, (len(entries),))[row.inverse]
-
-
-def _regular_loss(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
-    term = loss_term(row, evaluator.softmax(row))
-    return Enclosure.of([term.entry() if isinstance(term, Term) else special(term)], ()), None
+def _regular_loss(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
+    term, size = loss_of(row, evaluator.softmax(row))
+    return Enclosure.of([term.entry() if isinstance(term, Term) else special(term)], ()), np.array(size)
 
 
 def _regular_gradient(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
-    factor = evaluator.derivative_factor(row, 1)
-    assert factor is not None
-    entries, scales = gradient_entries(row, evaluator.softmax(row), factor)
-    return _spread(row, entries), np.array(scales)[row.inverse]
+    terms, scales = gradient_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 1))
+    return spread(row, [term.entry() for term in terms]), np.array(scales)[row.inverse]
 
 
 def _regular_hvp(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
-    factor = evaluator.derivative_factor(row, 2)
-    assert factor is not None
-    entries, scales = hvp_entries(row, evaluator.softmax(row), factor)
-    return _spread(row, entries), np.array(scales)[row.inverse]
+    entries, scales = product_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 2))
+    return spread(row, entries), np.array(scales)[row.inverse]
 
 
-def _regular_hessian(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
-    factor = evaluator.derivative_factor(row, 2)
-    assert factor is not None
-    diagonal, pairs = hessian_entries(row, evaluator.softmax(row), factor)
-    distinct, classes = len(diagonal), row.problem.num_classes
-    both = Enclosure.of(pairs + diagonal, (distinct * (distinct + 1),))
+def _regular_hessian(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
+    entries, scales = hessian_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 2))
+    distinct, classes = len(row.count), row.problem.num_classes
+    both = Enclosure.of(entries, (distinct * (distinct + 1),))
     where = row.inverse[:, None] * distinct + row.inverse[None, :]
     where[np.arange(classes), np.arange(classes)] = distinct * distinct + row.inverse
-    return both[where], None
+    return both[where], np.array(scales)[where]
 
 
 def _regular_logsumexp(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
     softmax = evaluator.softmax(row)
-    term = Term(softmax.top, softmax.tail.ball, softmax.tail.sign)
+    term = shifted_term(softmax.top, softmax.tail)
     return Enclosure.of([term.entry()], ()), np.array(abs(float(arb(softmax.top))) + float(softmax.tail.ball))
 
 
 def _regular_log_softmax(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
     softmax = evaluator.softmax(row)
     tail = softmax.tail.scaled(fmpq(-1))
-    entries = [special(-np.inf) if gap is None else Term(-gap, tail.ball, tail.sign).entry() for gap in softmax.gaps]
-    return _spread(row, entries), None
+    entries = [special(-np.inf) if gap is None else shifted_term(-gap, tail).entry() for gap in softmax.gaps]
+    return spread(row, entries), None
 
 
 def _regular_softmax(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
     softmax = evaluator.softmax(row)
-    return _spread(row, [softmax.probability_term(i).entry() for i in range(len(row.count))]), None
+    return spread(row, [softmax.probability_term(i).entry() for i in range(len(row.count))]), None
 
 
 _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | None]]] = {
@@ -154,30 +134,6 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
     Quantity.LOG_SOFTMAX: _regular_log_softmax,
     Quantity.SOFTMAX: _regular_softmax,
 }
-
-
-def _special_row(evaluator: _Evaluator, quantity: Quantity, row: Row) -> Enclosure:
-    """A row with NaN, +inf or nothing but -inf: the lines of the table in special_values.py."""
-    if quantity not in BUILDING_BLOCKS and row.total_weight == 0:
-        return _filled(quantity, row, 0.0)
-    if quantity is Quantity.LOGSUMEXP and row.kind is not RowKind.NAN:
-        return _filled(quantity, row, -np.inf if row.kind is RowKind.ALL_MASKED else np.inf)
-    if row.kind is not RowKind.ONE_POSITIVE_INFINITY:
-        return _filled(quantity, row, np.nan)
-    at = row.logits.index(np.inf)
-    hit = [i == at for i in range(len(row.count))]
-    if quantity is Quantity.LOSS:
-        off = any(a != 0 for a, one in zip(row.weights, hit, strict=True) if not one)
-        return _filled(quantity, row, np.inf if off else 0.0)
-    if quantity is Quantity.GRADIENT:
-        factor = evaluator.derivative_factor(row, 1)
-        assert factor is not None
-        limits = [(row.total_weight * one - a) * factor for a, one in zip(row.weights, hit, strict=True)]
-        return _spread(row, [Term(exact=limit).entry() for limit in limits])
-    if quantity in (Quantity.HESSIAN, Quantity.HVP):
-        return _filled(quantity, row, 0.0)
-    there, elsewhere = (1.0, 0.0) if quantity is Quantity.SOFTMAX else (0.0, -np.inf)
-    return _spread(row, [Term(exact=rational(there)).entry() if one else special(elsewhere) for one in hit])
 
 
 def _settled(values: Enclosure, fmt: Format) -> Bools:
@@ -208,8 +164,8 @@ def _row_verdict(problem: Problem, quantity: Quantity, row: Row, undefined_mean:
         return VERDICTS[row.kind]
     if row.ignored and not undefined_mean:
         return Verdict.MUST
-    finite = bool(np.isfinite(problem.logits[row.index]).all())
-    if undefined_mean or (row.total_weight == 0 and not finite):
+    finite = row.kind is RowKind.REGULAR and (problem.logit_softcap is not None or -np.inf not in row.logits)
+    if undefined_mean or (row.weightless and not finite):
         return Verdict.UNSPECIFIED
     return VERDICTS[row.kind]
 
@@ -220,28 +176,33 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
     counting = [row for row in evaluator.rows if not row.ignored]
     denominator = mean_denominator(problem) if problem.reduction == "mean" else fmpq(1)
     verdict = max((_row_verdict(problem, Quantity.LOSS, row, False) for row in counting), default=Verdict.MUST)
-    special_rows = [row for row in counting if row.kind is not RowKind.REGULAR]
-    regular = [row for row in counting if row.kind is RowKind.REGULAR]
+
+    def loss(row: Row) -> tuple[Term | float, float]:
+        return loss_of(row, evaluator.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)
 
     def compute() -> Enclosure:
-        terms = [loss_term(row, evaluator.softmax(row)) for row in regular]
-        values = [float(_special_row(evaluator, Quantity.LOSS, row).hi) for row in special_rows]
-        values += [term for term in terms if isinstance(term, float)]
-        infinite = float(np.sum(values)) if values else 0.0
+        terms = [loss(row)[0] for row in counting]
+        unbounded = [term for term in terms if isinstance(term, float)]
         if denominator == 0:
             return Enclosure.of([special(np.nan)], ())
-        if infinite != 0.0:
-            return Enclosure.of([special(infinite)], ())
-        return Enclosure.of([_mean_of([t for t in terms if isinstance(t, Term)], denominator).entry()], ())
+        if unbounded:
+            return Enclosure.of([special(float(np.sum(unbounded)))], ())
+        total = _sum_of([term for term in terms if isinstance(term, Term)])
+        return Enclosure.of([total.scaled(1 / denominator).entry()], ())
 
     values = _refine(compute, problem.format, PRECISIONS)
-    return _expected(values, None, np.array(verdict, dtype=np.int8))
+    with ctx.workprec(PRECISIONS[0]):
+        size = sum(loss(row)[1] for row in counting)
+    scale = size / float(arb(denominator)) if denominator != 0 else 0.0
+    return _expected(values, np.array(scale), np.array(verdict, dtype=np.int8))
 
 
-def _mean_of(terms: list[Term], denominator: fmpq) -> Term:
+def _sum_of(terms: list[Term]) -> Term:
+    """The sum, its ball of the sign that all balls share; read from the sum where they do not."""
     exact = sum((term.exact for term in terms), _ZERO)
     ball = sum((term.ball for term in terms), arb(0))
-    return Term(exact, ball, max((term.sign for term in terms), default=0)).scaled(1 / denominator)
+    signs = {term.sign for term in terms if not term.ball.is_zero()}
+    return Term(exact, ball, signs.pop()) if signs in ({1}, {-1}) else sum_term(exact, ball)
 
 
 def _expected(values: Enclosure, scale: Floats | None, verdict: NDArray[np.int8]) -> Expected:
@@ -251,7 +212,7 @@ def _expected(values: Enclosure, scale: Floats | None, verdict: NDArray[np.int8]
 
 def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     problem = evaluator.problem
-    shape = (problem.num_rows, *_row_shape(quantity, problem.num_classes))
+    shape = (problem.num_rows, *row_shape(quantity, problem.num_classes))
     with ctx.workprec(PRECISIONS[0]):
         parts = [evaluator.row_values(quantity, row) for row in evaluator.rows]
     values = _stacked([part for part, _ in parts], shape)
@@ -282,11 +243,55 @@ def _stacked(parts: list[Enclosure], shape: tuple[int, ...]) -> Enclosure:
     return Enclosure(*columns)
 
 
+def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
+    """The gradient of the linear layer: sums of the gradient's rows, and those rows themselves as columns."""
+    problem, gradient = evaluator.problem, _per_row(evaluator, Quantity.GRADIENT)
+    weighted = quantity is Quantity.WEIGHT_GRADIENT
+    feature = feature_of(problem) if weighted else np.ones(problem.num_rows)
+    shape = (problem.num_classes,)
+    if evaluator.factors is None:
+        sums = Enclosure.of([special(np.nan)] * problem.num_classes, shape)
+    else:
+        sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
+    scale = np.abs(feature) @ gradient.scale
+    verdict = np.full(shape, Verdict.MUST if evaluator.factors is not None else Verdict.UNSPECIFIED, dtype=np.int8)
+    total = _expected(sums, scale, verdict)
+    if not weighted:
+        return total
+    parts = [gradient.values[index] for index in range(problem.num_rows)]
+    return Expected(
+        _stacked([*parts, sums], (problem.num_rows + 1, *shape)).transposed(),
+        np.vstack([gradient.scale, total.scale]).T,
+        np.vstack([gradient.verdict, verdict]).T,
+    )
+
+
+def _summed_rows(evaluator: _Evaluator, feature: Floats) -> Enclosure:
+    """(K,): sum over the rows that count of feature times gradient; classes alike in every row are summed once."""
+    rows = [row for row in evaluator.rows if not row.ignored]
+    kinds = np.array([row.inverse for row in rows], dtype=np.intp).reshape(len(rows), evaluator.problem.num_classes)
+    kinds, inverse = np.unique(kinds, axis=1, return_inverse=True)
+    terms = []
+    for row in rows:
+        factor = evaluator.derivative_factor(row, 1) * rational(float(feature[row.index]))
+        terms.append(gradient_of(row, evaluator.softmax(row), factor)[0])
+    sums = [_sum_of([line[i] for line, i in zip(terms, column, strict=True)]) for column in kinds.T.tolist()]
+    return Enclosure.of([total.entry() for total in sums], (len(sums),))[inverse.reshape(-1)]
+
+
+def _quantity(evaluator: _Evaluator, quantity: Quantity) -> Expected:
+    if quantity in LAYER_GRADIENTS:
+        return _layer_gradient(evaluator, quantity)
+    reduced = evaluator.problem.reduction != "none"
+    return _reduced_loss(evaluator) if quantity is Quantity.LOSS and reduced else _per_row(evaluator, quantity)
+
+
 def evaluate(problem: Problem, quantities: Iterable[Quantity]) -> dict[Quantity, Expected]:
     """Certified values of the quantities; see `Quantity` for their formulas and shapes, special_values.py for edges.
 
     Raises:
-      ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, or a Hessian-vector product without a tangent.
+      ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product without a tangent, or a
+        gradient of the linear layer without a feature.
 
     >>> from reference.formats import FLOAT32
     >>> loss = evaluate(Problem([[20.0, 0.0]], [0], FLOAT32), [Quantity.LOSS])[Quantity.LOSS]
@@ -298,9 +303,7 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity]) -> dict[Quantity,
         raise ValueError(f"a Hessian of K = {problem.num_classes} classes; allowed: K <= {MAX_HESSIAN_CLASSES}")
     if Quantity.HVP in wanted and problem.tangent is None:
         raise ValueError("a Hessian-vector product without a direction; give the problem a tangent of shape (N, K)")
+    if set(LAYER_GRADIENTS) & set(wanted):
+        feature_of(problem)
     evaluator = _Evaluator(problem, rows_of(problem), row_factors(problem), {})
-    reduced = problem.reduction != "none"
-    return {
-        quantity: _reduced_loss(evaluator) if quantity is Quantity.LOSS and reduced else _per_row(evaluator, quantity)
-        for quantity in wanted
-    }
+    return {quantity: _quantity(evaluator, quantity) for quantity in wanted}

@@ -33,6 +33,12 @@ from reference.weights import rational
 _ZERO = fmpq(0)
 _NO_BALL = arb(0)
 
+_KEPT = 120
+"""Bits of a ball that stand for it as a rational: more than any format and its midpoints have."""
+
+_FAR = 100_000
+"""Largest exponent of such a rational: one of any size would not fit into memory."""
+
 Number = fmpq | arb
 
 
@@ -57,13 +63,11 @@ class Softmax:
     """E, R, S of a row with a finite logit; exact rationals wherever E is rational (gap 0, or -inf)."""
 
     def __init__(self, row: Row) -> None:
-        temperature = rational(row.problem.temperature)
-        finite = [x for x in row.logits if x != -np.inf]
         self.count = row.count
-        self.top = rational(max(finite)) / temperature
-        self.gaps = [None if x == -np.inf else self.top - rational(x) / temperature for x in row.logits]
+        self.top, self.gaps = self._levels(row)
         self.powers: list[Number] = [self._power(gap) for gap in self.gaps]
-        self.maxima = sum(n for n, gap in zip(row.count, self.gaps, strict=True) if gap == 0)
+        self.highest = [gap == 0 for gap in self.gaps]
+        self.maxima = sum(n for n, top in zip(row.count, self.highest, strict=True) if top)
         self.below = self._below()
         self.rest = self.below + (self.maxima - 1)
         self.total = self.below + self.maxima
@@ -71,21 +75,35 @@ class Softmax:
         self.tail = Term() if self.rest == 0 else Term(ball=arb(self.rest).log1p(), sign=1)
 
     @staticmethod
-    def _power(gap: fmpq | None) -> Number:
+    def _levels(row: Row) -> tuple[Number, list[Number | None]]:
+        """The largest logit over T, and how far each class lies below it: exactly 0 at the maxima, None if masked."""
+        temperature = rational(row.problem.temperature)
+        top = rational(max(x for x in row.logits if x != -np.inf)) / temperature
+        return top, [None if x == -np.inf else top - rational(x) / temperature for x in row.logits]
+
+    @staticmethod
+    def _power(gap: Number | None) -> Number:
         if gap is None:
             return _ZERO
         return fmpq(1) if gap == 0 else arb(-gap).exp()
 
     def _below(self) -> Number:
         """Sum of the E below the maxima, which are never added to it: a tiny sum keeps its relative accuracy."""
-        return sum((n * e for n, e, gap in zip(self.count, self.powers, self.gaps, strict=True) if gap != 0), _ZERO)
+        return sum((n * e for n, e, top in zip(self.count, self.powers, self.highest, strict=True) if not top), _ZERO)
+
+    @property
+    def lse(self) -> Number:
+        """Log of the sum of exp(x/T), exactly the top where one class is left."""
+        return self.top if self.rest == 0 else self.top + self.tail.ball
 
     def probability(self, i: int) -> Number:
         """p_i, an exact 0 where it is 0: 0 divided by a ball would be a ball, which `_term` takes to be positive."""
         return _ZERO if self.gaps[i] is None else self.powers[i] / self.total
 
     def complement(self, i: int) -> Number:
-        """1 - p_i, without the subtraction from 1."""
+        """1 - p_i, without the subtraction from 1; an exact 1 where p is an exact 0."""
+        if self.gaps[i] is None:
+            return fmpq(1)
         others = self.rest if self.gaps[i] == 0 else self.total - self.powers[i]
         return others / self.total
 
@@ -111,12 +129,33 @@ class Softmax:
         return Term(fmpq(1, self.maxima**2), arb(-lost), -1)
 
 
+def plain_term(value: Number) -> Term:
+    """A number as it stands: a ball as its midpoint rounded to _KEPT bits, and the rest, whose sign is read from it.
+
+    A number that is a midpoint of a format but for a tail below 2^-_KEPT then shows on which side of it the tail is.
+    """
+    if isinstance(value, fmpq):
+        return Term(exact=value)
+    mantissa, exponent = (int(part) for part in value.mid().man_exp())
+    excess = mantissa.bit_length() - _KEPT
+    if excess <= 0 or abs(exponent) > _FAR:
+        return sum_term(_ZERO, value)
+    nearest = (mantissa + (1 << (excess - 1))) >> excess
+    exact = nearest * fmpq(2) ** (exponent + excess)
+    return sum_term(exact, value - exact)
+
+
+def shifted_term(value: Number, tail: Term) -> Term:
+    """Value + tail; a rational value keeps the sign of the tail."""
+    return Term(value, tail.ball, tail.sign) if isinstance(value, fmpq) else plain_term(value + tail.ball)
+
+
 def _term(value: Number, sign: int) -> Term:
     """A product without exact part: an exact rational stays one."""
     return Term(exact=value) if isinstance(value, fmpq) else Term(ball=value, sign=sign)
 
 
-def _sum_term(exact: fmpq, rest: Number) -> Term:
+def sum_term(exact: fmpq, rest: Number) -> Term:
     """The sum, with the sign of `rest` where its ball has one."""
     if isinstance(rest, fmpq):
         return Term(exact=exact + rest)
@@ -129,29 +168,29 @@ def _sign(value: fmpq) -> int:
 
 def loss_term(row: Row, softmax: Softmax) -> Term | float:
     """The loss of a regular row; +inf where weight lies on a masked class."""
-    gaps = zip(row.count, row.weights, softmax.gaps, strict=True)
     exact = _ZERO
-    for n, a, gap in gaps:
+    for n, a, gap in zip(row.count, row.weights, softmax.gaps, strict=True):
         if a == 0:
             continue
         if gap is None:
             return np.inf
+        assert isinstance(gap, fmpq), "softcapped rows have formulas of their own"
         exact += n * a * gap
     tail = softmax.tail.scaled(row.total_weight)
     return Term(exact, tail.ball, tail.sign)
 
 
-def gradient_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
-    """Entries of the distinct classes, and the size of the terms whose difference each one is."""
-    entries, scales = [], []
+def gradient_terms(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], list[float]]:
+    """Terms of the distinct classes, and the size of the terms whose difference each one is."""
+    terms, scales = [], []
     for i, a in enumerate(row.weights):
         p = softmax.probability_term(i).scaled(row.total_weight * factor)
-        entries.append(Term(p.exact - factor * a, p.ball, p.sign).entry())
+        terms.append(Term(p.exact - factor * a, p.ball, p.sign))
         near = arb(row.total_weight - a + row.total_weight * softmax.complement(i))
         far = arb(a + row.total_weight * softmax.probability(i))
         # Multiplied before it is converted: factor alone may overflow float64, and inf * 0 is NaN.
         scales.append(float(min(near, far) * abs(factor)))
-    return entries, scales
+    return terms, scales
 
 
 def hessian_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[Entry]]:
@@ -173,7 +212,7 @@ def hvp_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], 
     """Entries of the distinct classes, and the size of the terms whose difference each one is."""
     scale = row.total_weight * factor
     tangent = [rational(v) for v in row.tangent]
-    highest = [gap == 0 for gap in softmax.gaps]
+    highest = softmax.highest
     centre = sum((n * v for n, v, top in zip(row.count, tangent, highest, strict=True) if top), _ZERO) / softmax.maxima
     w = [v - centre for v in tangent]
     p = [softmax.probability(i) for i in range(len(w))]
@@ -184,6 +223,6 @@ def hvp_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], 
     entries = []
     for p_i, w_i, top in zip(p, w, highest, strict=True):
         exact, rest = (w_i / softmax.maxima, -softmax.deficit * w_i - p_i * mean) if top else (_ZERO, p_i * (w_i - mean))
-        entries.append(_sum_term(exact, rest).scaled(scale).entry())
+        entries.append(sum_term(exact, rest).scaled(scale).entry())
     scales = [float(arb(abs(scale) * p_i * (abs(w_i) + size))) for p_i, w_i in zip(p, w, strict=True)]
     return entries, scales

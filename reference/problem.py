@@ -1,4 +1,4 @@
-"""One exact question: logits in a format, a target, and the options of softmax cross-entropy.
+"""One exact question: logits in a format, a target, a loss of the softmax family and its options.
 
 Every number is taken at its exact binary value. What is not allowed is refused here, so nothing behind this file checks
 shapes, ranges or dtypes again.
@@ -7,7 +7,7 @@ shapes, ranges or dtypes again.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reference.formats import Bools, Floats, Format
+from reference.loss import BINARY, LOSS_OPTIONS, LOSS_TARGETS, Loss, Target
 
 REDUCTIONS = ("none", "sum", "mean")
+
+_LOSS_OPTIONS = sorted({option for options in LOSS_OPTIONS.values() for option in options})
+"""Every option that some loss does not take."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Softmax cross-entropy of N rows of K logits.
+    """A loss of N rows of K logits: softmax cross-entropy, unless `loss` names another (formulas: `reference.loss`).
 
     Arguments:
       logits: (N, K) members of `format`, NaN, infinities and K = 1 included; N may be 0, K may not.
@@ -36,6 +40,13 @@ class Problem:
       temperature: T > 0 and finite: the logits are divided by T exactly.
       cotangent: upstream gradient, (N,) for 'none' and () otherwise, finite, members of `format`; None means 1.
       tangent: (N, K), finite members of `format`: the direction of the Hessian-vector product; None means no product.
+      loss: which loss; it decides which target and which of the options are allowed (`LOSS_TARGETS`, `LOSS_OPTIONS`).
+      logit_softcap: c > 0 and finite: the logits become c tanh(x/c), before the temperature; None means they do not.
+      z_loss: z >= 0 and finite: adds z lse^2 to each row that counts, whatever its class weights; the mean divides both.
+      focusing: g >= 0 and finite: the exponent of a focal loss.
+      positive_weight: >= 0 and finite: the weight of the positive class of a sigmoid loss.
+      feature: (N,), finite members of `format`: the last feature of the linear layer (`reference.linear`); all logits
+        must be finite. None means there is no layer.
 
     Raises:
       ValueError: an argument is not allowed; the message names it, what was given and what is allowed.
@@ -59,11 +70,20 @@ class Problem:
     temperature: float = 1.0
     cotangent: Floats | None = None
     tangent: Floats | None = None
+    loss: Loss = Loss.CROSS_ENTROPY
+    logit_softcap: float | None = None
+    z_loss: float = 0.0
+    focusing: float = 0.0
+    positive_weight: float = 1.0
+    feature: Floats | None = None
 
     def __post_init__(self) -> None:
+        self._check_loss()
         self._set("logits", self._members("logits", self.logits, finite=False))
         if self.logits.ndim != 2 or self.logits.shape[1] == 0:
             raise ValueError(f"logits has shape {self.logits.shape}; allowed: (N, K) with K >= 1")
+        if self.is_binary and self.num_classes != 1:
+            raise ValueError(f"logits has shape {self.logits.shape} and loss is {self.loss.value!r}; allowed: (N, 1)")
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"reduction is {self.reduction!r}; allowed: {', '.join(map(repr, REDUCTIONS))}")
         self._check_scalars()
@@ -71,6 +91,9 @@ class Problem:
         self._check_optional("class_weights", (self.num_classes,), minimum=0.0)
         self._check_optional("cotangent", (self.num_rows,) if self.reduction == "none" else ())
         self._check_optional("tangent", self.logits.shape)
+        self._check_optional("feature", (self.num_rows,))
+        if self.feature is not None and not np.isfinite(self.logits).all():
+            raise ValueError("feature is given with logits that are not finite; allowed: finite logits")
 
     @property
     def num_rows(self) -> int:
@@ -89,8 +112,14 @@ class Problem:
 
     @property
     def is_plain(self) -> bool:
-        """True if the loss of a row is one log-probability: class indices, no weights, no smoothing."""
-        return not self.has_probabilities and self.class_weights is None and self.label_smoothing == 0.0
+        """True if the loss of a row is one log-probability: class indices, no weights, smoothing or other loss option."""
+        extended = any(self._is_given(name) for name in _BEYOND_CROSS_ENTROPY)
+        return not (self.has_probabilities or self._is_given("class_weights") or self._is_given("label_smoothing") or extended)
+
+    @property
+    def is_binary(self) -> bool:
+        """True if each row is one logit x that stands for the two-class row [x, 0]."""
+        return self.loss in BINARY
 
     @cached_property
     def ignored(self) -> Bools:
@@ -113,11 +142,29 @@ class Problem:
     def __repr__(self) -> str:
         """Short for many classes; exact hexadecimal inputs are in what a failure prints."""
         rows = ", ".join(np.array2string(row, threshold=8) for row in self.logits[:4])
+        names = [name for name in _BEYOND_CROSS_ENTROPY if self._is_given(name)]
+        extended = "".join(f", {name.replace('_', ' ')} {getattr(self, name)}" for name in names)
         return (
             f"<{self.format.name} logits ({self.num_rows}, {self.num_classes}): {rows}; target "
             f"{np.array2string(self.target, threshold=8)}; reduction {self.reduction}, cotangent {self.cotangent}, "
-            f"label smoothing {self.label_smoothing}, class weights {self.class_weights is not None}>"
+            f"label smoothing {self.label_smoothing}, class weights {self.class_weights is not None}{extended}>"
         )
+
+    def _is_given(self, option: str) -> bool:
+        """True if an option differs from its default."""
+        given, default = getattr(self, option), _DEFAULTS[option]
+        return given is not default and (default is None or given != default)
+
+    def _check_loss(self) -> None:
+        if self.loss not in tuple(Loss):
+            raise ValueError(f"loss is {self.loss!r}; allowed: {', '.join(repr(loss.value) for loss in Loss)}")
+        object.__setattr__(self, "loss", Loss(self.loss))
+        allowed = LOSS_OPTIONS[self.loss]
+        for option in _LOSS_OPTIONS:
+            if option not in allowed and self._is_given(option):
+                given = getattr(self, option)
+                options = ", ".join(allowed) or "none of the options that depend on the loss"
+                raise ValueError(f"{option} is {given!r} and loss is {self.loss.value!r}; allowed: {options}")
 
     def _set(self, name: str, array: NDArray[Any]) -> None:
         array.setflags(write=False)
@@ -140,6 +187,11 @@ class Problem:
             raise ValueError(f"label_smoothing is {self.label_smoothing!r}; allowed: a number in [0, 1]")
         if not (0.0 < self.temperature < np.inf):
             raise ValueError(f"temperature is {self.temperature!r}; allowed: a finite number > 0")
+        if self.logit_softcap is not None and not (0.0 < self.logit_softcap < np.inf):
+            raise ValueError(f"logit_softcap is {self.logit_softcap!r}; allowed: a finite number > 0, or None")
+        for name in ("z_loss", "focusing", "positive_weight"):
+            if not (0.0 <= getattr(self, name) < np.inf):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: a finite number >= 0")
 
     def _check_optional(self, name: str, shape: tuple[int, ...], minimum: float = -np.inf) -> None:
         given = getattr(self, name)
@@ -154,22 +206,32 @@ class Problem:
         self._set(name, array)
 
     def _checked_target(self) -> NDArray[Any]:
-        target = np.asarray(self.target)
-        if target.shape == self.logits.shape and target.dtype.kind == "f":
+        target, kind = np.asarray(self.target), LOSS_TARGETS[self.loss]
+        if target.shape == self.logits.shape and target.dtype.kind == "f" and kind is not Target.INDICES:
             return self._checked_probabilities(target)
-        if target.shape == (self.num_rows,) and (target.dtype.kind in "iu" or target.size == 0):
+        indices = target.shape == (self.num_rows,) and (target.dtype.kind in "iu" or target.size == 0)
+        if indices and kind in (Target.EITHER, Target.INDICES):
             return self._checked_indices(target)
-        raise ValueError(
-            f"target has shape {target.shape} and dtype {target.dtype}; allowed: integer class indices of shape "
-            f"({self.num_rows},), or floating-point probabilities of shape {self.logits.shape}"
-        )
+        allowed = kind.value.replace("(N,", f"({self.num_rows},").replace("K)", f"{self.num_classes})")
+        raise ValueError(f"target has shape {target.shape} and dtype {target.dtype}; allowed: {allowed}")
 
     def _checked_probabilities(self, target: NDArray[Any]) -> Floats:
         probabilities = self._members("target", target)
         if (probabilities < 0).any():
             where = ", ".join(str(int(i)) for i in np.argwhere(probabilities < 0)[0])
             raise ValueError(f"target[{where}] is {float(probabilities[probabilities < 0][0])!r}; allowed: probabilities >= 0")
+        if self.is_binary:
+            self._check_binary(probabilities)
         return probabilities
+
+    def _check_binary(self, target: Floats) -> None:
+        classes = LOSS_TARGETS[self.loss] is Target.BINARY_CLASSES
+        bad = (target != 0) & (target != 1) if classes else target > 1
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise ValueError(
+                f"target[{row}, 0] is {float(target[row, 0])!r}; allowed: {'0 or 1' if classes else 'numbers in [0, 1]'}"
+            )
 
     def _checked_indices(self, target: NDArray[Any]) -> NDArray[np.int64]:
         outside = ((target < 0) | (target >= self.num_classes)) & (target != self.ignore_index)
@@ -180,3 +242,9 @@ class Problem:
                 f"or ignore_index = {self.ignore_index}"
             )
         return target.astype(np.int64)
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Problem)}
+
+_BEYOND_CROSS_ENTROPY = ("loss", "logit_softcap", "z_loss", "focusing", "positive_weight", "feature")
+"""Fields that make a problem more than softmax cross-entropy."""

@@ -18,7 +18,13 @@ class Quantity(StrEnum):
     | softmax     | exp(x_c - lse(x))                                     | (N, K)                    |
     | logsumexp   | lse(x) = log sum_c exp(x_c)                           | (N,)                      |
 
-    With a temperature T the row is x/T, so the gradient carries 1/T and the Hessian 1/T^2.
+    | weight_gradient | d<cotangent, loss>/dW of the linear layer in front of the logits | (K, N + 1)  |
+    | bias_gradient   | d<cotangent, loss>/db of that layer: the sum of the gradient's rows | (K,)     |
+
+    With a temperature T the row is x/T, so the gradient carries 1/T and the Hessian 1/T^2. The table is that of
+    cross-entropy; `reference.loss` has the other losses. A sigmoid loss has one logit x a row, for the row [x, 0]: its
+    log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x). The linear layer is that of
+    `reference.linear`; the two quantities are defined for a problem with a `feature` only.
     """
 
     LOSS = "loss"
@@ -28,7 +34,12 @@ class Quantity(StrEnum):
     LOG_SOFTMAX = "log_softmax"
     SOFTMAX = "softmax"
     LOGSUMEXP = "logsumexp"
+    WEIGHT_GRADIENT = "weight_gradient"
+    BIAS_GRADIENT = "bias_gradient"
 
 
 BUILDING_BLOCKS = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
 """Quantities of the logits alone: no target, weight, reduction or cotangent enters them."""
+
+LAYER_GRADIENTS = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
+"""Quantities of the linear layer in front of the logits: sums over the rows."""

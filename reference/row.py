@@ -10,9 +10,10 @@ from flint import fmpq
 from numpy.typing import NDArray
 
 from reference.formats import Floats
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.special_values import RowKind, row_kind
-from reference.weights import class_weights, effective_weight, label_mass
+from reference.weights import class_weights, effective_weight, label_mass, rational
 
 _MERGE_FROM = 33
 """Number of classes from which merging equal ones is worth a sort."""
@@ -39,8 +40,11 @@ class Row:
 
     @cached_property
     def kind(self) -> RowKind:
-        """The row's line in the special-value table."""
-        return row_kind(self.problem.logits[self.index])
+        """The row's line in the special-value table; a softcap makes infinite logits finite."""
+        logits = self.problem.logits[self.index]
+        if self.problem.logit_softcap is not None:
+            return RowKind.NAN if np.isnan(logits).any() else RowKind.REGULAR
+        return row_kind(logits)
 
     @cached_property
     def ignored(self) -> bool:
@@ -62,10 +66,42 @@ class Row:
         return sum((n * a for n, a in zip(self.count, self.weights, strict=True)), fmpq(0))
 
     @cached_property
+    def weightless(self) -> bool:
+        """True if nothing of the row enters its loss: A = 0, and no term that has no weights."""
+        return self.total_weight == 0 and self.problem.z_loss == 0 and self.problem.loss is not Loss.SQUARED_ERROR
+
+    @cached_property
     def tangent(self) -> list[float]:
         """Component of the tangent at each distinct class."""
         assert self.problem.tangent is not None
         return self.problem.tangent[self.index][self.members].tolist()
+
+
+@dataclass(frozen=True)
+class BinaryRow(Row):
+    """The two-class row [x, 0] of a sigmoid loss, with the weights (w y, 1 - y); what is asked of it is its entry 0."""
+
+    @cached_property
+    def logits(self) -> list[float]:
+        """X and 0."""
+        return [float(self.problem.logits[self.index, 0]), 0.0]
+
+    @cached_property
+    def kind(self) -> RowKind:
+        """The line of [x, 0] in the special-value table."""
+        return row_kind(np.array(self.logits))
+
+    @cached_property
+    def weights(self) -> list[fmpq]:
+        """W y and 1 - y, exactly."""
+        y = rational(float(self.problem.target[self.index, 0]))
+        return [rational(self.problem.positive_weight) * y, 1 - y]
+
+    @cached_property
+    def tangent(self) -> list[float]:
+        """The logit 0 stays 0."""
+        assert self.problem.tangent is not None
+        return [float(self.problem.tangent[self.index, 0]), 0.0]
 
 
 def rows_of(problem: Problem) -> list[Row]:
@@ -74,6 +110,8 @@ def rows_of(problem: Problem) -> list[Row]:
 
 
 def _row_of(problem: Problem, index: int) -> Row:
+    if problem.is_binary:
+        return BinaryRow(problem, index, np.arange(2), [1, 1], np.zeros(1, dtype=np.intp))
     if problem.num_classes < _MERGE_FROM:
         each = np.arange(problem.num_classes)
         return Row(problem, index, each, [1] * problem.num_classes, each)

@@ -18,12 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.formats import FORMATS, Floats, Format, format_named
+from reference.loss import Loss
 from reference.problem import Problem
 
 CASES_FOLDER = Path(__file__).parent / "cases"
 _KEYS = {"id", "dtypes", "logits", "target", "story", "provenance", "hazard", "rows"}
-_NUMERIC_OPTIONS = ("class_weights", "cotangent", "tangent")
-_PLAIN_OPTIONS = ("label_smoothing", "ignore_index", "reduction", "temperature")
+_NUMERIC_OPTIONS = ("class_weights", "cotangent", "tangent", "feature")
+_PLAIN_DEFAULTS: dict[str, Any] = {
+    "loss": Loss.CROSS_ENTROPY,
+    "label_smoothing": 0.0,
+    "ignore_index": -100,
+    "reduction": "none",
+    "temperature": 1.0,
+    "logit_softcap": None,
+    "z_loss": 0.0,
+    "focusing": 0.0,
+    "positive_weight": 1.0,
+}
 
 
 class CaseError(Exception):
@@ -97,7 +108,7 @@ def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
     table: NDArray[Any] = np.array([parse_row(row) for row in target] if soft else target, dtype=float if soft else np.int64)
     if "rows" in entry:
         logits, table = np.repeat(logits, entry["rows"], axis=0), np.repeat(table, entry["rows"], axis=0)
-    options = {name: entry[name] for name in _PLAIN_OPTIONS if name in entry}
+    options = {name: entry[name] for name in _PLAIN_DEFAULTS if name in entry}
     for name in _NUMERIC_OPTIONS:
         if name in entry:
             value = entry[name]
@@ -120,8 +131,7 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
     }
     if problem.num_rows == 0:
         entry["classes"] = problem.num_classes
-    defaults = {"label_smoothing": 0.0, "ignore_index": -100, "reduction": "none", "temperature": 1.0}
-    entry |= {name: getattr(problem, name) for name, value in defaults.items() if getattr(problem, name) != value}
+    entry |= {name: getattr(problem, name) for name, value in _PLAIN_DEFAULTS.items() if getattr(problem, name) != value}
     for name in _NUMERIC_OPTIONS:
         value = getattr(problem, name)
         if value is not None:
@@ -148,7 +158,7 @@ def stored_cases() -> tuple[Case, ...]:
 
 
 def _cases_of(entry: dict[str, Any], path: Path) -> list[Case]:
-    allowed = _KEYS | set(_NUMERIC_OPTIONS) | set(_PLAIN_OPTIONS) | {"classes"}
+    allowed = _KEYS | set(_NUMERIC_OPTIONS) | set(_PLAIN_DEFAULTS) | {"classes"}
     if unknown := set(entry) - allowed:
         raise CaseError(f"{path.name}: case {entry.get('id')!r} has unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
     name = f"{path.stem}/{entry['id']}"

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 from adapters.adapter import Adapter, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
-from reference.evaluation import MAX_HESSIAN_CLASSES, evaluate
+from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Format
 from reference.grades import Grade
+from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.cases import Case
 from suites.claims import Claims
 from suites.effort import Effort
 from suites.failure import failure_text
+from suites.hazards import MANY_CLASSES
 from suites.measurement import Measurement
-from suites.problems import Ask, problems
+from suites.owed import Owed
+from suites.problems import Ask
 from suites.recorder import CaseOutcome, Recorder, unspecified_outcomes
+from suites.search import Searches
+
+FEW_ROWS = 2
+"""Rows of generated problems where every shape is compiled: enough for rows that touch each other."""
 
 
 @dataclass(frozen=True)
@@ -51,58 +55,49 @@ class Plan:
         return modes_of(self.operations)
 
 
-@dataclass
+@dataclass(repr=False)
 class Judge:
-    """The one place where observed meets expected."""
+    """The one place where observed meets expected.
+
+    It has no repr of its fields: pytest takes one for each expected failure, and they hold every problem of the run.
+    """
 
     plan: Plan
     recorder: Recorder = field(default_factory=Recorder)
     _kept: dict[tuple[str, str], dict[Quantity, Measurement]] = field(default_factory=dict)
+    _owed: Owed = field(default_factory=Owed)
 
-    def search(
-        self,
-        name: str,
-        strategy: st.SearchStrategy[Problem],
-        check: Callable[[Problem], None],
-        examples: int | None = None,
-    ) -> None:
-        """Look for a problem that fails the check; the seed depends on the property's name and the run's seed only."""
-        profile = settings(
-            max_examples=examples or self.plan.effort.examples,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate, Phase.shrink],
-            report_multiple_bugs=False,
-            print_blob=False,
-            suppress_health_check=list(HealthCheck),
-        )
+    def __post_init__(self) -> None:
+        self._searches = Searches(self.plan.seed)
 
-        @seed(zlib.crc32(f"{name} {self.plan.seed}".encode()))
-        @profile
-        @given(strategy)
-        def holds(problem: Problem) -> None:
-            check(problem)
-
-        holds()
+    def search(self, name: str, ask: Ask, check: Callable[[Problem], None], examples: int | None = None) -> None:
+        """Look for a problem that fails the check, among as many as the effort has unless told otherwise."""
+        self._searches.run(name, ask, check, examples or self.plan.effort.examples)
 
     def search_claims(
         self, name: str, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], examples: int | None = None
     ) -> None:
         """Search for a problem at which the operation misses the grade that it is held to for a wanted quantity."""
+        if not set(wanted) & set(operation.quantities):
+            pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
         ask = self.narrowed(operation, ask)
-        self.search(name, problems(ask), lambda problem: self.check(operation, problem, wanted), examples)
+        self.search(name, ask, lambda problem: self.check(operation, problem, wanted), examples)
 
     def narrowed(self, operation: Operation, ask: Ask) -> Ask:
         """The part of an ask that the operation can answer and --hazard leaves; skips the test if nothing is left."""
         hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)
+        if operation.loss in BINARY:
+            hazards = tuple(h for h in hazards if h not in MANY_CLASSES)
         if not hazards:
-            pytest.skip(f"--hazard leaves none of {', '.join(ask.hazards)}")
+            pytest.skip(f"--hazard, or a loss of two classes, leaves none of {', '.join(ask.hazards)}")
         return replace(
             ask,
             hazards=hazards,
+            loss=operation.loss,
             probabilities=operation.probabilities,
             options=ask.options & operation.options,
             few_shapes=operation.few_shapes,
+            max_rows=min(ask.max_rows, FEW_ROWS) if operation.few_shapes else ask.max_rows,
         )
 
     def measure(
@@ -122,13 +117,12 @@ class Judge:
         error = observed.error or "; ".join(observed.violations) or None
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
-            asked = problem if fmt == problem.format else problem.replace(format=fmt)
+            asked, owed = self._owed.evaluate(problem, tuple(group), fmt)
+            given = None if fmt == problem.format else problem
             arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
-            wanted = tuple(group)
-            for quantity, owed in evaluate(asked, wanted).items():
-                values = np.full(owed.values.shape, np.nan) if error else observed.values[quantity]
-                given = None if asked is problem else problem
-                measurements.append(Measurement(asked, quantity, arithmetic, owed, values, error, given))
+            for quantity, expected in owed.items():
+                values = np.full(expected.values.shape, np.nan) if error else observed.values[quantity]
+                measurements.append(Measurement(asked, quantity, arithmetic, expected, values, error, given))
         return measurements
 
     def _observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:

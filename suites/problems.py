@@ -10,23 +10,30 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reference.formats import Floats, Format
+from reference.loss import BINARY, LOSS_TARGETS, Loss, Target
 from reference.problem import REDUCTIONS, Problem
 from suites.hazards import HAZARDS, Shape
+
+FOCAL = (Loss.FOCAL, Loss.SIGMOID_FOCAL)
+"""Losses whose exponent is always drawn: without one they are other losses."""
 
 
 @dataclass(frozen=True)
 class Ask:
     """What to generate: a format, hazards to choose from, the kind of target, and options to vary.
 
-    `options` are names of Operation options; `directions` adds a tangent; cotangents are always drawn, uniform ones are
-    one draw among many (a kernel that ignores the upstream gradient must not pass). `few_shapes`: see `Shape.few`.
+    `options` are names of Operation options; `directions` adds a tangent, `feature` that of the linear layer; cotangents are
+    always drawn, uniform ones are one draw among many (a kernel that ignores the upstream gradient must not pass).
+    `few_shapes`: see `Shape.few`.
     """
 
     format: Format
     hazards: tuple[str, ...]
     probabilities: bool = False
+    loss: Loss = Loss.CROSS_ENTROPY
     options: frozenset[str] = frozenset()
     directions: bool = False
+    feature: bool = False
     max_rows: int = 3
     few_shapes: bool = False
 
@@ -36,18 +43,33 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
 
     def build(draw: st.DrawFn) -> Problem:
         hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
-        logits = draw(hazard.generate(Shape(ask.format, ask.max_rows, few=ask.few_shapes)))
+        logits = _of_loss(draw(hazard.generate(Shape(ask.format, ask.max_rows, few=ask.few_shapes))), ask)
         chosen = draw(_options(ask, logits.shape))
         return Problem(
+            loss=ask.loss,
             logits=logits,
             target=draw(_target(ask, logits, chosen)),
             format=ask.format,
             cotangent=draw(_cotangent(ask.format, logits.shape[0], chosen.get("reduction", "none"))),
             tangent=draw(_numbers(ask.format, logits.shape)) if ask.directions else None,
+            feature=draw(_numbers(ask.format, logits.shape[:1])) if ask.feature else None,
             **chosen,
         )
 
     return st.composite(build)()
+
+
+def _of_loss(logits: Floats, ask: Ask) -> Floats:
+    """The logits; of a sigmoid loss the difference of the first two, which has the gap that the hazard asks for."""
+    if ask.loss not in BINARY:
+        return logits
+    if logits.shape[1] == 1:
+        return logits
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = logits[:, :1] - logits[:, 1:2]
+    finite = np.isfinite(logits[:, :2]).all(axis=1, keepdims=True)
+    clipped = np.clip(difference, -ask.format.max, ask.format.max)
+    return ask.format.round(np.where(finite, clipped, difference))
 
 
 def _numbers(fmt: Format, shape: tuple[int, ...], zero: bool = True) -> st.SearchStrategy[Floats]:
@@ -75,6 +97,14 @@ def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, An
         choices["class_weights"] = st.none() | _numbers(ask.format, (classes,)).map(np.abs)
     if "temperature" in ask.options:
         choices["temperature"] = st.sampled_from([1.0, 2.0, 0.75])
+    if "logit_softcap" in ask.options:
+        choices["logit_softcap"] = st.sampled_from([None, 30.0, 1.0, 50.0])
+    if "z_loss" in ask.options:
+        choices["z_loss"] = st.sampled_from([0.0, 1e-4, 0.5])
+    if "positive_weight" in ask.options:
+        choices["positive_weight"] = st.sampled_from([1.0, 2.0, 0.25, 0.0])
+    if ask.loss in FOCAL:
+        choices["focusing"] = st.sampled_from([2.0, 1.0, 0.5, 0.0, 5.0])
     if "ignore_index" in ask.options and rows:
         choices["ignore_index"] = st.sampled_from([-100, 0, -1])
     return st.fixed_dictionaries(choices)
@@ -82,6 +112,10 @@ def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, An
 
 def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrategy[NDArray[Any]]:
     rows, classes = logits.shape
+    if LOSS_TARGETS[ask.loss] is Target.BINARY_CLASSES:
+        return _labels([0.0, 1.0], rows)
+    if LOSS_TARGETS[ask.loss] is Target.BINARY_PROBABILITIES:
+        return _labels([0.0, 1.0, 0.5, 0.125], rows)
     if ask.probabilities:
         return _probabilities(ask.format, logits.shape)
     places = st.sampled_from(sorted({0, classes - 1, classes // 2, min(1, classes - 1)}))
@@ -93,6 +127,11 @@ def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrate
         return np.array([top if d is None else d for d, top in zip(drawn, at_top, strict=True)], dtype=np.int64)
 
     return st.lists(st.none() | places, min_size=rows, max_size=rows).map(place)
+
+
+def _labels(values: list[float], rows: int) -> st.SearchStrategy[NDArray[Any]]:
+    """(N, 1) of the values."""
+    return st.lists(st.sampled_from(values), min_size=rows, max_size=rows).map(lambda drawn: np.array(drawn).reshape(rows, 1))
 
 
 def _probabilities(fmt: Format, shape: tuple[int, int]) -> st.SearchStrategy[Floats]:

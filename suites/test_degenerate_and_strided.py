@@ -9,7 +9,7 @@ from adapters.operation import Operation
 from reference.formats import Format
 from reference.quantity import Quantity
 from suites.judge import Judge
-from suites.problems import Ask, problems
+from suites.problems import Ask
 
 
 @pytest.mark.asks(Quantity.LOSS)
@@ -24,4 +24,4 @@ def test_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout)
     ask = judge.narrowed(operation, Ask(fmt, ("moderate",), directions=True))
     examples = max(2, judge.plan.effort.examples // 4)
 
-    judge.search("layout", problems(ask), lambda problem: judge.check(operation, problem, tuple(Quantity), layout), examples)
+    judge.search("layout", ask, lambda problem: judge.check(operation, problem, tuple(Quantity), layout), examples)

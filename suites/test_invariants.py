@@ -1,4 +1,4 @@
-"""What must hold without any reference value: shifts, permutations, sums of zero, symmetry, curvature, repeatability.
+"""What must hold without any reference value: shifts, permutations, rows, sums of zero, symmetry, curvature, repeatability.
 
 How far an invariant may be missed is not a number of this file: it is the sum of the a priori bounds of the values that
 enter it, so only operations that claim at least `stable` are held to it.
@@ -15,11 +15,19 @@ import pytest
 from adapters.operation import LOSS_QUANTITIES, Operation
 from reference.formats import Floats, Format
 from reference.grades import Grade
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.judge import Judge
 from suites.measurement import Measurement
-from suites.problems import Ask, problems
+from suites.problems import Ask
+
+CONVEX = (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE)
+OF_SOFTMAX = (*CONVEX, Loss.SQUARED_ERROR, Loss.FOCAL)
+"""Losses that a common offset of the logits leaves as they are."""
+
+NOT_NEGATIVE = tuple(loss for loss in Loss if loss is not Loss.KL_DIVERGENCE)
+"""A divergence from numbers that do not quite add up to 1 may be negative."""
 
 HAZARDS = ("moderate", "absorption", "underflow", "ties", "long_tail")
 SMALL = ("moderate", "absorption", "underflow", "ties")
@@ -29,22 +37,34 @@ def _search(
     judge: Judge,
     operation: Operation,
     ask: Ask,
-    quantity: Quantity,
+    quantities: tuple[Quantity, ...],
+    losses: tuple[Loss, ...],
     holds: Callable[[Problem, Measurement], str | None],
 ) -> None:
-    """Search for a problem at which an invariant of one quantity fails; `holds` returns what is wrong, or None."""
-    if judge.plan.claims.claimed(operation, ask.format.name, quantity) < Grade.STABLE:
-        pytest.skip(f"{operation.name} claims no bound for {quantity}")
+    """Search for a problem at which an invariant of the first quantity fails; `holds` returns what is wrong, or None.
+
+    It holds of the losses, and bears on all the quantities: an operation that claims no bound of one, anywhere or at this
+    problem, is held to none.
+    """
+    if operation.loss not in losses:
+        pytest.skip(f"it does not hold of {operation.loss}")
+    for quantity in quantities:
+        if judge.plan.claims.claimed(operation, ask.format.name, quantity) < Grade.STABLE:
+            pytest.skip(f"{operation.name} claims no bound for {quantity}")
 
     def check(problem: Problem) -> None:
-        if judge.plan.claims.required(operation, quantity, problem) < Grade.STABLE:
+        if not all(_is_bounded(judge, operation, problem, quantity) for quantity in quantities):
             return
-        wrong = holds(problem, _measured(judge, operation, problem, quantity))
+        wrong = holds(problem, _measured(judge, operation, problem, quantities[0]))
         if wrong:
             pytest.fail(f"what   : {operation.name}, {ask.format.name}: {wrong}\ninput  : {problem!r}", pytrace=False)
 
-    strategy = problems(judge.narrowed(operation, ask))
-    judge.search(f"invariant {quantity}", strategy, check, max(2, judge.plan.effort.examples // 2))
+    narrowed = judge.narrowed(operation, ask)
+    judge.search(f"invariant {quantities[0]}", narrowed, check, max(2, judge.plan.effort.examples // 2))
+
+
+def _is_bounded(judge: Judge, operation: Operation, problem: Problem, quantity: Quantity) -> bool:
+    return judge.plan.claims.required(operation, quantity, problem) >= Grade.STABLE
 
 
 def _measured(judge: Judge, operation: Operation, problem: Problem, quantity: Quantity) -> Measurement:
@@ -73,7 +93,7 @@ def test_loss_is_not_negative(judge: Judge, operation: Operation, fmt: Format) -
             else None
         )
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.LOSS, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.LOSS,), NOT_NEGATIVE, holds)
 
 
 @pytest.mark.asks(Quantity.LOSS)
@@ -88,7 +108,7 @@ def test_loss_is_shift_invariant(judge: Judge, operation: Operation, fmt: Format
             f"adding 8 to all logits changes the loss by {apart.tolist()}" if _exceeds(apart, 2 * loss.stable_bound) else None
         )
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.LOSS, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.LOSS,), OF_SOFTMAX, holds)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -102,7 +122,31 @@ def test_gradient_follows_a_permutation(judge: Judge, operation: Operation, fmt:
         wrong = _exceeds(moved.observed - gradient.observed[:, order], allowed)
         return "permuting the classes does not permute the gradient" if wrong else None
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.GRADIENT, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_SOFTMAX, holds)
+
+
+@pytest.mark.asks(Quantity.GRADIENT)
+def test_rows_do_not_depend_on_each_other(judge: Judge, operation: Operation, fmt: Format) -> None:
+    """A row alone, and behind a row of NaN, has the gradient that it has in its batch."""
+
+    def holds(problem: Problem, gradient: Measurement) -> str | None:
+        cotangent = None if problem.cotangent is None else problem.cotangent[-1:]
+        alone = problem.replace(logits=problem.logits[-1:], target=problem.target[-1:], cotangent=cotangent)
+        behind = alone.replace(
+            logits=np.concatenate([np.full_like(alone.logits, np.nan), alone.logits]),
+            target=np.repeat(alone.target, 2, axis=0),
+            cotangent=None if cotangent is None else np.repeat(cotangent, 2),
+        )
+        for name, other in (("alone", alone), ("behind a row of NaN", behind)):
+            if not _is_bounded(judge, operation, other, Quantity.GRADIENT):
+                continue
+            found = _measured(judge, operation, other, Quantity.GRADIENT)
+            apart = found.observed[-1] - gradient.observed[-1]
+            if np.isnan(apart).any() or _exceeds(apart, found.stable_bound[-1] + gradient.stable_bound[-1]):
+                return f"the last row {name} has another gradient than in its batch, by {apart.tolist()}"
+        return None
+
+    _search(judge, operation, Ask(fmt, HAZARDS), (Quantity.GRADIENT,), tuple(Loss), holds)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -112,7 +156,7 @@ def test_gradient_sums_to_zero(judge: Judge, operation: Operation, fmt: Format) 
         wrong = _exceeds(total, gradient.stable_bound.sum(axis=1))
         return f"the rows of the gradient sum to {total.tolist()}" if wrong else None
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), Quantity.GRADIENT, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_SOFTMAX, holds)
 
 
 @pytest.mark.asks(Quantity.HESSIAN)
@@ -124,7 +168,7 @@ def test_hessian_is_symmetric_with_zero_row_sums(judge: Judge, operation: Operat
         total = _row_sums(values)
         return f"the rows of the Hessian sum to {total.tolist()}" if _exceeds(total, bound.sum(axis=2)) else None
 
-    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), Quantity.HESSIAN, holds)
+    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.HESSIAN,), OF_SOFTMAX, holds)
 
 
 @pytest.mark.asks(Quantity.HESSIAN)
@@ -139,7 +183,33 @@ def test_loss_is_convex(judge: Judge, operation: Operation, fmt: Format) -> None
         allowed = hessian.stable_bound.sum(axis=2).max(axis=1) + np.abs(symmetric).sum(axis=2).max(axis=1) * 2.0**-40
         return f"the Hessian has eigenvalue {lowest.tolist()}" if _exceeds(np.minimum(lowest, 0), allowed) else None
 
-    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), Quantity.HESSIAN, holds)
+    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.HESSIAN,), CONVEX, holds)
+
+
+@pytest.mark.asks(Quantity.GRADIENT)
+def test_loss_lies_above_its_tangents(judge: Judge, operation: Operation, fmt: Format) -> None:
+    """Convexity along a line: loss(x + v) >= loss(x) + <gradient(x), v>, for steps v that are exact."""
+
+    def holds(problem: Problem, _: Measurement) -> str | None:
+        step = np.resize([1.0, -2.0, 0.0, 4.0], problem.logits.shape)
+        stepped = problem.logits + step
+        if not (fmt.contains(stepped).all() and (stepped - step == problem.logits).all()):
+            return None
+        plain = problem.replace(cotangent=None)
+        here, there, slope = (
+            _measured(judge, operation, asked, quantity)
+            for asked, quantity in (
+                (plain, Quantity.LOSS),
+                (plain.replace(logits=stepped), Quantity.LOSS),
+                (plain, Quantity.GRADIENT),
+            )
+        )
+        above = there.observed - here.observed - _row_sums(slope.observed * step)
+        allowed = there.stable_bound + here.stable_bound + _row_sums(slope.stable_bound * np.abs(step))
+        below = _exceeds(np.minimum(above, 0), allowed + 2.0**-40 * np.abs(there.observed))
+        return f"the loss is below its tangent by {above.tolist()}" if below else None
+
+    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.GRADIENT, Quantity.LOSS), CONVEX, holds)
 
 
 @pytest.mark.asks(Quantity.LOSS)
@@ -153,4 +223,4 @@ def test_two_runs_give_the_same_bits(judge: Judge, operation: Operation, fmt: Fo
             if not np.array_equal(values, second.values[quantity], equal_nan=True):
                 pytest.fail(f"what   : two runs of {operation.name} differ in {quantity}\ninput  : {problem!r}", pytrace=False)
 
-    judge.search("two runs", problems(ask), check, max(2, judge.plan.effort.examples // 4))
+    judge.search("two runs", ask, check, max(2, judge.plan.effort.examples // 4))

@@ -32,10 +32,10 @@ def test_out_of_range_label(judge: Judge, operation: Operation, fmt: Format, lab
     What is known to do neither is an [[out_of_range]] entry of the claims file, and as strict as a deviation.
     """
     if operation.probabilities:
-        pytest.skip(f"{operation.name} takes probabilities")
+        pytest.skip(f"{operation.name} takes no class indices")
     if judge.plan.claims.claimed(operation, fmt.name, Quantity.LOSS) is Grade.NONE:
         pytest.skip(f"{operation.name} claims nothing")
-    problem = Problem(np.array([[1.0, 2.0, 3.0]]), np.array([0]), fmt).with_unchecked_target([label])
+    problem = Problem(np.array([[1.0, 2.0, 3.0]]), np.array([0]), fmt, loss=operation.loss).with_unchecked_target([label])
     observed = judge.plan.adapter.observe(operation, problem, (Quantity.LOSS,))
     outcome = observed.error or f"returned {observed.values[Quantity.LOSS].tolist()}"
     judge.recorder.out_of_range[operation.label, fmt.name, label] = outcome

@@ -38,7 +38,7 @@ class Raising(NumpyAdapter):
 
 
 def test_the_backends_are_the_files() -> None:
-    assert {"numpy", "torch"} <= set(backend_names())
+    assert {"numpy", "tensorflow", "torch"} <= set(backend_names())
 
 
 def test_wrong_dtype_device_and_changed_inputs_are_violations() -> None:
@@ -93,7 +93,7 @@ def test_a_layout_reaches_the_operation(backend: str, layout: Layout) -> None:
 
 def test_torch_sees_the_strides() -> None:
     torch = pytest.importorskip("torch")
-    from adapters.backend_torch import _view
+    from adapters.torch_derivatives import _view
 
     tensor = torch.arange(12.0).reshape(3, 4)
     strides = {tuple(_view(tensor, layout).stride()) for layout in Layout}
@@ -183,10 +183,11 @@ def test_numpy_raises_for_labels_out_of_range(label: int) -> None:
 def test_the_name_of_a_kernel_does_not_choose_how_it_is_differentiated() -> None:
     """A kernel called something_func was once taken through torch.func."""
     torch = pytest.importorskip("torch")
-    from adapters.backend_torch import ADAPTER, _by_autograd
+    from adapters.backend_torch import ADAPTER
+    from adapters.torch_derivatives import by_autograd
 
     def my_func(logits: Any, target: Any, **options: Any) -> Any:
         return torch.nn.functional.cross_entropy(logits, target, **options)
 
     for operation in ADAPTER().implementation(my_func):
-        assert operation.function.derivatives is _by_autograd
+        assert operation.function.derivatives is by_autograd

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
-from reference.bounds import stable_bound
+from reference.bounds import accurate_bound, stable_bound
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
-from reference.grades import Grade
+from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.measurement import Measurement
@@ -150,3 +150,47 @@ def test_a_declaration_reads_as_a_line() -> None:
     half = Arithmetic(FLOAT16, FLOAT32, summation=Summation(Order.LANES, 8), stores_sum=True, flush_to_zero=True)
     assert half.describe() == "float32 arithmetic, lanes of 8 sum stored in float16, exp 1 ulp, flush to zero"
     assert Arithmetic(FLOAT32, FLOAT32, stores_sum=True).describe() == "float32 arithmetic, pairwise sum, exp 1 ulp"
+
+
+@pytest.mark.parametrize("fmt", [FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)
+def test_correctly_rounded_probabilities_are_stable(fmt: Format) -> None:
+    """Of numbers near 1 the store is the largest error; it was once left out where results are narrower than arithmetic."""
+    problem = Problem(fmt.round(-np.linspace(0, 8, 200)[:, None] * [[0.0, 1.0]]), np.zeros(200, dtype=np.int64), fmt)
+    expected = evaluate(problem, [Quantity.SOFTMAX])[Quantity.SOFTMAX].values
+    rounded, _ = expected.rounded(fmt)
+    off = np.abs(rounded - expected.approximate())
+    bound = stable_bound(problem, Quantity.SOFTMAX, Arithmetic(fmt, FLOAT32))
+    assert (off <= bound).all()
+    assert (off > 0.3 * bound).any()
+
+
+def test_a_divided_maximum_costs_its_rounding() -> None:
+    """Lse = m/T + log S rounds twice where m/T is large: once to divide, once to add."""
+    tops = FLOAT32.round(1500 + np.random.default_rng(0).random((2000, 1)))
+    problem = Problem(np.hstack([tops, tops]), np.zeros(2000, dtype=np.int64), FLOAT32, temperature=1.4375)
+    computed = FLOAT32.round(FLOAT32.round(tops[:, 0] / 1.4375) + FLOAT32.round(np.log(2.0)))
+    expected = evaluate(problem, [Quantity.LOGSUMEXP])[Quantity.LOGSUMEXP].values.approximate()
+    arithmetic = Arithmetic(FLOAT32, FLOAT32, exp_ulps=EXP_ULPS, log_ulps=EXP_ULPS)
+    assert (np.abs(computed - expected) <= stable_bound(problem, Quantity.LOGSUMEXP, arithmetic)).all()
+
+
+@pytest.mark.parametrize(("quantity", "order"), [(Quantity.LOSS, 0), (Quantity.GRADIENT, 1), (Quantity.HESSIAN, 2)], ids=str)
+def test_what_underflow_costs_grows_with_each_derivative_by_the_temperature(quantity: Quantity, order: int) -> None:
+    cold = Problem([[0.0, -400.0]], [0], FLOAT32, temperature=0.125)
+    bounds = [
+        accurate_bound(problem, quantity, Arithmetic(FLOAT32, FLOAT32), evaluate(problem, [quantity])[quantity])
+        - ACCURATE_ULPS * FLOAT32.min_subnormal
+        for problem in (cold, cold.replace(temperature=0.25))
+    ]
+    assert bounds[0].min() / bounds[1].min() == pytest.approx(2.0**order)
+
+
+def test_rounding_a_sum_of_weighted_losses_grows_with_its_own_error() -> None:
+    """The reduction rounds what was computed, which is off already; a term of second order was once left out."""
+    arithmetic = Arithmetic(BFLOAT16, BFLOAT16)
+    row = Problem([[0.0] * 3], [0], BFLOAT16, label_smoothing=0.5)
+    error, size = float(stable_bound(row, Quantity.LOSS, arithmetic)[0]), np.log(3.0)
+    depth = arithmetic.summation.depth(1)
+    summed = float(stable_bound(row.replace(reduction="sum"), Quantity.LOSS, arithmetic))
+    grown = (1 + BFLOAT16.unit_roundoff) ** (2 * depth + 2) - 1
+    assert summed >= error + (size + error) * grown

@@ -10,7 +10,7 @@ from reference.evaluation import evaluate
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.grades import Grade
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.measurement import Measurement
 
 TAIL = Problem([[20.0, 0.0]], [0], FLOAT32)
@@ -36,7 +36,7 @@ def steps_from(problem: Problem, steps: int) -> Floats:
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
-@pytest.mark.parametrize("quantity", [q for q in Quantity if q is not Quantity.HVP])
+@pytest.mark.parametrize("quantity", [q for q in Quantity if q not in (Quantity.HVP, *LAYER_GRADIENTS)])
 def test_the_correctly_rounded_value_is_correct(fmt: Format, quantity: Quantity) -> None:
     problem = Problem([[1.0, 2.0, 3.0], [8.0, 0.0, 8.0]], [0, 2], fmt)
     found = measure(problem, correct(problem, quantity), quantity)

@@ -59,7 +59,7 @@ def _is_cheap(problem: Problem) -> bool:
 def _asks(fmt: Format, probabilities: bool) -> Ask:
     options = {"reduction", "label_smoothing", "class_weights", "temperature"}
     options |= set() if probabilities else {"ignore_index"}
-    return Ask(fmt, HAZARDS, probabilities, frozenset(options), directions=True)
+    return Ask(fmt, HAZARDS, probabilities=probabilities, options=frozenset(options), directions=True)
 
 
 ANY_PROBLEM = st.tuples(st.sampled_from(list(FORMATS.values())), st.booleans()).flatmap(lambda a: problems(_asks(*a)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.loading import backend_names, load_adapter
+from adapters.operation import modes_of
 from reference.evaluation import evaluate
 from reference.formats import FLOAT32, FORMATS
 from reference.grades import ACCURATE_ULPS, Grade
@@ -38,8 +41,19 @@ def test_ci_installs_by_the_readmes_command() -> None:
     install, run_tests = tests.rsplit(" && ", 1)
     assert install in script
     assert run_tests in script
-    assert main_job.rsplit(" && ", 1)[0].replace("[torch]", "[test,torch]") == install
-    assert '.venv/bin/pytest suites/ --backend="$backend" --report="reports/$backend"' in script
+    assert main_job.rsplit(" && ", 1)[0].replace("[torch]", "[test,tensorflow,torch]") == install
+    assert '.venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode"' in script
+
+
+def test_ci_runs_every_backend_in_every_mode() -> None:
+    """A mode that CI does not run has claims that nothing holds."""
+    script = (ROOT / "ci" / "run.sh").read_text()
+    listed = [line.split() for line in script.split("<<'RUNS'\n", 1)[1].split("\nRUNS", 1)[0].splitlines()]
+    assert sorted({backend for backend, _ in listed}) == list(backend_names())
+    for backend in backend_names():
+        if backend == "numpy" or importlib.util.find_spec(backend):
+            modes = {m for name, mode in listed if name == backend for m in mode.split(",")}
+            assert modes == set(modes_of(load_adapter(backend, "cpu").operations()))
 
 
 def test_options_and_defaults_are_those_of_the_help() -> None:

@@ -17,10 +17,21 @@ import numpy as np
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.formats import FORMATS, Floats, Format
+from reference.loss import BINARY, LOSS_OPTIONS, Loss
 from reference.problem import REDUCTIONS, Problem
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from reference.thresholds import thresholds
-from tests.oracles.mpmath_oracle import MP, ROW_RESULTS, Real, Results, mean_divisor, oracle_row, reduced_loss, working_bits
+from tests.oracles.mpmath_oracle import (
+    MP,
+    ROW_RESULTS,
+    Real,
+    Results,
+    layer_gradient,
+    mean_divisor,
+    oracle_row,
+    reduced_loss,
+    working_bits,
+)
 
 BATCH_ROWS = 32
 MAX_CLASSES = 8
@@ -158,6 +169,48 @@ def random_problem(rng: Generator, rows: int, family: str) -> Problem:
     return Problem(logits, target, fmt, temperature=temperature, **options)
 
 
+def _extended_options(rng: Generator, fmt: Format, shape: Shape, loss: Loss) -> dict[str, Any]:
+    """Reduction, cotangent and tangent, and those options that the loss takes."""
+    drawn = _options(rng, fmt, shape) | {
+        "temperature": float(rng.choice([1.0, 2.0, 0.75])),
+        "logit_softcap": float(rng.choice([0.5, 5.0, 30.0, 50.0])) if rng.random() < 0.6 else None,
+        "z_loss": float(rng.choice([1e-4, 0.5, 2.0])),
+        "focusing": float(rng.choice([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0])),
+        "positive_weight": float(rng.choice([0.0, 1.0, 0.3, 5.0])),
+    }
+    common = ("reduction", "cotangent", "tangent")
+    return {name: value for name, value in drawn.items() if name in (*common, *LOSS_OPTIONS[loss])}
+
+
+def _binary_problem(rng: Generator, rows: int, family: str, loss: Loss, fmt: Format) -> Problem:
+    """Differences of the first two classes of a family, some of them at -inf."""
+    pairs = FAMILIES["moderate" if family == "masked" else family](rng, fmt, (rows, 2), 1.0)
+    logits = fmt.round(pairs[:, :1] - pairs[:, 1:])
+    logits = np.where(rng.random(logits.shape) < 0.1, -np.inf, logits)
+    target = fmt.round(rng.choice([0.0, 1.0, 0.5, rng.random()], size=(rows, 1)))
+    if loss is Loss.SIGMOID_FOCAL:
+        target = np.round(target)
+    return Problem(logits, target, fmt, loss=loss, **_extended_options(rng, fmt, (rows, 1), loss))
+
+
+def random_loss_problem(rng: Generator, rows: int, family: str) -> Problem:
+    """A batch of rows of any loss but plain cross-entropy; that one has a softcap, a z-loss or a linear layer."""
+    fmt, loss = FORMATS[str(rng.choice(list(FORMATS)))], list(Loss)[int(rng.integers(len(Loss)))]
+    if loss in BINARY:
+        return _binary_problem(rng, rows, family, loss, fmt)
+    shape = (rows, int(rng.integers(1, MAX_CLASSES + 1)))
+    options = _extended_options(rng, fmt, shape, loss)
+    logits = FAMILIES[family](rng, fmt, shape, options.get("temperature", 1.0))
+    if options.get("logit_softcap") is not None:
+        # mpmath pays 3 bits for every |x|/c
+        options["logit_softcap"] = max(options["logit_softcap"], float(np.abs(logits[np.isfinite(logits)]).max()) / 50.0)
+    if loss is Loss.CROSS_ENTROPY and np.isfinite(logits).all():
+        options["feature"] = fmt.round(rng.choice([1.0, -1.0, 0.0, 0.375, -20.0], size=rows))
+    if loss is Loss.FOCAL or (loss is Loss.CROSS_ENTROPY and rng.random() < 0.6):
+        return Problem(logits, _indices(rng, logits, -100), fmt, loss=loss, **options)
+    return Problem(logits, _probabilities(rng, fmt, shape), fmt, loss=loss, **options)
+
+
 def _contains(entry: tuple[float, float, float, int, int], value: Real, error: Real) -> bool:
     """True if the enclosure of one entry contains mpmath's value, give or take its error."""
     hi, lo, radius, exponent, side = entry
@@ -188,7 +241,17 @@ def _compare(problem: Problem, quantity: Quantity, entries: list[Any], results: 
 
 def _description(problem: Problem) -> str:
     hexadecimal = [[x.hex() for x in row] for row in problem.logits.tolist()]
-    optional = {name: getattr(problem, name) for name in ("temperature", "ignore_index", "class_weights", "tangent")}
+    names = (
+        "temperature",
+        "ignore_index",
+        "class_weights",
+        "tangent",
+        "logit_softcap",
+        "z_loss",
+        "focusing",
+        "positive_weight",
+    )
+    optional = {name: getattr(problem, name) for name in ("loss", *names)}
     return f"{problem!r}\ntarget {problem.target.tolist()}\n{optional}\nlogits {hexadecimal}"
 
 
@@ -200,7 +263,8 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
     """
     reduced = {Quantity.LOSS} & set(given) if problem.reduction != "none" else set()
     bits = [working_bits(problem, index) for index in range(problem.num_rows)]
-    tables = {q: _entries(values, problem.num_rows) for q, values in given.items() if q not in reduced}
+    summed = (*reduced, *LAYER_GRADIENTS)
+    tables = {q: _entries(values, problem.num_rows) for q, values in given.items() if q not in summed}
     for index, precision in enumerate(bits):
         with MP.workprec(precision):
             row = oracle_row(problem, index)
@@ -210,11 +274,13 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
                 hidden = undefined and quantity not in BUILDING_BLOCKS
                 results = Results.filled(np.nan, len(entries)) if hidden else ROW_RESULTS[quantity](row)
                 _compare(problem, quantity, entries, results, f"row {index}")
-    if reduced:
+    for quantity in set(summed) & set(given):
         with MP.workprec(max(bits)):
             rows = [oracle_row(problem, index) for index in range(problem.num_rows)]
-            results = reduced_loss(problem, rows)
-            _compare(problem, Quantity.LOSS, _entries(given[Quantity.LOSS], 1)[0], results, problem.reduction)
+            sums = reduced_loss(problem, rows) if quantity is Quantity.LOSS else layer_gradient(problem, rows, quantity)
+            if problem.reduction == "mean" and not mean_divisor(problem):
+                sums = Results.filled(np.nan, len(sums.values))
+            _compare(problem, quantity, _entries(given[quantity], 1)[0], sums, problem.reduction)
 
 
 def check_problem(problem: Problem, quantities: Sequence[Quantity]) -> None:
@@ -233,9 +299,11 @@ def agreement_rows(count: int, seed: int) -> int:
     agreed = batch = 0
     while agreed < count:
         rows = min(BATCH_ROWS, count - agreed)
-        problem = random_problem(rng, rows, families[batch % len(families)])
+        draw = random_loss_problem if rng.random() < 0.4 else random_problem
+        problem = draw(rng, rows, families[batch % len(families)])
         thorough = rng.random() < 0.25
-        check_problem(problem, ALWAYS + SOMETIMES if thorough else ALWAYS)
+        layer = LAYER_GRADIENTS if problem.feature is not None else ()
+        check_problem(problem, (*(ALWAYS + SOMETIMES if thorough else ALWAYS), *layer))
         agreed += rows
         batch += 1
     return agreed

@@ -42,14 +42,19 @@ def _gradient(row: OracleRow) -> list[Real]:
     return ROW_RESULTS[Quantity.GRADIENT](row).values
 
 
+def _free(row: OracleRow) -> int:
+    """How many logits may move: the 0 of the row [x, 0] may not."""
+    return len(_gradient(row))
+
+
 def gradient_by_differences(row: OracleRow) -> list[Real]:
     """Differences of f times the loss of a row with finite logits, class by class."""
-    return [_central(_weighted_loss, row, _unit(row, i))[0] for i in range(len(row.logits))]
+    return [_central(_weighted_loss, row, _unit(row, i))[0] for i in range(_free(row))]
 
 
 def hessian_by_differences(row: OracleRow) -> list[Real]:
     """The K^2 entries of the Hessian, row-major (it is symmetric)."""
-    return [entry for i in range(len(row.logits)) for entry in _central(_gradient, row, _unit(row, i))]
+    return [entry for i in range(_free(row)) for entry in _central(_gradient, row, _unit(row, i))]
 
 
 def hvp_by_differences(row: OracleRow) -> list[Real]:

@@ -11,6 +11,9 @@ The effective weights come straight from the definition of PyTorch's CrossEntrop
     probabilities   loss_n = sum_c w_c q'_c (lse - x_c),  q' = (1 - s) q + s/K;      mean: over N
 
 and ignored rows contribute nothing. Logits are finite or -inf, at least one of them finite; -inf removes its class.
+
+The losses of the rest of the family are sums over classes of their definitions, and their derivatives the chain rule through
+p in full matrices (dp_i/dy_j = p_i ([i = j] - p_j)), not the closed forms of the reference; what cancels costs working bits.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Any
 import numpy as np
 from mpmath.ctx_mp import MPContext
 
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -55,17 +59,34 @@ class Results:
 
 @dataclass(frozen=True)
 class OracleRow:
-    """One row at the current precision of `MP`: logits (-inf: masked), effective weights a, factor f, T, tangent v."""
+    """One row at the current precision of `MP`: logits (-inf: masked), effective weights a, factor f, T, tangent v.
+
+    `options` is the problem, for its loss and the options of that; a sigmoid loss has the row [x, 0].
+    """
 
     logits: Sequence[Real]
     weights: list[Real]
     factor: Real
     temperature: float
     tangent: list[Real] | None = None
+    options: Problem | None = None
+    ignored: bool = False
 
     @cached_property
     def _pairs(self) -> list[tuple[Real, Real]]:
-        return [_scaled_and_power(x, self.temperature, MP.prec) for x in self.logits]
+        return [_scaled_and_power(x, self.temperature, MP.prec) for x in self.capped]
+
+    @property
+    def cap(self) -> float | None:
+        """The softcap."""
+        return None if self.options is None else self.options.logit_softcap
+
+    @property
+    def capped(self) -> list[Real]:
+        """The logits behind the softcap."""
+        if self.cap is None:
+            return list(self.logits)
+        return [self.cap * MP.tanh(MP.mpf(x) / self.cap) for x in self.logits]
 
     @property
     def scaled(self) -> list[Real]:
@@ -110,21 +131,34 @@ def _scaled_and_power(x: Real, temperature: float, _bits: int) -> tuple[Real, Re
 def working_bits(problem: Problem, index: int) -> int:
     """Bits that leave SPARE_BITS after the worst cancellation of the row; a multiple of 64, so that powers are reused."""
     finite = [x for x in problem.logits[index].tolist() if x != -inf]
+    finite = finite + [0.0] * problem.is_binary or [0.0]
     gap = (max(finite) - min(finite)) / problem.temperature
     size = max(map(abs, finite)) / problem.temperature
-    bits = SPARE_BITS + gap / log(2.0) + log2(1.0 + size)
+    bits = SPARE_BITS + gap / log(2.0) * _cancellations(problem) + log2(1.0 + size)
+    if problem.logit_softcap is not None:
+        bits += 3 * max(map(abs, finite)) / problem.logit_softcap  # 1 - tanh^2 is 4 exp(-2 |x|/c)
     return min(ceil(bits / _STEP_BITS) * _STEP_BITS, MAX_BITS)
+
+
+def _cancellations(problem: Problem) -> int:
+    """How many times 1 - p may cancel in one result: powers of it multiply."""
+    if problem.loss in (Loss.FOCAL, Loss.SIGMOID_FOCAL):
+        return 4 + ceil(problem.focusing)
+    return 3 if problem.loss is Loss.SQUARED_ERROR else 1
 
 
 def oracle_row(problem: Problem, index: int) -> OracleRow:
     """One row of a problem at the current precision."""
-    tangent = None if problem.tangent is None else [MP.mpf(v) for v in problem.tangent[index].tolist()]
+    padding = [0.0] * problem.is_binary
+    tangent = None if problem.tangent is None else [MP.mpf(v) for v in problem.tangent[index].tolist() + padding]
     return OracleRow(
-        problem.logits[index].tolist(),
+        problem.logits[index].tolist() + padding,
         _effective_weights(problem, index),
         _factor(problem, index),
         problem.temperature,
         tangent,
+        problem,
+        _is_ignored(problem, index),
     )
 
 
@@ -139,6 +173,9 @@ def _is_ignored(problem: Problem, index: int) -> bool:
 
 
 def _effective_weights(problem: Problem, index: int) -> list[Real]:
+    if problem.is_binary:
+        y = MP.mpf(float(problem.target[index, 0]))
+        return [problem.positive_weight * y, 1 - y]
     w = _class_weights(problem)
     classes = len(w)
     s = MP.mpf(problem.label_smoothing)
@@ -170,6 +207,11 @@ def _factor(problem: Problem, index: int) -> Real:
 
 
 def row_loss(row: OracleRow) -> Real:
+    """The loss of a row."""
+    return _extended_loss(row) if _is_extended(row) else _weighted_loss(row)
+
+
+def _weighted_loss(row: OracleRow) -> Real:
     """sum_c a_c (lse - x_c/T); +inf where weight lies on a masked class."""
     terms = zip(row.weights, row.scaled, strict=True)
     weighted = [(a, z) for a, z in terms if a]
@@ -179,7 +221,7 @@ def row_loss(row: OracleRow) -> Real:
 
 
 def _loss(row: OracleRow) -> Results:
-    return Results([row_loss(row)], [row.mass * row.error])
+    return Results([_weighted_loss(row)], [row.mass * row.error])
 
 
 def _gradient(row: OracleRow) -> Results:
@@ -222,7 +264,7 @@ def _softmax(row: OracleRow) -> Results:
     return Results(row.p, [p * row.error for p in row.p])
 
 
-ROW_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {
+WEIGHTED_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {
     Quantity.LOSS: _loss,
     Quantity.GRADIENT: _gradient,
     Quantity.HESSIAN: _hessian,
@@ -231,12 +273,163 @@ ROW_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {
     Quantity.LOG_SOFTMAX: _log_softmax,
     Quantity.SOFTMAX: _softmax,
 }
+"""Each quantity of one row of a weighted log-probability."""
+
+Matrix = list[list[Real]]
+
+
+def _jacobian(row: OracleRow) -> Matrix:
+    """dp_i/dy_j."""
+    return [[p_i * ((i == j) - p_j) for j, p_j in enumerate(row.p)] for i, p_i in enumerate(row.p)]
+
+
+def _second_jacobian(row: OracleRow, i: int, j: int, k: int) -> Real:
+    """d2p_i/dy_j dy_k, the product rule on p_i ([i = j] - p_j)."""
+    p = row.p
+    return p[i] * ((i == k) - p[k]) * ((i == j) - p[j]) - p[i] * p[j] * ((j == k) - p[k])
+
+
+def _target(row: OracleRow) -> int:
+    return row.weights.index(1)
+
+
+def _by_probability(row: OracleRow) -> tuple[Real, list[Real], list[Real]]:
+    """A loss that is a sum of functions of one probability each: its value, and their first and second derivatives."""
+    assert row.options is not None
+    if row.options.loss is Loss.SQUARED_ERROR:
+        residuals = [p - q for p, q in zip(row.p, row.weights, strict=True)]
+        return sum((r * r for r in residuals), MP.zero), [2 * r for r in residuals], [MP.mpf(2)] * len(residuals)
+    t, g = _target(row), MP.mpf(row.options.focusing)
+    p, zeros = row.p[t], [MP.zero] * len(row.p)
+    w, log_p = sum((q for i, q in enumerate(row.p) if i != t), MP.zero), row.scaled[t] - row.lse
+    value = -(w**g) * log_p
+    first = g * w ** (g - 1) * log_p - w**g / p
+    second = -g * (g - 1) * w ** (g - 2) * log_p + 2 * g * w ** (g - 1) / p + w**g / p**2
+    return value, [*zeros[:t], first, *zeros[t + 1 :]], [*zeros[:t], second, *zeros[t + 1 :]]
+
+
+def _extended_loss(row: OracleRow) -> Real:
+    """The loss of a row of any other loss; +inf where a label lies on a masked class."""
+    assert row.options is not None
+    loss = row.options.loss
+    if loss is Loss.SQUARED_ERROR:
+        return _by_probability(row)[0]
+    if any(a and z == -inf for a, z in zip(row.weights, row.scaled, strict=True)):
+        return inf
+    if loss in (Loss.FOCAL, Loss.SIGMOID_FOCAL):
+        return MP.zero if _is_certain(row) else _by_probability(row)[0]
+    plain = _weighted_loss(row)
+    if loss is Loss.KL_DIVERGENCE:
+        return plain + sum((q * MP.log(q) for q in row.weights if q), MP.zero)
+    return plain + MP.mpf(row.options.z_loss) * row.lse**2
+
+
+def _is_certain(row: OracleRow) -> bool:
+    """True if nothing but the target has a probability."""
+    return sum(1 for z in row.scaled if z != -inf) == 1 and row.scaled[_target(row)] != -inf
+
+
+def _behind_cap(row: OracleRow) -> tuple[list[Real], Matrix]:
+    """Gradient and Hessian in y."""
+    assert row.options is not None
+    size, jacobian = range(len(row.p)), _jacobian(row)
+    if row.options.loss in (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE, Loss.SIGMOID):
+        z = MP.mpf(row.options.z_loss)
+        slope = [row.mass * p - a + 2 * z * row.lse * p for p, a in zip(row.p, row.weights, strict=True)]
+        force = row.mass + 2 * z * row.lse
+        return slope, [[force * jacobian[i][j] + 2 * z * row.p[i] * row.p[j] for j in size] for i in size]
+    if row.options.loss is not Loss.SQUARED_ERROR and row.scaled[_target(row)] == -inf:
+        return [p - a for p, a in zip(row.p, row.weights, strict=True)], jacobian
+    if row.options.loss is not Loss.SQUARED_ERROR and _is_certain(row):
+        return [MP.zero for _ in size], [[MP.zero for _ in size] for _ in size]
+    _, first, second = _by_probability(row)
+    slope = [sum((first[i] * jacobian[i][j] for i in size), MP.zero) for j in size]
+    terms = [
+        [[second[i] * jacobian[i][j] * jacobian[i][k] + first[i] * _second_jacobian(row, i, j, k) for i in size] for k in size]
+        for j in size
+    ]
+    return slope, [[sum(terms[j][k], MP.zero) for k in size] for j in size]
+
+
+def _extended_derivatives(row: OracleRow) -> tuple[list[Real], Matrix]:
+    """Gradient and Hessian of f times the loss in x; all 0 in an ignored row."""
+    if row.ignored:
+        return [MP.zero] * len(row.p), [[MP.zero] * len(row.p) for _ in row.p]
+    slope, curvature = _behind_cap(row)
+    size, t = range(len(slope)), MP.mpf(row.temperature)
+    rate, bend = [MP.one] * len(slope), [MP.zero] * len(slope)
+    if row.cap is not None:
+        tanh = [y / row.cap for y in row.capped]
+        rate = [1 - u * u for u in tanh]
+        bend = [-2 * u * s / row.cap for u, s in zip(tanh, rate, strict=True)]
+    f = row.factor
+    gradient = [f * slope[i] * rate[i] / t for i in size]
+    return gradient, [
+        [f * (curvature[i][j] * rate[i] * rate[j] / t**2 + (i == j) * slope[i] * bend[i] / t) for j in size] for i in size
+    ]
+
+
+def _lost(values: list[Real]) -> Results:
+    """Results whose errors are those of cancellation in terms of moderate size; working_bits has paid for it."""
+    return Results(values, [MP.ldexp(1 + (0 if isinstance(v, float) else abs(v)), _LOST_BITS - MP.prec) for v in values])
+
+
+def _extended(row: OracleRow, quantity: Quantity) -> Results:
+    if quantity is Quantity.LOSS:
+        return _lost([MP.zero if row.ignored else _extended_loss(row)])
+    gradient, hessian = _extended_derivatives(row)
+    if quantity is Quantity.GRADIENT:
+        return _lost(gradient)
+    if quantity is Quantity.HESSIAN:
+        return _lost([entry for line in hessian for entry in line])
+    assert row.tangent is not None
+    return _lost([sum((h * v for h, v in zip(line, row.tangent, strict=True)), MP.zero) for line in hessian])
+
+
+BUILT = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
+
+
+def _is_extended(row: OracleRow) -> bool:
+    return row.options is not None and (
+        row.options.loss not in (Loss.CROSS_ENTROPY, Loss.SIGMOID) or row.options.z_loss > 0 or row.cap is not None
+    )
+
+
+def _results(quantity: Quantity) -> Callable[[OracleRow], Results]:
+    def results(row: OracleRow) -> Results:
+        extended = _is_extended(row) and quantity not in BUILT
+        given = _extended(row, quantity) if extended else WEIGHTED_RESULTS[quantity](row)
+        if row.options is None or not row.options.is_binary:
+            return given
+        return Results(given.values[:1], given.errors[:1])
+
+    return results
+
+
+ROW_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {q: _results(q) for q in WEIGHTED_RESULTS}
 """Each quantity of one row (the loss before its reduction)."""
+
+
+def layer_gradient(problem: Problem, rows: list[OracleRow], quantity: Quantity) -> Results:
+    """The gradient of the linear layer, as the matrix product g^T h with the features, or with ones."""
+    parts = [ROW_RESULTS[Quantity.GRADIENT](row) for row in rows]
+    features = [[MP.one] for _ in rows]
+    if quantity is Quantity.WEIGHT_GRADIENT:
+        assert problem.feature is not None
+        units = [[MP.mpf(i == j) for j in range(len(rows))] for i in range(len(rows))]
+        features = [[*unit, MP.mpf(last)] for unit, last in zip(units, problem.feature.tolist(), strict=True)]
+    values, errors = [], []
+    for k in range(problem.num_classes):
+        for column in range(len(features[0])):
+            pairs = [(part, line[column]) for part, line in zip(parts, features, strict=True)]
+            values.append(sum((part.values[k] * h for part, h in pairs), MP.zero))
+            errors.append(sum((part.errors[k] * abs(h) for part, h in pairs), MP.zero))
+    return Results(values, errors)
 
 
 def reduced_loss(problem: Problem, rows: list[OracleRow]) -> Results:
     """Sum or mean of the losses of the rows that count."""
-    counting = [_loss(row) for index, row in enumerate(rows) if not _is_ignored(problem, index)]
+    counting = [ROW_RESULTS[Quantity.LOSS](row) for index, row in enumerate(rows) if not _is_ignored(problem, index)]
     divisor = mean_divisor(problem) if problem.reduction == "mean" else MP.one
     if not divisor:
         return Results.filled(nan, 1)

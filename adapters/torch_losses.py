@@ -1,0 +1,216 @@
+"""PyTorch's softmax cross-entropy and the ways people compose one, as functions of logits, target and options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
+from reference.problem import Problem
+
+DTYPES = {FLOAT64: torch.float64, FLOAT32: torch.float32, FLOAT16: torch.float16, BFLOAT16: torch.bfloat16}
+
+_MOST_GRAPHS = 4096
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a problem as PyTorch takes them."""
+
+    reduction: str
+    weight: Tensor | None
+    label_smoothing: float
+    ignore_index: int | None
+    """None where no row is ignored: then it is not passed."""
+    logit_softcap: float | None = None
+    z_loss: float = 0.0
+    focusing: float = 0.0
+    positive_weight: float = 1.0
+
+
+Loss = Callable[[Tensor, Tensor, Options], Tensor]
+"""(logits (N, K), target, options) -> losses (N,), or () where the options reduce."""
+
+
+def to_tensor(values: Floats, fmt: Format, device: str) -> Tensor:
+    """Members of a format as a tensor of its dtype; exact."""
+    return torch.tensor(values, dtype=torch.float64, device=device).to(DTYPES[fmt])
+
+
+def options_of(problem: Problem, device: str) -> Options:
+    """The options of a problem, tensors on the device."""
+    weights = problem.class_weights
+    return Options(
+        reduction=problem.reduction,
+        weight=None if weights is None else to_tensor(weights, problem.format, device),
+        label_smoothing=problem.label_smoothing,
+        ignore_index=problem.ignore_index if problem.ignored.any() else None,
+        logit_softcap=problem.logit_softcap,
+        z_loss=problem.z_loss,
+        focusing=problem.focusing,
+        positive_weight=problem.positive_weight,
+    )
+
+
+def implementation_loss(function: Callable[..., Tensor]) -> Loss:
+    """A callable with the signature of torch.nn.functional.cross_entropy; only options that are set are passed."""
+
+    def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+        given: dict[str, Any] = {"reduction": options.reduction}
+        if options.weight is not None:
+            given["weight"] = options.weight
+        if options.label_smoothing:
+            given["label_smoothing"] = options.label_smoothing
+        if options.ignore_index is not None:
+            given["ignore_index"] = options.ignore_index
+        return function(logits, target, **given)
+
+    return loss
+
+
+cross_entropy = implementation_loss(F.cross_entropy)
+
+
+def _nll_of_log_softmax(logits: Tensor, target: Tensor, **options: Any) -> Tensor:
+    return F.nll_loss(F.log_softmax(logits, dim=1), target, **options)
+
+
+log_softmax_nll_loss = implementation_loss(_nll_of_log_softmax)
+
+
+def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """logsumexp(x) - x_t."""
+    return _reduce(torch.logsumexp(logits, dim=1) - logits.gather(1, target[:, None])[:, 0], options)
+
+
+def log_of_softmax(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """-log(softmax(x)_t)."""
+    return _reduce(-torch.log(torch.softmax(logits, dim=1)).gather(1, target[:, None])[:, 0], options)
+
+
+def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """cross_entropy(y) + z logsumexp(y)^2 of y = c tanh(x/c), as language models write it."""
+    cap = options.logit_softcap
+    capped = logits if cap is None else cap * torch.tanh(logits / cap)
+    losses = F.cross_entropy(capped, target, reduction="none")
+    if options.z_loss:
+        losses = losses + options.z_loss * torch.logsumexp(capped, dim=1) ** 2
+    return _reduce(losses, options)
+
+
+def kl_div(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """F.kl_div of log_softmax, summed over the classes; its mean is 'batchmean'."""
+    reduction = "batchmean" if options.reduction == "mean" else options.reduction
+    divergence = F.kl_div(F.log_softmax(logits, dim=1), target, reduction=reduction)
+    return divergence.sum(dim=1) if reduction == "none" else divergence
+
+
+def squared_error(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """sum_c (softmax(x)_c - q_c)^2."""
+    return _reduce(F.mse_loss(F.softmax(logits, dim=1), target, reduction="none").sum(dim=1), options)
+
+
+def focal(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """(1 - p_t)^g times cross_entropy, p_t = exp(-cross_entropy): the common composition."""
+    losses = F.cross_entropy(logits, target, reduction="none")
+    return _reduce((1 - torch.exp(-losses)) ** options.focusing * losses, options)
+
+
+def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """PyTorch's sigmoid and binary cross-entropy in one."""
+    weight = None if options.positive_weight == 1.0 else logits.new_tensor(options.positive_weight)
+    return F.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0], pos_weight=weight, reduction=options.reduction)
+
+
+def binary_cross_entropy_of_sigmoid(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """binary_cross_entropy(sigmoid(x), y)."""
+    return F.binary_cross_entropy(torch.sigmoid(logits[:, 0]), target[:, 0], reduction=options.reduction)
+
+
+def sigmoid_focal(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """(1 - p_t)^g times binary cross-entropy, p_t = p y + (1 - p)(1 - y): torchvision's sigmoid_focal_loss without alpha."""
+    x, y = logits[:, 0], target[:, 0]
+    p = torch.sigmoid(x)
+    p_t = p * y + (1 - p) * (1 - y)
+    losses = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    return _reduce((1 - p_t) ** options.focusing * losses, options)
+
+
+def _reduce(losses: Tensor, options: Options) -> Tensor:
+    if options.reduction == "none":
+        return losses
+    return losses.sum() if options.reduction == "sum" else losses.mean()
+
+
+def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Cross-entropy of a linear layer's output, in two steps."""
+    return F.cross_entropy(F.linear(features, weight, bias), target, reduction=options.reduction)
+
+
+def classes_second(loss: Loss) -> Loss:
+    """The loss of the same rows as one sample of shape (1, K, N), PyTorch's (N, C, d1)."""
+
+    def moved(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+        losses = loss(logits.movedim(0, -1)[None], target.movedim(0, -1)[None], options)
+        return losses[0] if options.reduction == "none" else losses
+
+    return moved
+
+
+def autocast(loss: Loss) -> Loss:
+    """The loss inside torch.autocast to bfloat16; its backward runs outside, as PyTorch's documentation asks for."""
+
+    def cast(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+        with torch.autocast(logits.device.type, dtype=torch.bfloat16):
+            return loss(logits, target, options)
+
+    return cast
+
+
+class Compiled:
+    """A loss under torch.compile: one graph for each set of options and dtype, for all shapes (dynamic=True).
+
+    Graph breaks raise, and so does a number of graphs beyond all need: nothing falls back to eager unseen.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+        self._graphs: dict[Any, Callable[..., Tensor]] = {}
+
+    def __call__(self, logits: Tensor, target: Tensor, options: Options) -> Tensor:
+        """The loss; compiles where these options are new."""
+        fixed = replace(options, weight=None)
+        key = (fixed, options.weight is None, logits.dtype)
+        if key not in self._graphs:
+            self._graphs[key] = compiled(lambda x, t, w: self.loss(x, t, replace(fixed, weight=w)))
+        return self._graphs[key](logits, target, options.weight)
+
+
+def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """torch.compile of a function, whole and for all shapes.
+
+    Its limits count the graphs of one line of code, which are many here: a graph for each dtype and set of options.
+    """
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = _MOST_GRAPHS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    return torch.compile(function, dynamic=True, fullgraph=True)
+
+
+def target_tensor(problem: Problem, device: str) -> Tensor:
+    """The target as cross_entropy takes it."""
+    if problem.has_probabilities:
+        return to_tensor(problem.target, problem.format, device)
+    return torch.tensor(problem.target, dtype=torch.int64, device=device)
+
+
+def cotangent_tensor(problem: Problem, shape: torch.Size, device: str) -> Tensor:
+    """The upstream gradient, in the dtype of the logits."""
+    given = np.ones(()) if problem.cotangent is None else problem.cotangent
+    return to_tensor(np.broadcast_to(given, tuple(shape)), problem.format, device)

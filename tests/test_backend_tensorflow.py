@@ -1,0 +1,169 @@
+"""Tests of the TensorFlow adapter: its modes, what its functions are traced for, and what its declared arithmetic rests on."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+import tensorflow as tf
+
+from adapters.adapter import Adapter, AdapterError
+from adapters.backend_tensorflow import ADAPTER, MODES, stored_arithmetic
+from adapters.layout import Layout
+from adapters.operation import Operation, modes_of
+from reference import FLOAT32, FORMATS, Format, Problem, Quantity
+from reference.arithmetic import Order
+
+TABLE = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
+INDICES = Problem(TABLE, [0, 2], FLOAT32, tangent=np.ones((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def adapter() -> Adapter:
+    return ADAPTER()
+
+
+def named(adapter: Adapter, name: str, mode: str) -> Operation:
+    return next(o for o in adapter.operations() if (o.name, o.mode) == (name, mode))
+
+
+def problem_for(operation: Operation, fmt: Format = FLOAT32, **options: Any) -> Problem:
+    target: Any = np.array([[0.5, 0.25, 0.25]] * 2) if operation.probabilities else np.array([0, 2])
+    return Problem(TABLE, target, fmt, tangent=np.ones((2, 3)), **options)
+
+
+def test_modes_are_listed_eager_first(adapter: Adapter) -> None:
+    assert modes_of(adapter.operations()) == MODES == ("eager", "compiled", "xla")
+    assert next(iter(adapter.versions())) == "tensorflow"
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=str)
+def test_every_operation_answers_in_the_format_it_declares(adapter: Adapter, fmt: Format) -> None:
+    """But for Keras' default dtype, which is float32 for float64 logits too: a violation of the protocol."""
+    for operation in adapter.operations():
+        problem = problem_for(operation, fmt)
+        observed = adapter.observe(operation, problem, operation.asked(problem))
+        assert observed.error is None
+        downcast = operation.name.endswith("default_dtype") and fmt.name == "float64"
+        assert observed.violations == (("returned loss as float32, asked for float64",) if downcast else ())
+        assert all(np.isfinite(values).all() for values in observed.values.values())
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_modes_agree(adapter: Adapter, reduction: str) -> None:
+    for operation in adapter.operations():
+        if operation.has_loss and operation.mode != "eager":
+            cotangent = np.array([2.0, -0.5]) if reduction == "none" else np.array(2.0)
+            problem = problem_for(operation, reduction=reduction, cotangent=cotangent)
+            quantities = operation.asked(problem)
+            eager = adapter.observe(named(adapter, operation.name, "eager"), problem, quantities)
+            other = adapter.observe(operation, problem, quantities)
+            for quantity in quantities:
+                np.testing.assert_allclose(other.values[quantity], eager.values[quantity], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", Layout)
+def test_a_layout_reaches_the_operation(adapter: Adapter, layout: Layout, mode: str) -> None:
+    operation = named(adapter, "sparse_softmax_cross_entropy_with_logits", mode)
+    plain, laid = (adapter.observe(operation, INDICES, (Quantity.LOSS,), each) for each in (Layout.CONTIGUOUS, layout))
+    np.testing.assert_array_equal(laid.values[Quantity.LOSS], plain.values[Quantity.LOSS])
+
+
+def test_compiled_functions_are_traced_once_for_all_shapes(adapter: Adapter) -> None:
+    traces = []
+
+    def counted(labels: Any, logits: Any) -> Any:
+        traces.append(logits.shape)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+    compiled, xla = (o for o in adapter.implementation(counted) if o.mode != "eager")
+    for classes in (2, 3, 5):
+        problem = Problem(np.zeros((2, classes)), np.array([0, 1]), FLOAT32)
+        adapter.observe(compiled, problem, (Quantity.LOSS,))
+    assert len(traces) == 1
+    assert not compiled.few_shapes
+    assert xla.few_shapes
+    assert not xla.can_raise
+
+
+def test_an_implementation_is_judged_in_every_mode(adapter: Adapter) -> None:
+    def mine(labels: Any, logits: Any) -> Any:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+    operations = adapter.implementation(mine)
+    assert [operation.label for operation in operations] == ["mine", "mine@compiled", "mine@xla"]
+    for operation in operations:
+        observed = adapter.observe(operation, INDICES, operation.asked(INDICES))
+        assert not observed.error
+        np.testing.assert_allclose(observed.values[Quantity.HVP], 0.0, atol=1e-6)
+    with pytest.raises(AdapterError, match="is not callable"):
+        adapter.implementation(3)  # type: ignore[arg-type]
+
+
+def test_a_changed_input_is_noticed(adapter: Adapter) -> None:
+    """Tensors are immutable by agreement only."""
+
+    def overwrite(labels: Any, logits: Any) -> Any:
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        ctypes.memset(np.asarray(memoryview(logits)).ctypes.data, 0, 8)
+        return loss
+
+    operation = adapter.implementation(overwrite)[0]
+    assert adapter.observe(operation, INDICES, (Quantity.LOSS,)).violations == ("changed its input logits",)
+
+
+def test_a_loss_of_the_wrong_shape_is_an_error(adapter: Adapter) -> None:
+    empty = Problem(np.zeros((0, 3)), np.zeros(0, dtype=np.int64), FLOAT32, reduction="sum")
+    operation = named(adapter, "keras_sparse_categorical_crossentropy", "eager")
+    assert (
+        adapter.observe(operation, empty, (Quantity.LOSS,)).error == "ValueError: returned a loss of shape (0,), asked for ()"
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=str)
+def test_subnormal_results_are_flushed_where_it_is_declared(adapter: Adapter, fmt: Format, mode: str) -> None:
+    gap = np.log(fmt.min_normal) - 1.0
+    problem = Problem(fmt.round([[0.0, gap]]), [0], fmt)
+    observed = adapter.observe(named(adapter, "softmax", mode), problem, (Quantity.SOFTMAX,))
+    flushed = observed.values[Quantity.SOFTMAX][0, 1] == 0
+    assert flushed == stored_arithmetic(mode)[fmt.name].flush_to_zero
+
+
+@pytest.mark.parametrize("fmt", [f for f in FORMATS.values() if f.name in ("float64", "float32")], ids=str)
+@pytest.mark.parametrize("classes", [2, 8, 9, 31, 64, 1000, 4096, 9000])
+def test_no_running_sum_of_eigen_is_longer_than_declared(fmt: Format, classes: int) -> None:
+    """In 2^p + 1 + ... + 1 each one that is added to the large term is lost, and so is not in the result."""
+    summation = stored_arithmetic("eager")[fmt.name].summation
+    assert summation.order is Order.LANES
+    for place in (0, classes // 2, classes - 1):
+        terms = np.ones((1, classes), dtype=fmt.numpy_dtype)
+        terms[0, place] = 2.0**fmt.precision
+        lost = classes - 1 - (float(tf.reduce_sum(tf.constant(terms), axis=1)[0]) - 2.0**fmt.precision)
+        assert lost <= summation.depth(classes)
+
+
+def test_keras_traced_sees_through_the_softmax(adapter: Adapter) -> None:
+    """Eager it clips probabilities and the loss is at most 16.1; traced it finds the logits of the softmax."""
+    name = "keras_sparse_categorical_crossentropy_from_probabilities"
+    problem = Problem([[0.0, 50.0]], [0], FLOAT32)
+    eager, traced = (
+        adapter.observe(named(adapter, name, mode), problem, (Quantity.LOSS,)).values[Quantity.LOSS][0]
+        for mode in ("eager", "compiled")
+    )
+    assert eager == pytest.approx(16.118, abs=1e-3)
+    assert traced == 50.0
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_out_of_range_raises_unless_xla_compiles(adapter: Adapter, label: int) -> None:
+    for operation in adapter.operations():
+        if operation.has_loss and not operation.probabilities and operation.can_raise:
+            observed = adapter.observe(operation, INDICES.with_unchecked_target([0, label]), (Quantity.LOSS,))
+            assert "InvalidArgumentError" in str(observed.error)

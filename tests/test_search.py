@@ -1,0 +1,101 @@
+"""Searches hand on what they generated, and what is owed is evaluated once: neither may change what is checked."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import suites.owed
+from reference.evaluation import evaluate
+from reference.formats import BFLOAT16, FLOAT32
+from reference.problem import Problem
+from reference.quantity import Quantity
+from suites.owed import LARGEST_KEPT, Owed
+from suites.problems import Ask
+from suites.search import Searches
+
+ASK = Ask(FLOAT32, ("moderate", "absorption"))
+QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT)
+
+
+def test_the_next_operation_gets_the_same_problems() -> None:
+    searches, first, second, alone = Searches(0), list[Problem](), list[Problem](), list[Problem]()
+    searches.run("loss", ASK, first.append, 10)
+    searches.run("loss", ASK, second.append, 10)
+    Searches(0).run("loss", ASK, alone.append, 10)
+    assert [id(p) for p in first] == [id(p) for p in second]
+    assert [p.logits.tolist() for p in first] == [p.logits.tolist() for p in alone]
+
+
+@pytest.mark.parametrize("other", [("gradient", ASK, 10), ("loss", Ask(BFLOAT16, ASK.hazards), 10), ("loss", ASK, 11)])
+def test_another_question_gets_other_problems(other: tuple[str, Ask, int]) -> None:
+    searches, first, second = Searches(0), list[Problem](), list[Problem]()
+    searches.run("loss", ASK, first.append, 10)
+    name, ask, examples = other
+    searches.run(name, ask, second.append, examples)
+    assert not {id(p) for p in first} & {id(p) for p in second}
+
+
+def test_a_failure_among_kept_problems_is_searched_and_shrunk() -> None:
+    searches, seen = Searches(0), list[Problem]()
+    searches.run("loss", ASK, lambda _: None, 40)
+
+    def check(problem: Problem) -> None:
+        seen.append(problem)
+        if problem.num_classes > 1:
+            pytest.fail("more than one class", pytrace=False)
+
+    with pytest.raises(pytest.fail.Exception, match="more than one class"):
+        searches.run("loss", ASK, check, 40)
+    assert seen[-1].logits.shape == (1, 2)
+
+
+def test_a_skip_passes_through() -> None:
+    searches = Searches(0)
+    searches.run("loss", ASK, lambda _: None, 5)
+    with pytest.raises(pytest.skip.Exception):
+        searches.run("loss", ASK, lambda _: pytest.skip("not offered"), 5)
+
+
+def test_a_failed_search_keeps_nothing() -> None:
+    searches, seen = Searches(0), list[Problem]()
+    with pytest.raises(pytest.fail.Exception):
+        searches.run("loss", ASK, lambda _: pytest.fail("always"), 10)
+    searches.run("loss", ASK, seen.append, 10)
+    assert len(seen) == 10
+
+
+def test_what_is_owed_is_evaluated_once_and_is_what_the_reference_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Quantity, ...]] = []
+
+    def counting(problem: Problem, quantities: tuple[Quantity, ...]) -> dict:
+        asked.append(quantities)
+        return evaluate(problem, quantities)
+
+    monkeypatch.setattr(suites.owed, "evaluate", counting)
+    owed, problem = Owed(), Problem([[20.0, 0.0]], [0], BFLOAT16)
+    owed.evaluate(problem, QUANTITIES[:1], BFLOAT16)
+    in_format, values = owed.evaluate(problem, QUANTITIES, BFLOAT16)
+    wide, wider = owed.evaluate(problem, QUANTITIES, FLOAT32)
+    owed.evaluate(problem, QUANTITIES, FLOAT32)
+    assert asked == [(Quantity.LOSS,), (Quantity.GRADIENT,), QUANTITIES]
+    assert (in_format.format, wide.format) == (BFLOAT16, FLOAT32)
+    for fmt, found in ((BFLOAT16, values), (FLOAT32, wider)):
+        fresh = evaluate(problem.replace(format=fmt), QUANTITIES)
+        for quantity in QUANTITIES:
+            np.testing.assert_array_equal(found[quantity].values.rounded(fmt)[0], fresh[quantity].values.rounded(fmt)[0])
+
+
+@pytest.mark.parametrize(("classes", "kept"), [(2, 1), (LARGEST_KEPT + 1, 0)])
+def test_only_small_problems_are_kept_and_only_while_they_live(classes: int, kept: int) -> None:
+    owed, problem = Owed(), Problem([[0.0] * classes], [0], FLOAT32)
+    owed.evaluate(problem, (Quantity.LOSS,), FLOAT32)
+    assert len(owed._kept) == kept
+    gone = weakref.ref(problem)
+    del problem
+    gc.collect()
+    assert gone() is None
+    assert len(owed._kept) == 0
