@@ -49,7 +49,7 @@ def test_ci_runs_every_backend_in_every_mode() -> None:
     """A mode that CI does not run has claims that nothing holds."""
     script = (ROOT / "ci" / "run.sh").read_text()
     listed = [line.split() for line in script.split("<<'RUNS'\n", 1)[1].split("\nRUNS", 1)[0].splitlines()]
-    assert sorted({backend for backend, _ in listed}) == backend_names()
+    assert sorted({backend for backend, _ in listed}) == list(backend_names())
     for backend in backend_names():
         if backend == "numpy" or importlib.util.find_spec(backend):
             modes = {m for name, mode in listed if name == backend for m in mode.split(",")}
