@@ -1,9 +1,9 @@
 """JAX and optax: optax's cross-entropies and the ways people compose one, op by op ("eager") and under jax.jit ("compiled").
 
 Derivatives are JAX's own, as users take them: the gradient by jax.vjp with the problem's cotangent, the Hessian as
-jax.hessian does (forward over reverse), the product as jvp of the gradient; operations named *_forward use forward mode
-throughout (jacfwd, jacfwd of jacfwd). One direction serves every row of a batch at once, since rows do not interact; the
-full Hessian's off-diagonal blocks, all zero, are never formed.
+jax.hessian does (forward over reverse), the product by pushing the tangent through the gradient; operations named *_forward
+use forward mode throughout (jacfwd, jacfwd of jacfwd). One direction serves every row of a batch at once, since rows do not
+interact; the full Hessian's off-diagonal blocks, all zero, are never formed.
 
 jax_enable_x64 is switched on when the adapter is made, for the whole process: without it JAX has no float64. The other
 formats keep their dtype, and every dtype is read from what was returned. jnp.asarray copies a strided numpy view into
@@ -105,24 +105,28 @@ def _loss(losses: Losses, target: Array, options: Options, logits: Array) -> Arr
     return jnp.sum(each) if options.reduction == "sum" else jnp.mean(each)
 
 
-def _along_each_class(derivative: Callable[[Array], Array], logits: Array) -> Array:
-    """Derivatives along e_k in every row, k first: the rows of a batch do not interact, so K directions serve them all."""
+def _along_each_class(push: Callable[[Array], Array], logits: Array, at_once: bool) -> Array:
+    """Derivatives along e_k in every row, k first: the rows of a batch do not interact, so K directions serve them all.
+
+    As one batch, as jax.jacfwd pushes them; or one after another, which op by op saves compiling every primitive for it.
+    """
     rows, classes = logits.shape
     if rows * classes**2 > _LARGEST_BASIS:
         raise NotImplementedError(f"a basis of {classes} directions for {rows} x {classes} logits does not fit in memory")
     basis = jnp.broadcast_to(jnp.eye(classes, dtype=logits.dtype)[:, None, :], (classes, rows, classes))
-    return jax.vmap(lambda direction: jax.jvp(derivative, (logits,), (direction,))[1])(basis)
+    return jax.vmap(push)(basis) if at_once else jnp.stack([push(basis[k]) for k in range(classes)])
 
 
-def _reverse_gradient(loss: Loss, cotangent: Array, logits: Array) -> Array:
+def _reverse_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:  # noqa: ARG001
     """jax.vjp."""
     pullback = jax.vjp(loss, logits)[1]
     return pullback(cotangent)[0]
 
 
-def _forward_gradient(loss: Loss, cotangent: Array, logits: Array) -> Array:
+def _forward_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:
     """jax.jacfwd of the losses of the rows, times their cotangents."""
-    return _along_each_class(loss, logits).T * cotangent[:, None]
+    push = jax.linearize(loss, logits)[1]
+    return _along_each_class(push, logits, at_once).T * cotangent[:, None]
 
 
 @dataclass(frozen=True)
@@ -133,37 +137,45 @@ class Differentiated:
     """
 
     losses: Losses
-    gradient: Callable[[Loss, Array, Array], Array] = _reverse_gradient
+    gradient: Callable[[Loss, Array, Array, bool], Array] = _reverse_gradient
     compiled: bool = False
 
-    def run(self, quantity: Quantity, options: Options) -> Callable[[Array, Array, Array, Array], Array]:
-        """(logits, target, cotangent, tangent) -> the quantity; one function, and compilation, for each shape."""
-        return _compiled(self, quantity, options) if self.compiled else partial(_derivative, self, quantity, options)
+    def run(self, quantities: tuple[Quantity, ...], options: Options) -> Callable[..., dict[Quantity, Array]]:
+        """(logits, target, cotangent, tangent) -> the quantities; compiled, one function for all of them and each shape."""
+        return _compiled(self, quantities, options) if self.compiled else partial(_derivatives, self, quantities, options)
 
 
-def _derivative(
+def _derivatives(
     how: Differentiated,
-    quantity: Quantity,
+    quantities: tuple[Quantity, ...],
     options: Options,
     logits: Array,
     target: Array,
     cotangent: Array,
     tangent: Array,
-) -> Array:
+) -> dict[Quantity, Array]:
     loss = partial(_loss, how.losses, target, options)
-    if quantity is Quantity.LOSS:
-        return loss(logits)
-    gradient = partial(how.gradient, loss, cotangent)
-    if quantity is Quantity.GRADIENT:
-        return gradient(logits)
-    if quantity is Quantity.HVP:
-        return jax.jvp(gradient, (logits,), (tangent,))[1]
-    return jnp.moveaxis(_along_each_class(gradient, logits), 0, 2)
+
+    def gradient(at: Array) -> Array:
+        return how.gradient(loss, cotangent, at, how.compiled)
+
+    results: dict[Quantity, Array] = {}
+    if Quantity.LOSS in quantities:
+        results[Quantity.LOSS] = loss(logits)
+    if Quantity.HVP in quantities or Quantity.HESSIAN in quantities:
+        results[Quantity.GRADIENT], push = jax.linearize(gradient, logits)
+        if Quantity.HVP in quantities:
+            results[Quantity.HVP] = push(tangent)
+        if Quantity.HESSIAN in quantities:
+            results[Quantity.HESSIAN] = jnp.moveaxis(_along_each_class(push, logits, how.compiled), 0, 2)
+    elif Quantity.GRADIENT in quantities:
+        results[Quantity.GRADIENT] = gradient(logits)
+    return {quantity: results[quantity] for quantity in quantities}
 
 
 @cache
-def _compiled(how: Differentiated, quantity: Quantity, options: Options) -> Callable[[Array, Array, Array, Array], Array]:
-    return jax.jit(partial(_derivative, how, quantity, options))
+def _compiled(how: Differentiated, quantities: tuple[Quantity, ...], options: Options) -> Callable[..., dict[Quantity, Array]]:
+    return jax.jit(partial(_derivatives, how, quantities, options))
 
 
 class _Inputs:
@@ -311,14 +323,12 @@ class JaxAdapter(Adapter):
         """Run an operation; see `Adapter.call`."""
         with jax.default_device(self._device):
             inputs = _Inputs(problem, self._device, layout)
-            values = {quantity: self._run(operation, problem, quantity, inputs) for quantity in quantities}
+            if operation.has_loss:
+                run = operation.function.run(quantities, Options(problem.reduction, problem.label_smoothing))
+                values = run(inputs.logits, inputs.target, inputs.cotangent, inputs.tangent)
+            else:
+                values = {quantities[0]: operation.function(inputs.logits)}
             return Call({quantity: _result(value) for quantity, value in values.items()}, inputs.changed())
-
-    def _run(self, operation: Operation, problem: Problem, quantity: Quantity, inputs: _Inputs) -> Array:
-        if not operation.has_loss:
-            return operation.function(inputs.logits)
-        run = operation.function.run(quantity, Options(problem.reduction, problem.label_smoothing))
-        return run(inputs.logits, inputs.target, inputs.cotangent, inputs.tangent)
 
 
 def _result(array: Array) -> Result:
