@@ -23,8 +23,17 @@ import tensorflow as tf
 
 from adapters.adapter import Adapter, AdapterError, Call, Result
 from adapters.layout import Layout
-from adapters.operation import Operation, building_block
-from adapters.tensorflow_derivatives import COMPILED, MODES, XLA, Block, Differentiated, Inputs, LayerDifferentiated
+from adapters.operation import EAGER, Operation, building_block
+from adapters.tensorflow_derivatives import (
+    COMPILED,
+    MODES,
+    XLA,
+    Block,
+    Differentiated,
+    HessianByJacobian,
+    Inputs,
+    LayerDifferentiated,
+)
 from adapters.tensorflow_losses import (
     Loss,
     Tensor,
@@ -169,6 +178,18 @@ def _tf_operations(mode: str) -> list[Operation]:
         _operation(mode, "log_softmax_gather", "-tf.gather(tf.nn.log_softmax(x), index)", log_softmax_gather, half),
         _operation(mode, "logsumexp_gather", "tf.reduce_logsumexp(x, 1) - x[index]", logsumexp_gather, half),
     ]
+
+
+def _by_jacobian() -> Operation:
+    """The Hessian of the fused loss by GradientTape.jacobian; float32 alone, for it traces anew at every call."""
+    return Operation(
+        "sparse_softmax_cross_entropy_with_logits_jacobian",
+        "tf.nn.sparse_softmax_cross_entropy_with_logits(index, x), tape.jacobian of its gradient",
+        HessianByJacobian(sparse),
+        {FLOAT32.name: sparse_arithmetic(EAGER)[FLOAT32.name]},
+        quantities=(Quantity.HESSIAN,),
+        options=frozenset({"reduction"}),
+    )
 
 
 def _keras_operations(mode: str) -> list[Operation]:
@@ -344,7 +365,14 @@ class TensorFlowAdapter(Adapter):
         super().__init__("cuda:0" if device == "cuda" and tf.config.list_physical_devices("GPU") else device)
         self._place = "/CPU:0" if self.device == "cpu" else f"/GPU:{self.device.partition(':')[2]}"
         self._listed = tuple(
-            operation for mode in MODES for operation in (*_tf_operations(mode), *_beyond_xla(mode), *_blocks(mode))
+            operation
+            for mode in MODES
+            for operation in (
+                *_tf_operations(mode),
+                *([_by_jacobian()] if mode == EAGER else []),
+                *_beyond_xla(mode),
+                *_blocks(mode),
+            )
         )
 
     def versions(self) -> dict[str, str]:

@@ -113,6 +113,31 @@ def _eager(loss: Loss, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict
     return results
 
 
+_LARGEST_JACOBIAN = 2**22
+"""Entries of the largest whole Jacobian of a gradient that is formed, rows against rows: (N K)^2."""
+
+
+@dataclass(frozen=True, eq=False)
+class HessianByJacobian:
+    """The Hessian as the documented idiom takes it: GradientTape.jacobian of a gradient, vectorised (pfor), eager.
+
+    It forms all rows against all rows; what is kept is each row against itself. A jacobian of a jacobian fails in pfor.
+    """
+
+    loss: Loss
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+        """Its one quantity."""
+        entries = inputs.problem.logits.size**2
+        if entries > _LARGEST_JACOBIAN:
+            raise NotImplementedError(f"a Jacobian of {entries} entries is not formed")
+        with tf.GradientTape() as tape:
+            tape.watch(inputs.logits)
+            options = Options.of(inputs.problem)
+            _, gradient = _loss_and_gradient(self.loss, options)(inputs.logits, inputs.target, inputs.cotangent)
+        return {quantities[0]: tf.einsum("nknj->nkj", tape.jacobian(gradient, inputs.logits))}
+
+
 @dataclass(frozen=True, eq=False)
 class Differentiated:
     """A loss with its derivatives in a mode; each is traced once for its options, dtype and ranks."""
