@@ -13,6 +13,7 @@ import numpy as np
 
 from adapters.jax_losses import Array, Losses, Options, linear_then_cross_entropy, reduced
 from adapters.layout import Layout, laid_out
+from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.linear import linear_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -80,6 +81,16 @@ def forward_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool)
     return _along_each_class(push, logits, at_once).T * cotangent[:, None]
 
 
+_ORDERS = ((Quantity.LOSS, Quantity.GRADIENT), (Quantity.HVP, Quantity.HESSIAN))
+"""Quantities that are compiled together: each set that is asked would cost a compilation of its own."""
+
+
+def _formed(order: tuple[Quantity, ...], problem: Problem) -> tuple[Quantity, ...]:
+    """Those of an order without Hessians that are too large to form."""
+    large = problem.num_classes > MAX_HESSIAN_CLASSES
+    return tuple(quantity for quantity in order if not (large and quantity is Quantity.HESSIAN))
+
+
 @dataclass(frozen=True)
 class Differentiated:
     """Losses, the way their gradient is taken, and whether all of it is compiled.
@@ -92,10 +103,15 @@ class Differentiated:
     compiled: bool = False
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
-        """The quantities; compiled, one function for all of them and each shape."""
-        options = Options.of(inputs.problem)
-        run = _compiled(self, quantities, options) if self.compiled else partial(_derivatives, self, quantities, options)
-        return run(inputs.logits, inputs.target, inputs.cotangent, inputs.tangent)
+        """The quantities; compiled, two functions for each shape: value and gradient, and what is of second order."""
+        options, given = Options.of(inputs.problem), (inputs.logits, inputs.target, inputs.cotangent, inputs.tangent)
+        if not self.compiled:
+            return _derivatives(self, quantities, options, *given)
+        results: Results = {}
+        for order in _ORDERS:
+            if set(order) & set(quantities):
+                results |= _compiled(self, _formed(order, inputs.problem), options)(*given)
+        return {quantity: results[quantity] for quantity in quantities}
 
 
 def _derivatives(
