@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.formats import FORMATS, Floats, Format, format_named
-from reference.loss import Loss
+from reference.loss import LOSS_TARGETS, Loss, Target
 from reference.problem import Problem
 
 CASES_FOLDER = Path(__file__).parent / "cases"
@@ -106,6 +106,8 @@ def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
     target = entry["target"]
     soft = bool(target) and isinstance(target[0], list)
     table: NDArray[Any] = np.array([parse_row(row) for row in target] if soft else target, dtype=float if soft else np.int64)
+    if not target and LOSS_TARGETS[Loss(entry.get("loss", Loss.CROSS_ENTROPY))] not in (Target.EITHER, Target.INDICES):
+        table = np.zeros(logits.shape)
     if "rows" in entry:
         logits, table = np.repeat(logits, entry["rows"], axis=0), np.repeat(table, entry["rows"], axis=0)
     options = {name: entry[name] for name in _PLAIN_DEFAULTS if name in entry}
@@ -114,6 +116,8 @@ def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
             value = entry[name]
             nested = isinstance(value, list) and bool(value) and isinstance(value[0], list)
             options[name] = np.array([parse_row(row) for row in value] if nested else _numbers(value))
+    if "tangent" in options and not logits.size:
+        options["tangent"] = np.zeros(logits.shape)
     return Problem(logits=logits, target=table, format=fmt, **options)
 
 

@@ -128,7 +128,7 @@ def test_numpy_notices_a_changed_input() -> None:
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        ("tensorflaw", "backend 'tensorflaw' is not known; there is: numpy"),
+        ("tensorflaw", "backend 'tensorflaw' is not known; there is: jax, numpy"),
         ("nowhere.py:Thing", "there is no file 'nowhere.py'"),
         ("no.such.module:Thing", "importing 'no.such.module' failed: ModuleNotFoundError"),
         ("adapters.layout:Nothing", "adapters.layout has no 'Nothing'; it has: "),

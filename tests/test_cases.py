@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from reference import FLOAT32, Problem
+from reference.loss import Loss
 from suites.cases import (
     Case,
     CaseError,
@@ -68,6 +69,16 @@ def test_a_failure_line_is_a_case() -> None:
     (case,) = cases_matching(json.dumps(describe_problem(problem)))
     assert case.problem.reduction == "mean"
     np.testing.assert_array_equal(case.problem.logits, problem.logits)
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "cross_entropy"])
+def test_a_failure_line_of_no_rows_is_a_case(loss: str) -> None:
+    """It names no probabilities, and no tangent, whose shape it could tell."""
+    target = np.zeros((0, 1)) if loss == "sigmoid" else np.zeros(0, dtype=np.int64)
+    problem = Problem(np.zeros((0, 1)), target, FLOAT32, loss=Loss(loss), reduction="sum", tangent=np.zeros((0, 1)))
+    (case,) = cases_matching(json.dumps(describe_problem(problem)))
+    assert case.problem.target.shape == target.shape
+    assert case.problem.tangent is not None
 
 
 @pytest.mark.parametrize(

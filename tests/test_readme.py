@@ -41,7 +41,7 @@ def test_ci_installs_by_the_readmes_command() -> None:
     install, run_tests = tests.rsplit(" && ", 1)
     assert install in script
     assert run_tests in script
-    assert main_job.rsplit(" && ", 1)[0].replace("[torch]", "[test,tensorflow,torch]") == install
+    assert main_job.rsplit(" && ", 1)[0].replace("[torch]", "[test,jax,tensorflow,torch]") == install
     assert '.venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode"' in script
 
 

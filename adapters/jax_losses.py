@@ -1,0 +1,100 @@
+"""Softmax cross-entropy in JAX and the losses around it, as optax has them and as users compose them of jax.nn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from reference.problem import Problem
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is static in a loss: a compiled function is made for each."""
+
+    reduction: str = "none"
+    label_smoothing: float = 0.0
+    logit_softcap: float | None = None
+    z_loss: float = 0.0
+    focusing: float = 0.0
+
+    @classmethod
+    def of(cls, problem: Problem) -> Options:
+        """Those of a problem."""
+        return cls(problem.reduction, problem.label_smoothing, problem.logit_softcap, problem.z_loss, problem.focusing)
+
+
+Losses = Callable[[Array, Array, Options], Array]
+"""(logits (N, K), target, options) -> losses (N,), before the reduction."""
+
+
+def losses_of(function: Callable[[Array, Array], Array]) -> Losses:
+    """A callable (logits, target) -> losses, which has no options of its own."""
+    return lambda logits, target, _: function(logits, target)
+
+
+def reduced(losses: Losses, target: Array, options: Options, logits: Array) -> Array:
+    """The loss of the logits under the options."""
+    if options.label_smoothing:
+        target = optax.smooth_labels(target, options.label_smoothing)
+    each = losses(logits, target, options)
+    if options.reduction == "none":
+        return each
+    return jnp.sum(each) if options.reduction == "sum" else jnp.mean(each)
+
+
+integer_labels = losses_of(optax.softmax_cross_entropy_with_integer_labels)
+
+
+def _pick(values: Array, labels: Array) -> Array:
+    return jnp.take_along_axis(values, labels[:, None], axis=1)[:, 0]
+
+
+def log_softmax_pick(logits: Array, labels: Array, _: Options) -> Array:
+    """-log_softmax(x)[t]."""
+    return -_pick(jax.nn.log_softmax(logits, axis=1), labels)
+
+
+def logsumexp_pick(logits: Array, labels: Array, _: Options) -> Array:
+    """logsumexp(x) - x[t]."""
+    return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels)
+
+
+def softcap_z_loss(logits: Array, labels: Array, options: Options) -> Array:
+    """Cross-entropy of y = c tanh(x/c), plus z logsumexp(y)^2, as language models write it."""
+    cap = options.logit_softcap
+    capped = logits if cap is None else cap * jnp.tanh(logits / cap)
+    losses = optax.softmax_cross_entropy_with_integer_labels(capped, labels)
+    return losses + options.z_loss * jax.nn.logsumexp(capped, axis=1) ** 2 if options.z_loss else losses
+
+
+def kl_divergence(logits: Array, target: Array, _: Options) -> Array:
+    """optax.kl_divergence of log_softmax."""
+    return optax.kl_divergence(jax.nn.log_softmax(logits, axis=1), target)
+
+
+def squared_error(logits: Array, target: Array, _: Options) -> Array:
+    """sum_c (softmax(x)_c - q_c)^2."""
+    return jnp.sum((jax.nn.softmax(logits, axis=1) - target) ** 2, axis=1)
+
+
+def sigmoid_binary(logits: Array, target: Array, _: Options) -> Array:
+    """optax.sigmoid_binary_cross_entropy, which is log_sigmoid at both signs."""
+    return optax.sigmoid_binary_cross_entropy(logits, target)[:, 0]
+
+
+def sigmoid_focal(logits: Array, target: Array, options: Options) -> Array:
+    """optax.sigmoid_focal_loss without alpha."""
+    return optax.sigmoid_focal_loss(logits, target, gamma=options.focusing)[:, 0]
+
+
+def linear_then_cross_entropy(features: Array, weights: Array, bias: Array, labels: Array) -> Array:
+    """Cross-entropy of a linear layer's output, in two steps; full precision, which the CPU has in any case."""
+    logits = jnp.matmul(features, weights.T, precision=jax.lax.Precision.HIGHEST) + bias
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)

@@ -1,0 +1,152 @@
+"""TensorFlow's and Keras' losses and the ways people compose one, as functions of logits, target and options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from reference.problem import Problem
+
+Tensor = Any
+"""A tf.Tensor; TensorFlow ships no types that mypy could check."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a loss is built with; a traced function is built for each."""
+
+    reduction: str = "none"
+    ignored: int | None = None
+    smoothing: float = 0.0
+    logit_softcap: float | None = None
+    z_loss: float = 0.0
+    focusing: float = 0.0
+    positive_weight: float = 1.0
+
+    @classmethod
+    def of(cls, problem: Problem) -> Options:
+        """Those of a problem; the ignored class only if a row has it."""
+        return cls(
+            reduction=problem.reduction,
+            ignored=problem.ignore_index if problem.ignored.any() else None,
+            smoothing=problem.label_smoothing,
+            logit_softcap=problem.logit_softcap,
+            z_loss=problem.z_loss,
+            focusing=problem.focusing,
+            positive_weight=problem.positive_weight,
+        )
+
+
+Loss = Callable[[Tensor, Tensor, Options], Tensor]
+"""(logits (N, K), target, options) -> losses (N,), or () where the options reduce."""
+
+
+def _reduce(losses: Tensor, options: Options) -> Tensor:
+    if options.reduction == "none":
+        return losses
+    return tf.reduce_sum(losses) if options.reduction == "sum" else tf.reduce_mean(losses)
+
+
+def implementation_loss(function: Callable[..., Tensor]) -> Loss:
+    """A callable with the signature of tf.nn.sparse_softmax_cross_entropy_with_logits."""
+
+    def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+        return _reduce(function(labels=target, logits=logits), options)
+
+    return loss
+
+
+sparse = implementation_loss(tf.nn.sparse_softmax_cross_entropy_with_logits)
+dense = implementation_loss(tf.nn.softmax_cross_entropy_with_logits)
+
+
+def log_softmax_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """-log_softmax(x)_t."""
+    return _reduce(-tf.gather(tf.nn.log_softmax(logits), target, axis=1, batch_dims=1), options)
+
+
+def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """logsumexp(x) - x_t."""
+    return _reduce(tf.reduce_logsumexp(logits, axis=1) - tf.gather(logits, target, axis=1, batch_dims=1), options)
+
+
+def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Cross-entropy of y plus z logsumexp(y)^2, y = c tanh(x/c), as language models write it."""
+    cap = options.logit_softcap
+    capped = logits if cap is None else cap * tf.tanh(logits / cap)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=capped)
+    if options.z_loss:
+        losses += options.z_loss * tf.reduce_logsumexp(capped, axis=1) ** 2
+    return _reduce(losses, options)
+
+
+def squared_error(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """sum_c (softmax(x)_c - q_c)^2."""
+    return _reduce(tf.reduce_sum(tf.math.squared_difference(tf.nn.softmax(logits), target), axis=1), options)
+
+
+def sigmoid_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """TensorFlow's sigmoid and binary cross-entropy in one."""
+    return _reduce(tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)[:, 0], options)
+
+
+def weighted_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """The same with a weight of the positive class."""
+    weight = options.positive_weight
+    return _reduce(tf.nn.weighted_cross_entropy_with_logits(labels=target, logits=logits, pos_weight=weight)[:, 0], options)
+
+
+def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Cross-entropy of a linear layer's output, in two steps."""
+    return sparse(tf.linalg.matmul(features, weight, transpose_b=True) + bias, target, options)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Keras.
+
+_KERAS_REDUCTIONS = {"none": "none", "sum": "sum", "mean": "sum_over_batch_size"}
+
+
+@cache
+def _keras_loss(name: str, reduction: str, dtype: str | None, **extra: Any) -> Any:
+    return getattr(keras.losses, name)(reduction=_KERAS_REDUCTIONS[reduction], dtype=dtype, **extra)
+
+
+def keras_loss(name: str, from_logits: bool = True, default_dtype: bool = False) -> Loss:
+    """A Keras loss object of the logits' dtype, or of Keras' default; of softmax(x) if not from logits."""
+
+    def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+        extra: dict[str, Any] = {"from_logits": from_logits}
+        if options.ignored is not None:
+            extra["ignore_class"] = options.ignored
+        if options.smoothing:
+            extra["label_smoothing"] = options.smoothing
+        function = _keras_loss(name, options.reduction, None if default_dtype else logits.dtype.name, **extra)
+        return function(target, logits if from_logits else tf.nn.softmax(logits))
+
+    return loss
+
+
+keras_binary_crossentropy = keras_loss("BinaryCrossentropy")
+
+
+def keras_binary_crossentropy_of_sigmoid(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Keras' binary cross-entropy of sigmoid(x)."""
+    function = _keras_loss("BinaryCrossentropy", options.reduction, logits.dtype.name)
+    return function(target, tf.sigmoid(logits))
+
+
+def keras_binary_focal_crossentropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Keras' focal loss of a sigmoid, whose own balance of the classes is off by default."""
+    extra = {"from_logits": True, "apply_class_balancing": False, "gamma": options.focusing}
+    return _keras_loss("BinaryFocalCrossentropy", options.reduction, logits.dtype.name, **extra)(target, logits)
+
+
+def keras_kl_divergence(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Keras' KL divergence of softmax(x)."""
+    return _keras_loss("KLDivergence", options.reduction, logits.dtype.name)(target, tf.nn.softmax(logits))
