@@ -95,9 +95,8 @@ class _Rows:
 
     def _upstream(self, order: int) -> DoubleDouble:
         p = self.problem
-        cotangent = np.ones(()) if p.cotangent is None else p.cotangent
         scale = self.denominator() * _dd(p.temperature**order)
-        return _dd(np.broadcast_to(cotangent, (p.num_rows,))[:, None]) / scale
+        return _dd(np.broadcast_to(p.upstream, (p.num_rows,))[:, None]) / scale
 
     def loss(self) -> Floats:
         weights = self.weights()

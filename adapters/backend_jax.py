@@ -41,10 +41,10 @@ from adapters.jax_losses import (
     squared_error,
 )
 from adapters.layout import Layout
-from adapters.operation import EAGER, LOSS_QUANTITIES, Operation, building_block
+from adapters.operation import EAGER, Operation, building_block
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
-from reference.loss import LOSS_TARGETS, Loss, Target
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 
@@ -92,18 +92,21 @@ def _operations(device: str) -> tuple[Operation, ...]:
     return (*(_in_mode(operation, EAGER) for operation in plain), *compiled)
 
 
+_REDUCED = frozenset({"reduction"})
+
+
+def _loss(name: str, formula: str, losses: Losses, arithmetic: dict[str, Arithmetic], **keys: Any) -> Operation:
+    keys.setdefault("options", _REDUCED)
+    return Operation(name, formula, Differentiated(losses), arithmetic, **keys)
+
+
 def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]:
-    reduced = frozenset({"reduction"})
-
-    def loss(name: str, formula: str, losses: Losses, **rest: Any) -> Operation:
-        return Operation(name, formula, Differentiated(losses), arithmetic, quantities=LOSS_QUANTITIES, **rest)
-
     return (
-        loss(
+        _loss(
             "softmax_cross_entropy_with_integer_labels",
             "optax.softmax_cross_entropy_with_integer_labels(x, t)",
             integer_labels,
-            options=reduced,
+            arithmetic,
         ),
         Operation(
             "softmax_cross_entropy_with_integer_labels_forward",
@@ -111,21 +114,24 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
             Differentiated(integer_labels, forward_gradient),
             arithmetic,
         ),
-        loss(
+        _loss(
             "softmax_cross_entropy",
             "optax.softmax_cross_entropy(x, q)",
             losses_of(optax.softmax_cross_entropy),
+            arithmetic,
             probabilities=True,
             options=frozenset({"label_smoothing"}),
         ),
-        loss(
+        _loss(
             "safe_softmax_cross_entropy",
             "optax.safe_softmax_cross_entropy(x, q)",
             losses_of(optax.safe_softmax_cross_entropy),
+            arithmetic,
             probabilities=True,
+            options=frozenset(),
         ),
-        loss("log_softmax_pick", "-jax.nn.log_softmax(x)[t]", log_softmax_pick, options=reduced),
-        loss("logsumexp_pick", "jax.nn.logsumexp(x) - x[t]", logsumexp_pick, options=reduced),
+        _loss("log_softmax_pick", "-jax.nn.log_softmax(x)[t]", log_softmax_pick, arithmetic),
+        _loss("logsumexp_pick", "jax.nn.logsumexp(x) - x[t]", logsumexp_pick, arithmetic),
         building_block(Quantity.LOG_SOFTMAX, "jax.nn.log_softmax(x)", Block(partial(jax.nn.log_softmax, axis=1)), arithmetic),
         building_block(Quantity.SOFTMAX, "jax.nn.softmax(x)", Block(partial(jax.nn.softmax, axis=1)), arithmetic),
         building_block(Quantity.LOGSUMEXP, "jax.nn.logsumexp(x)", Block(partial(jax.nn.logsumexp, axis=1)), arithmetic),
@@ -134,30 +140,27 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
 
 def _family_operations(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]:
     """The losses beside cross-entropy, and the last linear layer, each as optax or its users write it."""
-    reduced = frozenset({"reduction"})
 
-    def loss(name: str, formula: str, losses: Losses, kind: Loss, more: frozenset[str] = frozenset()) -> Operation:
-        function = Differentiated(losses)
-        soft = LOSS_TARGETS[kind] not in (Target.INDICES, Target.EITHER)
-        return Operation(name, formula, function, arithmetic, probabilities=soft, loss=kind, options=reduced | more)
+    def soft(name: str, formula: str, losses: Losses, kind: Loss, options: frozenset[str] = _REDUCED) -> Operation:
+        return _loss(name, formula, losses, arithmetic, loss=kind, probabilities=True, options=options)
 
     return (
-        loss(
+        _loss(
             "softcap_z_loss",
             "optax's integer-label loss of c tanh(x/c), + z logsumexp^2",
             softcap_z_loss,
-            Loss.CROSS_ENTROPY,
-            frozenset({"logit_softcap", "z_loss"}),
+            arithmetic,
+            options=_REDUCED | {"logit_softcap", "z_loss"},
         ),
-        loss("kl_divergence", "optax.kl_divergence(log_softmax(x), q)", kl_divergence, Loss.KL_DIVERGENCE),
-        loss("squared_error_of_softmax", "sum((jax.nn.softmax(x) - q)^2)", squared_error, Loss.SQUARED_ERROR),
-        loss("sigmoid_binary_cross_entropy", "optax.sigmoid_binary_cross_entropy(x, y)", sigmoid_binary, Loss.SIGMOID),
-        loss(
+        soft("kl_divergence", "optax.kl_divergence(log_softmax(x), q)", kl_divergence, Loss.KL_DIVERGENCE),
+        soft("squared_error_of_softmax", "sum((jax.nn.softmax(x) - q)^2)", squared_error, Loss.SQUARED_ERROR),
+        soft("sigmoid_binary_cross_entropy", "optax.sigmoid_binary_cross_entropy(x, y)", sigmoid_binary, Loss.SIGMOID),
+        soft(
             "sigmoid_focal_loss",
             "optax.sigmoid_focal_loss(x, y, gamma=g)",
             sigmoid_focal,
             Loss.SIGMOID_FOCAL,
-            frozenset({"focusing"}),
+            _REDUCED | {"focusing"},
         ),
         Operation(
             "linear_then_cross_entropy",
@@ -165,7 +168,7 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ..
             Layer(),
             arithmetic,
             quantities=LAYER_GRADIENTS,
-            options=reduced,
+            options=_REDUCED,
         ),
     )
 
@@ -226,7 +229,7 @@ class JaxAdapter(Adapter):
             f"{name}(x, t)",
             Differentiated(losses_of(function)),
             arithmetic_of(self.device),
-            options=frozenset({"reduction"}),
+            options=_REDUCED,
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
 

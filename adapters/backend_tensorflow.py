@@ -248,9 +248,20 @@ def _keras_operations(mode: str) -> list[Operation]:
 
 def _family_operations(mode: str) -> list[Operation]:
     """The losses beside cross-entropy, and the last linear layer, each as TensorFlow, Keras or their users write it."""
-    half, of_softmax, of_sigmoid = stored_arithmetic(mode), composed_arithmetic(mode), sigmoid_arithmetic(mode)
-    sigmoid: dict[str, Any] = {"loss": FamilyLoss.SIGMOID, "probabilities": True}
-    focal: dict[str, Any] = {"loss": FamilyLoss.SIGMOID_FOCAL, "probabilities": True}
+    layer = Operation(
+        "linear_then_cross_entropy",
+        "tf.nn.sparse_softmax_cross_entropy_with_logits(index, tf.linalg.matmul(h, W, transpose_b=True) + b)",
+        LayerDifferentiated(linear_then_cross_entropy, mode),
+        stored_arithmetic(mode),
+        quantities=LAYER_GRADIENTS,
+        options=frozenset({"reduction"}),
+        mode=mode,
+    )
+    return [*_of_softmax(mode), *_of_sigmoid(mode), layer]
+
+
+def _of_softmax(mode: str) -> list[Operation]:
+    half, composed = stored_arithmetic(mode), composed_arithmetic(mode)
     return [
         _operation(
             mode,
@@ -265,7 +276,7 @@ def _family_operations(mode: str) -> list[Operation]:
             "squared_error_of_softmax",
             "tf.reduce_sum(tf.math.squared_difference(tf.nn.softmax(x), q), 1)",
             squared_error,
-            of_softmax,
+            composed,
             loss=FamilyLoss.SQUARED_ERROR,
             probabilities=True,
         ),
@@ -274,16 +285,23 @@ def _family_operations(mode: str) -> list[Operation]:
             "keras_kl_divergence",
             "KLDivergence(dtype=x.dtype)(q, tf.nn.softmax(x))",
             keras_kl_divergence,
-            of_softmax,
+            composed,
             loss=FamilyLoss.KL_DIVERGENCE,
             probabilities=True,
         ),
+    ]
+
+
+def _of_sigmoid(mode: str) -> list[Operation]:
+    arithmetic = sigmoid_arithmetic(mode)
+    sigmoid: dict[str, Any] = {"loss": FamilyLoss.SIGMOID, "probabilities": True}
+    return [
         _operation(
             mode,
             "sigmoid_cross_entropy_with_logits",
             "tf.nn.sigmoid_cross_entropy_with_logits(y, x)",
             sigmoid_cross_entropy,
-            of_sigmoid,
+            arithmetic,
             **sigmoid,
         ),
         _operation(
@@ -291,7 +309,7 @@ def _family_operations(mode: str) -> list[Operation]:
             "weighted_cross_entropy_with_logits",
             "tf.nn.weighted_cross_entropy_with_logits(y, x, w)",
             weighted_cross_entropy,
-            of_sigmoid,
+            arithmetic,
             options=frozenset({"reduction", "positive_weight"}),
             **sigmoid,
         ),
@@ -300,7 +318,7 @@ def _family_operations(mode: str) -> list[Operation]:
             "keras_binary_crossentropy",
             "BinaryCrossentropy(from_logits=True, dtype=x.dtype)(y, x)",
             keras_binary_crossentropy,
-            of_sigmoid,
+            arithmetic,
             **sigmoid,
         ),
         _operation(
@@ -308,7 +326,7 @@ def _family_operations(mode: str) -> list[Operation]:
             "keras_binary_crossentropy_from_probabilities",
             "BinaryCrossentropy(dtype=x.dtype)(y, tf.sigmoid(x))",
             keras_binary_crossentropy_of_sigmoid,
-            of_sigmoid,
+            arithmetic,
             **sigmoid,
         ),
         _operation(
@@ -316,18 +334,10 @@ def _family_operations(mode: str) -> list[Operation]:
             "keras_binary_focal_crossentropy",
             "BinaryFocalCrossentropy(from_logits=True, gamma=g, dtype=x.dtype)(y, x)",
             keras_binary_focal_crossentropy,
-            of_sigmoid,
+            arithmetic,
             options=frozenset({"reduction", "focusing"}),
-            **focal,
-        ),
-        Operation(
-            "linear_then_cross_entropy",
-            "tf.nn.sparse_softmax_cross_entropy_with_logits(index, tf.linalg.matmul(h, W, transpose_b=True) + b)",
-            LayerDifferentiated(linear_then_cross_entropy, mode),
-            half,
-            quantities=LAYER_GRADIENTS,
-            options=frozenset({"reduction"}),
-            mode=mode,
+            loss=FamilyLoss.SIGMOID_FOCAL,
+            probabilities=True,
         ),
     ]
 

@@ -32,12 +32,11 @@ class Inputs:
     def __init__(self, problem: Problem, device: Any, layout: Layout) -> None:
         self.problem, self.device = problem, device
         cast = problem.format.cast
-        ones = np.ones(problem.num_rows if problem.reduction == "none" else ())
         target = cast(problem.target) if problem.has_probabilities else problem.target.copy()
         self._sources = {"logits": laid_out(cast(problem.logits), layout), "target": target}
         self._before = {name: source.tobytes() for name, source in self._sources.items()}
         self.logits, self.target = (jnp.asarray(source, device=device) for source in self._sources.values())
-        self.cotangent = jnp.asarray(cast(ones if problem.cotangent is None else problem.cotangent), device=device)
+        self.cotangent = jnp.asarray(cast(problem.upstream), device=device)
         tangent = np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent
         self.tangent = jnp.asarray(cast(tangent), device=device)
 

@@ -28,8 +28,7 @@ class Inputs:
         cast = problem.format.cast
         self.logits = laid_out(cast(problem.logits), layout)
         self.labels = cast(problem.target) if problem.has_probabilities else problem.target.copy()
-        ones = np.ones(problem.num_rows) if problem.cotangent is None else problem.cotangent
-        self.cotangent = cast(ones)
+        self.cotangent = cast(problem.upstream)
         self.tangent = cast(np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent)
         self._before = (self.logits.tobytes(), self.labels.tobytes())
 

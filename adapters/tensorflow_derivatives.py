@@ -39,9 +39,7 @@ class Inputs:
         cast = problem.format.cast
         logits = tf.constant(laid_out(cast(problem.logits), layout))
         target = tf.constant(cast(problem.target) if problem.has_probabilities else problem.target)
-        shape = (problem.num_rows,) if problem.reduction == "none" else ()
-        cotangent = np.ones(shape) if problem.cotangent is None else problem.cotangent
-        return cls(problem, logits, target, tf.constant(cast(cotangent)), (_bits(logits), _bits(target)))
+        return cls(problem, logits, target, tf.constant(cast(problem.upstream)), (_bits(logits), _bits(target)))
 
     def tangent(self) -> Tensor:
         """The direction of the product."""

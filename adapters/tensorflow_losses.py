@@ -33,7 +33,7 @@ class Options:
         """Those of a problem; the ignored class only if a row has it."""
         return cls(
             reduction=problem.reduction,
-            ignored=problem.ignore_index if problem.ignored.any() else None,
+            ignored=problem.ignored_class,
             smoothing=problem.label_smoothing,
             logit_softcap=problem.logit_softcap,
             z_loss=problem.z_loss,

@@ -51,7 +51,7 @@ def options_of(problem: Problem, device: str) -> Options:
         reduction=problem.reduction,
         weight=None if weights is None else to_tensor(weights, problem.format, device),
         label_smoothing=problem.label_smoothing,
-        ignore_index=problem.ignore_index if problem.ignored.any() else None,
+        ignore_index=problem.ignored_class,
         logit_softcap=problem.logit_softcap,
         z_loss=problem.z_loss,
         focusing=problem.focusing,

@@ -25,8 +25,7 @@ def weights_of(problem: Problem) -> Floats:
 
 def factors_of(problem: Problem) -> Floats:
     """(N, 1): |cotangent| over the mean's denominator (over infinity where that is 0: nothing is owed there)."""
-    cotangent = np.ones(()) if problem.cotangent is None else np.abs(problem.cotangent)
-    return np.broadcast_to(cotangent / denominator_of(problem), (problem.num_rows,))[:, None]
+    return np.broadcast_to(np.abs(problem.upstream) / denominator_of(problem), (problem.num_rows,))[:, None]
 
 
 def denominator_of(problem: Problem) -> float:

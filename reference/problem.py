@@ -128,6 +128,18 @@ class Problem:
             return np.zeros(self.num_rows, dtype=bool)
         return np.asarray(self.target == self.ignore_index)
 
+    @property
+    def ignored_class(self) -> int | None:
+        """`ignore_index` where a row has it, None where no row is ignored."""
+        return self.ignore_index if self.ignored.any() else None
+
+    @property
+    def upstream(self) -> Floats:
+        """The cotangent, of ones if none is given: (N,) for 'none' and () otherwise."""
+        if self.cotangent is not None:
+            return self.cotangent
+        return np.ones((self.num_rows,) if self.reduction == "none" else ())
+
     def replace(self, **changes: Any) -> Problem:
         """A copy with some arguments changed, validated anew."""
         return replace(self, **changes)

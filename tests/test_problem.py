@@ -178,3 +178,17 @@ def test_repr_names_the_format_and_shortens() -> None:
     assert text.startswith("<float16 logits (9, 1000): [0. 0. 0. ... 0. 0. 0.]")
     assert "label smoothing 0.5" in text
     assert len(text) < 400
+
+
+@pytest.mark.parametrize(("reduction", "shape"), [("none", (2,)), ("sum", ()), ("mean", ())])
+def test_upstream_is_the_cotangent_or_ones(reduction: str, shape: tuple[int, ...]) -> None:
+    problem = Problem([[0.0, 1.0]] * 2, [0, 1], FLOAT32, reduction=reduction)
+    np.testing.assert_array_equal(problem.upstream, np.ones(shape))
+    given = np.full(shape, -2.0)
+    np.testing.assert_array_equal(problem.replace(cotangent=given).upstream, given)
+
+
+def test_the_ignored_class_is_there_only_where_a_row_has_it() -> None:
+    problem = Problem([[0.0, 1.0]] * 2, [0, 1], FLOAT32, ignore_index=1)
+    assert problem.ignored_class == 1
+    assert problem.replace(target=[0, 0]).ignored_class is None
