@@ -5,6 +5,8 @@ where its size matters:
 
     loss       = sum_i a_i g_i + A log1p(R)                      two sums of nonnegative terms
     gradient_i = A p_i - a_i;  at c: sum_{i != c} a_i - A R/S    S = 1 + R
+                 where all gaps are small, (sum_j (a_j - a_i) + A M_i - a_i sum_j M_j)/S,  M = expm1(-g): equal weights leave
+                 nothing but the M, which 1 + M would round away
     Hessian_ii = A p_i (1 - p_i),  1 - p_i = (S - E_i)/S, R/S at c;   Hessian_ij = -A p_i p_j
     (Hv)_i     = A p_i (w_i - sum_j p_j w_j),  w = v - v_c
 
@@ -114,7 +116,19 @@ class _Rows:
         weights, factor = self.weights(), self._upstream(1)
         total = weights.sum(axis=1)
         apart = dd.select(self.left_out, _dd(0.0), weights).sum(axis=1) - total * self.others / self.total
-        return dd.select(self.left_out, apart, total * self.probabilities() - weights) * factor
+        usual = dd.select(self.left_out, apart, total * self.probabilities() - weights)
+        return dd.select(self._nearly_tied(), self._slopes_of_ties(weights), usual) * factor
+
+    def _nearly_tied(self) -> Bools:
+        """(N, 1): rows of finite logits in which no gap is larger than 1/4."""
+        return np.asarray((np.isfinite(self.problem.logits) & (self.gaps.value() <= 0.25)).all(axis=1, keepdims=True))
+
+    def _slopes_of_ties(self, weights: DoubleDouble) -> DoubleDouble:
+        """A p - a of the rows that are nearly tied; arbitrary elsewhere."""
+        small = dd.expm1_small(-dd.select(self._nearly_tied(), self.gaps, _dd(0.0)))
+        unequal = weights - weights[:, :1]
+        apart = unequal.sum(axis=1) - _dd(float(self.problem.num_classes)) * unequal
+        return (apart + weights.sum(axis=1) * small - weights * small.sum(axis=1)) / self.total
 
     def gradient(self) -> Floats:
         return self._owed(self._slopes().value())
