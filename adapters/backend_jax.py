@@ -85,11 +85,15 @@ def _in_mode(operation: Operation, mode: str) -> Operation:
 
 
 def _operations(device: str) -> tuple[Operation, ...]:
-    """Cross-entropy and its building blocks in both modes; op by op the others would cost a compilation a primitive."""
+    """All compiled; op by op, where every primitive costs a compilation, cross-entropy and its building blocks.
+
+    There, the forward mode is that of the gradient: the second order of the others is forward mode already.
+    """
     arithmetic = arithmetic_of(device)
-    plain, family = _cross_entropies(arithmetic), _family_operations(arithmetic)
-    compiled = tuple(_in_mode(operation, COMPILED) for operation in (*plain, *family))
-    return (*(_in_mode(operation, EAGER) for operation in plain), *compiled)
+    plain, forward, family = _cross_entropies(arithmetic), _forward(arithmetic), _family_operations(arithmetic)
+    first_order = replace(forward, quantities=(Quantity.LOSS, Quantity.GRADIENT))
+    eager = tuple(_in_mode(operation, EAGER) for operation in (*plain, first_order))
+    return (*eager, *(_in_mode(operation, COMPILED) for operation in (*plain, forward, *family)))
 
 
 _REDUCED = frozenset({"reduction"})
@@ -106,12 +110,6 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
             "softmax_cross_entropy_with_integer_labels",
             "optax.softmax_cross_entropy_with_integer_labels(x, t)",
             integer_labels,
-            arithmetic,
-        ),
-        Operation(
-            "softmax_cross_entropy_with_integer_labels_forward",
-            "optax.softmax_cross_entropy_with_integer_labels(x, t), jax.jacfwd",
-            Differentiated(integer_labels, forward_gradient),
             arithmetic,
         ),
         _loss(
@@ -135,6 +133,15 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
         building_block(Quantity.LOG_SOFTMAX, "jax.nn.log_softmax(x)", Block(partial(jax.nn.log_softmax, axis=1)), arithmetic),
         building_block(Quantity.SOFTMAX, "jax.nn.softmax(x)", Block(partial(jax.nn.softmax, axis=1)), arithmetic),
         building_block(Quantity.LOGSUMEXP, "jax.nn.logsumexp(x)", Block(partial(jax.nn.logsumexp, axis=1)), arithmetic),
+    )
+
+
+def _forward(arithmetic: dict[str, Arithmetic]) -> Operation:
+    return Operation(
+        "softmax_cross_entropy_with_integer_labels_forward",
+        "optax.softmax_cross_entropy_with_integer_labels(x, t), jax.jacfwd",
+        Differentiated(integer_labels, forward_gradient),
+        arithmetic,
     )
 
 

@@ -7,23 +7,29 @@ python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,jax,tensorflow,torc
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
-# Each backend and mode in a process of its own, two at a time; what a run says is shown whole, when it ends.
-run_suites() {
-    local backend="$1" mode="$2" said status=0
-    said=$(.venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q 2>&1) || status=$?
-    printf '%s\n' "== $backend $mode" "$said"
+# Each backend and mode, and the tests, in a process of its own, two at a time, the longest first; what a run says is shown
+# whole, when it ends.
+suites() {
+    local backend="$1" mode="$2"
+    .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q
+}
+tests() { .venv/bin/pytest tests/ -q; }
+told() {
+    local said status=0
+    said=$("$@" 2>&1) || status=$?
+    printf '%s\n' "== $*" "$said"
     return "$status"
 }
-export -f run_suites
-xargs -P 2 -L 1 bash -c 'run_suites "$@"' run <<'RUNS'
-jax eager
-jax compiled
-tensorflow xla
-torch eager
-numpy eager
-torch autocast
-torch compiled
-tensorflow eager
-tensorflow compiled
+export -f suites tests told
+xargs -P 2 -L 1 bash -c 'told "$@"' run <<'RUNS'
+suites jax eager
+suites jax compiled
+suites torch compiled
+suites tensorflow compiled
+suites tensorflow eager
+tests
+suites tensorflow xla
+suites torch eager
+suites numpy eager
+suites torch autocast
 RUNS
-.venv/bin/pytest tests/ -q

@@ -270,7 +270,8 @@ def _large_vocabulary(shape: Shape) -> st.SearchStrategy[Floats]:
 
 def _degenerate(shape: Shape) -> st.SearchStrategy[Floats]:
     one_class = _levels_of_one_class(shape)
-    no_rows = shape.classes().map(lambda classes: np.zeros((0, classes)))
+    classes = st.just(shape.max_classes) if shape.few else shape.classes()
+    no_rows = classes.map(lambda count: np.zeros((0, count)))
     return one_class | no_rows
 
 
