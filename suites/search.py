@@ -1,7 +1,8 @@
 """Searches for problems that fail a check, by Hypothesis; what one operation has passed is given to the next as it was.
 
 Every operation that is asked the same gets the same problems, since the seed of a search depends on its name alone. They are
-generated once; a check that fails on one of them is searched anew, to be shrunk.
+generated once; a check that fails on one of them is searched anew, to be shrunk. A failure that does not come back when
+it is tried again is a failure all the same: the operation is not deterministic.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
 
 from reference.problem import Problem
 from suites.problems import Ask, problems
@@ -33,9 +35,16 @@ class Searches:
     def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
         """Look for a problem that fails the check; `name` is that of the property."""
         key = (name, ask, examples)
-        if key in self._passed and all(_passes(check, problem) for problem in self._passed[key]):
+        watched = _Watched(check)
+        if key in self._passed and all(watched.passes(problem) for problem in self._passed[key]):
             return
-        drawn = self._generate(name, ask, check, examples)
+        try:
+            drawn = self._generate(name, ask, watched, examples)
+        except Flaky:
+            if not watched.failures:
+                raise
+        if watched.failures:
+            pytest.fail(f"{watched.failures[0]}\n{_NOT_REPEATED}", pytrace=False)
         if sum(problem.logits.size for problem in drawn) <= MOST_KEPT:
             self._passed[key] = drawn
 
@@ -62,10 +71,26 @@ class Searches:
         return drawn
 
 
-def _passes(check: Check, problem: Problem) -> bool:
-    """False if the check fails, in whatever way; a skip passes through."""
-    try:
-        check(problem)
-    except (Exception, pytest.fail.Exception):
-        return False
-    return True
+_NOT_REPEATED = "again  : the same problem passed when it was tried again: the operation is not deterministic"
+
+
+@dataclass
+class _Watched:
+    """A check that remembers how it failed, in whatever way; a skip is no failure."""
+
+    check: Check
+    failures: list[BaseException] = field(default_factory=list)
+
+    def __call__(self, problem: Problem) -> None:
+        try:
+            self.check(problem)
+        except (Exception, pytest.fail.Exception) as failure:
+            self.failures.append(failure)
+            raise
+
+    def passes(self, problem: Problem) -> bool:
+        try:
+            self(problem)
+        except (Exception, pytest.fail.Exception):
+            return False
+        return True

@@ -53,6 +53,21 @@ def test_a_failure_among_kept_problems_is_searched_and_shrunk() -> None:
     assert seen[-1].logits.shape == (1, 2)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_failure_that_does_not_repeat_is_told(kept: bool) -> None:
+    searches, calls = Searches(0), list[Problem]()
+    if kept:
+        searches.run("loss", ASK, lambda _: None, 10)
+
+    def check(problem: Problem) -> None:
+        calls.append(problem)
+        if len(calls) == 3:
+            pytest.fail("what   : off by an ulp", pytrace=False)
+
+    with pytest.raises(pytest.fail.Exception, match=r"off by an ulp\nagain  : .* not deterministic"):
+        searches.run("loss", ASK, check, 10)
+
+
 def test_a_skip_passes_through() -> None:
     searches = Searches(0)
     searches.run("loss", ASK, lambda _: None, 5)

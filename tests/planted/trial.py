@@ -1,0 +1,81 @@
+"""Judges planted kernels as a user's own, one after another in this process, and writes what rejected each as JSON.
+
+python -m tests.planted.trial OUTPUT [--whole] FILE:NAME ...   (--whole: every test, not only those that must reject it)
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+import pytest
+
+from tests.planted.kernel import Kernel
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parent.parent
+
+
+class Outcome(TypedDict):
+    """The tests that a kernel failed, by name, each with its first message; and how long that took."""
+
+    failed: dict[str, str]
+    seconds: float
+
+
+def planted_kernels() -> dict[str, Kernel]:
+    """All planted kernels by FILE:NAME, in the order of the files."""
+    found: dict[str, Kernel] = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        module = importlib.import_module(f"tests.planted.{path.stem}")
+        kernels = {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
+        found |= {f"{path.stem}:{name}": kernel for name, kernel in kernels.items() if hasattr(kernel, "defect")}
+    return found
+
+
+@dataclass
+class _Failures:
+    """A pytest plugin that keeps the first message of each failed test function."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            name = report.nodeid.split("::")[-1].partition("[")[0]
+            self.failed.setdefault(name, str(report.longrepr))
+
+
+def judge(place: str, kernel: Kernel, whole: bool = False) -> Outcome:
+    """Run the suite on one kernel at quick effort, until its first failure unless `whole`."""
+    file, _, name = place.partition(":")
+    defect, failures = kernel.defect, _Failures()
+    options = [f"--implementation={FOLDER / file}.py:{name}", f"--dtype={defect.dtype}", "--effort=quick"]
+    options += [] if defect.claim == "accurate" else [f"--claim={defect.claim}"]
+    options += [] if whole else ["-x", "-k", defect.test]
+    began = time.monotonic()
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main([str(ROOT / "suites"), "--backend=torch", "-q", "-p", "no:cacheprovider", *options], plugins=[failures])
+    return {"failed": failures.failed, "seconds": time.monotonic() - began}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("places", nargs="*", metavar="FILE:NAME", help="all of them by default")
+    parser.add_argument("--whole", action="store_true")
+    given = parser.parse_args()
+    kernels = planted_kernels()
+    outcomes = {place: judge(place, kernels[place], given.whole) for place in given.places or kernels}
+    given.output.write_text(json.dumps(outcomes, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The suite on trial: every planted kernel is rejected by the test that is about its mistake, and the right one by none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.command import ROOT, run_suites
+from tests.planted.trial import FOLDER, Outcome, planted_kernels
+
+KERNELS = planted_kernels()
+FILES = sorted({place.partition(":")[0] for place in KERNELS})
+LONGEST = 10.0
+"""Seconds in which a planted kernel is rejected."""
+
+
+@pytest.fixture(scope="module", params=FILES)
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """What the suite said of the planted kernels of one file, in a process of its own."""
+    output = tmp_path_factory.mktemp("planted") / "outcomes.json"
+    places = [place for place in KERNELS if place.startswith(f"{request.param}:")]
+    subprocess.run([sys.executable, "-m", "tests.planted.trial", str(output), *places], cwd=ROOT, check=True, timeout=600)
+    found: dict[str, Outcome] = json.loads(output.read_text())
+    return found
+
+
+def test_planted_kernels_are_rejected_by_the_test_that_is_theirs(outcomes: dict[str, Outcome]) -> None:
+    survived = [f"{place}: {KERNELS[place].defect.story}" for place, outcome in outcomes.items() if not outcome["failed"]]
+    assert not survived
+    unsaid = [
+        f"{place}: {outcome['failed']}"
+        for place, outcome in outcomes.items()
+        if not all("what   : " in text and KERNELS[place].defect.says in text for text in outcome["failed"].values())
+    ]
+    assert not unsaid
+
+
+@pytest.mark.parametrize(
+    "options", [("--dtype=float32",), ("--dtype=float16,bfloat16",), ("--dtype=float64", "--claim=stable")]
+)
+def test_the_right_kernel_passes_whatever_it_is_held_to(options: tuple[str, ...]) -> None:
+    """Held to `accurate` where float64 is wide enough for that; its mean overflows in float64, which the cases leave out."""
+    place = f"--implementation={FOLDER / 'kernel.py'}:right"
+    result = run_suites("--backend=torch", place, "--effort=quick", "-k", "not test_case", *options)
+    assert result.returncode == 0, result.stdout
+
+
+def test_there_are_enough_and_each_is_told_apart() -> None:
+    assert len(KERNELS) >= 80
+    stories = [kernel.defect.story for kernel in KERNELS.values()]
+    assert len(set(stories)) == len(stories)
+    assert {Path(file).stem for file in FILES} >= {"masks", "half", "absorption", "offsets", "derivatives", "conventions"}
