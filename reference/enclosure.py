@@ -50,8 +50,10 @@ def enclose(exact: fmpq, ball: arb, sign: int) -> Entry:
     if mantissa == 0 or length + exponent < TINY_EXPONENT:
         return _enclose_tiny(total, sign if exact == 0 else 0)
     if length > _PARTS:
-        mantissa >>= length - _PARTS
-        exponent += length - _PARTS
+        # To nearest: cut off, a number just below a midpoint would keep a remainder that reaches up to the midpoint.
+        excess = length - _PARTS
+        mantissa = (mantissa + (1 << (excess - 1))) >> excess
+        exponent += excess
     hi = float(mantissa)
     lo = float(mantissa - int(hi))
     rest, side = _remainder(exact, ball, sign, (int(hi) + int(lo), exponent))

@@ -192,8 +192,8 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
 
     values = _refine(compute, problem.format, PRECISIONS)
     with ctx.workprec(PRECISIONS[0]):
-        size = sum(loss(row)[1] for row in counting)
-    scale = size / float(arb(denominator)) if denominator != 0 else 0.0
+        sizes = [loss(row)[1] for row in counting]
+    scale = sum(size / float(arb(denominator)) for size in sizes) if denominator != 0 else 0.0
     return _expected(values, np.array(scale), np.array(verdict, dtype=np.int8))
 
 
@@ -207,7 +207,10 @@ def _sum_of(terms: list[Term]) -> Term:
 
 def _expected(values: Enclosure, scale: Floats | None, verdict: NDArray[np.int8]) -> Expected:
     size = np.abs(values.approximate())
-    return Expected(values, size if scale is None else np.maximum(size, scale), verdict)
+    if scale is not None:
+        # Terms beyond float64 are at least as large as its largest number, whose ulp is that of their difference.
+        size = np.maximum(size, np.minimum(scale, np.finfo(np.float64).max))
+    return Expected(values, size, verdict)
 
 
 def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:

@@ -318,3 +318,13 @@ def test_arrays_keep_their_shape_and_order() -> None:
     np.testing.assert_array_equal(values[1, ::2].approximate(), [3, 5])
     assert values[0, 0].shape == ()
     assert Enclosure.of([], (0, 3)).rounded(FLOAT64)[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_tail_far_below_a_midpoint_is_decided_though_its_sign_was_not_given(side: int) -> None:
+    """2049 is a midpoint of float16; a tail of 2^-440 lies beyond the bits that are kept of the sum."""
+    with ctx.workprec(1000):
+        entry = enclose(fmpq(0), arb(2049) + side * arb(2) ** -440, 1)
+    value, decided = Enclosure.of([entry], ()).rounded(FLOAT16)
+    assert decided
+    assert value == (2050.0 if side > 0 else 2048.0)

@@ -451,6 +451,13 @@ def test_the_scale_of_a_divergence_is_that_of_its_terms(fmt: Format) -> None:
     assert expected.scale[0] == pytest.approx(2 * math.log(2))
 
 
+def test_the_scale_of_a_mean_whose_terms_add_up_beyond_float64() -> None:
+    top = FLOAT64.max
+    problem = Problem([[0.0, -top], [0.0, -top]], [[0.5, 0.5], [0.5, 0.5]], FLOAT64, loss=Loss.KL_DIVERGENCE, reduction="mean")
+    expected = evaluate(problem, [Quantity.LOSS])[Quantity.LOSS]
+    assert expected.scale == pytest.approx(top / 2, rel=1e-12)
+
+
 def test_scales_of_the_others() -> None:
     squared = evaluate(EVEN, [LOSS, GRADIENT])
     assert squared[LOSS].scale[0] == pytest.approx(0.75 * 0.75 + 3 * 0.25 * 0.25)  # |r| (1 - p), |r| p

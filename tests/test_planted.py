@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from suites.hazards import HAZARDS
 from tests.command import ROOT, run_suites
 from tests.planted.trial import FOLDER, Outcome, planted_kernels
 
@@ -48,6 +49,26 @@ def test_the_right_kernel_passes_whatever_it_is_held_to(options: tuple[str, ...]
     """Held to `accurate` where float64 is wide enough for that; its mean overflows in float64, which the cases leave out."""
     place = f"--implementation={FOLDER / 'kernel.py'}:right"
     result = run_suites("--backend=torch", place, "--effort=quick", "-k", "not test_case", *options)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", ["two_pass", "online", "tiled", "pairwise", "compensated"])
+def test_a_stable_kernel_is_not_rejected_however_it_sums(name: str) -> None:
+    """But for `overflow`, where a gap beyond the largest number is infinite: there they are wrong, and are told so."""
+    hazards = ",".join(hazard for hazard in HAZARDS if hazard != "overflow")
+    place = f"--implementation={FOLDER / 'honest.py'}:{name}"
+    options = ("--dtype=float32,bfloat16", "--claim=stable", "--effort=quick", f"--hazard={hazards}")
+    result = run_suites("--backend=torch", place, *options)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("backend", "grade", "dtype"),
+    [("CorrectlyRounded", "correct", "float64,float32"), ("FaithfullyRounded", "faithful", "float64,bfloat16")],
+)
+def test_the_right_values_are_not_rejected(backend: str, grade: str, dtype: str) -> None:
+    place = f"--backend={FOLDER / 'rounded.py'}:{backend}"
+    result = run_suites(place, f"--claims={FOLDER / grade}.toml", f"--dtype={dtype}", "--effort=quick")
     assert result.returncode == 0, result.stdout
 
 

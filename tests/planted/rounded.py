@@ -1,0 +1,83 @@
+"""Backends that return the reference's own values, correctly or faithfully rounded: whoever rejects them cries wolf."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adapters.adapter import Adapter, Call, Result
+from adapters.layout import Layout
+from adapters.operation import OPTIONS, Operation, building_block
+from reference.arithmetic import Arithmetic
+from reference.enclosure import Enclosure
+from reference.evaluation import evaluate
+from reference.formats import FORMATS, Floats, Format
+from reference.loss import LOSS_OPTIONS, LOSS_TARGETS, Loss, Target
+from reference.problem import Problem
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+
+_ARITHMETIC = {fmt.name: Arithmetic(fmt, fmt) for fmt in FORMATS.values()}
+_COMMON = frozenset(OPTIONS) - {option for options in LOSS_OPTIONS.values() for option in options}
+
+
+def _of_loss(loss: Loss) -> list[Operation]:
+    """An operation for each kind of target of a loss, with every option that it has."""
+    kinds = {Target.EITHER: (False, True), Target.INDICES: (False,)}.get(LOSS_TARGETS[loss], (True,))
+    return [
+        Operation(
+            f"{loss}_{'probabilities' if probabilities else 'indices'}",
+            "the reference's own value",
+            None,
+            _ARITHMETIC,
+            probabilities=probabilities,
+            loss=loss,
+            options=frozenset(LOSS_OPTIONS[loss]) | _COMMON,
+        )
+        for probabilities in kinds
+    ]
+
+
+class CorrectlyRounded(Adapter):
+    """The number nearest to the true value."""
+
+    name = "correctly_rounded"
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def versions(self) -> dict[str, str]:
+        return {self.name: "1"}
+
+    def operations(self) -> tuple[Operation, ...]:
+        losses = [operation for loss in Loss for operation in _of_loss(loss)]
+        blocks = [building_block(quantity, "the reference's own value", None, _ARITHMETIC) for quantity in BUILDING_BLOCKS]
+        layer = Operation("layer", "the reference's own value", None, _ARITHMETIC, quantities=LAYER_GRADIENTS)
+        return (*losses, *blocks, layer)
+
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        counted = [] if problem.has_probabilities else problem.target[~problem.ignored]
+        if len(counted) and not ((counted >= 0) & (counted < problem.num_classes)).all():
+            raise IndexError("class index out of range")
+        results = {}
+        for quantity, expected in evaluate(problem, quantities).items():
+            # Undecided are a midpoint and a tail too small to see: either neighbour is as right as can be told.
+            values, _ = expected.values.rounded(problem.format)
+            results[quantity] = Result(self.returned(values, expected.values, problem.format), problem.format.name, "cpu")
+        return Call(results)
+
+    def returned(self, rounded: Floats, true: Enclosure, fmt: Format) -> Floats:
+        return rounded
+
+
+class FaithfullyRounded(CorrectlyRounded):
+    """The number on the other side of the true value; the nearest where that is 0, infinite or the value itself."""
+
+    name = "faithfully_rounded"
+
+    def returned(self, rounded: Floats, true: Enclosure, fmt: Format) -> Floats:
+        finite = np.isfinite(rounded) & np.isfinite(true.hi)
+        nearest = np.where(finite, rounded, 1.0)
+        with np.errstate(over="ignore", under="ignore"):
+            apart = np.where(finite, (true.hi - np.ldexp(nearest, -true.exponent.astype(np.int32))) + true.lo, 0.0)
+        side = np.where(apart == 0, true.side, np.sign(apart))
+        other = np.where(side > 0, fmt.next_up(nearest), np.where(side < 0, fmt.next_down(nearest), nearest))
+        return np.where(finite & np.isfinite(other) & (other != 0) & (rounded != 0), other, rounded)
