@@ -453,7 +453,7 @@ def test_the_scale_of_a_divergence_is_that_of_its_terms(fmt: Format) -> None:
 
 def test_the_scale_of_a_mean_whose_terms_add_up_beyond_float64() -> None:
     top = FLOAT64.max
-    problem = Problem([[0.0, -top], [0.0, -top]], [[0.5, 0.5], [0.5, 0.5]], FLOAT64, loss=Loss.KL_DIVERGENCE, reduction="mean")
+    problem = Problem([[0.0, -top]] * 4, [[0.5, 0.5]] * 4, FLOAT64, loss=Loss.KL_DIVERGENCE, reduction="mean")
     expected = evaluate(problem, [Quantity.LOSS])[Quantity.LOSS]
     assert expected.scale == pytest.approx(top / 2, rel=1e-12)
 
