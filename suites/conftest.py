@@ -24,7 +24,9 @@ from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
 from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
-from suites.report import build_report, summary_lines, write_report
+from suites.report.build import build_report
+from suites.report.terminal import summary_lines
+from suites.report.write import write_report
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()

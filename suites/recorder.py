@@ -13,6 +13,7 @@ from reference.quantity import Quantity
 from reference.special_values import Verdict
 from suites.cases import describe_problem
 from suites.measurement import Measurement
+from suites.profile import Places, Profile
 
 Key = tuple[str, str, Quantity]
 """Operation label, dtype name, quantity."""
@@ -37,6 +38,7 @@ class Record:
     worst_ratio: float = 0.0
     bound: str = ""
     worst: Measurement | None = field(default=None, repr=False)
+    profile: Profile = field(default_factory=Profile, repr=False)
 
     def add(self, measurement: Measurement, counts: bool) -> None:
         """Take in a measurement; `counts` is False in a region where the operation is known to deviate."""
@@ -98,11 +100,14 @@ class Recorder:
     outcomes: list[CaseOutcome] = field(default_factory=list)
     out_of_range: dict[tuple[str, str, int], str] = field(default_factory=dict)
     """What an operation (by label) did in a dtype with a class index out of range."""
+    _places: Places = field(default_factory=Places, repr=False)
 
     def add(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
         """Take in a measurement of a generated problem; `dtype` is that of its logits."""
         key = (operation, dtype, measurement.quantity)
-        self.records.setdefault(key, Record()).add(measurement, counts)
+        record = self.records.setdefault(key, Record())
+        record.add(measurement, counts)
+        record.profile.add(measurement, self._places.of(measurement.input))
 
 
 def worst_entry(measurement: Measurement) -> dict[str, Any]:

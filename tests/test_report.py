@@ -19,7 +19,11 @@ from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
 from suites.recorder import worst_entry
-from suites.report import SCHEMA, Report, build_report, markdown, summary_lines, write_report
+from suites.report.build import build_report
+from suites.report.markdown import markdown
+from suites.report.schema import SCHEMA, Report
+from suites.report.terminal import summary_lines
+from suites.report.write import write_report
 
 PASSED = {"passed": 10, "failed": 0, "xfailed": 1, "skipped": 0, "error": 0}
 
