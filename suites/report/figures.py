@@ -44,6 +44,13 @@ def is_below_claim(result: Result) -> bool:
     return reached(result) < grade_named(result["claimed"])
 
 
+def cell(result: Result | None) -> str:
+    """Grade reached, worst error, and a mark if that is below the claim."""
+    if result is None:
+        return "-"
+    return f"{result['reached']} {worst_ulps(result)}{' !' if is_below_claim(result) else ''}"
+
+
 def by_operation(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, Result]]:
     """Results by operation and dtype, then by quantity."""
     table: dict[tuple[str, str], dict[str, Result]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from io import StringIO
 from typing import TextIO
 
@@ -11,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from reference.formats import FORMATS
+from suites.report.compare import Change, Comparison
 from suites.report.figures import (
     LOSS_COLUMNS,
     blocks,
+    cell,
     environment_line,
     is_below_claim,
     losses,
@@ -24,6 +27,15 @@ from suites.report.figures import (
 from suites.report.schema import Report, Result
 
 HEADING = "reached grade and worst error in ulp, over what was searched; ! below the claim"
+TABLE_HEADING = "grade reached/claimed and worst error in ulp"
+UNLIKE = "seeds, efforts or versions of Hypothesis differ: the runs searched other problems, so grades and errors may differ"
+CHANGE_STYLES = {
+    Change.REGRESSION: "red",
+    Change.GRADE: "yellow",
+    Change.ERROR: "default",
+    Change.ONLY: "default",
+    Change.SAME: "dim",
+}
 STYLES = {
     "none": "red",
     "finite": "dark_orange",
@@ -70,26 +82,20 @@ def _cut(line: str, width: int = 100) -> str:
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def _cell(result: Result | None) -> str:
-    if result is None:
-        return "-"
-    return f"{result['reached']} {worst_ulps(result)}{' !' if is_below_claim(result) else ''}"
-
-
 def _line(operation: str, dtype: str, cells: list[str]) -> str:
     return f"{operation[:28]:28} {dtype:8} " + "".join(f"{cell:16}" for cell in cells[:-1]) + cells[-1]
 
 
 def _loss_lines(report: Report) -> list[str]:
     rows = [
-        _line(operation, dtype, [_cell(cells.get(q)) for q in LOSS_COLUMNS])
+        _line(operation, dtype, [cell(cells.get(q)) for q in LOSS_COLUMNS])
         for (operation, dtype), cells in losses(report).items()
     ]
     return [_line("operation", "dtype", [str(q) for q in LOSS_COLUMNS]), *rows] if rows else []
 
 
 def _block_lines(report: Report) -> list[str]:
-    rows = [_line(title, "", [_cell(found.get(dtype)) for dtype in FORMATS]) for title, found in blocks(report).items()]
+    rows = [_line(title, "", [cell(found.get(dtype)) for dtype in FORMATS]) for title, found in blocks(report).items()]
     return ["", _line("building block", "", list(FORMATS)), *rows] if rows else []
 
 
@@ -122,6 +128,44 @@ def summary_tables(report: Report) -> RenderableType:
     return Group(*parts, verdict.append(f": {printable(environment_line(report))}", style="default"))
 
 
+def comparison_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """A comparison in plain lines: the reports, what became worse, and the table."""
+    header, rows = comparison_table(comparison)
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]]
+    return [printable(line) for line in [*_comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
+
+
+def comparison_tables(comparison: Comparison, names: Sequence[str]) -> RenderableType:
+    """The same as `comparison_lines`, as a rich table."""
+    header, rows = comparison_table(comparison)
+    table = _table(*header)
+    for row, cells in zip(comparison.rows, rows, strict=True):
+        table.add_row(*map(_plain, cells), style=CHANGE_STYLES[row.change])
+    return Group(*map(_plain, _comparison_head(comparison, names)), _plain(TABLE_HEADING), table)
+
+
+def _comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    lines = [
+        f"{number} {name}: {verdict_line(report)}; {environment_line(report)}; {report['identifier'][:19]}"
+        for number, (name, report) in enumerate(zip(names, comparison.reports, strict=True), start=1)
+    ]
+    worse = [f"  {regression.report + 1}: {regression.text}" for regression in comparison.regressions]
+    note = [] if comparison.searched_alike else ["", UNLIKE]
+    return [*lines, *note, "", f"{len(worse)} regressions against 1:" if worse else "no regressions against 1", *worse]
+
+
+def comparison_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of a comparison: what differs, the key, and for each report grade reached, claim and worst error."""
+    columns = [f"{number} {report['environment']['backend']}" for number, report in enumerate(comparison.reports, start=1)]
+    rows = [[row.change.label, *row.key, *map(_compared, row.results)] for row in comparison.rows]
+    return ["differs", "operation", "dtype", "quantity", *columns], rows
+
+
+def _compared(result: Result | None) -> str:
+    return "-" if result is None else f"{result['reached']}/{result['claimed']} {worst_ulps(result)}"
+
+
 def _table(*columns: str) -> Table:
     table = Table(header_style="bold")
     for column in columns:
@@ -136,4 +180,4 @@ def _plain(text: str) -> Text:
 
 def _styled(result: Result | None) -> Text:
     style = "dim" if result is None else "bold red" if is_below_claim(result) else STYLES[result["reached"]]
-    return Text(printable(_cell(result)), style=style)
+    return Text(printable(cell(result)), style=style)
