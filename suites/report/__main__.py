@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from suites.report.cite import cited_as_bibtex, cited_as_text
 from suites.report.compare import compare
 from suites.report.load import PathError, ReportError, load_report
+from suites.report.page import comparison_page
 from suites.report.terminal import (
     comparison_lines,
     comparison_tables,
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         "reports", type=Path, nargs="+", metavar="REPORT", help="report.json files, the baseline first"
     )
     made["compare"].add_argument("--fail-on-regression", action="store_true", help="exit with 1 if there is a regression")
+    made["compare"].add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page too")
     made["validate"].add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="report.json files")
     made["cite"].add_argument(
         "--format", choices=("both", "text", "bibtex"), default="both", help="what to print (default: both)"
@@ -91,6 +93,8 @@ def compare_reports(options: argparse.Namespace) -> int:
     comparison = compare(reports)
     names = [str(path) for path in options.reports]
     _print(comparison_lines(comparison, names), comparison_tables(comparison, names))
+    if options.html:
+        _write(options.html, comparison_page(comparison, names))
     return WORSE if options.fail_on_regression and comparison.regressions else GOOD
 
 
@@ -117,6 +121,16 @@ def cite(options: argparse.Namespace) -> int:
     wanted = list(texts) if options.format == "both" else [options.format]
     print(printable("\n\n".join(texts[name] for name in wanted)))
     return GOOD
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PathError(
+            f"--html: {path}: {error.strerror or error}; give the name of a file in a folder that is there"
+        ) from None
+    print(printable(f"wrote {path}"))
 
 
 def _print(lines: list[str], tables: RenderableType) -> None:

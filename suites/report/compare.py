@@ -19,6 +19,8 @@ from suites.report.schema import Report, Result
 VERDICTS = ("FAILS", "REDUCED", "CONFORMS")
 """From worst to best."""
 
+UNLIKE = "seeds, efforts or versions of Hypothesis differ: the runs searched other problems, so grades and errors may differ"
+
 Key = tuple[str, str, str]
 """Operation, dtype, quantity."""
 

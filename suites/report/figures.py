@@ -17,6 +17,10 @@ LOSS_COLUMNS = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
 """Quantities that stand beside each other in a table; the others are building blocks, one a row."""
 
 
+LONGEST_INPUT = 1500
+"""Characters of the longest input that a page shows."""
+
+
 def short_ulps(ulps: float, dtype: str) -> str:
     """An error in ulps of a format; beyond 2^p nothing of the value is left, and how far beyond says no more.
 
@@ -113,6 +117,15 @@ def https(link: str) -> str:
 def input_of(result: Result) -> str:
     """The input of the worst error, as --case takes it; empty if there is none."""
     return "" if result["worst"] is None else json.dumps(result["worst"]["problem"], separators=(",", ":"))
+
+
+def repeat_worst(report: Report, result: Result) -> str:
+    """The command that runs the input of the worst error alone; very long inputs are in report.json only."""
+    given = input_of(result)
+    if len(given) > LONGEST_INPUT:
+        return f"{len(given)} characters, in report.json"
+    name = result["operation"].removesuffix(f"@{result['mode']}")
+    return f"{report['run']['command']} --operation={shlex.quote(name)} --case={shlex.quote(given)}"
 
 
 def seen_deviations(report: Report) -> list[dict[str, Any]]:

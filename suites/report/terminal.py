@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reference.formats import FORMATS
-from suites.report.compare import Change, Comparison
+from suites.report.compare import UNLIKE, Change, Comparison
 from suites.report.figures import (
     LOSS_COLUMNS,
     blocks,
@@ -28,7 +28,6 @@ from suites.report.schema import Report, Result
 
 HEADING = "reached grade and worst error in ulp, over what was searched; ! below the claim"
 TABLE_HEADING = "grade reached/claimed and worst error in ulp"
-UNLIKE = "seeds, efforts or versions of Hypothesis differ: the runs searched other problems, so grades and errors may differ"
 CHANGE_STYLES = {
     Change.REGRESSION: "red",
     Change.GRADE: "yellow",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from suites.report.markdown import markdown
+from suites.report.page import page
 from suites.report.schema import Report
 
 
@@ -32,9 +33,9 @@ def _lines(value: object) -> str:
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write report.json and report.md into a folder, which is made if it is not there; the paths written."""
+    """Write report.json, report.md and report.html into a folder, which is made if it is not there; the paths written."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {folder / "report.json": as_json(report), folder / "report.md": markdown(report)}
-    for path, text in written.items():
-        path.write_text(text + "\n", encoding="utf-8")
-    return list(written)
+    written = {"report.json": as_json(report), "report.md": markdown(report), "report.html": page(report)}
+    for name, text in written.items():
+        (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    return [folder / name for name in written]
