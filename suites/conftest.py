@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Generator
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -25,7 +27,7 @@ from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
 from suites.report.build import build_report
-from suites.report.terminal import summary_lines
+from suites.report.terminal import is_interactive, rendered, summary_lines, summary_tables
 from suites.report.write import write_report
 
 _ROOT = Path(__file__).parent.parent
@@ -241,6 +243,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """--junitxml: the lowest grade and the worst error that a test measured become its properties."""
+    recorder = item.config.stash[_JUDGE].recorder
+    recorder.begin_test()
+    try:
+        yield
+    finally:
+        if recorder.test is not None:
+            item.user_properties += [("grade", recorder.test.reached.label), ("worst_ulps", recorder.test.worst_ulps)]
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The first failures whole, of the others one line: a wrong kernel fails hundreds of tests for one reason."""
     report = yield
@@ -261,8 +275,11 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "xfailed", "skipped", "error")}
     report = build_report(judge, counts, int(exitstatus))
     terminalreporter.section("softmax-ce conformance")
-    for line in summary_lines(report):
-        terminalreporter.write_line(line)
+    if terminalreporter.hasmarkup and is_interactive(sys.stdout):
+        terminalreporter.write_line(rendered(summary_tables(report), shutil.get_terminal_size().columns))
+    else:
+        for line in summary_lines(report):
+            terminalreporter.write_line(line)
     if config.option.report:
         for path in write_report(report, Path(config.option.report)):
             terminalreporter.write_line(f"wrote {path}")

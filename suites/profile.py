@@ -128,8 +128,8 @@ class Profile:
     by_classes: dict[int, Tally] = field(default_factory=dict)
     by_hazard: dict[str, Tally] = field(default_factory=dict)
 
-    def add(self, measurement: Measurement, place: Place) -> None:
-        """Take in a measurement of a problem that lies there."""
+    def add(self, measurement: Measurement, place: Place) -> Tally:
+        """Take in a measurement of a problem that lies there; what it showed as a whole."""
         whole = tally(measurement)
         self.by_classes.setdefault(place.classes, Tally()).add(whole)
         for hazard in place.hazards:
@@ -137,6 +137,7 @@ class Profile:
         for row, gap in _rows(measurement, place):
             shown = whole if len(place.gaps) == 1 else tally(measurement, row)
             self.by_gap.setdefault(gap, Tally()).add(shown)
+        return whole
 
 
 def _rows(measurement: Measurement, place: Place) -> Iterator[tuple[int, int]]:

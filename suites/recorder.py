@@ -13,7 +13,7 @@ from reference.quantity import Quantity
 from reference.special_values import Verdict
 from suites.cases import describe_problem
 from suites.measurement import Measurement
-from suites.profile import Places, Profile
+from suites.profile import Places, Profile, Tally, tally
 
 Key = tuple[str, str, Quantity]
 """Operation label, dtype name, quantity."""
@@ -100,6 +100,8 @@ class Recorder:
     outcomes: list[CaseOutcome] = field(default_factory=list)
     out_of_range: dict[tuple[str, str, int], str] = field(default_factory=dict)
     """What an operation (by label) did in a dtype with a class index out of range."""
+    test: Tally | None = None
+    """What the test that runs, or ran last, has measured; None if nothing."""
     _places: Places = field(default_factory=Places, repr=False)
 
     def add(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
@@ -107,7 +109,20 @@ class Recorder:
         key = (operation, dtype, measurement.quantity)
         record = self.records.setdefault(key, Record())
         record.add(measurement, counts)
-        record.profile.add(measurement, self._places.of(measurement.input))
+        self._notice(record.profile.add(measurement, self._places.of(measurement.input)))
+
+    def add_case(self, outcome: CaseOutcome, measurement: Measurement) -> None:
+        """Take in what a stored case showed."""
+        self.outcomes.append(outcome)
+        self._notice(tally(measurement))
+
+    def begin_test(self) -> None:
+        """From now on, `test` is about the next test."""
+        self.test = None
+
+    def _notice(self, shown: Tally) -> None:
+        self.test = self.test or Tally()
+        self.test.add(shown)
 
 
 def worst_entry(measurement: Measurement) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def measured(judge: Judge) -> Report:
 def test_the_report_is_valid_and_round_trips(judge: Judge, tmp_path: Path) -> None:
     report = measured(judge)
     paths = write_report(report, tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == ["report.json", "report.md"]
+    assert [path.name for path in paths] == ["report.json", "report.md", "report.html"]
     again = json.loads(paths[0].read_text())
     assert again == report
     jsonschema.validate(again, SCHEMA)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,7 +135,7 @@ def _write(path: Path, text: str) -> None:
 
 def _print(lines: list[str], tables: RenderableType) -> None:
     if is_interactive(sys.stdout):
-        print(rendered(tables, os.get_terminal_size().columns))
+        print(rendered(tables, shutil.get_terminal_size().columns))
     else:
         print("\n".join(lines))
 

@@ -19,7 +19,7 @@ from suites.report.schema import Report, Result
 VERDICTS = ("FAILS", "REDUCED", "CONFORMS")
 """From worst to best."""
 
-UNLIKE = "seeds, efforts or versions of Hypothesis differ: the runs searched other problems, so grades and errors may differ"
+UNLIKE = "Seeds, efforts or versions of Hypothesis differ: the runs searched other problems, so grades and errors may differ"
 
 Key = tuple[str, str, str]
 """Operation, dtype, quantity."""

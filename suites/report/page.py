@@ -42,13 +42,15 @@ def page(report: Report) -> str:
     )
 
 
-def _tables(report: Report) -> tuple[tuple[str, list[str], list[Any]], ...]:
-    """Heading, columns and rows (names, then results) of the tables of grades."""
-    by_quantity = [(names, [cells.get(q) for q in shown.LOSS_COLUMNS]) for names, cells in shown.losses(report).items()]
-    by_dtype = [((name,), [cells.get(dtype) for dtype in FORMATS]) for name, cells in shown.blocks(report).items()]
+def _tables(report: Report) -> tuple[tuple[str, list[str], dict[str, list[Any]]], ...]:
+    """Heading, columns and groups of rows (a name, then results) of the tables of grades."""
+    losses: dict[str, list[Any]] = {}
+    for (operation, dtype), cells in shown.losses(report).items():
+        losses.setdefault(operation, []).append((dtype, [cells.get(quantity) for quantity in shown.LOSS_COLUMNS]))
+    blocks = [(name, [cells.get(dtype) for dtype in FORMATS]) for name, cells in shown.blocks(report).items()]
     return (
-        ("operation", ["operation", "dtype", *shown.LOSS_COLUMNS], by_quantity),
-        ("building block", ["building block", *FORMATS], by_dtype),
+        ("operation and dtype", ["dtype", *shown.LOSS_COLUMNS], losses),
+        ("building block", ["building block", *FORMATS], {"": blocks} if blocks else {}),
     )
 
 

@@ -186,9 +186,10 @@ def panel(key: str, axis: Axis, results: Sequence[Result]) -> Panel:
 
 
 def _ulp_labels(precision: int) -> tuple[tuple[float, str], ...]:
-    """Correct rounding, `accurate`, half of the digits lost, and all of them."""
-    powers = (precision // 2, precision)
-    return (0.5, "½"), (ACCURATE_ULPS, f"{ACCURATE_ULPS:g}"), *((2.0**power, _power(power)) for power in powers)
+    """Correct rounding where there is room for it, `accurate`, half of the digits lost, and all of them."""
+    lowest = () if precision > 30 else ((0.5, "½"),)
+    lost = ((2.0**power, _power(power)) for power in (precision // 2, precision))
+    return *lowest, (ACCURATE_ULPS, f"{ACCURATE_ULPS:g}"), *lost
 
 
 def _power(exponent: int) -> str:
