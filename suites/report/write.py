@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from suites.report.markdown import markdown
@@ -33,9 +34,12 @@ def _lines(value: object) -> str:
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write report.json, report.md and report.html into a folder, which is made if it is not there; the paths written."""
+    """Write the report in every form into a folder, which is made if it is not there; the paths written."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {"report.json": as_json(report), "report.md": markdown(report), "report.html": page(report)}
-    for name, text in written.items():
-        (folder / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    return [folder / name for name in written]
+    for name, form in FILES.items():
+        (folder / name).write_text(form(report).rstrip("\n") + "\n", encoding="utf-8")
+    return [folder / name for name in FILES]
+
+
+FILES: dict[str, Callable[[Report], str]] = {"report.json": as_json, "report.md": markdown, "report.html": page}
+"""Names of the files, and what writes them."""
