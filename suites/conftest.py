@@ -80,8 +80,20 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     try:
         config.stash[_JUDGE] = Judge(_plan(config))
+        _make_folder(config.option.report)
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
+
+
+def _make_folder(place: str | None) -> None:
+    """The folder of the report, made before the run: a run takes minutes, and its report must not be lost."""
+    try:
+        if place:
+            Path(place).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--report: {place!r}: {error.strerror}; allowed: a directory, which is made if it is not there"
+        ) from None
 
 
 def _check_own_packages() -> None:

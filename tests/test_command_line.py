@@ -30,6 +30,7 @@ USAGE_ERROR = 4
         (["--case={"], "--case: not a case as failures print it"),
         (["--claim=good"], "grade 'good' is not known; allowed: none, finite, stable, accurate, faithful, correct"),
         (["--claims=nowhere.toml"], "claims file nowhere.toml: No such file or directory"),
+        (["--report=README.md"], "--report: 'README.md': File exists; allowed: a directory, which is made if it is not there"),
         (["--effort=heroic"], "--effort: 'heroic' is not known; allowed: quick, standard, thorough"),
         (["--implementation=nowhere.py:f"], "--implementation: there is no file 'nowhere.py'"),
         (["--implementation=adapters.layout:nothing"], "adapters.layout has no 'nothing'"),
