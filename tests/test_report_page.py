@@ -12,7 +12,7 @@ import pytest
 from reference.formats import FLOAT32, FORMATS, Format
 from reference.thresholds import thresholds
 from suites.report.compare import compare
-from suites.report.gallery import figures, heat_maps
+from suites.report.gallery import figures, heat_maps, opened
 from suites.report.page import comparison_page, page
 from suites.report.plots import LEFT, RIGHT, Scale, class_axis, gap_axis, panel
 from tests.reports import report, result
@@ -169,6 +169,16 @@ def test_losses_and_building_blocks_have_figures_of_their_own() -> None:
     first, second = figures(both)
     assert [shown.dtype for shown in first.gap_panels] == ["float32", "float16"]
     assert second.quantities == ("softmax",)
+
+
+def test_the_page_opens_with_what_loses_values() -> None:
+    whole = [entry | {"returned_zero": 0} for entry in result()["by_gap"]]
+    sound = result("a_sound_one", by_gap=whole, by_classes=[])
+    shown = figures(report(sound, result()))
+    assert opened(shown) is shown[1]
+    assert opened(shown[:1]) is shown[0]
+    assert opened(()) is None
+    assert page(report(sound, result())).count("values lost to 0") == 1
 
 
 def test_the_heat_map_shows_the_lowest_grade_and_the_worst_error() -> None:

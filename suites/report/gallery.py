@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reference.formats import FORMATS, Format
@@ -22,6 +22,11 @@ class Figure:
     quantities: tuple[str, ...]
     gap_panels: tuple[Panel, ...]
     class_panels: tuple[Panel, ...]
+
+    @property
+    def loses_values(self) -> bool:
+        """True if 0 was returned somewhere for a number that is not 0."""
+        return any(series.zeros for panel in (*self.gap_panels, *self.class_panels) for series in panel.series)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ def figures(report: Report) -> tuple[Figure, ...]:
     for result in report["results"]:
         groups.setdefault((result["operation"], result["quantity"] in LOSS_COLUMNS), []).append(result)
     return tuple(_figure(number, results) for number, results in enumerate(groups.values()))
+
+
+def opened(shown: Sequence[Figure]) -> Figure | None:
+    """The figure that a page opens with: the first that loses values, else the first."""
+    return next((figure for figure in shown if figure.loses_values), shown[0] if shown else None)
 
 
 def _figure(number: int, results: list[Result]) -> Figure:

@@ -15,7 +15,7 @@ from suites.report import figures as shown
 from suites.report import plots
 from suites.report.cite import cited_as_bibtex, cited_as_text, title
 from suites.report.compare import UNLIKE, Comparison
-from suites.report.gallery import figures, heat_maps
+from suites.report.gallery import figures, heat_maps, opened
 from suites.report.schema import Report
 
 VERDICTS = {
@@ -28,12 +28,14 @@ VERDICTS = {
 def page(report: Report) -> str:
     """The report as a page: verdict, grades, pictures, worst errors, deviations, environment, how to repeat and cite it."""
     template = _environment().get_template("report.html.jinja")
+    pictures = figures(report)
     return template.render(
         report=report,
         title=title(report),
         meaning=VERDICTS[report["verdict"]],
         tables=_tables(report),
-        figures=figures(report),
+        figures=pictures,
+        opened=opened(pictures),
         heat_maps=heat_maps(report),
         unspecified=[outcome for outcome in report["cases"] if outcome["where_nothing_is_owed"]],
         facts=_facts(report),
