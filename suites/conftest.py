@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Generator
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -24,7 +26,9 @@ from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
 from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
-from suites.report import build_report, summary_lines, write_report
+from suites.report.build import build_report
+from suites.report.terminal import is_interactive, rendered, summary_lines, summary_tables
+from suites.report.write import write_report
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
@@ -64,7 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="standard",
         help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
     )
-    option("--report", metavar="DIR", help="write report.json and report.md into this directory")
+    option("--report", metavar="DIR", help="write report.json, report.md and report.html into this directory")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,8 +80,20 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     try:
         config.stash[_JUDGE] = Judge(_plan(config))
+        _make_folder(config.option.report)
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
+
+
+def _make_folder(place: str | None) -> None:
+    """The folder of the report, made before the run: a run takes minutes, and its report must not be lost."""
+    try:
+        if place:
+            Path(place).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--report: {place!r}: {error.strerror}; allowed: a directory, which is made if it is not there"
+        ) from None
 
 
 def _check_own_packages() -> None:
@@ -239,6 +255,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """--junitxml: the lowest grade and the worst error that a test measured become its properties."""
+    recorder = item.config.stash[_JUDGE].recorder
+    recorder.begin_test()
+    try:
+        yield
+    finally:
+        if recorder.test is not None:
+            item.user_properties += [("grade", recorder.test.reached.label), ("worst_ulps", recorder.test.worst_ulps)]
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The first failures whole, of the others one line: a wrong kernel fails hundreds of tests for one reason."""
     report = yield
@@ -259,8 +287,11 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "xfailed", "skipped", "error")}
     report = build_report(judge, counts, int(exitstatus))
     terminalreporter.section("softmax-ce conformance")
-    for line in summary_lines(report):
-        terminalreporter.write_line(line)
+    if terminalreporter.hasmarkup and is_interactive(sys.stdout):
+        terminalreporter.write_line(rendered(summary_tables(report), shutil.get_terminal_size().columns))
+    else:
+        for line in summary_lines(report):
+            terminalreporter.write_line(line)
     if config.option.report:
         for path in write_report(report, Path(config.option.report)):
             terminalreporter.write_line(f"wrote {path}")

@@ -26,6 +26,9 @@ SMALL_CLASSES = 6
 MANY_CLASSES = ("long_tail", "large_vocabulary")
 """Hazards of the number of classes: a sigmoid has two."""
 
+UNMARKED = ("moderate", "bit_patterns")
+"""Ways of generating that mark nothing out: nearly every problem has a gap of at most 4 and finite logits."""
+
 LARGE_CLASSES = (1000, 2049, 4097, 32000, 65521, 70000, 128256, 262144)
 """Vocabulary sizes: past the counts at which float16 sums of ones stagnate and overflow, and those of language models."""
 
@@ -88,6 +91,15 @@ class Spread:
         """Gaps below the largest finite logit over the temperature; NaN where a logit is not finite."""
         with np.errstate(over="ignore"):
             return (self.top - self.finite) / self.problem.temperature
+
+    @property
+    def margin(self) -> Floats:
+        """(N,): gap between the two largest logits of each row over the temperature; NaN unless both are finite."""
+        if self.logits.shape[1] < 2:
+            return np.full(self.logits.shape[0], np.nan)
+        second, first = np.partition(self.logits, -2, axis=1)[:, -2:].T
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.where(np.isfinite(first) & np.isfinite(second), (first - second) / self.problem.temperature, np.nan)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -376,3 +388,14 @@ HAZARDS: dict[str, Hazard] = {
         Hazard("bit_patterns", "any finite bit patterns", lambda s: bool(np.isfinite(s.logits).any()), _bit_patterns),
     )
 }
+
+
+def hazards_of(problem: Problem) -> tuple[str, ...]:
+    """Names of the hazards that hold for a problem, whoever made it; 'moderate' where none does.
+
+    >>> from reference.formats import FLOAT32
+    >>> hazards_of(Problem([[20.0, 0.0, 0.0, 20.0]], [0], FLOAT32)), hazards_of(Problem([[1.0, 0.0]], [0], FLOAT32))
+    (('absorption', 'ties'), ('moderate',))
+    """
+    spread = Spread(problem)
+    return tuple(h.name for h in HAZARDS.values() if h.name not in UNMARKED and h.contains(spread)) or UNMARKED[:1]

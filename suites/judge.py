@@ -165,7 +165,7 @@ class Judge:
         claimed = self.plan.claims.claimed(operation, case.problem.format.name, quantity)
         deviations = self.plan.claims.deviations_at(operation, quantity, case)
         reached = measurement.grade
-        self.recorder.outcomes.append(
+        self.recorder.add_case(
             CaseOutcome(
                 case.name,
                 operation.label,
@@ -175,7 +175,8 @@ class Judge:
                 reached,
                 tuple(d.id for d in deviations),
                 unspecified_outcomes(measurement),
-            )
+            ),
+            measurement,
         )
         if stale := [d for d in deviations if reached >= d.misses]:
             pytest.fail(

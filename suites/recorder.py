@@ -13,6 +13,7 @@ from reference.quantity import Quantity
 from reference.special_values import Verdict
 from suites.cases import describe_problem
 from suites.measurement import Measurement
+from suites.profile import Places, Profile, Tally, tally
 
 Key = tuple[str, str, Quantity]
 """Operation label, dtype name, quantity."""
@@ -37,6 +38,7 @@ class Record:
     worst_ratio: float = 0.0
     bound: str = ""
     worst: Measurement | None = field(default=None, repr=False)
+    profile: Profile = field(default_factory=Profile, repr=False)
 
     def add(self, measurement: Measurement, counts: bool) -> None:
         """Take in a measurement; `counts` is False in a region where the operation is known to deviate."""
@@ -98,11 +100,29 @@ class Recorder:
     outcomes: list[CaseOutcome] = field(default_factory=list)
     out_of_range: dict[tuple[str, str, int], str] = field(default_factory=dict)
     """What an operation (by label) did in a dtype with a class index out of range."""
+    test: Tally | None = None
+    """What the test that runs, or ran last, has measured; None if nothing."""
+    _places: Places = field(default_factory=Places, repr=False)
 
     def add(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
         """Take in a measurement of a generated problem; `dtype` is that of its logits."""
         key = (operation, dtype, measurement.quantity)
-        self.records.setdefault(key, Record()).add(measurement, counts)
+        record = self.records.setdefault(key, Record())
+        record.add(measurement, counts)
+        self._notice(record.profile.add(measurement, self._places.of(measurement.input)))
+
+    def add_case(self, outcome: CaseOutcome, measurement: Measurement) -> None:
+        """Take in what a stored case showed."""
+        self.outcomes.append(outcome)
+        self._notice(tally(measurement))
+
+    def begin_test(self) -> None:
+        """From now on, `test` is about the next test."""
+        self.test = None
+
+    def _notice(self, shown: Tally) -> None:
+        self.test = self.test or Tally()
+        self.test.add(shown)
 
 
 def worst_entry(measurement: Measurement) -> dict[str, Any]:

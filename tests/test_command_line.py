@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -29,6 +30,7 @@ USAGE_ERROR = 4
         (["--case={"], "--case: not a case as failures print it"),
         (["--claim=good"], "grade 'good' is not known; allowed: none, finite, stable, accurate, faithful, correct"),
         (["--claims=nowhere.toml"], "claims file nowhere.toml: No such file or directory"),
+        (["--report=README.md"], "--report: 'README.md': File exists; allowed: a directory, which is made if it is not there"),
         (["--effort=heroic"], "--effort: 'heroic' is not known; allowed: quick, standard, thorough"),
         (["--implementation=nowhere.py:f"], "--implementation: there is no file 'nowhere.py'"),
         (["--implementation=adapters.layout:nothing"], "adapters.layout has no 'nothing'"),
@@ -70,15 +72,31 @@ def test_collecting_the_default_backend_imports_no_framework() -> None:
 
 def test_a_narrowed_run_is_reduced_and_repeatable(tmp_path: Path) -> None:
     narrow = ["--operation=absorption_free", "--dtype=float16", "--effort=quick", "--hazard=absorption,moderate"]
-    texts = []
+    written = []
     for folder in ("first", "second"):
         result = run_suites(*narrow, f"--report={tmp_path / folder}")
         assert result.returncode == 0, result.stdout
         assert "REDUCED (--dtype=float16" in result.stdout
         assert "CONFORMS" not in result.stdout
-        texts.append((tmp_path / folder / "report.json").read_text())
-    assert texts[0] == texts[1]
-    assert json.loads(texts[0])["verdict"] == "REDUCED"
+        written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
+    assert written[0] == written[1]
+    assert set(written[0]) == {"report.json", "report.md", "report.html"}
+    assert json.loads(written[0]["report.json"])["verdict"] == "REDUCED"
+
+
+def test_junit_xml_carries_grade_and_worst_error(tmp_path: Path) -> None:
+    options = [
+        "--operation=scipy_log_softmax",
+        "--dtype=float32",
+        "--case=absorption/gap-20",
+        f"--junitxml={tmp_path / 'j.xml'}",
+    ]
+    assert run_suites(*options).returncode == 0
+    cases = ElementTree.parse(tmp_path / "j.xml").iter("testcase")
+    (loss,) = [case for case in cases if str(case.get("name")).endswith("scipy_log_softmax-loss]")]
+    found = {entry.get("name"): entry.get("value") for entry in loss.iter("property")}
+    assert found["grade"] == "stable"
+    assert float(str(found["worst_ulps"])) > 2**20
 
 
 def test_another_seed_generates_other_problems(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from tests.command import ROOT
 
 MODULES = [
-    f"{path.parent.name}.{path.stem}"
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for folder in ("reference", "adapters", "suites")
-    for path in sorted((ROOT / folder).glob("*.py"))
-    if not path.name.startswith(("test_", "conftest", "__init__"))
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if not path.name.startswith(("test_", "conftest", "__"))
 ]
 
 

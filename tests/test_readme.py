@@ -18,6 +18,8 @@ from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.effort import EFFORTS
+from suites.report.__main__ import parser
+from suites.report.write import FILES
 from tests.command import ROOT, run_suites
 
 README = (ROOT / "README.md").read_text()
@@ -83,6 +85,16 @@ def test_formats_efforts_and_grades_are_the_codes() -> None:
     assert [int(n) for n in counts.groups()] == [effort.examples for effort in EFFORTS.values()]
     assert [row[0] for row in table_after("The contract: grades")] == [grade.label for grade in list(Grade)[1:]]
     assert f"at most {ACCURATE_ULPS:g} ulp" in README
+
+
+def test_the_report_commands_are_those_there_are() -> None:
+    (block,) = [block for block in blocks("sh") if "suites.report" in block]
+    given = [parser().parse_args(line.removeprefix("python -m suites.report ").split()) for line in block.strip().splitlines()]
+    commands = {action.dest: action for action in parser()._actions}["command"].choices
+    assert [options.command for options in given] == list(commands or ())
+    assert given[1].fail_on_regression
+    (row,) = [row for row in table_after("Options") if row[0] == "--report"]
+    assert all(name in row[2] for name in FILES)
 
 
 def test_the_layout_exists() -> None:

@@ -19,7 +19,11 @@ from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
 from suites.recorder import worst_entry
-from suites.report import SCHEMA, Report, build_report, markdown, summary_lines, write_report
+from suites.report.build import build_report
+from suites.report.markdown import markdown
+from suites.report.schema import SCHEMA, Report
+from suites.report.terminal import summary_lines
+from suites.report.write import write_report
 
 PASSED = {"passed": 10, "failed": 0, "xfailed": 1, "skipped": 0, "error": 0}
 
@@ -57,7 +61,7 @@ def measured(judge: Judge) -> Report:
 def test_the_report_is_valid_and_round_trips(judge: Judge, tmp_path: Path) -> None:
     report = measured(judge)
     paths = write_report(report, tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == ["report.json", "report.md"]
+    assert [path.name for path in paths] == ["report.json", "report.md", "report.html"]
     again = json.loads(paths[0].read_text())
     assert again == report
     jsonschema.validate(again, SCHEMA)

@@ -1,0 +1,155 @@
+"""`python -m suites.report`: shows, compares, checks and cites stored reports."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import RenderableType
+
+from suites.report.cite import cited_as_bibtex, cited_as_text
+from suites.report.compare import compare
+from suites.report.load import PathError, ReportError, load_report
+from suites.report.page import comparison_page
+from suites.report.terminal import (
+    comparison_lines,
+    comparison_tables,
+    is_interactive,
+    printable,
+    rendered,
+    summary_lines,
+    summary_tables,
+)
+
+GOOD, WORSE, USAGE = 0, 1, 2
+"""Exit statuses: all is well; a report is not valid or became worse; what was given cannot be used."""
+
+_COMPARE = """\
+One row for each operation, dtype and quantity, and one column for each report. Differences come first: what is worse than in
+the first report, then other differences of grade or claim, then of the worst error, then rows that not all reports have, then
+rows that are the same. The mode is part of an operation's name only where a report has several modes.
+
+A regression is, against the first report and of the same backend: a grade that is lower, a claim that fails and did not, a
+deviation that is seen and was not, or a worse verdict (CONFORMS, REDUCED, FAILS). A larger worst error is shown, and is no
+regression: it is the largest that a search found. A row that is missing is shown, and is no regression either. Compare runs
+of one seed and effort: a search for other problems can find a lower grade too."""
+_EPILOG = """\
+exit status: 0; 1 if a report is not valid (validate) or became worse (compare --fail-on-regression); 2 if what was given
+cannot be used. Reports are read, never executed; nothing is fetched."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="python -m suites.report",
+        description="Work with the report.json files that 'pytest suites/ --report=DIR' writes.",
+        epilog=_EPILOG,
+        formatter_class=raw,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    about = {
+        "show": "print a report: grades, worst errors, deviations seen, verdict",
+        "compare": "put two or more reports in one table, differences first",
+        "validate": "check that files are reports of this schema, unchanged since they were written",
+        "cite": "print how to cite a report: a sentence and a BibTeX entry",
+    }
+    made = {
+        name: commands.add_parser(name, help=text, description=_COMPARE if name == "compare" else text, formatter_class=raw)
+        for name, text in about.items()
+    }
+    for name in ("show", "cite"):
+        made[name].add_argument("report", type=Path, metavar="REPORT", help="a report.json")
+    made["compare"].add_argument(
+        "reports", type=Path, nargs="+", metavar="REPORT", help="report.json files, the baseline first"
+    )
+    made["compare"].add_argument("--fail-on-regression", action="store_true", help="exit with 1 if there is a regression")
+    made["compare"].add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page too")
+    made["validate"].add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="report.json files")
+    made["cite"].add_argument(
+        "--format", choices=("both", "text", "bibtex"), default="both", help="what to print (default: both)"
+    )
+    return top
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print a report."""
+    report = load_report(options.report)
+    _print(summary_lines(report), summary_tables(report))
+    return GOOD
+
+
+def compare_reports(options: argparse.Namespace) -> int:
+    """Print a comparison; the status says whether something became worse, if that was asked."""
+    if len(options.reports) < 2:
+        raise ReportError("compare: one report was given; give two or more")
+    reports = [load_report(path) for path in options.reports]
+    backends = sorted({report["environment"]["backend"] for report in reports})
+    if options.fail_on_regression and len(backends) > 1:
+        raise ReportError(f"--fail-on-regression: the reports are of {', '.join(backends)}; allowed: reports of one backend")
+    comparison = compare(reports)
+    names = [str(path) for path in options.reports]
+    _print(comparison_lines(comparison, names), comparison_tables(comparison, names))
+    if options.html:
+        _write(options.html, comparison_page(comparison, names))
+    return WORSE if options.fail_on_regression and comparison.regressions else GOOD
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Check each report and say what is wrong with it."""
+    status = GOOD
+    for path in options.reports:
+        try:
+            report = load_report(path)
+        except PathError:
+            raise
+        except ReportError as error:
+            print(printable(str(error)))
+            status = WORSE
+        else:
+            print(printable(f"{path}: valid, {report['schema']}, {report['identifier']}"))
+    return status
+
+
+def cite(options: argparse.Namespace) -> int:
+    """Print a citation."""
+    report = load_report(options.report)
+    texts = {"text": cited_as_text(report), "bibtex": cited_as_bibtex(report)}
+    wanted = list(texts) if options.format == "both" else [options.format]
+    print(printable("\n\n".join(texts[name] for name in wanted)))
+    return GOOD
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PathError(
+            f"--html: {path}: {error.strerror or error}; give the name of a file in a folder that is there"
+        ) from None
+    print(printable(f"wrote {path}"))
+
+
+def _print(lines: list[str], tables: RenderableType) -> None:
+    if is_interactive(sys.stdout):
+        print(rendered(tables, shutil.get_terminal_size().columns))
+    else:
+        print("\n".join(lines))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    options = parser().parse_args(arguments)
+    run = {"show": show, "compare": compare_reports, "validate": validate, "cite": cite}[options.command]
+    try:
+        return run(options)
+    except ReportError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

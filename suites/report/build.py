@@ -1,0 +1,141 @@
+"""Builds the report of a finished run: what was measured, claimed, seen and on which software."""
+
+from __future__ import annotations
+
+import platform
+import tomllib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from reference.formats import FORMATS
+from suites.claims import Deviation
+from suites.hazards import HAZARDS
+from suites.judge import Judge, Plan
+from suites.profile import Profile, binned, class_edges, gap_edges
+from suites.recorder import CaseOutcome, Key, Record, order_of, worst_entry
+from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
+
+PACKAGES = ("hypothesis", "ml_dtypes", "numpy", "pytest", "python-flint", "scipy")
+"""Packages of the suite itself whose versions a report names."""
+
+
+def build_report(judge: Judge, counts: dict[str, int], exit_status: int) -> Report:
+    """The report of a finished run, valid by the schema."""
+    plan = judge.plan
+    report: Report = {
+        "schema": SCHEMA_NAME,
+        "identifier": "",
+        "suite": _suite(),
+        "verdict": _verdict(plan, counts, exit_status),
+        "environment": _environment(plan),
+        "run": {
+            "command": plan.command,
+            "seed": plan.seed,
+            "effort": plan.effort.name,
+            "reduced_by": list(plan.reductions),
+        },
+        "tests": counts,
+        "results": [_result(judge, key) for key in sorted(judge.recorder.records, key=order_of)],
+        "deviations": [_deviation(judge, deviation) for deviation in plan.claims.deviations],
+        "cases": [_case(outcome) for outcome in judge.recorder.outcomes],
+        "out_of_range_labels": [
+            {"operation": operation, "dtype": dtype, "label": label, "outcome": outcome}
+            for (operation, dtype, label), outcome in sorted(judge.recorder.out_of_range.items())
+        ],
+    }
+    report["identifier"] = identifier(report)
+    jsonschema.validate(report, SCHEMA)
+    return report
+
+
+@cache
+def _suite() -> dict[str, str]:
+    """Name and version of the suite, which runs from its checkout."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    return {"name": project["name"], "version": project["version"]}
+
+
+def _verdict(plan: Plan, counts: dict[str, int], exit_status: int) -> str:
+    if exit_status != 0 or counts["failed"] or counts["error"]:
+        return "FAILS"
+    return "REDUCED" if plan.reductions or not counts["passed"] else "CONFORMS"
+
+
+def _environment(plan: Plan) -> dict[str, Any]:
+    return {
+        "backend": plan.adapter.name,
+        "versions": plan.adapter.versions(),
+        "device": plan.adapter.device,
+        "modes": list(plan.modes),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _result(judge: Judge, key: Key) -> dict[str, Any]:
+    label, dtype, quantity = key
+    record: Record = judge.recorder.records[key]
+    operation = next(op for op in judge.plan.operations if op.label == label)
+    return {
+        "operation": label,
+        "formula": operation.formula,
+        "mode": operation.mode,
+        "dtype": dtype,
+        "returned_dtype": operation.returned(quantity, FORMATS[dtype]).name,
+        "quantity": str(quantity),
+        "claimed": judge.plan.claims.claimed(operation, dtype, quantity).label,
+        "reached": record.reached.label,
+        "method": "searched",
+        "problems": record.problems,
+        "entries": record.entries,
+        "returned_zero": record.returned_zero,
+        "returned_nonzero": record.returned_nonzero,
+        "wrong_class": record.wrong_class,
+        "worst_ulps": record.worst_ulps,
+        "worst_error_over_stable_bound": min(record.worst_ratio, 1e300),
+        "bound": record.bound,
+        "worst": None if record.worst is None else worst_entry(record.worst),
+        **_profile(record.profile, dtype),
+    }
+
+
+def _profile(profile: Profile, dtype: str) -> dict[str, Any]:
+    fmt = FORMATS[dtype]
+    return {
+        "by_gap": binned(profile.by_gap, gap_edges(fmt)),
+        "by_classes": binned(profile.by_classes, class_edges(fmt)),
+        "by_hazard": [{"hazard": name, **profile.by_hazard[name].as_json()} for name in HAZARDS if name in profile.by_hazard],
+    }
+
+
+def _deviation(judge: Judge, deviation: Deviation) -> dict[str, Any]:
+    seen = sorted({f"{o.case}[{o.dtype}]" for o in judge.recorder.outcomes if deviation.id in o.deviations})
+    return {
+        "id": deviation.id,
+        "misses": deviation.misses.label,
+        "reason": deviation.reason,
+        "link": deviation.link,
+        "operations": list(deviation.scope.operations),
+        "dtypes": list(deviation.scope.dtypes),
+        "modes": list(deviation.scope.modes),
+        "quantities": [str(q) for q in deviation.quantities],
+        "seen_at": seen,
+    }
+
+
+def _case(outcome: CaseOutcome) -> dict[str, Any]:
+    return {
+        "case": outcome.case,
+        "operation": outcome.operation,
+        "dtype": outcome.dtype,
+        "quantity": str(outcome.quantity),
+        "claimed": outcome.claimed.label,
+        "reached": outcome.reached.label,
+        "deviations": list(outcome.deviations),
+        "where_nothing_is_owed": list(outcome.unspecified),
+    }

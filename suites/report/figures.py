@@ -1,0 +1,140 @@
+"""How grades, errors and environments are written, the same in every form of a report."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from reference.formats import FORMATS
+from reference.grades import Grade, grade_named
+from reference.quantity import Quantity
+from suites.report.schema import Report, Result
+
+LOSS_COLUMNS = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
+"""Quantities that stand beside each other in a table; the others are building blocks, one a row."""
+
+
+LONGEST_INPUT = 1500
+"""Characters of the longest input that a page shows."""
+
+
+def short_ulps(ulps: float, dtype: str) -> str:
+    """An error in ulps of a format; beyond 2^p nothing of the value is left, and how far beyond says no more.
+
+    >>> short_ulps(0.5, "float32"), short_ulps(16777216.0, "float32"), short_ulps(1e9, "float32")
+    ('0.50', '1.7e7', '>2^24')
+    """
+    precision = FORMATS[dtype].precision
+    if ulps > 2.0**precision:
+        return f">2^{precision}"
+    return f"{ulps:.2f}" if ulps < 1000 else f"{ulps:.1e}".replace("e+0", "e").replace("e+", "e")
+
+
+def worst_ulps(result: Result) -> str:
+    """The worst error of a result, in ulps of the format that it is returned in."""
+    return short_ulps(result["worst_ulps"], result["returned_dtype"])
+
+
+def reached(result: Result) -> Grade:
+    """The grade that a result reaches."""
+    return grade_named(result["reached"])
+
+
+def is_below_claim(result: Result) -> bool:
+    """True if a result reaches less than is claimed."""
+    return reached(result) < grade_named(result["claimed"])
+
+
+def cell(result: Result | None) -> str:
+    """Grade reached, worst error, and a mark if that is below the claim."""
+    if result is None:
+        return "-"
+    return f"{result['reached']} {worst_ulps(result)}{' !' if is_below_claim(result) else ''}"
+
+
+def by_operation(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, Result]]:
+    """Results by operation and dtype, then by quantity."""
+    table: dict[tuple[str, str], dict[str, Result]] = {}
+    for result in results:
+        table.setdefault((result["operation"], result["dtype"]), {})[result["quantity"]] = result
+    return table
+
+
+def losses(report: Report) -> dict[tuple[str, str], dict[str, Result]]:
+    """Results of losses and their derivatives, by operation and dtype, then by quantity."""
+    return by_operation(r for r in report["results"] if r["quantity"] in LOSS_COLUMNS)
+
+
+def blocks(report: Report) -> dict[str, dict[str, Result]]:
+    """Results of building blocks and layer gradients, by title, then by dtype."""
+    table: dict[str, dict[str, Result]] = {}
+    for result in report["results"]:
+        name, quantity = result["operation"], result["quantity"]
+        if quantity not in LOSS_COLUMNS:
+            table.setdefault(name if name == quantity else f"{name}.{quantity}", {})[result["dtype"]] = result
+    return table
+
+
+def environment_line(report: Report) -> str:
+    """Versions, device, modes and seed."""
+    environment = report["environment"]
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+    return f"{versions}; {environment['device']}, {', '.join(environment['modes'])}; seed {report['run']['seed']}"
+
+
+def platform_line(report: Report) -> str:
+    """Python and the platform."""
+    return f"Python {report['environment']['python']}, {report['environment']['platform']}"
+
+
+def verdict_line(report: Report) -> str:
+    """The verdict and, where the run was reduced, by what."""
+    reasons = f" ({', '.join(report['run']['reduced_by'])})" if report["run"]["reduced_by"] else ""
+    return f"{report['verdict']}{reasons}"
+
+
+def run_again(report: Report) -> str:
+    """The command that makes the report again; a selection by pytest's own options is not in it."""
+    run = report["run"]
+    narrowed = [shlex.quote(option) for option in run["reduced_by"] if option.startswith("--")]
+    effort = f"--effort={run['effort']}"
+    options = [*narrowed, *([] if run["effort"] == "standard" else [effort]), f"--hypothesis-seed={run['seed']}"]
+    return " ".join([run["command"], *(o for o in dict.fromkeys(options) if o not in run["command"])])
+
+
+def https(link: str) -> str:
+    """The link if it is one that may be followed, else nothing: javascript:, file: and plain http stay text.
+
+    >>> https("https://github.com/"), https("javascript:alert(1)")
+    ('https://github.com/', '')
+    """
+    return link if re.fullmatch(r"https://[!-~]+", link) else ""
+
+
+def input_of(result: Result) -> str:
+    """The input of the worst error, as --case takes it; empty if there is none."""
+    return "" if result["worst"] is None else json.dumps(result["worst"]["problem"], separators=(",", ":"))
+
+
+def repeat_worst(report: Report, result: Result) -> str:
+    """The command that runs the input of the worst error alone; very long inputs are in report.json only."""
+    given = input_of(result)
+    if len(given) > LONGEST_INPUT:
+        return f"{len(given)} characters, in report.json"
+    name = result["operation"].removesuffix(f"@{result['mode']}")
+    return f"{report['run']['command']} --operation={shlex.quote(name)} --case={shlex.quote(given)}"
+
+
+def seen_deviations(report: Report) -> list[dict[str, Any]]:
+    """Deviations that the run showed."""
+    return [deviation for deviation in report["deviations"] if deviation["seen_at"]]
+
+
+SEARCHED = (
+    "Worst errors are maxima over generated problems (`searched`): lower bounds of the true maxima. A grade is reached "
+    "if no generated problem outside the regions of the deviations below missed it. `lost to 0` counts zeros returned where "
+    "the correctly rounded value is not 0, `not 0` numbers returned where the value is exactly 0."
+)

@@ -1,0 +1,79 @@
+"""Reads a stored report and trusts nothing in it: it must be JSON, of this schema, and carry its own identifier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
+
+_WANTED = "give the report.json that 'pytest suites/ --report=DIR' writes"
+_NAME = SCHEMA_NAME.rpartition("/")[0]
+
+
+class ReportError(Exception):
+    """A report that cannot be used; one line that says what was given, what is allowed and what to do."""
+
+
+class PathError(ReportError):
+    """There is no readable file at the path."""
+
+
+def load_report(path: Path) -> Report:
+    """The report of a file.
+
+    Raises:
+      PathError: the path is no file, or it may not be read.
+      ReportError: the file is not JSON, not a report, of another schema, or was changed after it was written.
+    """
+    report = _parsed(path)
+    _check_schema_name(path, report)
+    error = best_match(Draft202012Validator(SCHEMA).iter_errors(report))
+    if error is not None:
+        raise ReportError(f"{path}: not valid by {SCHEMA_NAME}: {error.json_path}: {_cut(error.message)}; {_WANTED}")
+    if report["identifier"] != identifier(report):
+        raise ReportError(
+            f"{path}: its identifier is not that of its results ({report['identifier']}, should be {identifier(report)}): "
+            "it was changed after it was written; run the suite again"
+        )
+    return report
+
+
+def _parsed(path: Path) -> Any:
+    if path.is_dir():
+        raise PathError(f"{path}: a directory; {_WANTED}, such as {path / 'report.json'}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise PathError(f"{path}: there is no such file; {_WANTED}") from None
+    except OSError as error:
+        raise PathError(f"{path}: {error.strerror or error}; {_WANTED}") from None
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path}: not JSON, or cut off ({_cut(str(error))}); {_WANTED}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_schema_name(path: Path, report: Any) -> None:
+    """A report of another version is told from what is no report at all."""
+    name = report.get("schema") if isinstance(report, dict) else None
+    if name == SCHEMA_NAME:
+        return
+    if not isinstance(name, str) or name.rpartition("/")[0] != _NAME:
+        raise ReportError(f'{path}: JSON, but not a report of this suite (no "schema": "{SCHEMA_NAME}"); {_WANTED}')
+    raise ReportError(
+        f"{path}: a report of schema {_cut(name)}; this version reads {SCHEMA_NAME}: run the suite again, or read it with the "
+        "version that wrote it"
+    )
+
+
+def _cut(text: str) -> str:
+    """The beginning of a message in one line: an error may quote the whole of what it found."""
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else line[:157] + "..."

@@ -1,0 +1,127 @@
+"""A report as Markdown: verdict, grades, worst errors with their inputs, deviations, and how to run it again."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from suites.report.figures import (
+    SEARCHED,
+    environment_line,
+    https,
+    input_of,
+    platform_line,
+    run_again,
+    verdict_line,
+    worst_ulps,
+)
+from suites.report.schema import Report, Result
+
+_LONGEST_INPUT = 300
+
+
+def markdown(report: Report) -> str:
+    """The report for people who read text; `suites.report.page` has the pictures."""
+    parts = [
+        f"# Softmax cross-entropy tolerance report: {_text(report['environment']['backend'])}",
+        f"**{_text(verdict_line(report))}** - {_text(environment_line(report))}, {_text(platform_line(report))}.",
+        f"Identifier: `{report['identifier']}`",
+        SEARCHED,
+        _results(report),
+        _worst(report),
+        _deviations(report),
+        _unspecified(report),
+        _out_of_range(report),
+        f"Run again: {_code(run_again(report))}",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _text(text: str) -> str:
+    """Text in which nothing is markup."""
+    return escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("[", "\\[")
+
+
+def _code(text: str) -> str:
+    """A code span; a backtick in it would end it."""
+    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def _results(report: Report) -> str:
+    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", "error/stable bound", "lost to 0", "not 0"]
+    return "## Grades\n\n" + _table([*header, "bound"], [_result(r) for r in report["results"]])
+
+
+def _result(r: Result) -> list[str]:
+    return [
+        _code(r["operation"]),
+        r["dtype"],
+        r["quantity"],
+        r["claimed"],
+        r["reached"],
+        worst_ulps(r),
+        f"{r['worst_error_over_stable_bound']:.2g}",
+        str(r["returned_zero"]),
+        str(r["returned_nonzero"]),
+        _text(r["bound"]),
+    ]
+
+
+def _worst(report: Report) -> str:
+    header = ["operation", "dtype", "quantity", "ulp", "absolute", "expected (rounded)", "observed", "input"]
+    return "## Worst errors\n\n" + _table(header, [_worst_error(r) for r in report["results"] if r["worst"] is not None])
+
+
+def _worst_error(r: Result) -> list[str]:
+    worst, given = r["worst"], input_of(r)
+    return [
+        _code(r["operation"]),
+        r["dtype"],
+        f"{r['quantity']}{worst['index'] or ''}",
+        worst_ulps(r),
+        "overflows" if worst["absolute_error"] is None else f"{worst['absolute_error']:.3g}",
+        worst["correctly_rounded"],
+        worst["observed"],
+        _code(given) if len(given) <= _LONGEST_INPUT else "in report.json",
+    ]
+
+
+def _deviations(report: Report) -> str:
+    if not report["deviations"]:
+        return ""
+    header = ["deviation", "misses", "operations", "dtypes", "quantities", "reason", "seen at"]
+    return "## Deviations\n\n" + _table(header, [_deviation(d) for d in report["deviations"]])
+
+
+def _deviation(d: dict[str, Any]) -> list[str]:
+    name, link = _text(d["id"]), https(d["link"])
+    return [
+        f"[{name}]({link})" if link else name,
+        d["misses"],
+        ", ".join(map(_code, d["operations"])),
+        ", ".join(d["dtypes"]),
+        ", ".join(d["quantities"]),
+        _text(d["reason"]),
+        ", ".join(map(_code, d["seen_at"])) or "not run",
+    ]
+
+
+def _unspecified(report: Report) -> str:
+    rows = [
+        [_code(o["case"]), _code(o["operation"]), o["dtype"], o["quantity"], _text(", ".join(o["where_nothing_is_owed"]))]
+        for o in report["cases"]
+        if o["where_nothing_is_owed"]
+    ]
+    head = "## What is returned where no single value is owed\n\nReported, not judged: see `reference/special_values.py`.\n\n"
+    return head + _table(["case", "operation", "dtype", "quantity", "returned"], rows) if rows else ""
+
+
+def _out_of_range(report: Report) -> str:
+    rows = [[_code(o["operation"]), o["dtype"], str(o["label"]), _text(o["outcome"])] for o in report["out_of_range_labels"]]
+    head = "## Class indices out of range, of 3 classes\n\n"
+    return head + _table(["operation", "dtype", "index", "outcome"], rows) if rows else ""

@@ -1,0 +1,92 @@
+"""A report, or a comparison of reports, as one HTML page: no script, nothing fetched, every text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reference.formats import FORMATS
+from reference.grades import Grade
+from suites.report import figures as shown
+from suites.report import plots
+from suites.report.cite import cited_as_bibtex, cited_as_text, title
+from suites.report.compare import UNLIKE, Comparison
+from suites.report.gallery import figures, heat_maps, opened
+from suites.report.schema import Report
+
+VERDICTS = {
+    "CONFORMS": "Every claim held, and nothing was left out.",
+    "REDUCED": "Every claim that was tried held, but the run was narrowed: it says nothing about the rest.",
+    "FAILS": "A claim, or a test of an invariant, failed.",
+}
+
+
+def page(report: Report) -> str:
+    """The report as a page: verdict, grades, pictures, worst errors, deviations, environment, how to repeat and cite it."""
+    template = _environment().get_template("report.html.jinja")
+    pictures = figures(report)
+    return template.render(
+        report=report,
+        title=title(report),
+        meaning=VERDICTS[report["verdict"]],
+        tables=_tables(report),
+        figures=pictures,
+        opened=opened(pictures),
+        heat_maps=heat_maps(report),
+        unspecified=[outcome for outcome in report["cases"] if outcome["where_nothing_is_owed"]],
+        facts=_facts(report),
+        citation=cited_as_text(report),
+        bibtex=cited_as_bibtex(report),
+    )
+
+
+def _tables(report: Report) -> tuple[tuple[str, list[str], dict[str, list[Any]]], ...]:
+    """Heading, columns and groups of rows (a name, then results) of the tables of grades."""
+    losses: dict[str, list[Any]] = {}
+    for (operation, dtype), cells in shown.losses(report).items():
+        losses.setdefault(operation, []).append((dtype, [cells.get(quantity) for quantity in shown.LOSS_COLUMNS]))
+    blocks = [(name, [cells.get(dtype) for dtype in FORMATS]) for name, cells in shown.blocks(report).items()]
+    return (
+        ("operation and dtype", ["dtype", *shown.LOSS_COLUMNS], losses),
+        ("building block", ["building block", *FORMATS], {"": blocks} if blocks else {}),
+    )
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    """What the run was made with."""
+    environment, run, suite = report["environment"], report["run"], report["suite"]
+    versions = environment["versions"] | environment["packages"]
+    counts = ", ".join(f"{count} {name}" for name, count in report["tests"].items())
+    return [
+        ("suite", f"{suite['name']} {suite['version']}, {report['schema']}"),
+        ("backend", f"{environment['backend']}; {environment['device']}; {', '.join(environment['modes'])}"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
+        ("platform", shown.platform_line(report)),
+        ("seed and effort", f"{run['seed']}, {run['effort']}"),
+        ("tests", counts),
+    ]
+
+
+def comparison_page(comparison: Comparison, names: Sequence[str]) -> str:
+    """The comparison as a page; `names` are where the reports came from."""
+    template = _environment().get_template("compare.html.jinja")
+    heading = "Softmax cross-entropy tolerance reports compared"
+    return template.render(comparison=comparison, names=names, title=heading, unlike=UNLIKE)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["below_claim"] = shown.is_below_claim
+    environment.globals |= {"shown": shown, "plots": plots, "grades": [g.label for g in Grade]}
+    return environment

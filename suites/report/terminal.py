@@ -1,0 +1,182 @@
+"""A report in a terminal: plain lines of at most a hundred columns, or rich tables where a person reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from io import StringIO
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reference.formats import FORMATS
+from suites.report.compare import UNLIKE, Change, Comparison
+from suites.report.figures import (
+    LOSS_COLUMNS,
+    blocks,
+    cell,
+    environment_line,
+    is_below_claim,
+    losses,
+    seen_deviations,
+    verdict_line,
+    worst_ulps,
+)
+from suites.report.schema import Report, Result
+
+HEADING = "reached grade and worst error in ulp, over what was searched; ! below the claim"
+TABLE_HEADING = "grade reached/claimed and worst error in ulp"
+CHANGE_STYLES = {
+    Change.REGRESSION: "red",
+    Change.GRADE: "yellow",
+    Change.ERROR: "default",
+    Change.ONLY: "default",
+    Change.SAME: "dim",
+}
+STYLES = {
+    "none": "red",
+    "finite": "dark_orange",
+    "stable": "yellow",
+    "accurate": "green",
+    "faithful": "green",
+    "correct": "cyan",
+    "CONFORMS": "bold green",
+    "REDUCED": "bold yellow",
+    "FAILS": "bold red",
+}
+
+
+def is_interactive(stream: TextIO) -> bool:
+    """True if a person reads the stream: a terminal, not a dumb one, and not in CI."""
+    return stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal obeys: control and formatting characters are spelt out, line ends stay.
+
+    >>> printable("\\x1b[31mred")
+    '\\\\x1b[31mred'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def rendered(content: RenderableType, width: int) -> str:
+    """Rich content as text with colours."""
+    console = Console(file=StringIO(), force_terminal=True, width=width, highlight=False)
+    console.print(content)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue().rstrip("\n")
+
+
+def summary_lines(report: Report) -> list[str]:
+    """The report in plain lines: grades reached with worst errors, deviations seen, identifier, verdict."""
+    lines = [HEADING, "", *_loss_lines(report), *_block_lines(report), *_deviation_lines(report)]
+    lines += ["", f"identifier {report['identifier']}"]
+    return [printable(line) for line in [*lines, _cut(f"{verdict_line(report)}: {environment_line(report)}")]]
+
+
+def _cut(line: str, width: int = 100) -> str:
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def _line(operation: str, dtype: str, cells: list[str]) -> str:
+    return f"{operation[:28]:28} {dtype:8} " + "".join(f"{cell:16}" for cell in cells[:-1]) + cells[-1]
+
+
+def _loss_lines(report: Report) -> list[str]:
+    rows = [
+        _line(operation, dtype, [cell(cells.get(q)) for q in LOSS_COLUMNS])
+        for (operation, dtype), cells in losses(report).items()
+    ]
+    return [_line("operation", "dtype", [str(q) for q in LOSS_COLUMNS]), *rows] if rows else []
+
+
+def _block_lines(report: Report) -> list[str]:
+    rows = [_line(title, "", [cell(found.get(dtype)) for dtype in FORMATS]) for title, found in blocks(report).items()]
+    return ["", _line("building block", "", list(FORMATS)), *rows] if rows else []
+
+
+def _deviation_lines(report: Report) -> list[str]:
+    seen = seen_deviations(report)
+    lines = [_cut(f"  {d['id']} ({len(d['seen_at'])} cases): {d['reason']}") for d in seen]
+    return ["", f"{len(seen)} known deviations seen:", *lines] if seen else []
+
+
+def summary_tables(report: Report) -> RenderableType:
+    """The same as `summary_lines`, as rich tables: nothing is cut."""
+    parts: list[RenderableType] = [Text(HEADING)]
+    if rows := losses(report):
+        table = _table("operation", "dtype", *map(str, LOSS_COLUMNS))
+        for (operation, dtype), cells in rows.items():
+            table.add_row(_plain(operation), dtype, *(_styled(cells.get(q)) for q in LOSS_COLUMNS))
+        parts.append(table)
+    if found := blocks(report):
+        table = _table("building block", *FORMATS)
+        for title, cells in found.items():
+            table.add_row(_plain(title), *(_styled(cells.get(dtype)) for dtype in FORMATS))
+        parts.append(table)
+    if seen := seen_deviations(report):
+        table = _table("deviation seen", "cases", "cause")
+        for d in seen:
+            table.add_row(_plain(d["id"]), str(len(d["seen_at"])), _plain(d["reason"]))
+        parts.append(table)
+    parts.append(_plain(f"identifier {report['identifier']}"))
+    verdict = Text(printable(verdict_line(report)), style=STYLES[report["verdict"]])
+    return Group(*parts, verdict.append(f": {printable(environment_line(report))}", style="default"))
+
+
+def comparison_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """A comparison in plain lines: the reports, what became worse, and the table."""
+    header, rows = comparison_table(comparison)
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]]
+    return [printable(line) for line in [*_comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
+
+
+def comparison_tables(comparison: Comparison, names: Sequence[str]) -> RenderableType:
+    """The same as `comparison_lines`, as a rich table."""
+    header, rows = comparison_table(comparison)
+    table = _table(*header)
+    for row, cells in zip(comparison.rows, rows, strict=True):
+        table.add_row(*map(_plain, cells), style=CHANGE_STYLES[row.change])
+    return Group(*map(_plain, _comparison_head(comparison, names)), _plain(TABLE_HEADING), table)
+
+
+def _comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    lines = [
+        f"{number} {name}: {verdict_line(report)}; {environment_line(report)}; {report['identifier'][:19]}"
+        for number, (name, report) in enumerate(zip(names, comparison.reports, strict=True), start=1)
+    ]
+    worse = [f"  {regression.report + 1}: {regression.text}" for regression in comparison.regressions]
+    note = [] if comparison.searched_alike else ["", UNLIKE]
+    return [*lines, *note, "", f"{len(worse)} regressions against 1:" if worse else "no regressions against 1", *worse]
+
+
+def comparison_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of a comparison: what differs, the key, and for each report grade reached, claim and worst error."""
+    columns = [f"{number} {report['environment']['backend']}" for number, report in enumerate(comparison.reports, start=1)]
+    rows = [[row.change.label, *row.key, *map(_compared, row.results)] for row in comparison.rows]
+    return ["differs", "operation", "dtype", "quantity", *columns], rows
+
+
+def _compared(result: Result | None) -> str:
+    return "-" if result is None else f"{result['reached']}/{result['claimed']} {worst_ulps(result)}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _plain(text: str) -> Text:
+    """Text that is shown as it is: rich markup in a name means nothing."""
+    return Text(printable(text))
+
+
+def _styled(result: Result | None) -> Text:
+    style = "dim" if result is None else "bold red" if is_below_claim(result) else STYLES[result["reached"]]
+    return Text(printable(cell(result)), style=style)

@@ -1,0 +1,45 @@
+"""Writes a report into a folder: JSON for programs, Markdown for text, HTML for reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from suites.report.markdown import markdown
+from suites.report.page import page
+from suites.report.schema import Report
+
+
+def as_json(report: Report) -> str:
+    """The report as JSON with one result, case or deviation a line: short, and differences between reports are lines.
+
+    >>> print(as_json({"schema": "x", "tests": {"passed": 1}, "cases": [{"case": "a"}, {"case": "b"}]}))
+    {
+    "schema": "x",
+    "tests": {"passed": 1},
+    "cases": [
+    {"case": "a"},
+    {"case": "b"}
+    ]
+    }
+    """
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {_lines(value)}" for key, value in report.items()) + "\n}"
+
+
+def _lines(value: object) -> str:
+    if not isinstance(value, list) or not value:
+        return json.dumps(value, allow_nan=False)
+    return "[\n" + ",\n".join(json.dumps(item, allow_nan=False) for item in value) + "\n]"
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write the report in every form into a folder, which is made if it is not there; the paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, form in FILES.items():
+        (folder / name).write_text(form(report).rstrip("\n") + "\n", encoding="utf-8")
+    return [folder / name for name in FILES]
+
+
+FILES: dict[str, Callable[[Report], str]] = {"report.json": as_json, "report.md": markdown, "report.html": page}
+"""Names of the files, and what writes them."""

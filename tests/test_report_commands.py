@@ -1,0 +1,231 @@
+"""Tests of `python -m suites.report`: what it prints, its exit status, and what it refuses in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suites.report.__main__ import GOOD, USAGE, WORSE, main
+from suites.report.cite import AUTHORS, YEAR
+from suites.report.compare import Change, compare
+from suites.report.load import PathError, ReportError, load_report
+from suites.report.schema import Report, identifier
+from tests.command import ROOT
+from tests.reports import report, result, stored
+
+Capture = pytest.CaptureFixture[str]
+
+
+def changed(**keys: Any) -> Report:
+    """The one-result report with keys of its result replaced."""
+    return report(result(**keys))
+
+
+def compared(tmp_path: Path, *reports: Report, options: tuple[str, ...] = ("--fail-on-regression",)) -> int:
+    paths = [stored(made, tmp_path / f"{number}.json") for number, made in enumerate(reports)]
+    return main(["compare", *options, *map(str, paths)])
+
+
+def test_a_report_round_trips(tmp_path: Path) -> None:
+    assert load_report(stored(report(), tmp_path / "report.json")) == report()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (json.dumps(report())[:-40], "not JSON, or cut off"),
+        ("", "not JSON, or cut off"),
+        ("[" * 100_000, "not JSON, or cut off"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ("\udcff", "not JSON, or cut off"),
+        ("[]", "not a report of this suite"),
+        ('{"schema": "other/1"}', "not a report of this suite"),
+        ('{"schema": ["softmax-ce-report/1"]}', "not a report of this suite"),
+        ('{"schema": "softmax-ce-report/1"}', "this version reads softmax-ce-report/2: run the suite again"),
+        ('{"schema": "softmax-ce-report/2"}', "not valid by softmax-ce-report/2: $: 'identifier' is a required property"),
+        (json.dumps(report() | {"verdict": "FINE"}), "$.verdict: 'FINE' is not one of"),
+        (json.dumps(report() | {"verdict": "REDUCED"}), "it was changed after it was written"),
+    ],
+)
+def test_what_is_no_report_is_refused_in_one_line(text: str, says: str, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ReportError):
+        load_report(path)
+    assert main(["show", str(path)]) == USAGE
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err.startswith(f"error: {path}: ")
+    assert said.err.count("\n") == 1
+    assert says in said.err
+    assert main(["validate", str(path)]) == WORSE
+
+
+def test_paths_that_are_no_files(tmp_path: Path, capsys: Capture) -> None:
+    with pytest.raises(PathError, match="there is no such file; give the report.json"):
+        load_report(tmp_path / "nowhere.json")
+    with pytest.raises(PathError, match=r"a directory; give the report.json .* such as .*/report.json"):
+        load_report(tmp_path)
+    assert main(["validate", str(tmp_path)]) == USAGE
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_a_terminal_obeys_is_spelt_out(tmp_path: Path, capsys: Capture) -> None:
+    hostile = report(result(operation="\x1b[2J\x1b]0;gone\x07[red]op"))
+    assert main(["show", str(stored(hostile, tmp_path / "report.json"))]) == GOOD
+    assert compared(tmp_path, hostile, hostile) == GOOD
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\\x1b[2J" in printed
+
+
+def test_the_identifier_is_of_results_and_not_of_the_machine() -> None:
+    elsewhere = report(run=report()["run"] | {"command": "pytest suites/ --claims=/home/someone/claims.toml"})
+    assert elsewhere["identifier"] == report()["identifier"] == identifier(report())
+    assert changed(reached="correct")["identifier"] != report()["identifier"]
+    assert report(run=report()["run"] | {"seed": 1})["identifier"] != report()["identifier"]
+
+
+def test_equal_reports_have_no_differences(tmp_path: Path, capsys: Capture) -> None:
+    assert compared(tmp_path, report(), report(), report()) == GOOD
+    printed = capsys.readouterr().out
+    assert "no regressions against 1" in printed
+    assert "same     cross_entropy  float32  loss" in printed
+
+
+@pytest.mark.parametrize(
+    ("later", "says"),
+    [
+        (changed(reached="finite", claimed="finite"), "cross_entropy float32 loss: reaches finite, was stable"),
+        (changed(claimed="accurate"), "cross_entropy float32 loss: claim accurate fails: reaches stable"),
+        (report(verdict="FAILS"), "verdict: FAILS, was CONFORMS"),
+        (report(verdict="REDUCED"), "verdict: REDUCED, was CONFORMS"),
+        (
+            report(deviations=[report()["deviations"][0] | {"id": "torch-new", "reason": "a lost lane"}]),
+            "deviation torch-new is new: a lost lane",
+        ),
+    ],
+)
+def test_a_regression_fails_if_asked(later: Report, says: str, tmp_path: Path, capsys: Capture) -> None:
+    assert compared(tmp_path, report(), later) == WORSE
+    assert f"2: {says}" in capsys.readouterr().out
+    assert compared(tmp_path, report(), later, options=()) == GOOD
+    assert compared(tmp_path, later, report()) == (WORSE if "torch-new" in says else GOOD)
+
+
+def test_a_larger_worst_error_is_shown_and_does_not_fail(tmp_path: Path, capsys: Capture) -> None:
+    assert compared(tmp_path, report(), changed(worst_ulps=2.0**25)) == GOOD
+    assert "worst error  cross_entropy  float32  loss      stable/stable 1.7e7  stable/stable >2^24" in capsys.readouterr().out
+
+
+def test_a_deviation_that_was_not_run_is_not_new() -> None:
+    unseen = report()["deviations"][0] | {"id": "torch-other", "seen_at": []}
+    assert not compare([report(), report(deviations=[*report()["deviations"], unseen])]).regressions
+
+
+def test_differences_come_first() -> None:
+    names = ("d", "c", "b", "a")
+    first = report(*(result(operation=name) for name in names))
+    later = report(
+        result(operation="d", reached="finite"), result(operation="c", reached="correct"), result(operation="b", worst_ulps=1.0)
+    )
+    rows = compare([first, later]).rows
+    assert [(row.key[0], row.change) for row in rows] == [
+        ("d", Change.REGRESSION),
+        ("c", Change.GRADE),
+        ("b", Change.ERROR),
+        ("a", Change.ONLY),
+    ]
+
+
+def test_modes_are_held_beside_each_other_where_a_report_has_one() -> None:
+    compiled = result(operation="cross_entropy@compiled", mode="compiled")
+    environment = report()["environment"]
+    one = report(compiled, environment=environment | {"modes": ["compiled"]})
+    both = report(result(), compiled, environment=environment | {"modes": ["eager", "compiled"]})
+    assert len(compare([report(), one]).rows) == 1
+    assert [row.key[0] for row in compare([report(), both]).rows] == ["cross_entropy@compiled", "cross_entropy"]
+
+
+def test_reports_of_several_backends(tmp_path: Path, capsys: Capture) -> None:
+    other = report(result(operation="optax"), environment=report()["environment"] | {"backend": "jax"}, verdict="FAILS")
+    assert not compare([report(), other]).regressions
+    assert compared(tmp_path, report(), other, options=()) == GOOD
+    assert "1 torch" in capsys.readouterr().out
+    assert compared(tmp_path, report(), other) == USAGE
+    assert "the reports are of jax, torch; allowed: reports of one backend" in capsys.readouterr().err
+
+
+def test_other_problems_are_pointed_out(tmp_path: Path, capsys: Capture) -> None:
+    compared(tmp_path, report(), report(run=report()["run"] | {"seed": 1}))
+    assert "the runs searched other problems" in capsys.readouterr().out
+
+
+def test_one_report_is_too_few(tmp_path: Path, capsys: Capture) -> None:
+    assert compared(tmp_path, report()) == USAGE
+    assert "one report was given; give two or more" in capsys.readouterr().err
+
+
+def test_citations(tmp_path: Path, capsys: Capture) -> None:
+    backend = report()["environment"] | {"backend": "my_kernel}"}
+    path = str(stored(report(environment=backend), tmp_path / "report.json"))
+    main(["cite", path])
+    text, bibtex = capsys.readouterr().out.split("\n\n")
+    digest = report(environment=backend)["identifier"]
+    assert text.startswith(f"{AUTHORS} ({YEAR}). Softmax cross-entropy tolerance report: my_kernel}}")
+    assert digest in text
+    assert bibtex.startswith(f"@misc{{softmax-ce-my-kernel--{digest.removeprefix('sha256:')[:12]},")
+    assert "my\\_kernel\\}" in bibtex
+    assert "torch 2.13.0; cpu, eager; seed 0" in bibtex
+    main(["cite", path, "--format=text"])
+    assert capsys.readouterr().out.strip() == text
+
+
+def test_the_citation_is_that_of_the_citation_file() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f'name: "{AUTHORS}"' in citation
+    assert f"date-released: {YEAR}-" in citation
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["publish"], "invalid choice: 'publish'"),
+        (["show"], "the following arguments are required: REPORT"),
+        (["cite", "x.json", "--format=ris"], "invalid choice: 'ris'"),
+    ],
+)
+def test_usage_errors(arguments: list[str], says: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == USAGE
+    assert says in capsys.readouterr().err
+
+
+def test_help_says_what_a_regression_is(capsys: Capture) -> None:
+    for arguments in (["--help"], ["compare", "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+    printed = capsys.readouterr().out
+    for part in ("show", "compare", "validate", "cite", "exit status", "Differences come first", "A regression is"):
+        assert part in printed
+
+
+def test_it_runs_as_a_module_and_needs_no_framework(tmp_path: Path) -> None:
+    path = stored(report(), tmp_path / "report.json")
+    code = (
+        "import runpy, sys\n"
+        "try:\n runpy.run_module('suites.report', run_name='__main__')\n"
+        "finally:\n assert not {'torch', 'jax', 'tensorflow', 'pytest'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "validate", str(path)], cwd=ROOT, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == GOOD, done.stderr
+    assert done.stdout == f"{path}: valid, softmax-ce-report/2, {report()['identifier']}\n"
