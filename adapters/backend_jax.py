@@ -40,8 +40,10 @@ from adapters.jax_losses import (
     softcap_z_loss,
     squared_error,
 )
+from adapters.jax_script import jax_script
 from adapters.layout import Layout
 from adapters.operation import EAGER, Operation, building_block
+from adapters.script import Asked, Script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from reference.loss import Loss
@@ -237,8 +239,13 @@ class JaxAdapter(Adapter):
             Differentiated(losses_of(function)),
             arithmetic_of(self.device),
             options=_REDUCED,
+            implementation=function,
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
+
+    def script(self, asked: Asked) -> Script:
+        """The operation in JAX's and optax's own words; see `Adapter.script`."""
+        return jax_script(asked)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""
