@@ -139,8 +139,8 @@ def _functions(asked: Asked) -> list[str]:
     forward = how.gradient is forward_gradient
     gradient = function("gradient(x, t, upstream)", _FORWARD if forward else _REVERSE)
     along = [function("along_each_class(push, x)", _AT_ONCE if how.compiled else _ONE_BY_ONE)]
-    needs_basis = forward and quantity is not Quantity.LOSS or _order(asked) == 2
-    return [*(along if needs_basis or forward and how.compiled else []), gradient, *_observe(asked, decorator)]
+    needs_basis = (forward and quantity is not Quantity.LOSS) or _order(asked) == 2
+    return [*(along if needs_basis or (forward and how.compiled) else []), gradient, *_observe(asked, decorator)]
 
 
 def _observe(asked: Asked, decorator: str) -> list[str]:

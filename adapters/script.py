@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -89,24 +90,19 @@ def _concatenated(items: list[str]) -> str:
         if items[period:] == items[:-period]:
             times = -(-len(items) // period)
             cut = f"[:{len(items)}]" if len(items) % period else ""
-            repeated = f"{_concatenated(items[:period])} * {times}"
+            repeated = f"[{', '.join(items[:period])}] * {times}"
             return f"({repeated}){cut}" if cut else repeated
     parts: list[str] = []
     single: list[str] = []
-    for start, end in _runs(items):
-        if end - start <= 1:
-            single.append(items[start])
+    for item, run in groupby(items):
+        count = len(list(run))
+        if count == 1:
+            single.append(item)
             continue
-        parts += [f"[{', '.join(single)}]"] * bool(single) + [f"[{items[start]}] * {end - start}"]
+        parts += [f"[{', '.join(single)}]"] * bool(single) + [f"[{item}] * {count}"]
         single = []
     parts += [f"[{', '.join(single)}]"] * (bool(single) or not parts)
     return " + ".join(parts)
-
-
-def _runs(items: list[str]) -> list[tuple[int, int]]:
-    """(start, end) of each run of equal items."""
-    starts = [i for i in range(len(items)) if i == 0 or items[i] != items[i - 1]]
-    return list(zip(starts, [*starts[1:], len(items)], strict=True))
 
 
 def wrapped(statement: str) -> str:

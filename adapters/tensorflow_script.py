@@ -177,7 +177,8 @@ def _functions(asked: Asked) -> list[str]:
 def _observe(mode: str, name: str, arguments: str, place: str, hessian: bool = False) -> str:
     """observe(): the function called in its mode, or once a unit vector."""
     units = _UNITS if hessian else ""
-    run, traced = "run", f"given = ({arguments.replace(', v', ', units[0]')}{'' if ',' in arguments else ','})\n"
+    like = arguments.replace(", v", ", units[0]") if hessian else arguments
+    run, traced = "run", f"given = ({like}{'' if ',' in like else ','})\n"
     if mode == EAGER:
         run, traced = name, ""
     elif mode == XLA:

@@ -25,6 +25,7 @@ from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
 from suites.report import build_report, summary_lines, write_report
+from suites.reproducer import REPRODUCERS, write_reproducers
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
@@ -242,6 +243,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The first failures whole, of the others one line: a wrong kernel fails hundreds of tests for one reason."""
     report = yield
+    _reproduce(item, report)
     if report.failed and item.config.option.verbose < 1:
         shown = item.config.stash.get(_FAILURES, 0)
         item.config.stash[_FAILURES] = shown + 1
@@ -249,6 +251,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             text = next((line for line in str(report.longrepr).splitlines() if line.strip()), "")
             report.longrepr = f"{text}\n(the first {WHOLE_FAILURES} failures are whole; -v shows all of them so)"
     return report
+
+
+def _reproduce(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Write the reproducer of a failed test beside the report, where there will be one, and name it."""
+    judge = item.config.stash.get(_JUDGE, None)
+    miss = None if judge is None else judge.failure
+    if judge is None or miss is None or not report.failed:
+        return
+    judge.failure = None
+    if item.config.option.report:
+        named = replace(miss, name=item.name)
+        for path in write_reproducers([named], judge.plan.adapter, Path(item.config.option.report)).values():
+            report.sections.append(("reproducer", f"python {path}"))
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
@@ -262,5 +277,8 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     for line in summary_lines(report):
         terminalreporter.write_line(line)
     if config.option.report:
-        for path in write_report(report, Path(config.option.report)):
+        folder = Path(config.option.report)
+        for path in write_report(report, folder):
             terminalreporter.write_line(f"wrote {path}")
+        scripts = write_reproducers(list(judge.deviations_seen.values()), judge.plan.adapter, folder)
+        terminalreporter.write_line(f"wrote reproducers of {len(scripts)} deviations into {folder / REPRODUCERS}")

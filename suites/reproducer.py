@@ -1,6 +1,7 @@
 """Reproducers: a miss as a script in the framework's own code, which needs neither this project nor pytest.
 
-A script prints expected and observed, exits with 1 while the defect stands and with 0 once it is gone. The framework's part
+A script prints expected and observed; it exits with 1 while the defect stands, with 0 once it is gone, and with 2 where an
+exception that is not the defect leaves it open. The framework's part
 is what `Adapter.script` says; story, certified values and verdict are added here. Values are compared as exact fractions.
 """
 
@@ -12,27 +13,33 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adapters.adapter import Adapter
 from adapters.layout import Layout
 from adapters.operation import Operation
-from adapters.script import Asked, Script, short_hex
+from adapters.script import Asked, short_hex
+from reference.enclosure import Enclosure, special
+from reference.evaluation import Expected
+from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS, Grade
+from reference.problem import Problem
+from reference.quantity import Quantity
 from reference.special_values import Verdict
+from suites.cases import Case
+from suites.claims import Deviation
 from suites.measurement import Measurement
-
-if TYPE_CHECKING:
-    from suites.cases import Case
-    from suites.claims import Deviation
 
 MOST_ENTRIES = 8
 """Entries that a script looks at: all where there are no more, else the worst of those that miss the grade."""
 
+GONE, STANDS, UNTOLD = 0, 1, 2
+"""Exit statuses: the defect is gone; it stands; something else went wrong, so it cannot be told."""
+
 _DIGITS = 30
-_FOLDER = "reproducers"
+REPRODUCERS = "reproducers"
+"""Folder of the scripts, in that of the report."""
 
 Index = tuple[int, ...]
 
@@ -47,6 +54,15 @@ class Miss:
     missed: Grade
     story: tuple[str, ...]
     layout: Layout = Layout.CONTIGUOUS
+    should_raise: bool = False
+    """True if an exception is what is owed."""
+
+    @property
+    def error(self) -> str | None:
+        """What the operation raised, or did against the protocol for this quantity alone."""
+        wrong = (self.measurement.error or "").split("; ")
+        about_another = ("changed its input ", *(f"returned {q} " for q in Quantity if q is not self.measurement.quantity))
+        return "; ".join(part for part in wrong if not part.startswith(about_another)) or None
 
     @property
     def file_name(self) -> str:
@@ -61,12 +77,22 @@ def miss_of_deviation(deviation: Deviation, case: Case, operation: Operation, me
     return Miss(deviation.id, operation, measurement, deviation.misses, story + link)
 
 
+def miss_of_label(name: str, story: str, operation: Operation, problem: Problem, observed: Floats) -> Miss:
+    """A class index out of range that an operation took: it must raise, or return NaN where it cannot."""
+    owed = Enclosure.of([special(np.nan)] * observed.size, observed.shape)
+    expected = Expected(owed, np.zeros(observed.shape), np.full(observed.shape, Verdict.MUST, dtype=np.int8))
+    measurement = Measurement(problem, Quantity.LOSS, operation.arithmetic[problem.format.name], expected, observed)
+    return Miss(name, operation, measurement, Grade.FINITE, (story,), should_raise=True)
+
+
 def reproducer(miss: Miss, adapter: Adapter) -> str | None:
-    """The script of a miss; None if the backend has no words for the operation, or no entry is owed a value."""
-    entries = _entries(miss)
-    asked = Asked(miss.operation, miss.measurement.input, miss.measurement.quantity, miss.layout)
-    script = adapter.script(asked)
-    if script is None or not (entries or miss.measurement.error):
+    """The script of a miss.
+
+    None if the backend has no words for the operation, if no entry is owed a value, or if the miss is a changed input.
+    """
+    entries = entries_of(miss)
+    script = adapter.script(Asked(miss.operation, miss.measurement.input, miss.measurement.quantity, miss.layout))
+    if script is None or not (miss.error or (entries and miss.measurement.error is None)):
         return None
     return _TEMPLATE.format(
         docstring=_docstring(miss, adapter),
@@ -76,6 +102,7 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
         owed=_owed(miss, entries),
         check=_check(miss, entries),
         environment=script.environment,
+        raised=_status_of_exception(miss),
         quantity=miss.measurement.quantity,
         dtype=miss.measurement.problem.format.name,
         shape=miss.measurement.observed.shape,
@@ -88,14 +115,21 @@ def write_reproducers(misses: list[Miss], adapter: Adapter, folder: Path) -> dic
     for miss in misses:
         text = reproducer(miss, adapter)
         if text is not None:
-            path = folder / _FOLDER / miss.file_name
+            path = folder / REPRODUCERS / miss.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             written[miss.name] = path
     return written
 
 
-def _entries(miss: Miss) -> list[Index]:
+def _status_of_exception(miss: Miss) -> int:
+    """What an exception says: it is the defect, or what is owed, or neither."""
+    if miss.should_raise:
+        return GONE
+    return STANDS if miss.error is not None and not miss.error.startswith("returned ") else UNTOLD
+
+
+def entries_of(miss: Miss) -> list[Index]:
     """The entries that a script looks at; those that are owed nothing never are."""
     measurement = miss.measurement
     owed = measurement.expected.verdict != Verdict.UNSPECIFIED
@@ -135,7 +169,7 @@ def main():
         observed = observe()
     except Exception as error:
         print(f"{quantity} expected; observed {{type(error).__name__}}: {{error}}")
-        return 1
+        return {raised}
     dtype = str(observed.dtype).removeprefix("torch.")
     if (dtype, tuple(observed.shape)) != ("{dtype}", {shape}):
         print(f"{quantity} expected as {dtype} of shape {shape}; observed {{dtype}} of shape {{tuple(observed.shape)}}")
@@ -234,11 +268,8 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
     parts = [
         f"{miss.name}: {measurement.quantity} of {operation.formula} is not {miss.missed.label}.",
         "\n".join(["", *miss.story, f"Run {where}, returned in {returned}. Seen with {versions}.", ""]).rstrip(),
-        "Exits with 1 while the defect stands and with 0 once it is gone. Expected values are certified by ball arithmetic.",
+        "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
     ]
     lines = [line for part in parts for line in part.split("\n")]
     text = "\n".join("\n".join(textwrap.wrap(line, 115)) for line in lines)
     return text.replace("\\", "\\\\").replace('"""', "'''") + "\n"
-
-
-__all__ = ["Miss", "Script", "miss_of_deviation", "reproducer", "write_reproducers"]

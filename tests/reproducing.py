@@ -1,0 +1,92 @@
+"""Writes the reproducers of a backend's published deviations, and what the adapter observed there.
+
+    python -m tests.reproducing torch FOLDER [--every]
+
+A script for each deviation, and for each operation and mode that has one; with --every for each case, operation, dtype and
+quantity that a deviation lists. `observed.json` holds, by script, the entries that it looks at: the value that the adapter
+observed, in hexadecimal, and whether it meets the grade.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.adapter import Adapter
+from adapters.loading import load_adapter
+from adapters.operation import Operation
+from reference.evaluation import MAX_HESSIAN_CLASSES
+from reference.quantity import Quantity
+from suites.cases import Case, stored_cases
+from suites.claims import CLAIMS_FOLDER, Deviation, load_claims
+from suites.effort import EFFORTS
+from suites.judge import Judge, Plan
+from suites.reproducer import Miss, entries_of, miss_of_deviation, write_reproducers
+
+Found = tuple[Deviation, Case, Operation, Quantity]
+
+
+def judge_of(adapter: Adapter) -> Judge:
+    """A judge of everything that a backend publishes."""
+    claims = load_claims(CLAIMS_FOLDER / f"{adapter.name}.toml", next(iter(adapter.versions().values())), adapter.device)
+    return Judge(Plan(adapter, adapter.operations(), (), (), stored_cases(), claims, EFFORTS["quick"], 0, ""))
+
+
+def published(judge: Judge) -> Iterator[Found]:
+    """Where the deviations of a backend show."""
+    for operation in judge.plan.operations:
+        for case in judge.plan.cases:
+            if operation.refusal(case.problem) is None:
+                for quantity in operation.asked(case.problem):
+                    if quantity is not Quantity.HESSIAN or case.problem.num_classes <= MAX_HESSIAN_CLASSES:
+                        for deviation in judge.plan.claims.deviations_at(operation, quantity, case):
+                            yield deviation, case, operation, quantity
+
+
+def one_of_each(found: Iterator[Found]) -> Iterator[Found]:
+    """The first of each deviation, and of each operation in each mode."""
+    seen: set[str] = set()
+    for where in found:
+        names = {where[0].id, where[2].label}
+        if names - seen:
+            seen |= names
+            yield where
+
+
+def miss_of(judge: Judge, where: Found) -> Miss | None:
+    """The miss, named for everything that it is about; None where the operation does not offer what is asked."""
+    deviation, case, operation, quantity = where
+    try:
+        measurement = judge.case_measurements(case, operation)[quantity]
+    except pytest.skip.Exception:
+        return None
+    miss = miss_of_deviation(deviation, case, operation, measurement)
+    name = f"{deviation.id} {operation.label} {case.id} {quantity}"
+    return Miss(name, miss.operation, miss.measurement, miss.missed, miss.story)
+
+
+def _entry(miss: Miss, index: tuple[int, ...]) -> tuple[str, bool]:
+    return float(miss.measurement.observed[index]).hex(), bool(miss.measurement.grades[index] >= miss.missed)
+
+
+def main(backend: str, folder: Path, every: bool) -> None:
+    """Write the scripts and observed.json."""
+    judge = judge_of(load_adapter(backend, "cpu"))
+    found = published(judge)
+    tried = [miss_of(judge, where) for where in (found if every else one_of_each(found))]
+    misses = [miss for miss in tried if miss is not None]
+    written = write_reproducers(misses, judge.plan.adapter, folder)
+    observed = {
+        written[miss.name].stem: [] if miss.measurement.error else [_entry(miss, index) for index in entries_of(miss)]
+        for miss in misses
+        if miss.name in written
+    }
+    (folder / "observed.json").write_text(json.dumps(observed))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), "--every" in sys.argv)
