@@ -1,10 +1,11 @@
 """Writes the reproducers of a backend's published deviations, and what the adapter observed there.
 
-    python -m tests.reproducing torch FOLDER [--every]
+    python -m tests.reproducing torch FOLDER one | every | options
 
-A script for each deviation, and for each operation and mode that has one; with --every for each case, operation, dtype and
-quantity that a deviation lists. `observed.json` holds, by script, the entries that it looks at: the value that the adapter
-observed, in hexadecimal, and whether it meets the grade.
+`one`: a script for each deviation, and for each operation and mode that has one. `every`: for each case, operation, dtype and
+quantity that a deviation lists. `options`: for each quantity of each operation, Hessians apart, with all its options set.
+`observed.json` holds, by script, the entries that it looks at: the value that the adapter observed, in hexadecimal, and
+whether it meets the grade.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.adapter import Adapter
 from adapters.loading import load_adapter
 from adapters.operation import Operation
 from reference.evaluation import MAX_HESSIAN_CLASSES
-from reference.quantity import Quantity
+from reference.formats import FLOAT32
+from reference.grades import Grade
+from reference.loss import BINARY
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.cases import Case, stored_cases
 from suites.claims import CLAIMS_FOLDER, Deviation, load_claims
 from suites.effort import EFFORTS
@@ -69,16 +76,59 @@ def miss_of(judge: Judge, where: Found) -> Miss | None:
     return Miss(name, miss.operation, miss.measurement, miss.missed, miss.story)
 
 
+def with_options(judge: Judge) -> Iterator[Miss]:
+    """Each quantity of each operation in its first mode, at a problem that sets all its options."""
+    names: set[str] = set()
+    for operation in judge.plan.operations:
+        if operation.name in names:
+            continue
+        names.add(operation.name)
+        problem = _all_options(operation)
+        for quantity in operation.asked(problem, tuple(q for q in Quantity if q is not Quantity.HESSIAN)):
+            (measurement,) = judge.measure(operation, problem, (quantity,))
+            yield Miss(f"{operation.label} {quantity}", operation, measurement, Grade.CORRECT, ())
+
+
+def _all_options(operation: Operation) -> Problem:
+    binary = operation.loss in BINARY
+    logits = np.array([[1.5], [-0.5]] if binary else [[1.5, -0.5, 0.25], [0.0, 2.0, -1.0]])
+    soft = [[1.0], [0.0]] if binary else [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]
+    values: dict[str, Any] = {
+        "class_weights": [0.5, 2.0, 1.0],
+        "label_smoothing": 0.25,
+        "ignore_index": 2,
+        "reduction": "mean",
+        "logit_softcap": 30.0,
+        "z_loss": 0.5,
+        "focusing": 2.0,
+        "positive_weight": 2.0,
+    }
+    options = {name: value for name, value in values.items() if name in operation.options}
+    layer = bool(set(operation.quantities) & set(LAYER_GRADIENTS)) and Quantity.LOSS not in operation.quantities
+    return Problem(
+        logits=logits,
+        target=soft if operation.probabilities else [1, 2],
+        format=FLOAT32,
+        loss=operation.loss,
+        cotangent=3.0 if "reduction" in operation.options else [3.0, -0.5],
+        tangent=np.resize([1.0, -2.0], logits.shape),
+        feature=[2.0, -1.0] if layer else None,
+        **options,
+    )
+
+
 def _entry(miss: Miss, index: tuple[int, ...]) -> tuple[str, bool]:
     return float(miss.measurement.observed[index]).hex(), bool(miss.measurement.grades[index] >= miss.missed)
 
 
-def main(backend: str, folder: Path, every: bool) -> None:
+def main(backend: str, folder: Path, which: str) -> None:
     """Write the scripts and observed.json."""
     judge = judge_of(load_adapter(backend, "cpu"))
-    found = published(judge)
-    tried = [miss_of(judge, where) for where in (found if every else one_of_each(found))]
-    misses = [miss for miss in tried if miss is not None]
+    if which == "options":
+        misses = list(with_options(judge))
+    else:
+        found = published(judge) if which == "every" else one_of_each(published(judge))
+        misses = [miss for where in found if (miss := miss_of(judge, where))]
     written = write_reproducers(misses, judge.plan.adapter, folder)
     observed = {
         written[miss.name].stem: [] if miss.measurement.error else [_entry(miss, index) for index in entries_of(miss)]
@@ -89,4 +139,4 @@ def main(backend: str, folder: Path, every: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), "--every" in sys.argv)
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
