@@ -65,7 +65,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="standard",
         help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
     )
-    option("--report", metavar="DIR", help="write report.json and report.md into this directory")
+    option("--report", metavar="DIR", help="write report.json, report.md and reproducers into this directory")
 
 
 def pytest_configure(config: pytest.Config) -> None:

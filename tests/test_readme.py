@@ -17,6 +17,8 @@ from reference.formats import FLOAT32, FORMATS
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
+from suites.cases import cases_matching
+from suites.claims import CLAIMS_FOLDER, load_claims
 from suites.effort import EFFORTS
 from tests.command import ROOT, run_suites
 
@@ -104,6 +106,15 @@ def test_the_opening_command_prints_what_it_says() -> None:
     code = command.removeprefix('$ python -c "').removesuffix('"')
     result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
     assert result.stdout.strip() == printed.strip()
+
+
+def test_the_printed_reproducer_is_of_a_published_deviation_and_its_expected_value_the_references() -> None:
+    case = cases_matching("vocabulary/128256-maximum-first[float32]")[0]
+    owed = evaluate(case.problem, [Quantity.LOSS])[Quantity.LOSS].values
+    assert f"loss[0]: expected {float(owed.rounded(FLOAT32)[0][0]).hex()} ({float(owed.approximate()[0])!r:.17}" in README
+    claims = load_claims(CLAIMS_FOLDER / "torch.toml", "2.13.0", "cpu")
+    (name,) = re.findall(r"reproducers/([\w-]+)\.py\n", README)
+    assert any(deviation.id == name and deviation.names(case) for deviation in claims.deviations)
 
 
 def test_the_kernel_example_runs(tmp_path: Path) -> None:
