@@ -245,7 +245,7 @@ class JaxAdapter(Adapter):
 
     def script(self, asked: Asked) -> Script:
         """The operation in JAX's and optax's own words; see `Adapter.script`."""
-        return jax_script(asked)
+        return jax_script(asked, self.device)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

@@ -415,7 +415,7 @@ class TensorFlowAdapter(Adapter):
 
     def script(self, asked: Asked) -> Script:
         """The operation in TensorFlow's and Keras' own words; see `Adapter.script`."""
-        return tensorflow_script(asked)
+        return tensorflow_script(asked, self.device)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

@@ -75,17 +75,23 @@ return jax.vjp(losses, weights, bias)[1](upstream)
 """
 
 
-def jax_script(asked: Asked) -> Script:
-    """The script of a quantity; compiled, the quantities of an order are one function, as the adapter compiles them."""
+def jax_script(asked: Asked, device: str) -> Script:
+    """The script of a quantity on a device; compiled, what the adapter compiles as one function is one."""
     source = asked.operation.implementation
     imports = ["import jax", "import jax.numpy as jnp", "import numpy as np", "import optax"]
     code = LOSSES[asked.operation.name] if source is None else _losses(f"{source.__name__}(x, t)")
     return Script(
         [*imports, *([] if source is None else import_of(source))],
-        ['jax.config.update("jax_enable_x64", True)', *_inputs(asked)],
+        [*_config_lines(device), *_inputs(asked)],
         [function("loss(x, t)" if asked.operation.has_loss else "block(x)", code(asked.problem)), *_functions(asked)],
-        'f"jax {jax.__version__}, optax {optax.__version__}, {jax.devices()[0]}"',
+        'f"jax {jax.__version__}, optax {optax.__version__}, {jax.config.jax_default_device}"',
     )
+
+
+def _config_lines(device: str) -> list[str]:
+    kind, _, index = device.partition(":")
+    place = f'jax.devices("{"gpu" if index else kind}")[{index or 0}]'
+    return ['jax.config.update("jax_enable_x64", True)', f'jax.config.update("jax_default_device", {place})']
 
 
 def _array(name: str, values: Floats, problem: Problem) -> str:

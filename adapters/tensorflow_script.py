@@ -111,8 +111,8 @@ return tape.gradient(losses, (weight, bias), output_gradients=upstream)
 """
 
 
-def tensorflow_script(asked: Asked) -> Script:
-    """The script of a quantity."""
+def tensorflow_script(asked: Asked, device: str) -> Script:
+    """The script of a quantity on a device."""
     source = asked.operation.implementation
     code = LOSSES[asked.operation.name] if source is None else called(source.__name__)
     statements = code(asked.problem)
@@ -120,10 +120,17 @@ def tensorflow_script(asked: Asked) -> Script:
     loss = function("loss(x, t)" if asked.operation.has_loss else "block(x)", statements)
     return Script(
         [*keras, "import numpy as np", "import tensorflow as tf", *([] if source is None else import_of(source))],
-        _inputs(asked),
+        [_device_line(device), *_inputs(asked)],
         [loss, *_functions(asked)],
         'f"tensorflow {tf.__version__}, keras {tf.keras.__version__}"',
     )
+
+
+def _device_line(device: str) -> str:
+    """Hides the GPUs but the one that is meant."""
+    index = device.partition(":")[2]
+    seen = f'[tf.config.list_physical_devices("GPU")[{index}]]' if index else "[]"
+    return f'tf.config.set_visible_devices({seen}, "GPU")'
 
 
 def _tensor(name: str, values: Floats, problem: Problem) -> str:

@@ -260,6 +260,13 @@ def _decimal(measurement: Measurement, index: Index) -> str:
         return str((Decimal(value.numerator) / Decimal(value.denominator)).normalize())
 
 
+def _small_input(problem: Problem) -> list[str]:
+    """Logits and target in decimal, where they are few."""
+    if problem.logits.size > MOST_ENTRIES:
+        return []
+    return [f"Logits {problem.logits.tolist()}, target {problem.target.tolist()}."]
+
+
 def _docstring(miss: Miss, adapter: Adapter) -> str:
     measurement, operation = miss.measurement, miss.operation
     returned = measurement.problem.format.name
@@ -267,7 +274,15 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in adapter.versions().items())
     parts = [
         f"{miss.name}: {measurement.quantity} of {operation.formula} is not {miss.missed.label}.",
-        "\n".join(["", *miss.story, f"Run {where}, returned in {returned}. Seen with {versions}.", ""]).rstrip(),
+        "\n".join(
+            [
+                "",
+                *miss.story,
+                *_small_input(measurement.input),
+                f"Run {where}, returned in {returned}. Seen with {versions}.",
+                "",
+            ]
+        ).rstrip(),
         "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
     ]
     lines = [line for part in parts for line in part.split("\n")]

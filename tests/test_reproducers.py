@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.backend_numpy import NumpyAdapter
@@ -155,6 +155,19 @@ def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_i
     assert run_alone("script.py", cwd=tmp_path).returncode == 0
 
 
+def test_the_runner_says_which_scripts_stand(tmp_path: Path) -> None:
+    for name, body in {"stands": "print('seen'); sys.exit(1)", "gone": "sys.exit(0)", "breaks": "1 / 0"}.items():
+        (tmp_path / f"{name}.py").write_text(f"import sys\n{body}\n")
+    ran = run_alone(str(ROOT / "ci" / "run_reproducers.py"), str(tmp_path), cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "exit status 2: breaks\n" in ran.stdout
+    assert "ZeroDivisionError" in ran.stdout
+    assert ran.stdout.endswith("exit status 0: gone\n\nstands: stands\n1 of 3 reproducers show their defect\n")
+    for name in ("gone", "breaks"):
+        (tmp_path / f"{name}.py").unlink()
+    assert run_alone(str(ROOT / "ci" / "run_reproducers.py"), str(tmp_path), cwd=tmp_path).returncode == 0
+
+
 def test_an_exception_that_is_not_the_defect_is_neither_0_nor_1(tmp_path: Path) -> None:
     judge = judge_of(NumpyAdapter())
     miss = next(miss for where in published(judge) if (miss := miss_of(judge, where)))
@@ -178,6 +191,7 @@ def test_a_hostile_name_stays_in_the_folder_and_in_the_docstring() -> None:
 NUMBERS = st.sampled_from([0.0, -0.0, 1.0, 0.1, -20.0, 5e-324, 1.5e308, math.inf, -math.inf, math.nan])
 
 
+@settings(derandomize=True, database=None)
 @given(st.lists(NUMBERS, max_size=7), st.integers(1, 40), st.lists(NUMBERS, max_size=3), st.integers(1, 3))
 def test_a_literal_is_exact(pattern: list[float], times: int, rest: list[float], rows: int) -> None:
     values = np.array([[*(pattern * times), *rest]] * rows)
