@@ -87,9 +87,14 @@ LOSSES: dict[str, Code] = {
 _LOSS_AND_GRADIENT = """
 with tf.GradientTape() as tape:
     tape.watch(x)
-    losses = loss(x, t)
+    losses = loss(x, t){checked}
 return losses, tape.gradient(losses, x, output_gradients=tf.cast(upstream, losses.dtype))
 """
+_SHAPE_CHECKED = """
+if losses.shape.rank != upstream.shape.rank:
+    raise ValueError(f"a loss of shape {losses.shape}, not {upstream.shape}")"""
+"""Of an empty batch, where a loss of the wrong shape has a gradient of the right one."""
+
 _PRODUCT = """
 with tf.GradientTape() as tape:
     tape.watch(x)
@@ -170,7 +175,8 @@ def _functions(asked: Asked) -> list[str]:
         arguments = "features, weight, bias, t, upstream"
         gradients = function(f"gradients({arguments})", _LAYER)
         return [gradients, _observe(mode, "gradients", arguments, f"[{LAYER_GRADIENTS.index(quantity)}]")]
-    first = function("loss_and_gradient(x, t, upstream)", _LOSS_AND_GRADIENT)
+    checked = "" if asked.problem.num_rows else _SHAPE_CHECKED
+    first = function("loss_and_gradient(x, t, upstream)", _LOSS_AND_GRADIENT.format(checked=checked))
     if isinstance(asked.operation.function, HessianByJacobian):
         return [first, function("observe()", _JACOBIAN)]
     if quantity is Quantity.GRADIENT or (quantity is Quantity.LOSS and mode == XLA):
