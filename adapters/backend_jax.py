@@ -239,11 +239,10 @@ class JaxAdapter(Adapter):
             Differentiated(losses_of(function)),
             arithmetic_of(self.device),
             options=_REDUCED,
-            implementation=function,
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
 
-    def script(self, asked: Asked) -> Script:
+    def script(self, asked: Asked) -> Script | None:
         """The operation in JAX's and optax's own words; see `Adapter.script`."""
         return jax_script(asked, self.device)
 

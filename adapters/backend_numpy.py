@@ -172,7 +172,6 @@ class NumpyAdapter(Adapter):
                 _from_gradient(function),
                 declared,
                 quantities=_FIRST_ORDER,
-                implementation=function,
             ),
         )
 

@@ -408,12 +408,9 @@ class TensorFlowAdapter(Adapter):
                 "tf.nn.sparse_softmax_cross_entropy_with_logits"
             )
         loss, name = implementation_loss(function), getattr(function, "__name__", "implementation")
-        return tuple(
-            _operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode), implementation=function)
-            for mode in MODES
-        )
+        return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
 
-    def script(self, asked: Asked) -> Script:
+    def script(self, asked: Asked) -> Script | None:
         """The operation in TensorFlow's and Keras' own words; see `Adapter.script`."""
         return tensorflow_script(asked, self.device)
 

@@ -272,7 +272,7 @@ class TorchAdapter(Adapter):
         loss, arithmetic = Differentiated(implementation_loss(function)), arithmetic_of(self.device)
         name = getattr(function, "__name__", "implementation")
         return (
-            Operation(name, f"{name}(x, index)", loss, arithmetic, options=_EVERY, implementation=function),
+            Operation(name, f"{name}(x, index)", loss, arithmetic, options=_EVERY),
             Operation(
                 f"{name}_probabilities",
                 f"{name}(x, q)",
@@ -280,11 +280,10 @@ class TorchAdapter(Adapter):
                 arithmetic,
                 probabilities=True,
                 options=_SOFT,
-                implementation=function,
             ),
         )
 
-    def script(self, asked: Asked) -> Script:
+    def script(self, asked: Asked) -> Script | None:
         """The operation in PyTorch's own words; see `Adapter.script`."""
         return torch_script(asked, self.device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.jax_derivatives import Layer, forward_gradient
-from adapters.script import Asked, Code, Script, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
 from reference.linear import linear_layer
@@ -75,13 +75,17 @@ return jax.vjp(losses, weights, bias)[1](upstream)
 """
 
 
-def jax_script(asked: Asked, device: str) -> Script:
-    """The script of a quantity on a device; compiled, what the adapter compiles as one function is one."""
-    source = asked.operation.implementation
+def jax_script(asked: Asked, device: str) -> Script | None:
+    """The script of a quantity on a device; None if the operation is not one of the backend's.
+
+    Compiled, what the adapter compiles as one function is one.
+    """
+    code = code_of(asked.operation, LOSSES, lambda name: _losses(f"{name}(x, t)"))
+    if code is None:
+        return None
     imports = ["import jax", "import jax.numpy as jnp", "import numpy as np", "import optax"]
-    code = LOSSES[asked.operation.name] if source is None else _losses(f"{source.__name__}(x, t)")
     return Script(
-        [*imports, *([] if source is None else import_of(source))],
+        [*imports, *import_of(asked.operation)],
         [*_config_lines(device), *_inputs(asked)],
         [function("loss(x, t)" if asked.operation.has_loss else "block(x)", code(asked.problem)), *_functions(asked)],
         'f"jax {jax.__version__}, optax {optax.__version__}, {jax.config.jax_default_device}"',

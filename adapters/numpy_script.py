@@ -79,11 +79,11 @@ return upstream[:, None] * (2 * p * (r - (p * r).sum(axis=1, keepdims=True)))
 
 def numpy_script(asked: Asked) -> Script | None:
     """The script of a quantity; None for the absorption-free operations, which are this project's own."""
-    source, observe = asked.operation.implementation, _observe(asked)
+    observe = _observe(asked)
     if observe is None:
         return None
     return Script(
-        ["import numpy as np", "import scipy", *([] if source is None else import_of(source))],
+        ["import numpy as np", "import scipy", *import_of(asked.operation)],
         _inputs(asked),
         [function("observe()", observe)],
         'f"numpy {np.__version__}, scipy {scipy.__version__}"',
@@ -92,9 +92,9 @@ def numpy_script(asked: Asked) -> Script | None:
 
 def _observe(asked: Asked) -> str | None:
     """The body of observe()."""
-    source, name, quantity = asked.operation.implementation, asked.operation.name, asked.quantity
-    if source is not None:
-        loss = f"loss, gradient = {source.__name__}(x, t)\n"
+    place, name, quantity = asked.operation.implementation, asked.operation.name, asked.quantity
+    if place is not None:
+        loss = f"loss, gradient = {place.rpartition(':')[2]}(x, t)\n"
         return loss + ("return loss" if quantity is Quantity.LOSS else "return upstream[:, None] * np.asarray(gradient)")
     if name in OF_SOFTMAX:
         loss, softmax = OF_SOFTMAX[name]

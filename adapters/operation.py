@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,8 @@ class Operation:
       few_shapes: True if every new shape costs a compilation; generated problems then keep to a few shapes.
       can_raise: False if an index out of range cannot raise on the CPU either (compiled by XLA): NaN is then the documented
         alternative, as it is on every accelerator.
-      implementation: the user's own callable that it judges; None for an operation of the backend.
+      implementation: where the user's own callable is that it judges (path/to/file.py:name or package.module:name); None for
+        an operation of the backend.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Operation:
     returns: Mapping[str, Mapping[Quantity, Format]] = field(default_factory=dict)
     few_shapes: bool = False
     can_raise: bool = True
-    implementation: Callable[..., Any] | None = None
+    implementation: str | None = None
 
     @property
     def label(self) -> str:

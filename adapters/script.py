@@ -6,12 +6,12 @@ it between the story, the expected values and the verdict. `h` in the statements
 
 from __future__ import annotations
 
-import inspect
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,20 @@ def layout_lines(layout: Layout, module: str) -> list[str]:
     }[layout]
 
 
-def import_of(function: Callable[..., Any]) -> list[str]:
-    """Statements that import a user's own callable by the file that defines it."""
-    path, name = inspect.getsourcefile(inspect.unwrap(function)), function.__name__
-    return ["import runpy", "", f"{name} = runpy.run_path({path!r})[{name!r}]"]
+def code_of(operation: Operation, losses: Mapping[str, Code], called: Callable[[str], Code]) -> Code | None:
+    """The words of an operation: those of its name, or a call of the user's own callable; None if there are none."""
+    if operation.implementation is None:
+        return losses.get(operation.name)
+    return called(operation.implementation.rpartition(":")[2])
+
+
+def import_of(operation: Operation) -> list[str]:
+    """Statements that import the user's own callable, if the operation judges one.
+
+    >>> import_of(Operation("f", "f(x)", None, {}, implementation="kernels.fused:f"))
+    ['from kernels.fused import f']
+    """
+    place, _, name = (operation.implementation or "").rpartition(":")
+    if place.endswith(".py"):
+        return ["import runpy", "", f"{name} = runpy.run_path({str(Path(place).resolve())!r})[{name!r}]"]
+    return [f"from {place} import {name}"] if place else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.operation import EAGER
-from adapters.script import Asked, Code, Script, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.tensorflow_derivatives import XLA, HessianByJacobian, LayerDifferentiated
 from adapters.tensorflow_losses import KERAS_REDUCTIONS
 from reference.formats import Floats
@@ -116,15 +116,16 @@ return tape.gradient(losses, (weight, bias), output_gradients=upstream)
 """
 
 
-def tensorflow_script(asked: Asked, device: str) -> Script:
-    """The script of a quantity on a device."""
-    source = asked.operation.implementation
-    code = LOSSES[asked.operation.name] if source is None else called(source.__name__)
+def tensorflow_script(asked: Asked, device: str) -> Script | None:
+    """The script of a quantity on a device; None if the operation is not one of the backend's."""
+    code = code_of(asked.operation, LOSSES, called)
+    if code is None:
+        return None
     statements = code(asked.problem)
     keras = ["import keras"] if "keras." in statements else []
     loss = function("loss(x, t)" if asked.operation.has_loss else "block(x)", statements)
     return Script(
-        [*keras, "import numpy as np", "import tensorflow as tf", *([] if source is None else import_of(source))],
+        [*keras, "import numpy as np", "import tensorflow as tf", *import_of(asked.operation)],
         [_device_line(device), *_inputs(asked)],
         [loss, *_functions(asked)],
         'f"tensorflow {tf.__version__}, keras {tf.keras.__version__}"',

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.layout import Layout
-from adapters.script import Asked, Code, Script, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.torch_derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
 from adapters.torch_losses import AUTOCAST, COMPILED
 from reference.formats import Floats
@@ -145,13 +145,13 @@ return torch.autograd.grad(losses, (weight, bias), {upstream})[{place}]
 """
 
 
-def torch_script(asked: Asked, device: str) -> Script:
-    """The script of a quantity on a device."""
-    source = asked.operation.implementation
-    imports = ["import torch", "import torch.nn.functional as F", *([] if source is None else import_of(source))]
-    code = LOSSES[asked.operation.name] if source is None else called(source.__name__)
+def torch_script(asked: Asked, device: str) -> Script | None:
+    """The script of a quantity on a device; None if the operation is not one of the backend's."""
+    code = code_of(asked.operation, LOSSES, called)
+    if code is None:
+        return None
     return Script(
-        imports,
+        ["import torch", "import torch.nn.functional as F", *import_of(asked.operation)],
         [*_device_lines(device), *_inputs(asked)],
         _functions(asked, code(asked.problem)),
         'f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"',

@@ -126,7 +126,9 @@ def _formats(option: Any) -> tuple[Format, ...]:
 
 def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
     if option.implementation:
-        operations = adapter.implementation(load_attribute(option.implementation, "--implementation"))
+        place = option.implementation
+        operations = adapter.implementation(load_attribute(place, "--implementation"))
+        operations = tuple(replace(operation, implementation=place) for operation in operations)
     else:
         operations = adapter.operations()
     known = modes_of(operations)

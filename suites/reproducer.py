@@ -59,10 +59,11 @@ class Miss:
 
     @property
     def error(self) -> str | None:
-        """What the operation raised, or did against the protocol for this quantity alone."""
+        """What the operation raised, or returned in the wrong dtype: what a script can see of this quantity alone."""
         wrong = (self.measurement.error or "").split("; ")
-        about_another = ("changed its input ", *(f"returned {q} " for q in Quantity if q is not self.measurement.quantity))
-        return "; ".join(part for part in wrong if not part.startswith(about_another)) or None
+        others = tuple(f"returned {q} " for q in Quantity if q is not self.measurement.quantity)
+        unseen = ("changed its input ", f"returned {self.measurement.quantity} on ", *others)
+        return "; ".join(part for part in wrong if not part.startswith(unseen)) or None
 
     @property
     def file_name(self) -> str:
@@ -88,7 +89,8 @@ def miss_of_label(name: str, story: str, operation: Operation, problem: Problem,
 def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     """The script of a miss.
 
-    None if the backend has no words for the operation, if no entry is owed a value, or if the miss is a changed input.
+    None if the backend has no words for the operation, if no entry is owed a value, or if it is not seen in values: a changed
+    input, or another device.
     """
     entries = entries_of(miss)
     script = adapter.script(Asked(miss.operation, miss.measurement.input, miss.measurement.quantity, miss.layout))

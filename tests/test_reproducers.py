@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,9 @@ def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_i
         "def kernel(logits, labels):\n    return logits[range(len(labels)), labels], 0 * logits\n"
     )
     adapter = NumpyAdapter()
-    (operation,) = adapter.implementation(load_attribute(f"{tmp_path}/kernel.py:kernel", "--implementation"))
+    place = f"{tmp_path}/kernel.py:kernel"
+    (operation,) = adapter.implementation(load_attribute(place, "--implementation"))
+    operation = replace(operation, implementation=place)
     problem = Problem([[1.0, 2.0, 3.0]], [0], FLOAT32).with_unchecked_target([-1])
     text = reproducer(miss_of_label("wraps", "It wraps.", operation, problem, np.array([3.0])), adapter)
     assert text is not None
