@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from adapters.layout import Layout
 from adapters.operation import Operation
+from adapters.script import Asked, Script
 from reference.formats import Floats
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -80,6 +81,10 @@ class Adapter(ABC):
           AdapterError: this backend takes no implementations.
         """
         raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
+
+    def script(self, asked: Asked) -> Script | None:  # noqa: ARG002
+        """The operation at a problem in the framework's own words, as a reproducer runs it; None if there are none."""
+        return None
 
     def observe(
         self,

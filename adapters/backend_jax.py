@@ -40,8 +40,10 @@ from adapters.jax_losses import (
     softcap_z_loss,
     squared_error,
 )
+from adapters.jax_script import jax_script
 from adapters.layout import Layout
 from adapters.operation import EAGER, Operation, building_block
+from adapters.script import Asked, Script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from reference.loss import Loss
@@ -239,6 +241,10 @@ class JaxAdapter(Adapter):
             options=_REDUCED,
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
+
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in JAX's and optax's own words; see `Adapter.script`."""
+        return jax_script(asked, self.device)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

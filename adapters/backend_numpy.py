@@ -12,6 +12,7 @@ import scipy.special
 from adapters.absorption_free import absorption_free
 from adapters.adapter import Adapter, AdapterError, Call, Result
 from adapters.layout import Layout
+from adapters.numpy_script import numpy_script
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
 from adapters.scipy_losses import (
     Array,
@@ -26,6 +27,7 @@ from adapters.scipy_losses import (
     squared_error,
     unfused_chain,
 )
+from adapters.script import Asked, Script
 from reference.arithmetic import BLOCKED, Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
 from reference.loss import Loss
@@ -172,6 +174,10 @@ class NumpyAdapter(Adapter):
                 quantities=_FIRST_ORDER,
             ),
         )
+
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in NumPy's and SciPy's own words; see `Adapter.script`."""
+        return numpy_script(asked)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

@@ -24,6 +24,7 @@ import tensorflow as tf
 from adapters.adapter import Adapter, AdapterError, Call, Result
 from adapters.layout import Layout
 from adapters.operation import EAGER, Operation, building_block
+from adapters.script import Asked, Script
 from adapters.tensorflow_derivatives import (
     COMPILED,
     MODES,
@@ -53,6 +54,7 @@ from adapters.tensorflow_losses import (
     squared_error,
     weighted_cross_entropy,
 )
+from adapters.tensorflow_script import tensorflow_script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.loss import Loss as FamilyLoss
@@ -407,6 +409,10 @@ class TensorFlowAdapter(Adapter):
             )
         loss, name = implementation_loss(function), getattr(function, "__name__", "implementation")
         return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
+
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in TensorFlow's and Keras' own words; see `Adapter.script`."""
+        return tensorflow_script(asked, self.device)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

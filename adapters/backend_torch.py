@@ -17,8 +17,11 @@ import torch.nn.functional as F
 from adapters.adapter import Adapter, AdapterError, Call, Result
 from adapters.layout import Layout
 from adapters.operation import Operation, building_block
+from adapters.script import Asked, Script
 from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer
 from adapters.torch_losses import (
+    AUTOCAST,
+    COMPILED,
     Compiled,
     Tensor,
     autocast,
@@ -38,6 +41,7 @@ from adapters.torch_losses import (
     softcap_z_loss,
     squared_error,
 )
+from adapters.torch_script import torch_script
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.loss import Loss as FamilyLoss
@@ -83,7 +87,6 @@ def one_by_one(arithmetic: dict[str, Arithmetic]) -> dict[str, Arithmetic]:
     return {name: replace(kind, summation=Summation(Order.RECURSIVE)) for name, kind in arithmetic.items()}
 
 
-COMPILED, AUTOCAST = "compiled", "autocast"
 _EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
 _SOFT = _EVERY - {"ignore_index"}
 _REDUCED = frozenset({"reduction"})
@@ -279,6 +282,10 @@ class TorchAdapter(Adapter):
                 options=_SOFT,
             ),
         )
+
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in PyTorch's own words; see `Adapter.script`."""
+        return torch_script(asked, self.device)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

@@ -48,6 +48,8 @@ class Operation:
       few_shapes: True if every new shape costs a compilation; generated problems then keep to a few shapes.
       can_raise: False if an index out of range cannot raise on the CPU either (compiled by XLA): NaN is then the documented
         alternative, as it is on every accelerator.
+      implementation: where the user's own callable is that it judges (path/to/file.py:name or package.module:name); None for
+        an operation of the backend.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Operation:
     returns: Mapping[str, Mapping[Quantity, Format]] = field(default_factory=dict)
     few_shapes: bool = False
     can_raise: bool = True
+    implementation: str | None = None
 
     @property
     def label(self) -> str:

@@ -109,12 +109,12 @@ def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, ta
 # ---------------------------------------------------------------------------------------------------------------------
 # Keras.
 
-_KERAS_REDUCTIONS = {"none": "none", "sum": "sum", "mean": "sum_over_batch_size"}
+KERAS_REDUCTIONS = {"none": "none", "sum": "sum", "mean": "sum_over_batch_size"}
 
 
 @cache
 def _keras_loss(name: str, reduction: str, dtype: str | None, **extra: Any) -> Any:
-    return getattr(keras.losses, name)(reduction=_KERAS_REDUCTIONS[reduction], dtype=dtype, **extra)
+    return getattr(keras.losses, name)(reduction=KERAS_REDUCTIONS[reduction], dtype=dtype, **extra)
 
 
 def keras_loss(name: str, from_logits: bool = True, default_dtype: bool = False) -> Loss:

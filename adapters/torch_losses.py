@@ -15,6 +15,9 @@ from reference.problem import Problem
 
 DTYPES = {FLOAT64: torch.float64, FLOAT32: torch.float32, FLOAT16: torch.float16, BFLOAT16: torch.bfloat16}
 
+COMPILED, AUTOCAST = "compiled", "autocast"
+"""Modes besides the eager one."""
+
 _MOST_GRAPHS = 4096
 
 Tensor = torch.Tensor

@@ -1,10 +1,14 @@
-"""What the right answer is: problems, formats, certified enclosures, the exact oracle and error bounds."""
+"""What the right answer is: problems, formats, certified enclosures, the exact oracle, error bounds and tolerances."""
 
+from reference.arithmetic import Arithmetic
+from reference.blindness import blind_from
 from reference.evaluation import Expected, evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
+from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.tolerances import Domain, Tolerance, tolerance
 
 __all__ = [
     "BFLOAT16",
@@ -12,10 +16,16 @@ __all__ = [
     "FLOAT32",
     "FLOAT64",
     "FORMATS",
+    "Arithmetic",
+    "Domain",
     "Expected",
     "Format",
+    "Grade",
     "Loss",
     "Problem",
     "Quantity",
+    "Tolerance",
+    "blind_from",
     "evaluate",
+    "tolerance",
 ]

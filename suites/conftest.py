@@ -29,6 +29,7 @@ from suites.judge import Judge, Plan
 from suites.report.build import build_report
 from suites.report.terminal import is_interactive, rendered, summary_lines, summary_tables
 from suites.report.write import write_report
+from suites.reproducer import REPRODUCERS, write_reproducers
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
@@ -68,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="standard",
         help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
     )
-    option("--report", metavar="DIR", help="write report.json, report.md and report.html into this directory")
+    option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -141,7 +142,9 @@ def _formats(option: Any) -> tuple[Format, ...]:
 
 def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
     if option.implementation:
-        operations = adapter.implementation(load_attribute(option.implementation, "--implementation"))
+        place = option.implementation
+        operations = adapter.implementation(load_attribute(place, "--implementation"))
+        operations = tuple(replace(operation, implementation=place) for operation in operations)
     else:
         operations = adapter.operations()
     known = modes_of(operations)
@@ -270,6 +273,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The first failures whole, of the others one line: a wrong kernel fails hundreds of tests for one reason."""
     report = yield
+    _reproduce(item, report)
     if report.failed and item.config.option.verbose < 1:
         shown = item.config.stash.get(_FAILURES, 0)
         item.config.stash[_FAILURES] = shown + 1
@@ -277,6 +281,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             text = next((line for line in str(report.longrepr).splitlines() if line.strip()), "")
             report.longrepr = f"{text}\n(the first {WHOLE_FAILURES} failures are whole; -v shows all of them so)"
     return report
+
+
+def _reproduce(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Write the reproducer of a failed test beside the report, where there will be one, and name it."""
+    judge = item.config.stash.get(_JUDGE, None)
+    miss = None if judge is None else judge.failure
+    if judge is None or miss is None or not report.failed:
+        return
+    judge.failure = None
+    if item.config.option.report:
+        named = replace(miss, name=item.name)
+        for path in write_reproducers([named], judge.plan.adapter, Path(item.config.option.report)).values():
+            report.sections.append(("reproducer", f"python {path}"))
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
@@ -293,5 +310,8 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         for line in summary_lines(report):
             terminalreporter.write_line(line)
     if config.option.report:
-        for path in write_report(report, Path(config.option.report)):
+        folder = Path(config.option.report)
+        for path in write_report(report, folder):
             terminalreporter.write_line(f"wrote {path}")
+        scripts = write_reproducers(list(judge.deviations_seen.values()), judge.plan.adapter, folder)
+        terminalreporter.write_line(f"wrote reproducers of {len(scripts)} deviations into {folder / REPRODUCERS}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Format
-from reference.grades import Grade
 from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -27,6 +27,7 @@ from suites.measurement import Measurement
 from suites.owed import Owed
 from suites.problems import Ask
 from suites.recorder import CaseOutcome, Recorder, unspecified_outcomes
+from suites.reproducer import Miss, miss_of_deviation
 from suites.search import Searches
 
 FEW_ROWS = 2
@@ -64,6 +65,10 @@ class Judge:
 
     plan: Plan
     recorder: Recorder = field(default_factory=Recorder)
+    deviations_seen: dict[str, Miss] = field(default_factory=dict)
+    """The first miss of each deviation, by id."""
+    failure: Miss | None = None
+    """The last miss that failed a test: of a search the shrunk one."""
     _kept: dict[tuple[str, str], dict[Quantity, Measurement]] = field(default_factory=dict)
     _owed: Owed = field(default_factory=Owed)
 
@@ -144,11 +149,13 @@ class Judge:
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             self.recorder.add(operation.label, problem.format.name, measurement, counts=needed == claimed)
             if measurement.grade < needed:
-                pytest.fail(self._text(measurement, operation, needed), pytrace=False)
+                self._fail(Miss("", operation, measurement, needed, ("Input: generated.",), layout))
 
-    def _text(self, measurement: Measurement, operation: Operation, required: Grade) -> str:
-        where = f"{self.plan.adapter.name} on {self.plan.adapter.device}, {operation.mode}"
-        return failure_text(measurement, operation, required, where, self.plan.command)
+    def _fail(self, miss: Miss) -> NoReturn:
+        """Fail the test, and keep the miss for a reproducer."""
+        self.failure = miss
+        where = f"{self.plan.adapter.name} on {self.plan.adapter.device}, {miss.operation.mode}"
+        pytest.fail(failure_text(miss.measurement, miss.operation, miss.missed, where, self.plan.command), pytrace=False)
 
     def case_measurements(self, case: Case, operation: Operation) -> dict[Quantity, Measurement]:
         """All quantities of an operation at a stored case; kept until the next case or operation is asked for."""
@@ -186,7 +193,9 @@ class Judge:
             )
         needed = min((d.reaches for d in deviations if d.misses <= claimed), default=claimed)
         if reached < needed:
-            pytest.fail(self._text(measurement, operation, needed), pytrace=False)
+            self._fail(Miss("", operation, measurement, needed, (f"Case {case.name}: {case.story}.",)))
+        for deviation in deviations:
+            self.deviations_seen.setdefault(deviation.id, miss_of_deviation(deviation, case, operation, measurement))
         if deviations:
             pytest.xfail("; ".join(f"deviation {d.id}: {d.reason}" for d in deviations))
 

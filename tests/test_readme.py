@@ -7,16 +7,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from adapters.loading import backend_names, load_adapter
 from adapters.operation import modes_of
+from reference.blindness import ASSERT_CLOSE, blind_from
 from reference.evaluation import evaluate
 from reference.formats import FLOAT32, FORMATS
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.tolerances import tolerance
+from suites.cases import cases_matching
+from suites.claims import CLAIMS_FOLDER, load_claims
 from suites.effort import EFFORTS
 from suites.report.__main__ import parser
 from suites.report.write import FILES
@@ -118,9 +123,31 @@ def test_the_opening_command_prints_what_it_says() -> None:
     assert result.stdout.strip() == printed.strip()
 
 
+def test_the_printed_reproducer_is_of_a_published_deviation_and_its_expected_value_the_references() -> None:
+    case = cases_matching("vocabulary/128256-maximum-first[float32]")[0]
+    owed = evaluate(case.problem, [Quantity.LOSS])[Quantity.LOSS].values
+    assert f"loss[0]: expected {float(owed.rounded(FLOAT32)[0][0]).hex()} ({float(owed.approximate()[0])!r:.17}" in README
+    claims = load_claims(CLAIMS_FOLDER / "torch.toml", "2.13.0", "cpu")
+    (name,) = re.findall(r"reproducers/([\w-]+)\.py\n", README)
+    assert any(deviation.id == name and deviation.names(case) for deviation in claims.deviations)
+
+
+def test_the_tolerances_are_what_the_example_gives() -> None:
+    scope: dict[str, Any] = {}
+    exec(next(block for block in blocks("python") if "tolerance(" in block), scope)
+    rows = table_after("Tolerances for your own tests")
+    assert [(scope["rtol"], scope["atol"])] == [tuple(map(float, row[1].split(", "))) for row in rows if row[0] == "loss"]
+    for name, stable, blind_stable, accurate, blind_accurate in rows:
+        for grade, pair, gap in ((Grade.STABLE, stable, blind_stable), (Grade.ACCURATE, accurate, blind_accurate)):
+            found = tolerance(Quantity(name), grade, scope["float32"], scope["domain"])
+            assert f"{found.rtol:g}, {found.atol:g}" == pair
+            assert f"{blind_from(found, Quantity(name)):.1f}" == gap
+    assert f"{blind_from(ASSERT_CLOSE['float32']):.1f} and {blind_from(ASSERT_CLOSE['float64']):.1f} on" in README
+
+
 def test_the_kernel_example_runs(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    (tmp_path / "my_kernel.py").write_text(blocks("python")[0])
+    (tmp_path / "my_kernel.py").write_text(next(block for block in blocks("python") if "my_kernel.py" in block))
     options = blocks("sh")[2].split()[2:]
     result = run_suites(*options, "--operation=my_cross_entropy", "--dtype=float32", "-k", "test_loss", cwd=tmp_path)
     assert result.returncode == 0, result.stdout

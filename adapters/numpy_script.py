@@ -1,0 +1,122 @@
+"""The NumPy and SciPy operations as statements of a script; tests/test_reproducers.py holds them to the adapter's bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.script import Asked, Script, function, import_of, layout_lines, literal, wrapped
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+_SOFTMAX = "scipy.special.softmax(x, axis=1)"
+_PICKED = "[np.arange(len(t)), t]"
+
+OF_SOFTMAX = {
+    "scipy_log_softmax": (f"-scipy.special.log_softmax(x, axis=1){_PICKED}", _SOFTMAX),
+    "scipy_logsumexp": (
+        f"scipy.special.logsumexp(x, axis=1) - x{_PICKED}",
+        "np.exp(x - scipy.special.logsumexp(x, axis=1)[:, None])",
+    ),
+    "naive": (
+        f"np.log(np.exp(x).sum(axis=1, keepdims=True))[:, 0] - x{_PICKED}",
+        "np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)",
+    ),
+    "log_of_softmax": (f"-np.log({_SOFTMAX}{_PICKED})", _SOFTMAX),
+}
+"""The loss and the softmax of the operations with textbook derivatives."""
+
+_PROBABILITIES = """
+p = {softmax}
+y = (np.arange(p.shape[1]) == t[:, None]).astype(p.dtype)
+"""
+_TEXTBOOK = {
+    Quantity.LOSS: "return {loss}",
+    Quantity.GRADIENT: _PROBABILITIES + "return upstream[:, None] * (p - y)",
+    Quantity.HVP: _PROBABILITIES + "return upstream[:, None] * (p * v - p * (p * v).sum(axis=1, keepdims=True))",
+    Quantity.HESSIAN: _PROBABILITIES
+    + """
+eye = np.eye(p.shape[1], dtype=p.dtype)
+return upstream[:, None, None] * (p[:, :, None] * eye - p[:, :, None] * p[:, None, :])
+""",
+}
+
+_OTHERS: dict[str, dict[Quantity, str]] = {
+    "unfused_chain": {
+        Quantity.LOSS: f"return -np.log({_SOFTMAX}{_PICKED})",
+        Quantity.GRADIENT: f"""
+p = {_SOFTMAX}
+by_probability = np.where(
+    np.arange(p.shape[1]) == t[:, None], -1 / p{_PICKED}[:, None], np.zeros((), dtype=p.dtype)
+)
+through = (p * by_probability).sum(axis=1, keepdims=True)
+return upstream[:, None] * (p * (by_probability - through))
+""",
+    },
+    "relative_entropy": {
+        Quantity.LOSS: f"return scipy.special.rel_entr(t, {_SOFTMAX}).sum(axis=1)",
+        Quantity.GRADIENT: f"return upstream[:, None] * (t.sum(axis=1, keepdims=True) * {_SOFTMAX} - t)",
+    },
+    "squared_error": {
+        Quantity.LOSS: f"return (({_SOFTMAX} - t) ** 2).sum(axis=1)",
+        Quantity.GRADIENT: f"""
+p = {_SOFTMAX}
+r = p - t
+return upstream[:, None] * (2 * p * (r - (p * r).sum(axis=1, keepdims=True)))
+""",
+    },
+    "log_expit": {
+        Quantity.LOSS: "return -(t * scipy.special.log_expit(x) + (1 - t) * scipy.special.log_expit(-x))[:, 0]",
+        Quantity.GRADIENT: "return upstream[:, None] * (scipy.special.expit(x) - t)",
+        Quantity.HVP: "return upstream[:, None] * (scipy.special.expit(x) * scipy.special.expit(-x)) * v",
+        Quantity.HESSIAN: "return (upstream[:, None] * (scipy.special.expit(x) * scipy.special.expit(-x)))[:, :, None]",
+    },
+    "log_softmax": {Quantity.LOG_SOFTMAX: "return scipy.special.log_softmax(x, axis=1)"},
+    "softmax": {Quantity.SOFTMAX: f"return {_SOFTMAX}"},
+    "logsumexp": {Quantity.LOGSUMEXP: "return scipy.special.logsumexp(x, axis=1)"},
+}
+
+
+def numpy_script(asked: Asked) -> Script | None:
+    """The script of a quantity; None for the absorption-free operations, which are this project's own."""
+    observe = _observe(asked)
+    if observe is None:
+        return None
+    return Script(
+        ["import numpy as np", "import scipy", *import_of(asked.operation)],
+        _inputs(asked),
+        [function("observe()", observe)],
+        'f"numpy {np.__version__}, scipy {scipy.__version__}"',
+    )
+
+
+def _observe(asked: Asked) -> str | None:
+    """The body of observe()."""
+    place, name, quantity = asked.operation.implementation, asked.operation.name, asked.quantity
+    if place is not None:
+        loss = f"loss, gradient = {place.rpartition(':')[2]}(x, t)\n"
+        return loss + ("return loss" if quantity is Quantity.LOSS else "return upstream[:, None] * np.asarray(gradient)")
+    if name in OF_SOFTMAX:
+        loss, softmax = OF_SOFTMAX[name]
+        return _TEXTBOOK[quantity].format(loss=loss, softmax=softmax)
+    return _OTHERS.get(name, {}).get(quantity)
+
+
+def _array(name: str, values: NDArray[np.float64], problem: Problem) -> str:
+    shaped = "" if values.size else f".reshape({values.shape})"
+    dtype = f"np.{problem.format.name}" if problem.format.name != "bfloat16" else "ml_dtypes.bfloat16"
+    return wrapped(f"{name} = np.array({literal(values)}, dtype={dtype}){shaped}")
+
+
+def _inputs(asked: Asked) -> list[str]:
+    problem = asked.problem
+    lines = ["import ml_dtypes", ""] if problem.format.name == "bfloat16" else []
+    lines += [_array("x", problem.logits, problem), *layout_lines(asked.layout, "np")]
+    if asked.operation.has_loss:
+        indices = wrapped(f"t = np.array({literal(problem.target)}, dtype=np.int64)")
+        lines.append(_array("t", problem.target, problem) if problem.has_probabilities else indices)
+    if asked.operation.has_loss and asked.quantity is not Quantity.LOSS:
+        lines.append(_array("upstream", problem.upstream, problem))
+    if asked.quantity is Quantity.HVP and problem.tangent is not None:
+        lines.append(_array("v", problem.tangent, problem))
+    return lines

@@ -1,0 +1,151 @@
+"""What a backend contributes to a reproducer: an operation at a problem as statements in the framework's own words.
+
+A script needs neither this project nor pytest. A backend returns its part from `Adapter.script`; suites/reproducer.py puts
+it between the story, the expected values and the verdict. `h` in the statements is float.fromhex.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.layout import Layout
+from adapters.operation import Operation
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+Code = Callable[[Problem], str]
+"""The statements of loss(x, t): x the logits, t the target; they return the loss, with the options of the problem."""
+
+_WIDTH = 110
+_LONGEST_PERIOD = 64
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One quantity of an operation at a problem, whose logits lie in a layout."""
+
+    operation: Operation
+    problem: Problem
+    quantity: Quantity
+    layout: Layout = Layout.CONTIGUOUS
+
+
+@dataclass(frozen=True)
+class Script:
+    """The framework's part of a reproducer.
+
+    Arguments:
+      imports: import statements.
+      inputs: statements that make the inputs.
+      functions: definitions; one is `observe()`, which returns the quantity as an array with shape, dtype and indexing.
+      environment: an expression, the versions that decide the result as a string.
+    """
+
+    imports: Sequence[str]
+    inputs: Sequence[str]
+    functions: Sequence[str]
+    environment: str
+
+
+def literal(values: NDArray[Any]) -> str:
+    """A Python expression of nested lists for an array: exact, hexadecimal, and short where numbers or rows repeat.
+
+    >>> literal(np.array([[20.0, 0.0, 0.0, -np.inf]] * 600))
+    '[[h("0x1.4p+4")] + [h("0x0p+0")] * 2 + [h("-inf")]] * 600'
+    >>> literal(np.array([3, 1])), literal(np.array(0.5))
+    ('[3, 1]', 'h("0x1p-1")')
+    """
+    if values.ndim == 0:
+        return _number(values.item())
+    return _concatenated([_number(v) for v in values.tolist()] if values.ndim == 1 else [literal(row) for row in values])
+
+
+def _number(value: float) -> str:
+    """An integer as it is; a float as h("...") without the zeros at its end."""
+    return str(value) if isinstance(value, int) else f'h("{short_hex(value)}")'
+
+
+def short_hex(value: float) -> str:
+    """`float.hex` without the zeros at the end of its fraction.
+
+    >>> short_hex(20.0), short_hex(0.1), short_hex(float("nan"))
+    ('0x1.4p+4', '0x1.999999999999ap-4', 'nan')
+    """
+    return re.sub(r"\.?0*p", "p", value.hex()) if np.isfinite(value) else str(value)
+
+
+def _concatenated(items: list[str]) -> str:
+    """A list of expressions: runs as `[x] * n`, a short pattern that repeats as `([x, y] * n)[:size]`."""
+    uniform = len(set(items)) <= 1
+    for period in range(2, 0 if uniform else min(_LONGEST_PERIOD, len(items) // 3) + 1):
+        if items[period:] == items[:-period]:
+            times = -(-len(items) // period)
+            cut = f"[:{len(items)}]" if len(items) % period else ""
+            repeated = f"[{', '.join(items[:period])}] * {times}"
+            return f"({repeated}){cut}" if cut else repeated
+    parts: list[str] = []
+    single: list[str] = []
+    for item, run in groupby(items):
+        count = len(list(run))
+        if count == 1:
+            single.append(item)
+            continue
+        parts += [f"[{', '.join(single)}]"] * bool(single) + [f"[{item}] * {count}"]
+        single = []
+    parts += [f"[{', '.join(single)}]"] * (bool(single) or not parts)
+    return " + ".join(parts)
+
+
+def wrapped(statement: str) -> str:
+    """A statement of one line, broken inside its brackets where it is too long."""
+    lines = textwrap.wrap(statement, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def function(signature: str, body: str) -> str:
+    """A definition of a function.
+
+    >>> print(function("f(x)", "return x"))
+    def f(x):
+        return x
+    """
+    return f"def {signature}:\n{textwrap.indent(textwrap.dedent(body).strip(), '    ')}"
+
+
+def layout_lines(layout: Layout, module: str) -> list[str]:
+    """Statements that put x into a layout, the same words in numpy and torch; see `Layout`."""
+    like = f'{module}.full((x.shape[0], {{}}), float("nan"), dtype=x.dtype)'
+    return {
+        Layout.CONTIGUOUS: [],
+        Layout.TRANSPOSED: ["x = x.T.copy().T" if module == "np" else "x = x.T.contiguous().T"],
+        Layout.STRIDED: [f"wide = {like.format('2 * x.shape[1]')}", "wide[:, ::2] = x", "x = wide[:, ::2]"],
+        Layout.OFFSET: [f"wide = {like.format('x.shape[1] + 3')}", "wide[:, 1:-2] = x", "x = wide[:, 1:-2]"],
+    }[layout]
+
+
+def code_of(operation: Operation, losses: Mapping[str, Code], called: Callable[[str], Code]) -> Code | None:
+    """The words of an operation: those of its name, or a call of the user's own callable; None if there are none."""
+    if operation.implementation is None:
+        return losses.get(operation.name)
+    return called(operation.implementation.rpartition(":")[2])
+
+
+def import_of(operation: Operation) -> list[str]:
+    """Statements that import the user's own callable, if the operation judges one.
+
+    >>> import_of(Operation("f", "f(x)", None, {}, implementation="kernels.fused:f"))
+    ['from kernels.fused import f']
+    """
+    place, _, name = (operation.implementation or "").rpartition(":")
+    if place.endswith(".py"):
+        return ["import runpy", "", f"{name} = runpy.run_path({str(Path(place).resolve())!r})[{name!r}]"]
+    return [f"from {place} import {name}"] if place else []

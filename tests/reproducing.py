@@ -1,0 +1,147 @@
+"""Writes the reproducers of a backend's published deviations, and what the adapter observed there.
+
+    python -m tests.reproducing torch FOLDER one | every | options
+
+`one`: a script for each deviation, and for each operation and mode that has one. `every`: for each case, operation, dtype and
+quantity that a deviation lists. `options`: for each quantity of each operation, Hessians apart, with all its options set.
+`observed.json` holds, by script, the entries that it looks at: the value that the adapter observed, in hexadecimal, and
+whether it meets the grade.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.adapter import Adapter
+from adapters.loading import load_adapter
+from adapters.operation import Operation
+from reference.evaluation import MAX_HESSIAN_CLASSES
+from reference.formats import FLOAT32
+from reference.grades import Grade
+from reference.loss import BINARY
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+from suites.cases import Case, stored_cases
+from suites.claims import CLAIMS_FOLDER, Deviation, load_claims
+from suites.effort import EFFORTS
+from suites.judge import Judge, Plan
+from suites.reproducer import Miss, entries_of, miss_of_deviation, write_reproducers
+
+Found = tuple[Deviation, Case, Operation, Quantity]
+
+
+def judge_of(adapter: Adapter) -> Judge:
+    """A judge of everything that a backend publishes."""
+    claims = load_claims(CLAIMS_FOLDER / f"{adapter.name}.toml", next(iter(adapter.versions().values())), adapter.device)
+    return Judge(Plan(adapter, adapter.operations(), (), (), stored_cases(), claims, EFFORTS["quick"], 0, ""))
+
+
+def published(judge: Judge) -> Iterator[Found]:
+    """Where the deviations of a backend show."""
+    for operation in judge.plan.operations:
+        for case in judge.plan.cases:
+            if operation.refusal(case.problem) is None:
+                for quantity in operation.asked(case.problem):
+                    if quantity is not Quantity.HESSIAN or case.problem.num_classes <= MAX_HESSIAN_CLASSES:
+                        for deviation in judge.plan.claims.deviations_at(operation, quantity, case):
+                            yield deviation, case, operation, quantity
+
+
+def one_of_each(found: Iterator[Found]) -> Iterator[Found]:
+    """The first of each deviation, and of each operation in each mode."""
+    seen: set[str] = set()
+    for where in found:
+        names = {where[0].id, where[2].label}
+        if names - seen:
+            seen |= names
+            yield where
+
+
+def miss_of(judge: Judge, where: Found, with_others: bool = False) -> Miss | None:
+    """The miss, named for everything that it is about; None where the operation does not offer what is asked.
+
+    `with_others`: as the suites ask it, all quantities of the case at once; slower where only one is wanted.
+    """
+    deviation, case, operation, quantity = where
+    try:
+        together = judge.case_measurements(case, operation) if with_others else None
+        measurement = together[quantity] if together else judge.measure(operation, case.problem, (quantity,))[0]
+    except pytest.skip.Exception:
+        return None
+    miss = miss_of_deviation(deviation, case, operation, measurement)
+    name = f"{deviation.id} {operation.label} {case.id} {quantity}"
+    return Miss(name, miss.operation, miss.measurement, miss.missed, miss.story)
+
+
+def with_options(judge: Judge) -> Iterator[Miss]:
+    """Each quantity of each operation in its first mode, at a problem that sets all its options."""
+    names: set[str] = set()
+    for operation in judge.plan.operations:
+        if operation.name in names:
+            continue
+        names.add(operation.name)
+        problem = _all_options(operation)
+        for quantity in operation.asked(problem, tuple(q for q in Quantity if q is not Quantity.HESSIAN)):
+            (measurement,) = judge.measure(operation, problem, (quantity,))
+            yield Miss(f"{operation.label} {quantity}", operation, measurement, Grade.CORRECT, ())
+
+
+def _all_options(operation: Operation) -> Problem:
+    binary = operation.loss in BINARY
+    logits = np.array([[1.5], [-0.5]] if binary else [[1.5, -0.5, 0.25], [0.0, 2.0, -1.0]])
+    soft = [[1.0], [0.0]] if binary else [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]
+    values: dict[str, Any] = {
+        "class_weights": [0.5, 2.0, 1.0],
+        "label_smoothing": 0.25,
+        "ignore_index": 2,
+        "reduction": "mean",
+        "logit_softcap": 30.0,
+        "z_loss": 0.5,
+        "focusing": 2.0,
+        "positive_weight": 2.0,
+    }
+    options = {name: value for name, value in values.items() if name in operation.options}
+    layer = bool(set(operation.quantities) & set(LAYER_GRADIENTS)) and Quantity.LOSS not in operation.quantities
+    return Problem(
+        logits=logits,
+        target=soft if operation.probabilities else [1, 2],
+        format=FLOAT32,
+        loss=operation.loss,
+        cotangent=3.0 if "reduction" in operation.options else [3.0, -0.5],
+        tangent=np.resize([1.0, -2.0], logits.shape),
+        feature=[2.0, -1.0] if layer else None,
+        **options,
+    )
+
+
+def _entry(miss: Miss, index: tuple[int, ...]) -> tuple[str, bool]:
+    return float(miss.measurement.observed[index]).hex(), bool(miss.measurement.grades[index] >= miss.missed)
+
+
+def main(backend: str, folder: Path, which: str) -> None:
+    """Write the scripts and observed.json."""
+    judge = judge_of(load_adapter(backend, "cpu"))
+    if which == "options":
+        misses = list(with_options(judge))
+    else:
+        every = which == "every"
+        found = published(judge) if every else one_of_each(published(judge))
+        misses = [miss for where in found if (miss := miss_of(judge, where, every))]
+    written = write_reproducers(misses, judge.plan.adapter, folder)
+    observed = {
+        written[miss.name].stem: [] if miss.measurement.error else [_entry(miss, index) for index in entries_of(miss)]
+        for miss in misses
+        if miss.name in written
+    }
+    (folder / "observed.json").write_text(json.dumps(observed))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

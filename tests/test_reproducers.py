@@ -1,0 +1,231 @@
+"""Reproducers: every one runs, needs nothing of this project, observes the adapter's bits, and ends when the defect does.
+
+REPRODUCERS=every in the environment runs each case, operation, dtype and quantity of each deviation instead of one script
+for each deviation and operation (minutes for each framework instead of seconds).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.backend_numpy import NumpyAdapter
+from adapters.layout import Layout, laid_out
+from adapters.loading import backend_names, load_attribute
+from adapters.script import Asked, layout_lines, literal
+from reference import FLOAT32, Problem, Quantity
+from suites.cases import cases_matching
+from suites.reproducer import Miss, miss_of_label, reproducer
+from tests.command import ROOT, run_suites
+from tests.reproducing import judge_of, miss_of, one_of_each, published
+
+STANDS = 1
+PRINTED = re.compile(r"^    observed (\S+) .*: (right|WRONG)$", flags=re.MULTILINE)
+MENTIONED = re.compile(r"^\s*(?:from|import) (?:adapters|reference|suites|tests|pytest)\b", flags=re.MULTILINE)
+
+
+def run_alone(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A Python process somewhere else, without the variables of this one."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, text=True, capture_output=True, timeout=600, check=False
+    )
+
+
+def reproduced(backend: str, which: str, folder: Path) -> dict[str, tuple[int, str]]:
+    """Exit status and output of scripts that are run elsewhere, in one process; they saw what the adapter observed."""
+    if backend != "numpy":
+        pytest.importorskip(backend)
+    subprocess.run([sys.executable, "-m", "tests.reproducing", backend, str(folder), which], cwd=ROOT, check=True)
+    scripts = sorted((folder / "reproducers").glob("*.py"))
+    assert not [path.name for path in scripts if MENTIONED.search(path.read_text())]
+    ran = run_alone(str(ROOT / "ci" / "run_reproducers.py"), "--json", str(folder / "reproducers"), cwd=folder)
+    results, observed = json.loads(ran.stdout), json.loads((folder / "observed.json").read_text())
+    assert results.keys() == observed.keys() == {path.stem for path in scripts}
+    printed = {name: [[value, verdict == "right"] for value, verdict in PRINTED.findall(results[name][1])] for name in results}
+    assert printed == observed
+    return {name: (status, output) for name, (status, output) in results.items()}
+
+
+@pytest.mark.parametrize("backend", backend_names())
+def test_the_published_deviations_reproduce_to_the_bit(backend: str, tmp_path: Path) -> None:
+    results = reproduced(backend, os.environ.get("REPRODUCERS", "one"), tmp_path)
+    assert {name: output for name, (status, output) in results.items() if status != STANDS} == {}
+    script = min((tmp_path / "reproducers").glob("*.py"))
+    alone = run_alone(str(script), cwd=tmp_path)
+    assert (alone.returncode, alone.stdout) == results[script.stem]
+
+
+@pytest.mark.parametrize("backend", backend_names())
+def test_the_words_of_a_script_are_what_the_adapter_runs_under_all_options(backend: str, tmp_path: Path) -> None:
+    results = reproduced(backend, "options", tmp_path)
+    assert {name: output for name, (status, output) in results.items() if "expected;" in output} == {}
+
+
+def test_every_deviation_of_numpy_has_a_script() -> None:
+    judge = judge_of(NumpyAdapter())
+    misses = [miss for where in one_of_each(published(judge)) if (miss := miss_of(judge, where))]
+    assert {miss.name.split()[0] for miss in misses} == {deviation.id for deviation in judge.plan.claims.deviations}
+    assert all(reproducer(miss, judge.plan.adapter) for miss in misses)
+
+
+RIGHT_CROSS_ENTROPY = """
+import runpy, sys, torch
+
+def right(x, t, reduction):
+    wide = x.double()
+    top = torch.nn.functional.one_hot(wide.argmax(1), x.shape[1]).bool()
+    gaps = wide[top][:, None] - wide
+    others = torch.where(top, 0.0, torch.exp(-gaps)).sum(1)
+    return (gaps.gather(1, t[:, None])[:, 0] + torch.log1p(others)).to(x.dtype)
+
+if sys.argv[2] == "right":
+    torch.nn.functional.cross_entropy = right
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("quantity", [Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN])
+def test_a_script_ends_with_0_once_the_operation_is_right(quantity: Quantity, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from adapters.backend_torch import TorchAdapter
+
+    judge = judge_of(TorchAdapter())
+    case = cases_matching("absorption/gap-20[float32]")[0]
+    operation = judge.plan.operations[0]
+    (deviation,) = judge.plan.claims.deviations_at(operation, quantity, case)
+    miss = miss_of(judge, (deviation, case, operation, quantity))
+    assert miss is not None
+    text = reproducer(miss, judge.plan.adapter)
+    assert text is not None
+    (tmp_path / "script.py").write_text(text)
+    wrong, right = (run_alone("-c", RIGHT_CROSS_ENTROPY, "script.py", how, cwd=tmp_path) for how in ("wrong", "right"))
+    assert (wrong.returncode, right.returncode) == (STANDS, 0), wrong.stderr + right.stdout + right.stderr
+    assert "WRONG" not in right.stdout
+
+
+KERNEL = """
+import numpy as np
+
+
+def kernel(logits, labels):
+    m = logits.max(axis=1, keepdims=True){shift}
+    powers = np.exp(logits - m)
+    total = powers.sum(axis=1, keepdims=True)
+    picked = np.take_along_axis(logits - m, labels[:, None], axis=1)
+    one_hot = np.arange(logits.shape[1]) == labels[:, None]
+    return (np.log(total) - picked)[:, 0], powers / total - one_hot
+"""
+
+
+def test_a_failure_writes_a_script_that_ends_with_0_once_the_kernel_is_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.py"
+    path.write_text(KERNEL.format(shift=" * 0"))
+    options = ["--claim=stable", "--dtype=float64", "--case=overflow/all-float64", "--report=out"]
+    result = run_suites(f"--implementation={path}:kernel", *options, cwd=tmp_path)
+    (script,) = (tmp_path / "out" / "reproducers").glob("*-loss.py")
+    assert f"python out/reproducers/{script.name}" in result.stdout
+    assert run_alone(str(script), cwd=tmp_path).returncode == STANDS
+    path.write_text(KERNEL.format(shift=""))
+    assert run_alone(str(script), cwd=tmp_path).returncode == 0
+
+
+def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_it_raises(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(
+        "def kernel(logits, labels):\n    return logits[range(len(labels)), labels], 0 * logits\n"
+    )
+    adapter = NumpyAdapter()
+    place = f"{tmp_path}/kernel.py:kernel"
+    (operation,) = adapter.implementation(load_attribute(place, "--implementation"))
+    operation = replace(operation, implementation=place)
+    problem = Problem([[1.0, 2.0, 3.0]], [0], FLOAT32).with_unchecked_target([-1])
+    text = reproducer(miss_of_label("wraps", "It wraps.", operation, problem, np.array([3.0])), adapter)
+    assert text is not None
+    (tmp_path / "script.py").write_text(text)
+    assert run_alone("script.py", cwd=tmp_path).returncode == STANDS
+    (tmp_path / "kernel.py").write_text("def kernel(logits, labels):\n    raise IndexError(labels)\n")
+    assert run_alone("script.py", cwd=tmp_path).returncode == 0
+
+
+def test_the_runner_says_which_scripts_stand(tmp_path: Path) -> None:
+    for name, body in {"stands": "print('seen'); sys.exit(1)", "gone": "sys.exit(0)", "breaks": "1 / 0"}.items():
+        (tmp_path / f"{name}.py").write_text(f"import sys\n{body}\n")
+    ran = run_alone(str(ROOT / "ci" / "run_reproducers.py"), str(tmp_path), cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "exit status 2: breaks\n" in ran.stdout
+    assert "ZeroDivisionError" in ran.stdout
+    assert ran.stdout.endswith("exit status 0: gone\n\nstands: stands\n1 of 3 reproducers show their defect\n")
+    for name in ("gone", "breaks"):
+        (tmp_path / f"{name}.py").unlink()
+    assert run_alone(str(ROOT / "ci" / "run_reproducers.py"), str(tmp_path), cwd=tmp_path).returncode == 0
+
+
+def test_an_exception_that_is_not_the_defect_is_neither_0_nor_1(tmp_path: Path) -> None:
+    judge = judge_of(NumpyAdapter())
+    miss = next(miss for where in published(judge) if (miss := miss_of(judge, where)))
+    text = reproducer(miss, judge.plan.adapter)
+    assert text is not None
+    (tmp_path / "script.py").write_text(text.replace("scipy.special.", "scipy.general."))
+    assert run_alone("script.py", cwd=tmp_path).returncode == 2
+
+
+def test_a_hostile_name_stays_in_the_folder_and_in_the_docstring() -> None:
+    judge = judge_of(NumpyAdapter())
+    found = next(miss for where in published(judge) if (miss := miss_of(judge, where)))
+    hostile = Miss('../../x"""\nraise SystemExit(7)\n\\', found.operation, found.measurement, found.missed, ('"""',))
+    assert "/" not in hostile.file_name
+    assert not hostile.file_name.startswith(".")
+    text = reproducer(hostile, judge.plan.adapter)
+    assert text is not None
+    assert compile(text, "script", "exec").co_consts[0].startswith("../../x")
+
+
+NUMBERS = st.sampled_from([0.0, -0.0, 1.0, 0.1, -20.0, 5e-324, 1.5e308, math.inf, -math.inf, math.nan])
+
+
+@settings(derandomize=True, database=None)
+@given(st.lists(NUMBERS, max_size=7), st.integers(1, 40), st.lists(NUMBERS, max_size=3), st.integers(1, 3))
+def test_a_literal_is_exact(pattern: list[float], times: int, rest: list[float], rows: int) -> None:
+    values = np.array([[*(pattern * times), *rest]] * rows)
+    written = literal(values)
+    again = np.array(eval(written, {"h": float.fromhex}), dtype=np.float64).reshape(values.shape)
+    assert values.tobytes() == again.tobytes() or np.isnan(values).any()
+    np.testing.assert_array_equal(values, again)
+
+
+def test_a_literal_of_a_vocabulary_is_short() -> None:
+    values = np.resize([1.0, -1.0, 0.5], (4, 128256))
+    assert len(literal(values)) < 100
+    assert eval(literal(values), {"h": float.fromhex}) == values.tolist()
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("module", ["np", "torch"])
+def test_layouts_are_those_of_the_adapters(layout: Layout, module: str) -> None:
+    values = np.arange(12.0).reshape(3, 4)
+    library = np if module == "np" else pytest.importorskip("torch")
+    scope = {module: library, "x": values if module == "np" else library.tensor(values)}
+    exec("\n".join(layout_lines(layout, module)), scope)
+    made, there = scope["x"], laid_out(values, layout)
+    assert made.tolist() == there.tolist()
+    strides = made.strides if module == "np" else tuple(8 * step for step in made.stride())
+    assert strides == there.strides
+
+
+def test_a_script_is_in_the_layout_of_the_miss() -> None:
+    adapter = NumpyAdapter()
+    operation = next(op for op in adapter.operations() if op.name == "naive")
+    script = adapter.script(Asked(operation, Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.LOSS, Layout.STRIDED))
+    assert script is not None
+    assert "x = wide[:, ::2]" in script.inputs
