@@ -42,6 +42,7 @@ def test_a_report_round_trips(tmp_path: Path) -> None:
         ("", "not JSON, or cut off"),
         ("[" * 100_000, "not JSON, or cut off"),
         ('{"a": NaN}', "NaN is not JSON"),
+        ('{"a": 1e400}', "1e400 overflows"),
         ("\udcff", "not JSON, or cut off"),
         ("[]", "not a report of this suite"),
         ('{"schema": "other/1"}', "not a report of this suite"),
@@ -82,6 +83,28 @@ def test_what_a_terminal_obeys_is_spelt_out(tmp_path: Path, capsys: Capture) -> 
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "\\x1b[2J" in printed
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    path = stored(report(*(result(f"operation_{number}") for number in range(3000))), tmp_path / "report.json")
+    show = [sys.executable, "-m", "suites.report", "show", str(path)]
+    with subprocess.Popen(show, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == GOOD
+
+
+def test_a_comparison_is_written_as_a_page(tmp_path: Path, capsys: Capture) -> None:
+    odd = report(result("half a pair \ud800"))
+    page = tmp_path / "compared.html"
+    assert compared(tmp_path, odd, report(), options=(f"--html={page}",)) == GOOD
+    assert "half a pair \\ud800" in page.read_text()
+    assert f"wrote {page}" in capsys.readouterr().out
+    assert compared(tmp_path, odd, report(), options=(f"--html={tmp_path}",)) == USAGE
+    assert "Is a directory; give the name of a file" in capsys.readouterr().err
 
 
 def test_the_identifier_is_of_results_and_not_of_the_machine() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -125,7 +126,7 @@ def cite(options: argparse.Namespace) -> int:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise PathError(
             f"--html: {path}: {error.strerror or error}; give the name of a file in a folder that is there"
@@ -145,10 +146,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     run = {"show": show, "compare": compare_reports, "validate": validate, "cite": cite}[options.command]
     try:
-        return run(options)
+        status = run(options)
+        sys.stdout.flush()
     except ReportError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return USAGE
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; what is still to be written goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return GOOD
+    return status
 
 
 if __name__ == "__main__":

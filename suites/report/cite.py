@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from suites.report.figures import environment_line
 from suites.report.schema import Report
+from suites.report.wording import environment_line
 
 AUTHORS = "The softmax-ce-conformance maintainers"
 YEAR = "2026"

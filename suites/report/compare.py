@@ -13,8 +13,8 @@ from functools import cached_property
 
 from reference.formats import FORMATS
 from reference.quantity import Quantity
-from suites.report.figures import is_below_claim, reached, seen_deviations
 from suites.report.schema import Report, Result
+from suites.report.wording import is_below_claim, reached, seen_deviations
 
 VERDICTS = ("FAILS", "REDUCED", "CONFORMS")
 """From worst to best."""

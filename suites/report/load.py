@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isinf
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,7 +48,7 @@ def _parsed(path: Path) -> Any:
     if path.is_dir():
         raise PathError(f"{path}: a directory; {_WANTED}, such as {path / 'report.json'}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except FileNotFoundError:
         raise PathError(f"{path}: there is no such file; {_WANTED}") from None
     except OSError as error:
@@ -58,6 +59,13 @@ def _parsed(path: Path) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if isinf(value):
+        raise ValueError(f"{digits} overflows")
+    return value
 
 
 def _check_schema_name(path: Path, report: Any) -> None:

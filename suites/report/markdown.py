@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from suites.report.figures import (
+from suites.report.schema import Report, Result
+from suites.report.wording import (
     SEARCHED,
     environment_line,
     https,
@@ -15,7 +16,6 @@ from suites.report.figures import (
     verdict_line,
     worst_ulps,
 )
-from suites.report.schema import Report, Result
 
 _LONGEST_INPUT = 300
 

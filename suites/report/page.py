@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reference.formats import FORMATS
 from reference.grades import Grade
-from suites.report import figures as shown
 from suites.report import plots
+from suites.report import wording as shown
 from suites.report.cite import cited_as_bibtex, cited_as_text, title
 from suites.report.compare import UNLIKE, Comparison
 from suites.report.gallery import figures, heat_maps, opened

@@ -14,8 +14,8 @@ from typing import Any
 from reference.formats import FORMATS, Format
 from reference.grades import ACCURATE_ULPS
 from reference.thresholds import thresholds
-from suites.report.figures import short_ulps
 from suites.report.schema import Result
+from suites.report.wording import short_ulps
 
 LEFT, RIGHT, WIDTH = 40.0, 332.0, 340.0
 HEIGHT = 116.0

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from reference.formats import FORMATS
 from suites.report.compare import UNLIKE, Change, Comparison
-from suites.report.figures import (
+from suites.report.schema import Report, Result
+from suites.report.wording import (
     LOSS_COLUMNS,
     blocks,
     cell,
@@ -24,7 +25,6 @@ from suites.report.figures import (
     verdict_line,
     worst_ulps,
 )
-from suites.report.schema import Report, Result
 
 HEADING = "reached grade and worst error in ulp, over what was searched; ! below the claim"
 TABLE_HEADING = "grade reached/claimed and worst error in ulp"
