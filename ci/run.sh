@@ -11,8 +11,8 @@ python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,jax,tensorflow,torc
 # whole, when it ends.
 suites() {
     local backend="$1" mode="$2"
-    .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q
-    .venv/bin/python ci/run_reproducers.py "reports/$backend-$mode/reproducers"
+    .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q &&
+        .venv/bin/python ci/run_reproducers.py "reports/$backend-$mode/reproducers"
 }
 tests() { .venv/bin/pytest tests/ -q; }
 told() {
