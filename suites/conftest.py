@@ -302,16 +302,17 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     if judge is None or config.option.collectonly:
         return
     counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "xfailed", "skipped", "error")}
-    report = build_report(judge, counts, int(exitstatus))
+    folder = Path(config.option.report) if config.option.report else None
+    scripts = write_reproducers(list(judge.deviations_seen.values()), judge.plan.adapter, folder) if folder else {}
+    places = {name: f"{REPRODUCERS}/{path.name}" for name, path in scripts.items()}
+    report = build_report(judge, counts, int(exitstatus), places)
     terminalreporter.section("softmax-ce conformance")
     if terminalreporter.hasmarkup and is_interactive(sys.stdout):
         terminalreporter.write_line(rendered(summary_tables(report), shutil.get_terminal_size().columns))
     else:
         for line in summary_lines(report):
             terminalreporter.write_line(line)
-    if config.option.report:
-        folder = Path(config.option.report)
+    if folder:
         for path in write_report(report, folder):
             terminalreporter.write_line(f"wrote {path}")
-        scripts = write_reproducers(list(judge.deviations_seen.values()), judge.plan.adapter, folder)
         terminalreporter.write_line(f"wrote reproducers of {len(scripts)} deviations into {folder / REPRODUCERS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,19 @@ reason = "wraps round"
     assert entry.id == "wraps"
     assert claims.out_of_range_at(named("cross_entropy"), "float16", 3) is None
     assert claims.out_of_range_at(named("cross_entropy"), "float32", -1) is None
+
+
+def test_a_lower_claim_stays_where_a_higher_one_is_asked_for(tmp_path: Path) -> None:
+    claims = replace(claims_of(tmp_path, GOOD), lowered_to=Grade.ACCURATE)
+    assert claims.claimed(named("cross_entropy"), "float16", Quantity.LOSS) is Grade.STABLE
+    assert replace(claims, lowered_to=Grade.NONE).claimed(named("x"), "float16", Quantity.LOSS) is Grade.NONE
+
+
+def test_a_region_may_be_of_options(tmp_path: Path) -> None:
+    text = GOOD.replace('reductions = ["mean"]', 'options = ["temperature", "class_weights"]')
+    claims, masked = claims_of(tmp_path, text), Problem([[-float("inf"), 0.0]], [1], FLOAT16)
+    assert claims.required(named("cross_entropy"), Quantity.LOSS, masked) is Grade.STABLE
+    assert claims.required(named("cross_entropy"), Quantity.LOSS, masked.replace(temperature=2.0)) is Grade.FINITE
 
 
 def test_a_deviation_holds_for_its_versions_and_devices(tmp_path: Path) -> None:

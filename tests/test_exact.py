@@ -369,6 +369,8 @@ def repeated_classes(classes: int, fmt: Format, soft: bool, rng: np.random.Gener
     logits = rng.choice([0.0, 1.0, -2.5, -20.0, -INF], size=shape)
     logits[:, 0] = 1.0
     logits[3, 5] = INF
+    if not soft:
+        logits[1] = np.maximum(logits[1], -20.0)  # finite, so that smoothing gives merged classes below the maximum weight
     target = rng.choice([0.0, 0.03125], size=shape) if soft else np.array([0, 7, -100, 5])
     return Problem(
         logits,

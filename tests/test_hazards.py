@@ -44,6 +44,26 @@ def test_moderate_logits_lie_in_no_extreme_hazard() -> None:
         assert not any(HAZARDS[name].holds(problem) for name in extreme)
 
 
+@pytest.mark.parametrize(
+    ("logits", "hazards"),
+    [
+        ([0.0, -16.0], {"absorption": False, "ties": False, "underflow": False}),
+        ([0.0, -17.0], {"absorption": True, "underflow": False, "overflow": False}),
+        ([0.0, -103.0], {"absorption": True, "underflow": True}),
+        ([0.0, -104.5], {"absorption": False, "underflow": True}),
+        ([1.0, 1.0], {"ties": True, "moderate": True}),
+        ([1.0, 2.0], {"ties": False, "offset": False, "masked": False}),
+        ([89.0, 0.0], {"overflow": True}),
+        ([2.0**18, 0.0], {"offset": True}),
+        ([2.0**17, 0.0], {"offset": False}),
+    ],
+)
+def test_where_hazards_begin_and_end_in_float32(logits: list[float], hazards: dict[str, bool]) -> None:
+    """Absorption from ln 2^24 = 16.64, underflow from 87.3, nothing left from ln 2^150 = 103.97; ulp 1/32 from 2^18 on."""
+    problem = Problem([logits], [0], FORMATS["float32"])
+    assert {name: HAZARDS[name].holds(problem) for name in hazards} == hazards
+
+
 def test_subnormal_rows_have_zeros_of_both_signs() -> None:
     rows = np.concatenate([p.logits.ravel() for p in generated(Ask(FORMATS["float32"], ("subnormal",)), 100)])
     zeros = np.signbit(rows[rows == 0])

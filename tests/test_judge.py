@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from adapters.operation import Operation
 from reference import BFLOAT16, FLOAT32, Format, Problem, Quantity
 from reference.arithmetic import Arithmetic
 from reference.grades import Grade
-from suites.claims import Claims
+from suites.cases import Case
+from suites.claims import Claim, Claims, Deviation, Scope
 from suites.effort import EFFORTS
 from suites.judge import Judge, Plan
 from suites.test_targets_and_reductions import test_out_of_range_label as out_of_range_label
@@ -76,3 +78,42 @@ def test_nan_is_not_spared_on_the_cpu() -> None:
     asked = operation(BFLOAT16, {})
     with pytest.raises(pytest.fail.Exception, match="an index out of range must raise"):
         out_of_range_label(judge_of(Fixed(np.nan, "bfloat16"), asked), asked, BFLOAT16, 3)
+
+
+LOST = Problem([[20.0, 0.0]], [0], FLOAT32)
+CASE = Case("absorption/lost", "absorption", "the loss is lost", "made for this test", LOST)
+MISSES_ACCURATE = Deviation(
+    "lost", Scope(("*",), ("float32",)), (Quantity.LOSS,), ("absorption/*",), Grade.ACCURATE, Grade.STABLE, "why", ""
+)
+
+
+def judged(loss: float, claimed: Grade, *deviations: Deviation) -> tuple[Judge, Operation]:
+    """A judge of an operation that returns this loss, and claims that grade with these deviations."""
+    asked = operation(FLOAT32, {})
+    claims = Claims((Claim(Scope(("*",), ("float32",)), {Quantity.LOSS: claimed}),), deviations)
+    judge = judge_of(Fixed(loss, "float32"), asked)
+    return Judge(replace(judge.plan, claims=claims)), asked
+
+
+def test_a_generated_problem_is_held_to_the_claim() -> None:
+    judge, asked = judged(0.0, Grade.STABLE)
+    judge.check(asked, LOST, (Quantity.LOSS,))
+    judge, asked = judged(0.0, Grade.ACCURATE)
+    with pytest.raises(pytest.fail.Exception, match="returned as 0"):
+        judge.check(asked, LOST, (Quantity.LOSS,))
+
+
+def test_a_deviation_that_shows_is_expected_and_one_that_does_not_is_stale() -> None:
+    judge, asked = judged(0.0, Grade.ACCURATE, MISSES_ACCURATE)
+    with pytest.raises(pytest.xfail.Exception, match="deviation lost: why"):
+        judge.check_case(CASE, asked, Quantity.LOSS)
+    judge, asked = judged(float(np.float32(2.0611536e-9)), Grade.ACCURATE, MISSES_ACCURATE)
+    with pytest.raises(pytest.fail.Exception, match="stale deviation 'lost'"):
+        judge.check_case(CASE, asked, Quantity.LOSS)
+
+
+def test_a_deviation_from_more_than_is_claimed_lowers_nothing() -> None:
+    """A miss of `accurate` that reaches `finite` alone excuses nobody who claims `stable`."""
+    judge, asked = judged(1.0, Grade.STABLE, replace(MISSES_ACCURATE, reaches=Grade.FINITE))
+    with pytest.raises(pytest.fail.Exception, match="claim 'stable'"):
+        judge.check_case(CASE, asked, Quantity.LOSS)

@@ -75,6 +75,14 @@ def test_a_lost_value_is_stable_at_best() -> None:
     assert found.ulps[0] > 2**23
 
 
+def test_a_few_subnormal_steps_are_accurate_unless_nothing_is_left() -> None:
+    problem = Problem([[0.0, -102.25]], [0], FLOAT32)
+    tiny = FLOAT32.min_subnormal
+    assert correct(problem) == 3 * tiny
+    assert measure(problem, [tiny]).grade is Grade.ACCURATE
+    assert measure(problem, [0.0]).grade is Grade.STABLE
+
+
 def test_zero_is_right_where_the_value_rounds_to_zero() -> None:
     problem = Problem([[0.0, -110.0]], [0], FLOAT32)
     assert measure(problem, [0.0]).grade is Grade.CORRECT

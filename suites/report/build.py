@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jsonschema
@@ -18,13 +21,16 @@ from suites.judge import Judge, Plan
 from suites.profile import Profile, binned, class_edges, gap_edges
 from suites.recorder import CaseOutcome, Key, Record, order_of, worst_entry
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
+from suites.tolerances import Recommendation, recommendations
 
 PACKAGES = ("hypothesis", "ml_dtypes", "numpy", "pytest", "python-flint", "scipy")
 """Packages of the suite itself whose versions a report names."""
 
 
-def build_report(judge: Judge, counts: dict[str, int], exit_status: int) -> Report:
-    """The report of a finished run, valid by the schema."""
+def build_report(
+    judge: Judge, counts: dict[str, int], exit_status: int, scripts: Mapping[str, str] = MappingProxyType({})
+) -> Report:
+    """The report of a finished run, valid by the schema; `scripts` are the reproducers by the id of their deviation."""
     plan = judge.plan
     report: Report = {
         "schema": SCHEMA_NAME,
@@ -40,7 +46,10 @@ def build_report(judge: Judge, counts: dict[str, int], exit_status: int) -> Repo
         },
         "tests": counts,
         "results": [_result(judge, key) for key in sorted(judge.recorder.records, key=order_of)],
-        "deviations": [_deviation(judge, deviation) for deviation in plan.claims.deviations],
+        "tolerances": [_tolerance(recommendation) for recommendation in recommendations(judge)],
+        "deviations": [
+            _deviation(judge, deviation) | {"reproducer": scripts.get(deviation.id)} for deviation in plan.claims.deviations
+        ],
         "cases": [_case(outcome) for outcome in judge.recorder.outcomes],
         "out_of_range_labels": [
             {"operation": operation, "dtype": dtype, "label": label, "outcome": outcome}
@@ -110,6 +119,23 @@ def _profile(profile: Profile, dtype: str) -> dict[str, Any]:
         "by_gap": binned(profile.by_gap, gap_edges(fmt)),
         "by_classes": binned(profile.by_classes, class_edges(fmt)),
         "by_hazard": [{"hazard": name, **profile.by_hazard[name].as_json()} for name in HAZARDS if name in profile.by_hazard],
+    }
+
+
+def _tolerance(recommendation: Recommendation) -> dict[str, Any]:
+    promised, measured, blind = recommendation.promised, recommendation.measured, recommendation.blind_from
+    return {
+        "operation": recommendation.operation,
+        "dtype": recommendation.dtype,
+        "quantity": str(recommendation.quantity),
+        "grade": recommendation.grade.label,
+        "classes": recommendation.domain.classes,
+        "gap": recommendation.domain.gap,
+        "rtol": promised.rtol,
+        "atol": promised.atol,
+        "measured_rtol": measured.rtol,
+        "measured_atol": measured.atol,
+        "blind_from": None if blind is None or math.isinf(blind) else blind,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from suites.report.schema import Report, Result
 from suites.report.wording import (
     SEARCHED,
+    TOLERANCES,
     environment_line,
     https,
     input_of,
@@ -27,8 +28,10 @@ def markdown(report: Report) -> str:
         f"**{_text(verdict_line(report))}** - {_text(environment_line(report))}, {_text(platform_line(report))}.",
         f"Identifier: `{report['identifier']}`",
         SEARCHED,
+        TOLERANCES,
         _results(report),
         _worst(report),
+        _tolerances(report),
         _deviations(report),
         _unspecified(report),
         _out_of_range(report),
@@ -89,6 +92,20 @@ def _worst_error(r: Result) -> list[str]:
         worst["observed"],
         _code(given) if len(given) <= _LONGEST_INPUT else "in report.json",
     ]
+
+
+def _tolerances(report: Report) -> str:
+    if not report["tolerances"]:
+        return ""
+    header = ["operation", "dtype", "quantity", "grade", "classes", "rtol", "atol", "measured rtol", "measured atol"]
+    numbers = ("rtol", "atol", "measured_rtol", "measured_atol")
+    rows = [
+        [_code(t["operation"]), t["dtype"], t["quantity"], t["grade"], str(t["classes"])]
+        + [f"{t[number]:.2g}" for number in numbers]
+        + ["-" if t["blind_from"] is None else f"{t['blind_from']:.1f}"]
+        for t in report["tolerances"]
+    ]
+    return f"## Tolerances for your own tests\n\n{TOLERANCES}\n\n" + _table([*header, "blind from"], rows)
 
 
 def _deviations(report: Report) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reference.blindness import why_blind
 from reference.formats import FORMATS
 from reference.grades import Grade
 from suites.report import plots
@@ -37,6 +38,7 @@ def page(report: Report) -> str:
         figures=pictures,
         opened=opened(pictures),
         heat_maps=heat_maps(report),
+        why_blind=[why_blind(FORMATS[dtype]) for dtype in FORMATS if dtype in {r["dtype"] for r in report["tolerances"]}],
         unspecified=[outcome for outcome in report["cases"] if outcome["where_nothing_is_owed"]],
         facts=_facts(report),
         citation=cited_as_text(report),

@@ -133,6 +133,21 @@ def seen_deviations(report: Report) -> list[dict[str, Any]]:
     return [deviation for deviation in report["deviations"] if deviation["seen_at"]]
 
 
+def tolerances(report: Report) -> dict[str, list[dict[str, Any]]]:
+    """The recommended tolerances by operation."""
+    table: dict[str, list[dict[str, Any]]] = {}
+    for recommended in report["tolerances"]:
+        table.setdefault(recommended["operation"], []).append(recommended)
+    return table
+
+
+TOLERANCES = (
+    "The rtol and atol of |observed - expected| <= atol + rtol |expected| that are honest for plain cross-entropy of at most "
+    "so many classes, with logits at most 20 below the largest. Promised ones hold for every such input if the operation has "
+    "its grade; measured ones are the part of them that the worst error found needs, so a lower bound of what it may need. "
+    "`blind from` is the gap from which on a test with the promised tolerance passes a 0: 'stable' allows absorption."
+)
+
 SEARCHED = (
     "Worst errors are maxima over generated problems (`searched`): lower bounds of the true maxima. A grade is reached "
     "if no generated problem outside the regions of the deviations below missed it. `lost to 0` counts zeros returned where "
