@@ -1,12 +1,14 @@
 """Stored cases: named inputs with exact bits, provenance and hazard, read from suites/cases/*.toml.
 
 A case is one problem in each of its dtypes. Numbers are hexadecimal floating-point strings (exact, no rounding on the
-way), 'inf', '-inf' or 'nan'; "0x0p+0 * 70000" repeats an entry, and `rows` repeats the first row.
+way), 'inf', '-inf' or 'nan'; "0x0p+0 * 70000" repeats an entry, "0x1p+0 0x0p+0 * 50" a
+pattern, and `rows` repeats the first row.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +22,10 @@ from numpy.typing import NDArray
 from reference.formats import FORMATS, Floats, Format, format_named
 from reference.loss import LOSS_TARGETS, Loss, Target
 from reference.problem import Problem
+
+_LONGEST_PATTERN = 12
+_SHORT_ROW = 24
+"""Numbers of a row that a person reads one by one."""
 
 CASES_FOLDER = Path(__file__).parent / "cases"
 _KEYS = {"id", "dtypes", "logits", "target", "story", "provenance", "hazard", "rows"}
@@ -61,38 +67,66 @@ class Case:
 
 
 def parse_number(text: str | float) -> float:
-    """The float64 that a hexadecimal string, 'inf', '-inf' or 'nan' names exactly."""
-    return float.fromhex(text) if isinstance(text, str) else float(text)
+    """The float64 that a hexadecimal string, 'inf', '-inf' or 'nan' names exactly; a number as it is.
+
+    Raises:
+      ValueError: a string without 0x, which float.fromhex would read as hexadecimal all the same.
+    """
+    if not isinstance(text, str):
+        return float(text)
+    if not re.fullmatch(r"[+-]?(0[xX].+|inf|nan)", text):
+        raise ValueError(
+            f"number {text!r}; allowed: hexadecimal such as '0x1.4p+4', 'inf', '-inf', 'nan', or a number unquoted"
+        )
+    return float.fromhex(text)
 
 
 def parse_row(entries: Iterable[str | float]) -> list[float]:
-    """A row of numbers; "x * n" stands for n times x.
+    """A row of numbers; "x * n" stands for n times x, "x y * n" for n times x and y.
 
-    >>> parse_row(["0x1.4p+4", "0x0p+0 * 3", "-inf"])
-    [20.0, 0.0, 0.0, 0.0, -inf]
+    >>> parse_row(["0x1.4p+4", "0x0p+0 * 3", "-inf", 0.5, "0x1p+0 0x0p+0 * 2"])
+    [20.0, 0.0, 0.0, 0.0, -inf, 0.5, 1.0, 0.0, 1.0, 0.0]
     """
     row: list[float] = []
     for entry in entries:
-        number, _, times = str(entry).partition("*")
-        row += [parse_number(number.strip())] * (int(times) if times else 1)
+        if not isinstance(entry, str):
+            row.append(parse_number(entry))
+            continue
+        pattern, _, times = entry.partition("*")
+        row += [parse_number(number) for number in pattern.split()] * (int(times) if times else 1)
     return row
 
 
 def format_row(values: Floats) -> list[str]:
-    """The inverse of `parse_row`: runs of equal numbers are written once.
+    """The inverse of `parse_row`: what repeats is written once, in long rows patterns of a few numbers too.
 
     >>> format_row(np.array([20.0, 0.0, 0.0, 0.0, -np.inf]))
     ['0x1.4000000000000p+4', '0x0.0p+0 * 3', '-inf']
+    >>> format_row(np.array([1.0, 0.0, 2.0] + [0.0, 1.0] * 50))[2:]
+    ['0x1.0000000000000p+1', '0x0.0p+0 0x1.0000000000000p+0 * 50']
     """
+    texts = [float(v).hex() for v in values.tolist()]
     entries: list[str] = []
     start = 0
-    texts = [float(v).hex() for v in values.tolist()]
-    for end in range(1, len(texts) + 1):
-        if end == len(texts) or texts[end] != texts[start]:
-            count = end - start
-            entries.append(texts[start] if count == 1 else f"{texts[start]} * {count}")
-            start = end
+    while start < len(texts):
+        period, times = _repetition(texts, start)
+        pattern = " ".join(texts[start : start + period])
+        entries.append(f"{pattern} * {times}" if times > 1 else pattern)
+        start += period * times
     return entries
+
+
+def _repetition(texts: list[str], start: int) -> tuple[int, int]:
+    """Period and number of repetitions of the pattern at a place that covers most; (1, 1) where nothing repeats."""
+    best = (1, 1)
+    for period in range(1, _LONGEST_PATTERN + 1) if len(texts) > _SHORT_ROW else (1,):
+        end = start + period
+        while end < len(texts) and texts[end] == texts[end - period]:
+            end += 1
+        times = (end - start) // period
+        if times > 1 and times * period > best[0] * best[1]:
+            best = (period, times)
+    return best
 
 
 def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:

@@ -50,6 +50,24 @@ def test_describing_a_problem_loses_no_bit(case: Case) -> None:
         assert getattr(again, name) == getattr(case.problem, name)
 
 
+def test_plain_numbers_are_decimal_and_strings_hexadecimal() -> None:
+    """float.fromhex("20.0") is 32."""
+    assert parse_row([20.0, 1, "0x1.4p+4"]) == [20.0, 1.0, 20.0]
+    with pytest.raises(ValueError, match="'20.0'; allowed: hexadecimal"):
+        parse_row(["20.0"])
+    (case,) = cases_matching('{"dtype":"float32","logits":[[20.0,0.0]],"target":[0]}')
+    assert case.problem.logits.tolist() == [[20.0, 0.0]]
+
+
+def test_patterns_of_long_rows_are_short_and_exact() -> None:
+    row = np.resize([1.0, 0.5, -0.0], 3000)
+    row[1700] = np.inf
+    entries = format_row(row)
+    assert len(entries) < 10
+    np.testing.assert_array_equal(parse_row(entries), row)
+    assert np.signbit(parse_row(entries)[2])
+
+
 def test_rows_are_exact_and_runs_are_short() -> None:
     row = [20.0, 0.0, 0.0, -0.0, -np.inf, 1 / 3]
     entries = format_row(np.array(row))
