@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,26 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("seed and effort", f"{run['seed']}, {run['effort']}"),
         ("tests", counts),
     ]
+
+
+def index_page(reports: Mapping[str, Report]) -> str:
+    """Reports side by side, each with links to its own page and JSON in the same folder; by name."""
+    entries = [{"name": name, "report": report, "tables": _tables(report)} for name, report in reports.items()]
+    heading = "Softmax cross-entropy tolerance reports"
+    return _environment().get_template("index.html.jinja").render(entries=entries, title=heading)
+
+
+def picture(report: Report, operation: str, dtype: str) -> str:
+    """An operation's errors over the gap in a dtype, as an SVG file of its own.
+
+    Raises:
+      ValueError: the report has no such picture.
+    """
+    for figure in figures(report):
+        for panel in figure.gap_panels:
+            if (figure.operation, panel.dtype) == (operation, dtype):
+                return _environment().get_template("picture.svg.jinja").render(panel=panel).strip()
+    raise ValueError(f"no picture of {operation!r} in {dtype!r}; give an operation and a dtype that the report measured")
 
 
 def comparison_page(comparison: Comparison, names: Sequence[str]) -> str:
