@@ -38,7 +38,7 @@ class Run:
     def __init__(self, problem: Problem, device: str, layout: Layout) -> None:
         self.problem, self.device = problem, device
         self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
-        self.target = target_tensor(problem, device)
+        self.target = _target_view(target_tensor(problem, device), layout)
         self.options = options_of(problem, device)
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
 
@@ -58,7 +58,7 @@ class Run:
 
 
 def _view(tensor: Tensor, layout: Layout) -> Tensor:
-    """The tensor in a memory layout: the strides and offset that numpy's view has, over storage padded with NaN."""
+    """The tensor in a memory layout: the strides and offset that numpy's view has, over storage padded with NaN, or -1."""
     rows, classes = tensor.shape
     positions = laid_out(np.arange(tensor.numel(), dtype=np.float64).reshape(rows, classes), layout)
     if layout is Layout.CONTIGUOUS or not tensor.numel():
@@ -66,10 +66,16 @@ def _view(tensor: Tensor, layout: Layout) -> Tensor:
     base = positions if positions.base is None else positions.base
     strides = tuple(step // positions.itemsize for step in positions.strides)
     start = (positions.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // positions.itemsize
-    storage = torch.full((base.size,), float("nan"), dtype=tensor.dtype, device=tensor.device)
+    between = float("nan") if tensor.is_floating_point() else -1
+    storage = torch.full((base.size,), between, dtype=tensor.dtype, device=tensor.device)
     view = storage.as_strided((rows, classes), strides, start)
     view.copy_(tensor)
     return view
+
+
+def _target_view(target: Tensor, layout: Layout) -> Tensor:
+    """Class indices lie as the logits do: a column of a table with one index a row."""
+    return _view(target, layout) if target.ndim == 2 else _view(target[:, None], layout)[:, 0]
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
