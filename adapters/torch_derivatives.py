@@ -110,9 +110,9 @@ Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 def by_layer(layer: Layer, run: Run, quantities: tuple[Quantity, ...]) -> Results:
     """Loss, and gradients by the weights and the bias of a linear layer in front of it."""
     fmt, device = run.problem.format, run.device
-    features, weights = (to_tensor(values, fmt, device) for values in linear_layer(run.problem))
-    weight = weights.requires_grad_()
-    bias = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device, requires_grad=True)
+    features, weight, bias = (to_tensor(values, fmt, device) for values in linear_layer(run.problem))
+    weight.requires_grad_()
+    bias.requires_grad_()
     losses = layer(features, weight, bias, run.target, run.options)
     results = {Quantity.LOSS: losses.detach()}
     if set(quantities) & set(LAYER_GRADIENTS):
