@@ -92,13 +92,15 @@ def _operations(device: str) -> tuple[Operation, ...]:
     There, the forward mode is that of the gradient: the second order of the others is forward mode already.
     """
     arithmetic = arithmetic_of(device)
-    plain, forward, family = _cross_entropies(arithmetic), _forward(arithmetic), _family_operations(arithmetic)
-    first_order = replace(forward, quantities=(Quantity.LOSS, Quantity.GRADIENT))
+    plain, family = _cross_entropies(arithmetic), _family_operations(arithmetic)
+    forward, safe_forward = _forward(arithmetic)
+    first_order = replace(forward, quantities=_FIRST_ORDER)
     eager = tuple(_in_mode(operation, EAGER) for operation in (*plain, first_order))
-    return (*eager, *(_in_mode(operation, COMPILED) for operation in (*plain, forward, *family)))
+    return (*eager, *(_in_mode(operation, COMPILED) for operation in (*plain, forward, safe_forward, *family)))
 
 
 _REDUCED = frozenset({"reduction"})
+_FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
 
 
 def _loss(name: str, formula: str, losses: Losses, arithmetic: dict[str, Arithmetic], **keys: Any) -> Operation:
@@ -138,12 +140,23 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
     )
 
 
-def _forward(arithmetic: dict[str, Arithmetic]) -> Operation:
-    return Operation(
-        "softmax_cross_entropy_with_integer_labels_forward",
-        "optax.softmax_cross_entropy_with_integer_labels(x, t), jax.jacfwd",
-        Differentiated(integer_labels, forward_gradient),
-        arithmetic,
+def _forward(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, Operation]:
+    """Forward mode; of the safe loss, whose derivative optax writes by hand, the gradient alone."""
+    return (
+        Operation(
+            "softmax_cross_entropy_with_integer_labels_forward",
+            "optax.softmax_cross_entropy_with_integer_labels(x, t), jax.jacfwd",
+            Differentiated(integer_labels, forward_gradient),
+            arithmetic,
+        ),
+        Operation(
+            "safe_softmax_cross_entropy_forward",
+            "optax.safe_softmax_cross_entropy(x, q), jax.jacfwd",
+            Differentiated(losses_of(optax.safe_softmax_cross_entropy), forward_gradient),
+            arithmetic,
+            quantities=_FIRST_ORDER,
+            probabilities=True,
+        ),
     )
 
 

@@ -43,8 +43,8 @@ class Inputs:
     def layer(self) -> tuple[Array, Array, Array]:
         """Features, weights and bias of the linear layer, whose output the logits are."""
         cast = self.problem.format.cast
-        features, weights = (jnp.asarray(cast(values), device=self.device) for values in linear_layer(self.problem))
-        return features, weights, jnp.zeros(weights.shape[0], dtype=weights.dtype, device=self.device)
+        features, weights, bias = (jnp.asarray(cast(values), device=self.device) for values in linear_layer(self.problem))
+        return features, weights, bias
 
     def changed(self) -> tuple[str, ...]:
         """Names of the inputs whose bits are not what they were, in JAX's array or in the buffer that it came from."""

@@ -38,6 +38,7 @@ LOSSES: dict[str, Code] = {
     "softmax_cross_entropy_with_integer_labels_forward": _losses(f"{_INTEGER_LABELS}(x, t)"),
     "softmax_cross_entropy": _losses("optax.softmax_cross_entropy(x, t)"),
     "safe_softmax_cross_entropy": _losses("optax.safe_softmax_cross_entropy(x, t)"),
+    "safe_softmax_cross_entropy_forward": _losses("optax.safe_softmax_cross_entropy(x, t)"),
     "log_softmax_pick": _losses("-jnp.take_along_axis(jax.nn.log_softmax(x, axis=1), t[:, None], axis=1)[:, 0]"),
     "logsumexp_pick": _losses("jax.nn.logsumexp(x, axis=1) - jnp.take_along_axis(x, t[:, None], axis=1)[:, 0]"),
     "softcap_z_loss": _softcap_z_loss,
@@ -106,9 +107,8 @@ def _array(name: str, values: Floats, problem: Problem) -> str:
 def _inputs(asked: Asked) -> list[str]:
     problem = asked.problem
     if isinstance(asked.operation.function, Layer):
-        features, weights = linear_layer(problem)
-        named = {"features": features, "weights": weights, "bias": np.zeros(problem.num_classes)}
-        lines = [_array(name, values, problem) for name, values in named.items()]
+        named = zip(("features", "weights", "bias"), linear_layer(problem), strict=True)
+        lines = [_array(name, values, problem) for name, values in named]
     else:
         lines = [_array("x", problem.logits, problem), *_laid_out(asked)]
     if not asked.operation.has_loss:

@@ -1,4 +1,4 @@
-"""How the logits lie in memory: contiguous, or as a view that a kernel which ignores strides reads wrongly."""
+"""How logits and targets lie in memory: contiguous, or as a view that a kernel which ignores strides reads wrongly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Layout(StrEnum):
-    """Memory layout of the (N, K) logits; the values are the same in all of them."""
+    """Memory layout of the (N, K) logits, and of the target where a framework keeps it; the values are the same in all."""
 
     CONTIGUOUS = "contiguous"
     TRANSPOSED = "transposed"

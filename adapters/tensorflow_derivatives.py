@@ -203,8 +203,8 @@ class LayerDifferentiated:
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:  # noqa: ARG002
         """Both gradients."""
         problem, options = inputs.problem, Options.of(inputs.problem)
-        features, weight = (tf.constant(problem.format.cast(values)) for values in linear_layer(problem))
-        given = (features, weight, tf.zeros_like(weight[:, 0]), inputs.target, inputs.cotangent)
+        features, weight, bias = (tf.constant(problem.format.cast(values)) for values in linear_layer(problem))
+        given = (features, weight, bias, inputs.target, inputs.cotangent)
         run = _layer_gradients(self.layer, options)
         if self.mode != EAGER:
             key = (options, weight.dtype)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from adapters.operation import EAGER
 from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.tensorflow_derivatives import XLA, HessianByJacobian, LayerDifferentiated
@@ -148,9 +146,8 @@ def _tensor(name: str, values: Floats, problem: Problem) -> str:
 def _inputs(asked: Asked) -> list[str]:
     problem = asked.problem
     if isinstance(asked.operation.function, LayerDifferentiated):
-        features, weight = linear_layer(problem)
-        named = {"features": features, "weight": weight, "bias": np.zeros(problem.num_classes)}
-        lines = [_tensor(name, values, problem) for name, values in named.items()]
+        named = zip(("features", "weight", "bias"), linear_layer(problem), strict=True)
+        lines = [_tensor(name, values, problem) for name, values in named]
     else:
         lines = [_tensor("x", problem.logits, problem), *_laid_out(asked)]
     if not asked.operation.has_loss:

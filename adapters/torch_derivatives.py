@@ -38,7 +38,7 @@ class Run:
     def __init__(self, problem: Problem, device: str, layout: Layout) -> None:
         self.problem, self.device = problem, device
         self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
-        self.target = target_tensor(problem, device)
+        self.target = _target_view(target_tensor(problem, device), layout)
         self.options = options_of(problem, device)
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
 
@@ -58,7 +58,7 @@ class Run:
 
 
 def _view(tensor: Tensor, layout: Layout) -> Tensor:
-    """The tensor in a memory layout: the strides and offset that numpy's view has, over storage padded with NaN."""
+    """The tensor in a memory layout: the strides and offset that numpy's view has, over storage padded with NaN, or -1."""
     rows, classes = tensor.shape
     positions = laid_out(np.arange(tensor.numel(), dtype=np.float64).reshape(rows, classes), layout)
     if layout is Layout.CONTIGUOUS or not tensor.numel():
@@ -66,10 +66,16 @@ def _view(tensor: Tensor, layout: Layout) -> Tensor:
     base = positions if positions.base is None else positions.base
     strides = tuple(step // positions.itemsize for step in positions.strides)
     start = (positions.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // positions.itemsize
-    storage = torch.full((base.size,), float("nan"), dtype=tensor.dtype, device=tensor.device)
+    between = float("nan") if tensor.is_floating_point() else -1
+    storage = torch.full((base.size,), between, dtype=tensor.dtype, device=tensor.device)
     view = storage.as_strided((rows, classes), strides, start)
     view.copy_(tensor)
     return view
+
+
+def _target_view(target: Tensor, layout: Layout) -> Tensor:
+    """Class indices lie as the logits do: a column of a table with one index a row."""
+    return _view(target, layout) if target.ndim == 2 else _view(target[:, None], layout)[:, 0]
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
@@ -104,9 +110,9 @@ Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 def by_layer(layer: Layer, run: Run, quantities: tuple[Quantity, ...]) -> Results:
     """Loss, and gradients by the weights and the bias of a linear layer in front of it."""
     fmt, device = run.problem.format, run.device
-    features, weights = (to_tensor(values, fmt, device) for values in linear_layer(run.problem))
-    weight = weights.requires_grad_()
-    bias = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device, requires_grad=True)
+    features, weight, bias = (to_tensor(values, fmt, device) for values in linear_layer(run.problem))
+    weight.requires_grad_()
+    bias.requires_grad_()
     losses = layer(features, weight, bias, run.target, run.options)
     results = {Quantity.LOSS: losses.detach()}
     if set(quantities) & set(LAYER_GRADIENTS):

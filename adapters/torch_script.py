@@ -6,8 +6,6 @@ two to the same bits.
 
 from __future__ import annotations
 
-import numpy as np
-
 from adapters.layout import Layout
 from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.torch_derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
@@ -196,11 +194,11 @@ def _target(problem: Problem) -> str:
 
 
 def _layer_inputs(problem: Problem) -> list[str]:
-    features, weight = linear_layer(problem)
+    features, weight, bias = linear_layer(problem)
     return [
         _tensor("features", features, problem),
         _tensor("weight", weight, problem, ", requires_grad=True"),
-        _tensor("bias", np.zeros(problem.num_classes), problem, ", requires_grad=True"),
+        _tensor("bias", bias, problem, ", requires_grad=True"),
     ]
 
 

@@ -178,6 +178,8 @@ def test_loss_is_convex(judge: Judge, operation: Operation, fmt: Format) -> None
     def holds(problem: Problem, hessian: Measurement) -> str | None:
         if problem.cotangent is not None and (problem.cotangent < 0).any():
             return None
+        if not np.isfinite(hessian.observed).all():
+            return "the Hessian has entries that are not numbers"
         symmetric = (hessian.observed + hessian.observed.swapaxes(1, 2)) / 2
         lowest = np.linalg.eigvalsh(symmetric)[:, 0]
         allowed = hessian.stable_bound.sum(axis=2).max(axis=1) + np.abs(symmetric).sum(axis=2).max(axis=1) * 2.0**-40

@@ -100,6 +100,17 @@ def test_torch_sees_the_strides() -> None:
     assert strides == {(4, 1), (1, 3), (8, 2), (7, 1)}
 
 
+def test_torch_lays_out_class_indices_too() -> None:
+    """A kernel that reads them one after another, or from an aligned address, meets -1."""
+    pytest.importorskip("torch")
+    from adapters.torch_derivatives import Run
+
+    for layout, stride, offset in ((Layout.CONTIGUOUS, 1, 0), (Layout.STRIDED, 2, 0), (Layout.OFFSET, 4, 1)):
+        target = Run(PROBLEM, "cpu", layout).target
+        assert (target.stride(0), target.storage_offset()) == (stride, offset)
+        assert target.tolist() == PROBLEM.target.tolist()
+
+
 def test_torch_notices_a_changed_input() -> None:
     pytest.importorskip("torch")
     from adapters.backend_torch import ADAPTER

@@ -322,11 +322,15 @@ def test_rows_of_either_sign_add_up() -> None:
 LAYER = Problem([[20.0, 0.0, 1.0], [1.0, 2.0, -3.0], [0.0, 0.0, 0.0]], [0, -100, 1], FLOAT32, feature=[3.0, 7.0, -0.5])
 
 
-def test_the_layer_returns_the_logits() -> None:
-    features, weight = linear_layer(LAYER)
-    assert features.shape == (3, 4)
-    assert weight.shape == (3, 4)
-    np.testing.assert_array_equal(features @ weight.T, LAYER.logits)
+@pytest.mark.parametrize("rows", [3, 1])
+def test_the_layer_returns_the_logits(rows: int) -> None:
+    """Those of a single row by way of the bias."""
+    problem = LAYER.replace(logits=LAYER.logits[:rows], target=LAYER.target[:rows], feature=[3.0, 7.0, -0.5][:rows])
+    features, weight, bias = linear_layer(problem)
+    assert features.shape == (rows, rows + 1)
+    assert weight.shape == (3, rows + 1)
+    assert bias.any() == (rows == 1) != weight.any()
+    np.testing.assert_array_equal(features @ weight.T + bias, problem.logits)
 
 
 def test_the_gradient_of_the_layer_is_the_matrix_product() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from tests.planted.kernel import Call, Kernel, Rows, Tensor, planted
@@ -169,3 +171,70 @@ class EmptyBatchRaises(Kernel):
 class EmptyMeanIsZero(Kernel):
     def denominator(self, call: Call) -> Tensor:
         return super().denominator(call) + (0 if len(call.input) else 1)
+
+
+@planted(
+    "tiles",
+    "the lanes beyond the row hold -inf before a scale of 0 is applied to them: NaN unless K is a multiple of 4",
+    "test_loss",
+    link="https://github.com/Dao-AILab/flash-attention/issues/1461",
+)
+class ScalesPadding(Kernel):
+    def others(self, powers: Tensor, at_top: Tensor) -> Tensor:
+        return super().others(powers, at_top) + (torch.nan if powers.shape[1] % 4 else 0.0)
+
+
+@planted("strides", "the class indices are read as if they lay one after another", "test_layout")
+class IgnoresStridesOfTarget(Kernel):
+    def label(self, call: Call) -> Tensor:
+        if call.has_probabilities:
+            return super().label(call)
+        read = call.target.as_strided(call.target.shape, (1,))
+        return (torch.arange(call.input.shape[1]) == read[:, None]).double()
+
+
+@planted("strides", "the class indices are read from an aligned address", "test_layout")
+class AlignsTarget(Kernel):
+    def label(self, call: Call) -> Tensor:
+        if call.has_probabilities:
+            return super().label(call)
+        aligned = call.target.storage_offset() // 2 * 2
+        read = call.target.as_strided(call.target.shape, call.target.stride(), aligned)
+        return (torch.arange(call.input.shape[1]) == read[:, None]).double()
+
+
+@planted(
+    "shards",
+    "the index that stands for a target of the other shard is a padded column of the last tile: inf",
+    "test_loss",
+    link="https://github.com/apple/ml-cross-entropy/pull/59",
+)
+class SentinelInPadding(Kernel):
+    def loss(self, rows: Rows, a: Tensor) -> Tensor:
+        second = torch.arange(a.shape[1]) >= (a.shape[1] + 1) // 2
+        hits = ((a > 0) & second).any(dim=1) & (a.shape[1] % 4 != 0)
+        return torch.where(hits, torch.inf, super().loss(rows, a))
+
+
+@planted(
+    "shards",
+    "logits that are whole already are summed over both shards: log 2 too much",
+    "test_loss",
+    link="https://github.com/NVIDIA/Megatron-LM/issues/7452",
+)
+class SumsGatheredShards(Kernel):
+    def loss(self, rows: Rows, a: Tensor) -> Tensor:
+        return super().loss(rows, a) + a.sum(dim=1) * math.log(2)
+
+
+@planted(
+    "shards",
+    "a reduction over the shards that cuts the gradient: none where the target is not",
+    "test_gradient",
+    link="https://github.com/modelscope/ms-swift/pull/9947",
+)
+class GradientOfOwnShard(Kernel):
+    def slope(self, rows: Rows, a: Tensor) -> Tensor:
+        shards = torch.tensor_split(a, 2, dim=1)
+        owned = torch.cat([(shard > 0).any(dim=1, keepdim=True).expand_as(shard) for shard in shards], dim=1)
+        return torch.where(owned, super().slope(rows, a), 0.0)

@@ -190,3 +190,35 @@ class WrapsIndex(Kernel):
 class EmptyOneHot(Kernel):
     def check_target(self, call: Call) -> None:
         pass
+
+
+@planted(
+    "ignored rows",
+    "the ignored class itself leaves the softmax of the other rows",
+    "test_options or test_case",
+    link="https://github.com/pytorch/pytorch/issues/63004",
+)
+class IgnoredClassLeaves(Kernel):
+    def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
+        ignored = torch.arange(a.shape[1]) == call.ignore_index
+        return super().losses(self.rows(torch.where(ignored, -torch.inf, call.input)), a, call)
+
+
+@planted(
+    "ignored rows",
+    "the loss of an ignored row is never written: whatever its buffer held counts",
+    "test_options or test_case",
+    link="https://github.com/linkedin/Liger-Kernel/pull/1338",
+)
+class IgnoredIsNotWritten(Kernel):
+    def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
+        return torch.where(call.ignored, 40.0, self.loss(rows, a))
+
+
+@planted("class index out of range", "a target without a logit: the loss is log S", "test_out_of_range_label")
+class OutOfRangeCostsLogSum(Kernel):
+    def check_target(self, call: Call) -> None:
+        pass
+
+    def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
+        return super().losses(rows, a, call) + (a == 0).all(dim=1) * ~call.ignored * torch.log(rows.total)[:, 0]

@@ -220,3 +220,40 @@ class _OnceDifferentiable(torch.autograd.Function):
 )
 class NoDoubleBackward(Kernel):
     function = _OnceDifferentiable
+
+
+@planted(
+    "gradient",
+    "the backward of half precision raises",
+    "test_gradient",
+    "RuntimeError",
+    dtype="float16",
+    link="https://github.com/pytorch/pytorch/issues/30572",
+)
+class HalfBackwardRaises(Kernel):
+    def gradient(self, rows: Rows, a: Tensor, upstream: Tensor, call: Call) -> Tensor:
+        if call.input.dtype == torch.float16:
+            raise RuntimeError("expected scalar type Float but found Half")
+        return super().gradient(rows, a, upstream, call)
+
+
+class _LogaddexpFold(torch.autograd.Function):
+    """torch.logaddexp under its own derivatives, in the place of the step-by-step function."""
+
+    @staticmethod
+    def apply(logits: Tensor, a: Tensor, call: Call, kernel: Kernel) -> Tensor:
+        folded = logits[:, 0].double()
+        for column in logits.double().T[1:]:
+            folded = torch.logaddexp(folded, column)
+        return torch.where(a == 0, 0.0, a * (folded[:, None] - logits.double())).sum(dim=1)
+
+
+@planted(
+    "Hessian",
+    "torch.logaddexp class by class, differentiated twice: digits are lost at a large gap, and NaN is left at a huge one",
+    "test_hessian",
+    dtype="float64",
+    link="https://github.com/pytorch/pytorch/issues/196704",
+)
+class LogaddexpTwice(Kernel):
+    function = _LogaddexpFold

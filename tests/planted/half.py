@@ -90,3 +90,63 @@ class SmoothingSumOverflows(Kernel):
 class RoundsBeforeUpstream(Kernel):
     def gradient(self, rows: Rows, a: Tensor, upstream: Tensor, call: Call) -> Tensor:
         return torch.where(call.ignored[:, None], 0.0, (self.slope(rows, a) / 64).half().double() * 64 * upstream[:, None])
+
+
+@planted(
+    "half",
+    "rows are counted one by one in bfloat16: no mean of more than 256",
+    "test_case",
+    dtype="bfloat16",
+    link="https://github.com/chainer/chainer/pull/6366",
+)
+class CountsRows(Kernel):
+    def denominator(self, call: Call) -> Tensor:
+        return super().denominator(call).clamp(max=256.0)
+
+
+@planted(
+    "half",
+    "each row's loss is stored in float16, then they are averaged",
+    "test_case",
+    dtype="float16",
+    link="https://github.com/PFCCLab/PaddleAPITest/pull/447",
+)
+class StoresRows(Kernel):
+    def reduced(self, losses: Tensor, call: Call) -> Tensor:
+        return super().reduced(losses.half().double(), call)
+
+
+@planted(
+    "half", "each row's share of a mean is stored in float16", "test_options or test_case", dtype="float16", claim="accurate"
+)
+class StoresShares(Kernel):
+    def reduced(self, losses: Tensor, call: Call) -> Tensor:
+        if call.reduction != "mean":
+            return super().reduced(losses, call)
+        return (losses / self.denominator(call)).half().double().sum()
+
+
+@planted(
+    "half",
+    "the powers are kept in the buffer of the logits, in bfloat16",
+    "test_absorption or test_loss",
+    dtype="bfloat16",
+    claim="accurate",
+    link="https://github.com/NVIDIA/TransformerEngine/pull/3193",
+)
+class PowersInBuffer(Kernel):
+    def powers(self, gaps: Tensor) -> Tensor:
+        return super().powers(gaps).bfloat16().double()
+
+
+@planted(
+    "half",
+    "the second derivative passes through 1/p^2, which overflows float16: inf times 0",
+    "test_hessian",
+    dtype="float16",
+    link="https://github.com/pytorch/pytorch/issues/193012",
+)
+class HessianOverflows(Kernel):
+    def product(self, rows: Rows, a: Tensor, v: Tensor) -> Tensor:
+        square = (rows.p * rows.p).half().double()
+        return super().product(rows, a, v) * (1 / square).half().double() * square

@@ -89,3 +89,44 @@ class ClampsInfinity(Kernel):
 class IgnoredNan(Kernel):
     def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
         return self.loss(rows, a)
+
+
+@planted("mask", "a row of nothing but -inf makes every row NaN", "test_masked or test_case")
+class AllMaskedLeaks(Kernel):
+    def loss(self, rows: Rows, a: Tensor) -> Tensor:
+        empty = (rows.x == -torch.inf).all(dim=1).any()
+        return torch.where(empty, torch.nan, super().loss(rows, a))
+
+
+@planted(
+    "mask",
+    "a masked class is filled with 0, not with -inf, and has a probability",
+    "test_masked",
+    link="https://github.com/jax-ml/jax/issues/16208",
+)
+class MaskedHasProbability(Kernel):
+    def widened(self, logits: Tensor) -> Tensor:
+        return torch.where(logits == -torch.inf, 0.0, logits.double())
+
+
+@planted(
+    "mask",
+    "the smoothing term is computed without smoothing too: 0 times its infinity",
+    "test_masked",
+    link="https://github.com/candle-org/MindAct/pull/1633",
+)
+class SmoothsByNothing(Kernel):
+    def loss(self, rows: Rows, a: Tensor) -> Tensor:
+        return super().loss(rows, a) + 0 * super().loss(rows, torch.ones_like(a))
+
+
+@planted(
+    "mask",
+    "an infinite log-probability is repaired in the loss; the gradient still carries 0 times it",
+    "test_loss or test_gradient",
+    dtype="float16",
+    link="https://github.com/huggingface/trl/issues/7221",
+)
+class RepairsLossAlone(Kernel):
+    def slope(self, rows: Rows, a: Tensor) -> Tensor:
+        return super().slope(rows, a) + 0 * rows.gaps.half()

@@ -117,3 +117,11 @@ class BatchGoesAnotherWay(Kernel):
     def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
         losses = super().losses(rows, a, call)
         return losses.bfloat16().double() if len(losses) > 1 else losses
+
+
+@planted("in place", "the backward scales the upstream gradient itself, and the next one finds it scaled", "test_hessian")
+class UpstreamInPlace(Kernel):
+    def gradient(self, rows: Rows, a: Tensor, upstream: Tensor, call: Call) -> Tensor:
+        exact = super().gradient(rows, a, upstream, call)
+        upstream.data.mul_(0.5)
+        return exact

@@ -1,4 +1,4 @@
-"""Judges planted kernels as a user's own, one after another in this process, and writes what rejected each as JSON.
+"""Judges planted kernels and backends as a user's own, one after another in this process; writes what rejected each as JSON.
 
 python -m tests.planted.trial OUTPUT [--whole] FILE:NAME ...   (--whole: every test, not only those that must reject it)
 """
@@ -18,6 +18,9 @@ from typing import TypedDict
 import pytest
 
 from tests.planted.kernel import Kernel
+from tests.planted.other_losses import WrongBackend
+
+Planted = Kernel | type[WrongBackend]
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent
@@ -30,14 +33,19 @@ class Outcome(TypedDict):
     seconds: float
 
 
-def planted_kernels() -> dict[str, Kernel]:
-    """All planted kernels by FILE:NAME, in the order of the files."""
-    found: dict[str, Kernel] = {}
+def planted_kernels() -> dict[str, Planted]:
+    """All planted kernels and backends by FILE:NAME, in the order of the files."""
+    found: dict[str, Planted] = {}
     for path in sorted(FOLDER.glob("*.py")):
         module = importlib.import_module(f"tests.planted.{path.stem}")
-        kernels = {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
-        found |= {f"{path.stem}:{name}": kernel for name, kernel in kernels.items() if hasattr(kernel, "defect")}
+        planted = {name: value for name, value in vars(module).items() if _is_planted(value)}
+        found |= {f"{path.stem}:{name}": kernel for name, kernel in planted.items()}
     return found
+
+
+def _is_planted(value: object) -> bool:
+    kind = isinstance(value, Kernel) or (isinstance(value, type) and issubclass(value, WrongBackend))
+    return kind and hasattr(value, "defect")
 
 
 @dataclass
@@ -52,16 +60,18 @@ class _Failures:
             self.failed.setdefault(name, str(report.longrepr))
 
 
-def judge(place: str, kernel: Kernel, whole: bool = False) -> Outcome:
+def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
     """Run the suite on one kernel at quick effort, until its first failure unless `whole`."""
     file, _, name = place.partition(":")
     defect, failures = kernel.defect, _Failures()
-    options = [f"--implementation={FOLDER / file}.py:{name}", f"--dtype={defect.dtype}", "--effort=quick"]
+    at = f"{FOLDER / file}.py:{name}"
+    options = [f"--backend={at}"] if isinstance(kernel, type) else ["--backend=torch", f"--implementation={at}"]
+    options += [f"--dtype={defect.dtype}", "--effort=quick"]
     options += [] if defect.claim == "accurate" else [f"--claim={defect.claim}"]
     options += [] if whole else ["-x", "-k", defect.test]
     began = time.monotonic()
     with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main([str(ROOT / "suites"), "--backend=torch", "-q", "-p", "no:cacheprovider", *options], plugins=[failures])
+        pytest.main([str(ROOT / "suites"), "-q", "-p", "no:cacheprovider", *options], plugins=[failures])
     return {"failed": failures.failed, "seconds": time.monotonic() - began}
 
 
