@@ -20,7 +20,7 @@ def test_degenerate(judge: Judge, operation: Operation, fmt: Format) -> None:
 
 @pytest.mark.parametrize("layout", [layout for layout in Layout if layout is not Layout.CONTIGUOUS])
 def test_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout) -> None:
-    """The values count, not where they lie; what lies between them is NaN, so that reading it cannot go unseen."""
+    """The values count, not where they lie; what lies between them is NaN (-1 for indices): reading it shows."""
     ask = judge.narrowed(operation, Ask(fmt, ("moderate",), directions=True))
     examples = max(2, judge.plan.effort.examples // 4)
 

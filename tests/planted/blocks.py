@@ -94,12 +94,7 @@ class RowsBeyondTheGrid(Kernel):
         return torch.where(torch.arange(len(a)) < 256, super().losses(rows, a, call), 0.0)
 
 
-@planted(
-    "strides",
-    "the logits are read as if they lay one after another",
-    "test_layout",
-    link="https://github.com/pytorch/pytorch/issues/67167",
-)
+@planted("strides", "the logits are read as if they lay one after another", "test_layout")
 class IgnoresStrides(Kernel):
     def widened(self, logits: Tensor) -> Tensor:
         return logits.as_strided(logits.shape, (logits.shape[1], 1)).double() if logits.numel() else logits.double()
@@ -184,7 +179,12 @@ class ScalesPadding(Kernel):
         return super().others(powers, at_top) + (torch.nan if powers.shape[1] % 4 else 0.0)
 
 
-@planted("strides", "the class indices are read as if they lay one after another", "test_layout")
+@planted(
+    "strides",
+    "the class indices are read as if they lay one after another",
+    "test_layout",
+    link="https://github.com/pytorch/pytorch/issues/67167",
+)
 class IgnoresStridesOfTarget(Kernel):
     def label(self, call: Call) -> Tensor:
         if call.has_probabilities:

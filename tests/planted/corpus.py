@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def counts(bugs: list[Bug]) -> dict[str, Counter[str]]:
     return found
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     escaped = [tuple(cell.replace("|", r"\|") for cell in row) for row in [head, tuple("---" for _ in head), *rows]]
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped) + "\n"
 
