@@ -17,8 +17,6 @@ from tests.planted.trial import FOLDER, Outcome, planted_kernels
 
 KERNELS = planted_kernels()
 FILES = sorted({place.partition(":")[0] for place in KERNELS})
-LONGEST = 10.0
-"""Seconds in which a planted kernel is rejected."""
 
 
 @pytest.fixture(scope="module", params=FILES)
