@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 from suites.hazards import HAZARDS
 from tests.command import ROOT, run_suites
+from tests.planted.mutants import mutants
 from tests.planted.trial import FOLDER, Outcome, planted_kernels
 
 KERNELS = planted_kernels()
@@ -75,3 +76,9 @@ def test_there_are_enough_and_each_is_told_apart() -> None:
     stories = [kernel.defect.story for kernel in KERNELS.values()]
     assert len(set(stories)) == len(stories)
     assert {Path(file).stem for file in FILES} >= {"masks", "half", "absorption", "offsets", "derivatives", "conventions"}
+
+
+def test_the_readme_counts_them() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert f"{len(KERNELS)} deliberately wrong kernels" in readme
+    assert f"{len(mutants())} changes\nof our own" in readme

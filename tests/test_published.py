@@ -1,0 +1,75 @@
+"""The published reports are those of the pinned versions, follow from their JSON, and say what the README says."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reference.formats import FORMATS
+from suites.report.load import load_report
+from suites.report.schema import Report, Result
+from suites.report.wording import LOSS_COLUMNS, worst_ulps
+from tests.test_readme import ROOT, table_after
+
+PUBLISHED = ROOT / "ci" / "reports"
+NAMES = sorted(path.stem for path in PUBLISHED.glob("*.json"))
+
+
+def report_named(name: str) -> Report:
+    return load_report(PUBLISHED / f"{name}.json")
+
+
+def pinned() -> dict[str, str]:
+    """Versions of ci/constraints.txt."""
+    lines = (ROOT / "ci" / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+
+
+def test_every_backend_and_mode_is_published() -> None:
+    script = (ROOT / "ci" / "run.sh").read_text()
+    steps = script.split("<<'RUNS'\n", 1)[1].split("\nRUNS", 1)[0].splitlines()
+    assert sorted("-".join(step.split()[1:]) for step in steps if step != "tests") == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_published_report_is_whole_and_of_the_pinned_versions(name: str) -> None:
+    report = report_named(name)
+    assert report["verdict"] == "CONFORMS"
+    versions = report["environment"]["versions"] | report["environment"]["packages"]
+    assert {
+        package: version
+        for package, version in versions.items()
+        if package in pinned() and not version.startswith(pinned()[package])
+    } == {}
+
+
+def test_the_pages_follow_from_the_reports() -> None:
+    derived: Any = runpy.run_path(str(ROOT / "ci" / "publish.py"))["derived"]
+    pages: dict[str, str] = derived(PUBLISHED)
+    stale = [name for name, text in pages.items() if (PUBLISHED / name).read_text(encoding="utf-8") != text.rstrip("\n") + "\n"]
+    assert not stale
+    assert {path.name for path in Path(PUBLISHED).iterdir()} == set(pages) | {f"{name}.json" for name in NAMES}
+
+
+def _results(report: Report) -> dict[tuple[str, str, str], Result]:
+    return {(r["operation"], r["dtype"], r["quantity"]): r for r in report["results"]}
+
+
+def _said(result: Result) -> str:
+    return f"{result['reached']}, {worst_ulps(result)}"
+
+
+def test_the_readmes_tables_are_those_of_the_report() -> None:
+    """Rows of losses name a dtype; rows of building blocks have a column for each."""
+    results, losses, blocks = _results(report_named("torch-eager")), 0, 0
+    for name, first, *cells in table_after("What PyTorch reaches"):
+        if first in FORMATS and name != "building block":
+            losses += 1
+            assert cells == [_said(results[name, first, quantity]) for quantity in LOSS_COLUMNS], (name, first)
+        elif (name, "float64", name) in results:
+            blocks += 1
+            assert [first, *cells] == [_said(results[name, dtype, name]) for dtype in FORMATS], name
+    assert (losses, blocks) == (16, 3)
