@@ -102,7 +102,7 @@ class Adapter(ABC):
         except NotImplementedError:
             raise
         except Exception as error:  # an operation on trial may raise anything; that is a finding, not a crash
-            return Observed({}, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            return Observed({}, error=_told(error))
         violations = [f"changed its input {name}" for name in call.changed_inputs]
         for quantity, result in call.results.items():
             declared = operation.returned(quantity, problem.format).name
@@ -111,6 +111,12 @@ class Adapter(ABC):
             if result.device != self.device:
                 violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
         return Observed({q: r.values for q, r in call.results.items()}, tuple(violations))
+
+
+def _told(error: Exception) -> str:
+    """An exception in a line, without the traceback that TensorFlow writes into its messages: reports name no paths."""
+    message, _, _ = " ".join(str(error).split()).partition(" (most recent call last)")
+    return f"{type(error).__name__}: {message[:300]}"
 
 
 @dataclass(frozen=True)

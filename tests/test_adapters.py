@@ -58,6 +58,12 @@ def test_an_exception_is_a_finding_in_one_line() -> None:
     assert not observed.values
 
 
+def test_an_exception_is_told_without_the_files_of_a_traceback() -> None:
+    adapter = Raising()
+    adapter.error = ValueError('at node x defined at (most recent call last):\nFile "/home/me/run.py", line 8, in <module>')
+    assert adapter.observe(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)).error == "ValueError: at node x defined at"
+
+
 def test_not_implemented_passes_through() -> None:
     adapter = Raising()
     adapter.error = NotImplementedError("no such thing")
