@@ -17,7 +17,6 @@ import adapters
 from adapters.adapter import Adapter, AdapterError
 from adapters.loading import backend_names, load_adapter, load_attribute
 from adapters.operation import Operation, modes_of
-from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
@@ -25,7 +24,7 @@ from suites.cases import Case, CaseError, cases_matching, stored_cases
 from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
 from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
-from suites.judge import Judge, Plan
+from suites.judge import Judge, Plan, askable
 from suites.report.build import build_report
 from suites.report.terminal import is_interactive, rendered, summary_lines, summary_tables
 from suites.report.write import write_report
@@ -244,8 +243,7 @@ def _case_combinations(plan: Plan) -> list[tuple[Case, Operation, Quantity]]:
         for operation in plan.operations
         if case.problem.format.name in formats and (case.hazard in plan.hazards or case.hazard == "given")
         if operation.refusal(case.problem) is None
-        for quantity in operation.asked(case.problem)
-        if quantity is not Quantity.HESSIAN or case.problem.num_classes <= MAX_HESSIAN_CLASSES
+        for quantity in askable(operation, case.problem)
     ]
 
 

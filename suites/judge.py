@@ -144,7 +144,7 @@ class Judge:
         layout: Layout = Layout.CONTIGUOUS,
     ) -> None:
         """Measure, record, and fail if a quantity misses the grade that it is held to."""
-        for measurement in self.measure(operation, problem, _askable(operation, problem, wanted), layout):
+        for measurement in self.measure(operation, problem, askable(operation, problem, wanted), layout):
             claimed = self.plan.claims.claimed(operation, problem.format.name, measurement.quantity)
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             self.recorder.add(operation.label, problem.format.name, measurement, counts=needed == claimed)
@@ -162,7 +162,7 @@ class Judge:
         key = (case.id, operation.label)
         if key not in self._kept:
             self._kept.clear()
-            quantities = _askable(operation, case.problem, tuple(Quantity))
+            quantities = askable(operation, case.problem)
             self._kept[key] = {m.quantity: m for m in self.measure(operation, case.problem, quantities)}
         return self._kept[key]
 
@@ -200,7 +200,7 @@ class Judge:
             pytest.xfail("; ".join(f"deviation {d.id}: {d.reason}" for d in deviations))
 
 
-def _askable(operation: Operation, problem: Problem, wanted: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
+def askable(operation: Operation, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
     """The wanted quantities that the operation has, without Hessians that are too large to form."""
     large = problem.num_classes > MAX_HESSIAN_CLASSES
     return tuple(q for q in operation.asked(problem, wanted) if not (large and q is Quantity.HESSIAN))

@@ -85,28 +85,31 @@ def _cotangent(fmt: Format, rows: int, reduction: str) -> st.SearchStrategy[Floa
     return st.none() | _numbers(fmt, shape, zero=False)
 
 
+def _values(ask: Ask, *values: float | None) -> st.SearchStrategy[float | None]:
+    """One of the values of an option, of the first two where every combination is compiled."""
+    return st.sampled_from(values[:2] if ask.few_shapes else values)
+
+
 def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, Any]]:
-    """Values of the options that may vary, two each where every combination is compiled; a mean is a sum too."""
+    """Values of the options that may vary; where every combination is compiled, no sum is drawn: a mean is one too."""
     rows, classes = shape
-    few = 2 if ask.few_shapes else None
-    reductions = ("none", "mean") if ask.few_shapes else REDUCTIONS
     choices: dict[str, st.SearchStrategy[Any]] = {}
     if "reduction" in ask.options:
-        choices["reduction"] = st.sampled_from(reductions)
+        choices["reduction"] = st.sampled_from(("none", "mean") if ask.few_shapes else REDUCTIONS)
     if "label_smoothing" in ask.options:
-        choices["label_smoothing"] = st.sampled_from([0.0, 0.1, 0.5, 1.0][:few])
+        choices["label_smoothing"] = _values(ask, 0.0, 0.1, 0.5, 1.0)
     if "class_weights" in ask.options:
         choices["class_weights"] = st.none() | _numbers(ask.format, (classes,)).map(np.abs)
     if "temperature" in ask.options:
-        choices["temperature"] = st.sampled_from([1.0, 2.0, 0.75][:few])
+        choices["temperature"] = _values(ask, 1.0, 2.0, 0.75)
     if "logit_softcap" in ask.options:
-        choices["logit_softcap"] = st.sampled_from([None, 30.0, 1.0, 50.0][:few])
+        choices["logit_softcap"] = _values(ask, None, 30.0, 1.0, 50.0)
     if "z_loss" in ask.options:
-        choices["z_loss"] = st.sampled_from([0.0, 1e-4, 0.5][:few])
+        choices["z_loss"] = _values(ask, 0.0, 1e-4, 0.5)
     if "positive_weight" in ask.options:
-        choices["positive_weight"] = st.sampled_from([1.0, 2.0, 0.25, 0.0][:few])
+        choices["positive_weight"] = _values(ask, 1.0, 2.0, 0.25, 0.0)
     if ask.loss in FOCAL:
-        choices["focusing"] = st.sampled_from([2.0, 1.0, 0.5, 0.0, 5.0][:few])
+        choices["focusing"] = _values(ask, 2.0, 1.0, 0.5, 0.0, 5.0)
     if "ignore_index" in ask.options and rows:
         choices["ignore_index"] = st.sampled_from([-100, 0, -1])
     return st.fixed_dictionaries(choices)

@@ -40,25 +40,24 @@ class Record:
     worst: Measurement | None = field(default=None, repr=False)
     profile: Profile = field(default_factory=Profile, repr=False)
 
-    def add(self, measurement: Measurement, counts: bool) -> None:
-        """Take in a measurement; `counts` is False in a region where the operation is known to deviate."""
+    def add(self, measurement: Measurement, shown: Tally, counts: bool) -> None:
+        """Take in a measurement and its tally; `counts` is False in a region where the operation is known to deviate."""
         self.problems += 1
         self.entries += measurement.observed.size
-        self.returned_zero += int(np.count_nonzero(measurement.returned_zero))
+        self.returned_zero += shown.returned_zero
         self.returned_nonzero += int(np.count_nonzero(measurement.returned_nonzero))
-        self.wrong_class += int(np.count_nonzero(~measurement.right_class)) + (measurement.error is not None)
+        self.wrong_class += shown.wrong_class + (measurement.error is not None)
         if not counts:
             return
-        self.reached = min(self.reached, measurement.grade)
+        self.reached = min(self.reached, shown.reached)
         self.bound = measurement.arithmetic.describe()
-        if not measurement.measurable.any():
+        if not shown.values:
             return
-        ulps = float(measurement.scaled_ulps[measurement.measurable].max())
         with np.errstate(invalid="ignore"):
             ratio = float(np.nan_to_num(measurement.least_error / measurement.stable_bound)[measurement.measurable].max())
         self.worst_ratio = max(self.worst_ratio, ratio)
-        if self.worst is None or ulps > self.worst_ulps:
-            self.worst_ulps, self.worst = ulps, measurement
+        if self.worst is None or shown.worst_ulps > self.worst_ulps:
+            self.worst_ulps, self.worst = shown.worst_ulps, measurement
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,9 @@ class Recorder:
         """Take in a measurement of a generated problem; `dtype` is that of its logits."""
         key = (operation, dtype, measurement.quantity)
         record = self.records.setdefault(key, Record())
-        record.add(measurement, counts)
-        self._notice(record.profile.add(measurement, self._places.of(measurement.input)))
+        shown = record.profile.add(measurement, self._places.of(measurement.input))
+        record.add(measurement, shown, counts)
+        self._notice(shown)
 
     def add_case(self, outcome: CaseOutcome, measurement: Measurement) -> None:
         """Take in what a stored case showed."""

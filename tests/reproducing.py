@@ -22,7 +22,6 @@ import pytest
 from adapters.adapter import Adapter
 from adapters.loading import load_adapter
 from adapters.operation import Operation
-from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import FLOAT32
 from reference.grades import Grade
 from reference.loss import BINARY
@@ -31,7 +30,7 @@ from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.cases import Case, stored_cases
 from suites.claims import CLAIMS_FOLDER, Deviation, load_claims
 from suites.effort import EFFORTS
-from suites.judge import Judge, Plan
+from suites.judge import Judge, Plan, askable
 from suites.reproducer import Miss, entries_of, miss_of_deviation, write_reproducers
 
 Found = tuple[Deviation, Case, Operation, Quantity]
@@ -48,10 +47,9 @@ def published(judge: Judge) -> Iterator[Found]:
     for operation in judge.plan.operations:
         for case in judge.plan.cases:
             if operation.refusal(case.problem) is None:
-                for quantity in operation.asked(case.problem):
-                    if quantity is not Quantity.HESSIAN or case.problem.num_classes <= MAX_HESSIAN_CLASSES:
-                        for deviation in judge.plan.claims.deviations_at(operation, quantity, case):
-                            yield deviation, case, operation, quantity
+                for quantity in askable(operation, case.problem):
+                    for deviation in judge.plan.claims.deviations_at(operation, quantity, case):
+                        yield deviation, case, operation, quantity
 
 
 def one_of_each(found: Iterator[Found]) -> Iterator[Found]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from tests.planted.kernel import Call, Kernel, Rows, Tensor, planted
+from tests.planted.kernel import Call, Kernel, Losses, Rows, Tensor, planted
 
 
 class _Upstream(Kernel):
@@ -197,19 +195,8 @@ class TangentOfOtherRow(Kernel):
         return super().second(rows, a, upstream, v.flip(0), call)
 
 
-class _OnceDifferentiable(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, a: Tensor, call: Call, kernel: Kernel) -> Tensor:
-        ctx.save_for_backward(logits, a)
-        ctx.call, ctx.kernel = call, kernel
-        return kernel.losses(kernel.rows(logits), a, call)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        logits, a = ctx.saved_tensors
-        gradient = ctx.kernel.gradient(ctx.kernel.rows(logits), a, upstream, ctx.call)
-        return ctx.kernel.stored(gradient, ctx.call), None, None, None
+class _OnceDifferentiable(Losses):
+    backward = staticmethod(torch.autograd.function.once_differentiable(Losses.backward))
 
 
 @planted(

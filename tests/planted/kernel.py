@@ -186,7 +186,7 @@ class Kernel:
         return values.to(call.input.dtype)
 
 
-class _Losses(torch.autograd.Function):
+class Losses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, a: Tensor, call: Call, kernel: Kernel) -> Tensor:
         ctx.save_for_backward(logits, a)
@@ -225,5 +225,5 @@ def planted(category: str, story: str, test: str, says: str = "", **more: str) -
     return plant
 
 
-Kernel.function = _Losses
+Kernel.function = Losses
 right = Kernel()
