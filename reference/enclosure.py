@@ -127,6 +127,12 @@ class Enclosure:
     def __getitem__(self, index: Any) -> Enclosure:
         return Enclosure(*(np.asarray(getattr(self, f.name)[index]) for f in fields(self)))
 
+    def with_rows(self, indices: Sequence[int], rows: Enclosure) -> Enclosure:
+        """The array with the entries at these first indices replaced."""
+        for part in fields(self):
+            getattr(self, part.name)[indices] = getattr(rows, part.name)
+        return self
+
     def transposed(self) -> Enclosure:
         """The array with its axes reversed."""
         return Enclosure(*(getattr(self, f.name).T for f in fields(self)))

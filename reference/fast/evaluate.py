@@ -1,0 +1,119 @@
+"""Which problems the fast tier takes, and their certified values row by row, computed by as many threads as there are cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from flint import arb, ctx, fmpq
+from scipy import special
+
+from reference.enclosure import Enclosure
+from reference.fast.wide_rows import Columns, Outputs, Rows, evaluate_rows
+from reference.formats import Bools, Floats, Integers
+from reference.problem import Problem
+from reference.quantity import Quantity
+from reference.special_rows import row_shape
+from reference.tiers import takes
+from reference.weights import rational
+
+ROUNDED_FACTOR = 2.0**-104
+"""Relative error of a factor in two parts of float64, where they are not all of it."""
+
+_FIELDS = {
+    Quantity.LOSS: "loss",
+    Quantity.GRADIENT: "gradient",
+    Quantity.HVP: "product",
+    Quantity.HESSIAN: "hessian",
+}
+"""Where `Outputs` has each quantity."""
+
+
+@dataclass(frozen=True, eq=False)
+class FastRows:
+    """Values of rows, (N, ...), and which rows the fast tier took; the others are zeros and mean nothing.
+
+    `scales` are those of `reference.evaluation.Expected`, where they are not the sizes of the values themselves.
+    """
+
+    values: dict[Quantity, Enclosure]
+    scales: dict[Quantity, Floats]
+    taken: Bools
+
+
+def chunks(count: int, run: Callable[[int, int], object]) -> None:
+    """Run(start, stop) over ranges that make up [0, count), in as many threads as there are cores."""
+    threads = min(len(os.sched_getaffinity(0)), count) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    edges = np.linspace(0, count, threads + 1).astype(int).tolist()
+    if threads < 2:
+        run(0, count)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, edges[:-1], edges[1:]))
+
+
+def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...], factors: list[fmpq]) -> FastRows:
+    """The quantities of the rows that the fast tier takes: finite logits and masks, two classes or more that count.
+
+    `factors` multiply the derivatives of each row, as `reference.weights.row_factors` has them.
+    """
+    count, classes = problem.logits.shape
+    taken = np.zeros(count, dtype=np.bool_)
+    wanted = [quantity for quantity in quantities if takes(problem, quantity)]
+    columns = {q: _columns(count, int(np.prod(row_shape(q, classes)))) for q in wanted}
+    outputs = Outputs(*(columns.get(q, _columns(0, 1)) for q in _FIELDS))
+    skipped = problem.ignored | np.array([factor == 0 for factor in factors])
+    rows = Rows(problem.logits, np.where(skipped, -1, problem.target), _tangent_of(problem), *_factor_columns(factors))
+    chunks(count, lambda start, stop: evaluate_rows(rows, start, stop, outputs, taken))
+    values = {q: _enclosure(columns[q], (count, *row_shape(q, classes))) for q in wanted}
+    scales = {Quantity.HVP: _product_scale(problem, factors)} if Quantity.HVP in wanted else {}
+    return FastRows(values, scales, taken)
+
+
+def _product_scale(problem: Problem, factors: list[fmpq]) -> Floats:
+    """|f| p_i (|w_i| + sum_j p_j |w_j|), w the tangent less its component at the largest class."""
+    assert problem.tangent is not None
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        p = special.softmax(problem.logits, axis=1)
+        w = np.abs(problem.tangent - np.take_along_axis(problem.tangent, problem.logits.argmax(axis=1)[:, None], axis=1))
+        return np.abs([[float(arb(f))] for f in factors]) * p * (w + (p * w).sum(axis=1, keepdims=True))
+
+
+def _tangent_of(problem: Problem) -> Floats:
+    """The tangent, or one without columns; not to be written to, so that there is one type of it to compile for."""
+    tangent = np.zeros((problem.num_rows, 0)) if problem.tangent is None else problem.tangent
+    tangent.setflags(write=False)
+    return tangent
+
+
+def _columns(count: int, entries: int) -> Columns:
+    hi, low, radius = (np.zeros((count, entries)) for _ in range(3))
+    exponent, side = (np.zeros((count, entries), dtype=np.int64) for _ in range(2))
+    return Columns(hi, low, radius, exponent, side)
+
+
+def _enclosure(c: Columns, shape: tuple[int, ...]) -> Enclosure:
+    floats = [part.reshape(shape) for part in (c.hi, c.low, c.radius)]
+    return Enclosure(floats[0], floats[1], floats[2], c.exponent.reshape(shape), c.side.reshape(shape))
+
+
+def _factor_columns(factors: list[fmpq]) -> tuple[Floats, Floats, Integers, float]:
+    """Factors in two parts, 1/2 <= |h| <= 1, their exponents, and the relative error of them all."""
+    parts = {factor: _factor_parts(factor) for factor in set(factors)}
+    h, low, k = (np.array([parts[factor][i] for factor in factors]) for i in range(3))
+    exact = all(rational(h) + rational(low) == factor * fmpq(2) ** -k for factor, (h, low, k) in parts.items())
+    return h, low, k.astype(np.int64), 0.0 if exact else ROUNDED_FACTOR
+
+
+def _factor_parts(factor: fmpq) -> tuple[float, float, int]:
+    k = int(abs(factor.p)).bit_length() - int(factor.q).bit_length()
+    scaled = factor * fmpq(2) ** -k
+    if abs(scaled) >= 1:
+        scaled, k = scaled / 2, k + 1
+    with ctx.workprec(200):
+        h = float(arb(scaled))
+        low = float(arb(scaled - rational(h)))
+    return h, low, k
