@@ -72,20 +72,20 @@ class Seen(NamedTuple):
     absorbed: int
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _scale_of(value: float, precision: int, emin: int) -> float:
     """1 / ulp(value)."""
     binade = max(((bits_of(value) >> 52) & _EXPONENT) - _BIAS, emin)
     return float_of((_BIAS + precision - 1 - binade) << 52)
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _error_of(value: float, observed: float, ruler: Ruler) -> float:
     """|observed - value| / ulp(value)."""
     return abs(observed - value) * _scale_of(value, ruler.precision, ruler.emin)
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _is_ambiguous(value: float, error: float, ruler: Ruler) -> bool:
     """True where the value may lie on the other side of a power of two, and where that matters."""
     near = ((bits_of(value) + ruler.width) & _MANTISSA) < 2 * ruler.width
@@ -107,7 +107,7 @@ def _scan_piece(e: Floats, observed: NDArray[np.floating], ruler: Ruler) -> Seen
     return Seen(worst, -1, wrong, undecided, absorbed)
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _merged(a: Seen, b: Seen) -> Seen:
     first = a if a.worst >= b.worst else b
     return Seen(first.worst, first.place, a.wrong + b.wrong, a.undecided + b.undecided, a.absorbed + b.absorbed)
@@ -151,7 +151,7 @@ class Frame(NamedTuple):
     rho: float
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _rounded_up_log(value: float) -> float:
     """An upper bound of log(value), from the binade of value > 0."""
     return _LN2 * ((bits_of(value) >> 52) - _BIAS + 1)

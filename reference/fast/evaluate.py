@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from flint import arb, ctx, fmpq
 from scipy import special
 
 from reference.enclosure import Enclosure
-from reference.fast.wide_rows import Columns, Outputs, Rows, evaluate_rows
+from reference.fast.wide_rows import Columns, Rows, Span, first_order, second_order
 from reference.formats import Bools, Floats, Integers
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -23,13 +25,11 @@ from reference.weights import rational
 ROUNDED_FACTOR = 2.0**-104
 """Relative error of a factor in two parts of float64, where they are not all of it."""
 
-_FIELDS = {
-    Quantity.LOSS: "loss",
-    Quantity.GRADIENT: "gradient",
-    Quantity.HVP: "product",
-    Quantity.HESSIAN: "hessian",
-}
-"""Where `Outputs` has each quantity."""
+_KERNELS: tuple[tuple[tuple[Quantity, Quantity], Callable[..., None]], ...] = (
+    ((Quantity.LOSS, Quantity.GRADIENT), first_order),
+    ((Quantity.HVP, Quantity.HESSIAN), second_order),
+)
+"""Which quantities each compiled function computes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +44,13 @@ class FastRows:
     taken: Bools
 
 
-def chunks(count: int, run: Callable[[int, int], object]) -> None:
-    """Run(start, stop) over ranges that make up [0, count), in as many threads as there are cores."""
-    threads = min(len(os.sched_getaffinity(0)), count) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    edges = np.linspace(0, count, threads + 1).astype(int).tolist()
-    if threads < 2:
-        run(0, count)
-        return
+def _in_threads(kernel: Callable[..., None], taken: Bools, outputs: list[Columns]) -> None:
+    """Run a kernel over spans that make up all rows, in as many threads as there are cores."""
+    threads = max(min(os.cpu_count() or 1, taken.size), 1)
+    edges = np.linspace(0, taken.size, threads + 1).astype(int).tolist()
+    spans = [Span(start, stop, taken) for start, stop in pairwise(edges)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, edges[:-1], edges[1:]))
+        list(pool.map(lambda span: kernel(span, *outputs), spans))
 
 
 def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...], factors: list[fmpq]) -> FastRows:
@@ -64,10 +62,11 @@ def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...], factors: l
     taken = np.zeros(count, dtype=np.bool_)
     wanted = [quantity for quantity in quantities if takes(problem, quantity)]
     columns = {q: _columns(count, int(np.prod(row_shape(q, classes)))) for q in wanted}
-    outputs = Outputs(*(columns.get(q, _columns(0, 1)) for q in _FIELDS))
-    skipped = problem.ignored | np.array([factor == 0 for factor in factors])
+    skipped = problem.ignored | np.array([factor == 0 for factor in factors], dtype=np.bool_)
     rows = Rows(problem.logits, np.where(skipped, -1, problem.target), _tangent_of(problem), *_factor_columns(factors))
-    chunks(count, lambda start, stop: evaluate_rows(rows, start, stop, outputs, taken))
+    for pair, kernel in _KERNELS:
+        if set(pair) & set(wanted):
+            _in_threads(partial(kernel, rows), taken, [columns.get(quantity, _columns(0, 1)) for quantity in pair])
     values = {q: _enclosure(columns[q], (count, *row_shape(q, classes))) for q in wanted}
     scales = {Quantity.HVP: _product_scale(problem, factors)} if Quantity.HVP in wanted else {}
     return FastRows(values, scales, taken)

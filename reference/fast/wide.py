@@ -115,6 +115,12 @@ def exp_scaled(sh: float, sl: float) -> tuple[float, float, int]:
 
 
 @njit(nogil=True, cache=True)
+def exp_alone(sh: float, sl: float) -> tuple[float, float, int]:
+    """`exp_scaled` as a function of its own: compiled once, for use outside of loops."""
+    return exp_scaled(sh, sl)
+
+
+@njit(nogil=True, cache=True)
 def log1p_wide(rh: float, rl: float) -> Pair:
     """log(1 + r) within LOG1P_ERROR, for 0 < r <= 2^52 of which no part underflows."""
     y = log1p_unit(rh)

@@ -90,7 +90,7 @@ State = tuple[Scratch, Total, Factor]
 """What a row's entries are computed from."""
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _put(columns: Columns, j: int, value: Number) -> None:
     """Store a number that is not 0, scaled to hi in [1/2, 1)."""
     shift = ((bits_of(value.h) >> 52) & _EXPONENT) - _BIAS + 1
@@ -108,7 +108,7 @@ def _put_tiny(columns: Columns, j: int, masked: bool, factor: Factor) -> None:
     columns.side[j] = 0 if masked else int(np.sign(factor.h))
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _scaled(h: float, low: float, factor: Factor) -> Number:
     """F (h + low), known within VALUE_ERROR."""
     ph, pl = multiply(h, low, factor.h, factor.low)
@@ -286,13 +286,12 @@ class Rows(NamedTuple):
     factor_error: float
 
 
-class Outputs(NamedTuple):
-    """Where the entries of each quantity go, a row a line; an array without rows if the quantity is not wanted."""
+class Span(NamedTuple):
+    """Which rows to evaluate, and where to say which of them were for this tier."""
 
-    loss: Columns
-    gradient: Columns
-    product: Columns
-    hessian: Columns
+    start: int
+    stop: int
+    taken: Bools
 
 
 @njit(nogil=True, cache=True)
@@ -311,28 +310,43 @@ def _extremes(x: Floats) -> tuple[int, int]:
     return top, second
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True)
 def _line(columns: Columns, i: int) -> Columns:
     return Columns(columns.hi[i], columns.low[i], columns.radius[i], columns.exponent[i], columns.side[i])
 
 
 @njit(nogil=True, cache=True)
-def evaluate_rows(rows: Rows, start: int, stop: int, outputs: Outputs, done: Bools) -> None:
-    """The wanted entries of the rows from start to stop; `done` says which were for this tier."""
+def _state_of(rows: Rows, i: int, room: Scratch) -> tuple[int, State]:
+    """The largest class of a row, -1 where the row is not for this tier, and what its entries are computed from."""
+    x, target = rows.logits[i], rows.target[i]
+    factor = Factor(rows.factor_h[i], rows.factor_low[i], rows.factor_k[i], rows.factor_error)
+    top, second = _extremes(x)
+    if top < 0 or target < 0 or not (x[target] > -np.inf and x[top] - x[target] < _LARGEST_GAP):
+        return -1, (room, Total(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0), factor)
+    return top, (room, total_of(x, top, second, room), factor)
+
+
+@njit(nogil=True, cache=True)
+def first_order(rows: Rows, span: Span, loss: Columns, gradient: Columns) -> None:
+    """Loss and gradient of the rows of a span."""
     room = scratch_for(rows.logits.shape[1])
-    for i in range(start, stop):
-        x, target = rows.logits[i], rows.target[i]
-        top, second = _extremes(x)
-        done[i] = top >= 0 and target >= 0 and x[target] > -np.inf and x[top] - x[target] < _LARGEST_GAP
-        if not done[i]:
-            continue
-        total = total_of(x, top, second, room)
-        state = (room, total, Factor(rows.factor_h[i], rows.factor_low[i], rows.factor_k[i], rows.factor_error))
-        if outputs.loss.hi.shape[0] > 0:
-            put_loss(x, top, target, _line(outputs.loss, i), total)
-        if outputs.gradient.hi.shape[0] > 0:
-            put_gradient(x, top, target, _line(outputs.gradient, i), state)
-        if outputs.product.hi.shape[0] > 0:
-            put_product(x, rows.tangent[i], top, _line(outputs.product, i), state)
-        if outputs.hessian.hi.shape[0] > 0:
-            put_hessian(x, top, _line(outputs.hessian, i), state)
+    for i in range(span.start, span.stop):
+        top, state = _state_of(rows, i, room)
+        span.taken[i] = top >= 0
+        if top >= 0 and loss.hi.shape[0] > 0:
+            put_loss(rows.logits[i], top, rows.target[i], _line(loss, i), state[1])
+        if top >= 0 and gradient.hi.shape[0] > 0:
+            put_gradient(rows.logits[i], top, rows.target[i], _line(gradient, i), state)
+
+
+@njit(nogil=True, cache=True)
+def second_order(rows: Rows, span: Span, product: Columns, hessian: Columns) -> None:
+    """Hessian-vector product and Hessian of the rows of a span."""
+    room = scratch_for(rows.logits.shape[1])
+    for i in range(span.start, span.stop):
+        top, state = _state_of(rows, i, room)
+        span.taken[i] = top >= 0
+        if top >= 0 and product.hi.shape[0] > 0:
+            put_product(rows.logits[i], rows.tangent[i], top, _line(product, i), state)
+        if top >= 0 and hessian.hi.shape[0] > 0:
+            put_hessian(rows.logits[i], top, _line(hessian, i), state)

@@ -26,7 +26,7 @@ from numba import njit
 
 from reference.fast.double_double import Pair, add, add_float, invert, multiply, two_sum
 from reference.fast.machine import float_of
-from reference.fast.wide import exp_scaled
+from reference.fast.wide import exp_alone, exp_scaled
 from reference.formats import Floats, Integers
 
 VALUE_ERROR = 2.0**-89
@@ -124,7 +124,7 @@ def total_of(x: Floats, top: int, second: int, room: Scratch) -> Total:
     fill_wide(x, top, second, room)
     qh, ql = sum_wide(room)
     sh, sl = two_sum(x[second], -x[top])
-    fh, fl, k = exp_scaled(sh, sl)
+    fh, fl, k = exp_alone(sh, sl)
     rh, rl = multiply(fh, fl, qh, ql)
     power = power_of_two(k)
     ih, il = add_float(power * rh, power * rl, 1.0)
