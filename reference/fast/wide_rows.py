@@ -48,6 +48,9 @@ _FAR_EXPONENT = -2000
 _DIRECTIONS = 502
 """|w_j - <p, w>| < 2^_DIRECTIONS, as long as no component of v reaches `tiers.LARGEST_DIRECTION`."""
 
+_UNDERFLOWN = 2.0**-1000
+"""More than the parts of M and of w - <p, w> lose where they are subnormal: 2^-1073 each, for K < 2^70."""
+
 _LEFT_OUT = 2.0**-760
 """Times max |w_j| it is more than K 2^LOWEST max |w_j| is to VALUE_ERROR: K 2^-900 < 2 * 2^-89 * 2^-760 for K < 2^50."""
 
@@ -218,7 +221,7 @@ def _weighted_sums(v: Floats, top: int, room: Scratch) -> tuple[float, float, fl
         else:
             room.sum_h[j - half], room.sum_low[j - half] = add(room.sum_h[j - half], room.sum_low[j - half], mh, ml)
     mh, ml = pairwise(half, room)
-    return mh, ml, size * (1.0 + 2.0**-20) + _LEFT_OUT * largest
+    return mh, ml, size * (1.0 + 2.0**-20) + _LEFT_OUT * largest + (_UNDERFLOWN if largest > 0.0 else 0.0)
 
 
 @njit(nogil=True, cache=True)
@@ -242,7 +245,7 @@ def put_product(x: Floats, v: Floats, top: int, columns: Columns, state: State) 
         wh, wl = two_sum(v[j], -v[top])
         dh, dl = add(wh, wl, -power * mh, -power * ml) if j != top else (-mh, -ml)
         scale = power if j != top else 1.0
-        off = (2.0 * VALUE_ERROR * scale + 2.0**-860) * size + 3.0 * UNIT * UNIT * (abs(wh) + scale * size)
+        off = (2.0 * VALUE_ERROR * scale + 2.0**-860) * size + 3.0 * UNIT * UNIT * (abs(wh) + scale * size) + _UNDERFLOWN
         dh, dl = multiply(dh, dl, q.h, q.low)
         value = _scaled(dh, dl, factor)
         radius = 2.0 * value.radius + off * q.h * abs(factor.h) * (1.0 + 2.0**-40)
