@@ -195,6 +195,12 @@ class Enclosure:
         binade = self.exponent - 1 - below
         return np.maximum(np.where(self.hi == 0, TINY_EXPONENT, binade), fmt.emin) - fmt.precision + 1
 
+    @property
+    def binade_known(self) -> Bools:
+        """False where the entry may lie on either side of a power of two: its ulp is then one of two."""
+        unsided = (self.side == 0) & (self.radius > 0) & (np.abs(self.lo) <= self.radius)
+        return ~(unsided & (np.abs(self.hi) == 0.5))
+
     def _in_ulps(self, fmt: Format) -> tuple[Floats, Integers, Enclosure]:
         """Sign of y, exponent of its ulp, and |y| / ulp(y) as an enclosure without exponent."""
         sign = np.where(self.hi == 0, np.where(self.side < 0, -1.0, 1.0), np.sign(self.hi))

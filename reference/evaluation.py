@@ -147,14 +147,14 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
 
 
 def _settled(values: Enclosure, fmt: Format) -> Bools:
-    """True where the rounding is decided and the radius is small enough to measure ulps.
+    """True where the rounding is decided, the ulp is known, and the radius is small enough to measure in it.
 
     A number beyond the range of float64 has no observation near it: there the rounding alone is asked for.
     """
     _, decided = values.rounded(fmt)
     nearest = values.approximate()
     _, uncertainty = values.ulps_from(nearest, fmt)
-    return decided & ~((uncertainty > _NARROW) & np.isfinite(nearest))
+    return decided & values.binade_known & ~((uncertainty > _NARROW) & np.isfinite(nearest))
 
 
 def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[int]) -> Enclosure:

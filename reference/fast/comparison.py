@@ -213,10 +213,14 @@ def _frame_of(x: NDArray[np.floating], top: int, target: int, e: Floats) -> Fram
 
 
 @njit(nogil=True, cache=True)
-def _compare(batch: Batch, tops: Integers, start: int, stop: int, numbers: Floats, counts: Integers) -> None:
-    """Rows start to stop; a row that is not for this tier keeps its zeros."""
+def compare_rows(batch: Batch, tops: Integers, span: tuple[int, int], numbers: Floats, counts: Integers) -> None:
+    """Compare the rows of a span, whose largest classes are `tops`; a row that is not for this file keeps its zeros.
+
+    Numbers: worst error of the gradient and its uncertainty, the same of the loss. Counts: 1 for a row that was compared, then
+    of the gradient the class of the worst error and entries that are not correct, undecided and absorbed; the same of the loss.
+    """
     powers = np.empty(batch.logits.shape[1])
-    for i in range(start, stop):
+    for i in range(span[0], span[1]):
         x = batch.logits[i]
         frame = _frame_of(x, tops[i], batch.target[i], powers)
         if frame.rest == 0.0:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 from flint import arb, ctx, fmpq
 from scipy import special
 
 from reference.enclosure import Enclosure
+from reference.fast.threads import in_threads
 from reference.fast.wide_rows import Columns, Rows, Span, first_order, second_order
 from reference.formats import Bools, Floats, Integers
 from reference.problem import Problem
@@ -44,15 +42,6 @@ class FastRows:
     taken: Bools
 
 
-def _in_threads(kernel: Callable[..., None], taken: Bools, outputs: list[Columns]) -> None:
-    """Run a kernel over spans that make up all rows, in as many threads as there are cores."""
-    threads = max(min(os.cpu_count() or 1, taken.size), 1)
-    edges = np.linspace(0, taken.size, threads + 1).astype(int).tolist()
-    spans = [Span(start, stop, taken) for start, stop in pairwise(edges)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda span: kernel(span, *outputs), spans))
-
-
 def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...], factors: list[fmpq]) -> FastRows:
     """The quantities of the rows that the fast tier takes: finite logits and masks, two classes or more that count.
 
@@ -66,10 +55,15 @@ def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...], factors: l
     rows = Rows(problem.logits, np.where(skipped, -1, problem.target), _tangent_of(problem), *_factor_columns(factors))
     for pair, kernel in _KERNELS:
         if set(pair) & set(wanted):
-            _in_threads(partial(kernel, rows), taken, [columns.get(quantity, _columns(0, 1)) for quantity in pair])
+            outputs = [columns.get(quantity, _columns(0, 1)) for quantity in pair]
+            in_threads(count, partial(_run, kernel, rows, taken, outputs))
     values = {q: _enclosure(columns[q], (count, *row_shape(q, classes))) for q in wanted}
     scales = {Quantity.HVP: _product_scale(problem, factors)} if Quantity.HVP in wanted else {}
     return FastRows(values, scales, taken)
+
+
+def _run(kernel: Callable[..., None], rows: Rows, taken: Bools, outputs: list[Columns], start: int, stop: int) -> None:
+    kernel(rows, Span(start, stop, taken), *outputs)
 
 
 def _product_scale(problem: Problem, factors: list[fmpq]) -> Floats:
