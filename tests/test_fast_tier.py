@@ -13,9 +13,11 @@ from flint import fmpq
 
 pytest.importorskip("numba")
 
+from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.fast.batch import compare_batch
 from reference.fast.evaluate import evaluate_fast
+from reference.fast.single import UNDERFLOW, certify
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -147,6 +149,49 @@ def test_the_worst_entry_is_found_wherever_it_is() -> None:
         found = compare_batch(FLOAT32, logits, np.array([target]), right[Quantity.LOSS], gradient)
         assert (found.gradient.place[0], found.gradient.incorrect[0]) == (place, 1)
         assert 4 < found.gradient.worst[0] < 17
+
+
+def _parts(values: Enclosure) -> tuple[Floats, Floats, Floats]:
+    """The two parts of entries in the range of float64, and their radii."""
+    with np.errstate(under="ignore"):
+        high, low, radius = (np.ldexp(part, values.exponent.astype(np.int32)) for part in (values.hi, values.lo, values.radius))
+    return high, low, radius
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("fmt", [FLOAT32, FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_certified_rows_are_within_their_radii(fmt: Format, family: str, classes: int) -> None:
+    rng = np.random.default_rng(6)
+    logits = FAMILIES[family](rng, fmt, (24, classes), 1.0)
+    problem = Problem(logits, np.where(rng.random(24) < 0.5, logits.argmax(axis=1), rng.integers(0, classes, 24)), fmt)
+    wanted = (*ORDERS, Quantity.HESSIAN) if classes <= 3 else ORDERS
+    exact = {quantity: _parts(e.values) for quantity, e in evaluate(problem, wanted, Tier.EXACT).items()}
+    found = certify(problem.logits, problem.target, diagonal=True)
+    high, low, radius = exact[Quantity.LOSS]
+    distance = np.abs((found.loss - high) + (found.loss_low - low))
+    slack = 2.0**-53  # of an exact value that is rounded to float64 to be compared: the radii are 40 times that and more
+    gradient = exact[Quantity.GRADIENT][0]
+    taken = found.taken
+    assert taken.sum() >= (4 if family in ("extreme", "masked") else 12)
+    assert (distance <= found.loss_radius + radius + 2.0**-104 * high)[taken].all()
+    assert (found.gradient_radius() <= 2.0**-42 * np.abs(found.gradient) + UNDERFLOW)[taken].all()
+    assert (np.abs(found.gradient - gradient) <= found.gradient_radius() + slack * np.abs(gradient))[taken].all()
+    if classes > 3:
+        return
+    diagonal = np.diagonal(exact[Quantity.HESSIAN][0], axis1=1, axis2=2)
+    assert (np.abs(found.diagonal - diagonal) <= found.diagonal_radius() + slack * diagonal)[taken].all()
+
+
+def test_rows_that_are_not_certified_are_nan() -> None:
+    logits = np.array([[0.0, np.nan], [np.inf, 0.0], [-np.inf, -np.inf], [0.0, -np.inf], [0.0, -600.0], [0.0, -500.0]])
+    found = certify(np.hstack([logits, logits[:, 1:]]), np.array([0, 1, 0, 1, 0, 1]))
+    pairs = certify(logits, np.array([0, 1, 0, 1, 0, 1]))
+    for result in (found, pairs):
+        assert result.taken.tolist() == [False] * 5 + [True]
+        assert np.isnan(result.gradient[:5]).all()
+    with pytest.raises(ValueError, match="ask certify for it with diagonal=True"):
+        pairs.diagonal_radius()
 
 
 def test_what_the_tier_takes() -> None:

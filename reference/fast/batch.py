@@ -7,22 +7,18 @@ undecided, rows that it does not take (no finite gap, special values), and float
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.fast.comparison import Batch, compare_rows
+from reference.fast.sums import Rounded
 from reference.fast.threads import in_threads
 from reference.formats import Bools, Floats, Format, Integers
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.tiers import Tier
-
-Rounded = NDArray[np.floating[Any]]
-"""What an operation returned, in a dtype that numpy and the compiler have."""
 
 _WIDEST = 24
 """Precision of the widest format that float64 decides nearly always."""

@@ -24,14 +24,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from reference.fast.double_double import two_sum
 from reference.fast.elementary import LOG1P_ERROR, UNIT, log1p_unit
 from reference.fast.machine import bits_of, float_of
-from reference.fast.sums import R_ROUNDINGS, SMALLEST_REST, fill_powers, sum_of
+from reference.fast.sums import LN2_ABOVE, Frame, Rounded, frame_of
 from reference.formats import Floats, Integers
 
-_LN2 = 0.6931471805599454
 _MANTISSA = (1 << 52) - 1
 _EXPONENT = 0x7FF
 _BIAS = 1023
@@ -44,10 +43,10 @@ _INFINITE_BITS = 0x7FF0000000000000
 class Batch(NamedTuple):
     """Rows of logits, their targets, what was returned for them (all in their own dtypes), and the format."""
 
-    logits: NDArray[np.floating]
+    logits: Rounded
     target: Integers
-    loss: NDArray[np.floating]
-    gradient: NDArray[np.floating]
+    loss: Rounded
+    gradient: Rounded
     precision: int
     emin: int
 
@@ -93,7 +92,7 @@ def _is_ambiguous(value: float, error: float, ruler: Ruler) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def _scan_piece(e: Floats, observed: NDArray[np.floating], ruler: Ruler) -> Seen:
+def _scan_piece(e: Floats, observed: Rounded, ruler: Ruler) -> Seen:
     """The errors of probabilities E_j / S; `index` is not looked for."""
     worst, wrong, undecided, absorbed = 0, 0, 0, 0
     for j in range(e.size):
@@ -114,7 +113,7 @@ def _merged(a: Seen, b: Seen) -> Seen:
 
 
 @njit(nogil=True, cache=True)
-def _scan(e: Floats, observed: NDArray[np.floating], ruler: Ruler) -> Seen:
+def _scan(e: Floats, observed: Rounded, ruler: Ruler) -> Seen:
     """The errors of all probabilities E_j / S."""
     seen = Seen(0, 0, 0, 0, 0)
     for start in range(0, e.size, _PIECE):
@@ -142,31 +141,16 @@ def _judge_complement(q: float, value: float, seen: float, index: int, ruler: Ru
     return _judged(0.75, abs((seen - 1.0) + q) * _scale_of(0.75, ruler.precision, ruler.emin), seen, index, ruler)
 
 
-class Frame(NamedTuple):
-    """A row's largest class and target, its R, and rho, the error of R in units of u."""
-
-    top: int
-    target: int
-    rest: float
-    rho: float
-
-
-@njit(nogil=True, cache=True)
-def _rounded_up_log(value: float) -> float:
-    """An upper bound of log(value), from the binade of value > 0."""
-    return _LN2 * ((bits_of(value) >> 52) - _BIAS + 1)
-
-
 @njit(nogil=True, cache=True)
 def _ruler_of(frame: Frame, precision: int, emin: int) -> Ruler:
     """How the row is measured; the head of this file has the terms."""
-    smallest = _LN2 * (1 - emin)
+    smallest = LN2_ABOVE * (1 - emin)
     roundings = max(2.0 + smallest + frame.rho * min(frame.rest, 1.0) + 4.0, 2.0 * frame.rho + 9.0)
     return Ruler(precision, emin, 1.0 / (1.0 + frame.rest), roundings * UNIT * 2.0**precision, int(roundings) + 2)
 
 
 @njit(nogil=True, cache=True)
-def _judge_gradient(e: Floats, observed: NDArray[np.floating], frame: Frame, ruler: Ruler) -> Seen:
+def _judge_gradient(e: Floats, observed: Rounded, frame: Frame, ruler: Ruler) -> Seen:
     """All entries of the row: first the probabilities, then the entries of the largest class and of the target."""
     top, target = frame.top, frame.target
     p_target = e[target] * ruler.inverse
@@ -183,12 +167,10 @@ def _judge_gradient(e: Floats, observed: NDArray[np.floating], frame: Frame, rul
 
 
 @njit(nogil=True, cache=True)
-def _judge_loss(x: NDArray[np.floating], observed: float, frame: Frame, ruler: Ruler) -> tuple[Seen, float]:
+def _judge_loss(x: Rounded, observed: float, frame: Frame, ruler: Ruler) -> tuple[Seen, float]:
     """The loss g_t + log1p(R), and the uncertainty of its error in ulps."""
     largest, other = np.float64(x[frame.top]), np.float64(x[frame.target])
-    gap = largest - other
-    kept = gap - largest
-    lost = (largest - (gap - kept)) - (other + kept)
+    gap, lost = two_sum(largest, -other)
     tail = log1p_unit(frame.rest)
     value = gap + tail
     scale = _scale_of(value, ruler.precision, ruler.emin)
@@ -197,19 +179,6 @@ def _judge_loss(x: NDArray[np.floating], observed: float, frame: Frame, ruler: R
     uncertainty = UNIT * rounded * scale
     own = Ruler(ruler.precision, ruler.emin, ruler.inverse, uncertainty, ruler.width)
     return _judged(value, error, observed, frame.target, own), uncertainty
-
-
-@njit(nogil=True, cache=True)
-def _frame_of(x: NDArray[np.floating], top: int, target: int, e: Floats) -> Frame:
-    """The row's frame, E_j left in e; R is 0 where the row is not for this tier."""
-    usable = np.isfinite(x[top]) and 0 <= target < x.size and x[target] != -np.inf
-    if not usable:
-        return Frame(top, target, 0.0, 0.0)
-    fill_powers(x, top, e)
-    rest = sum_of(e)
-    if rest < SMALLEST_REST:
-        return Frame(top, target, 0.0, 0.0)
-    return Frame(top, target, rest, R_ROUNDINGS + max(_rounded_up_log(float(x.size)) + _rounded_up_log(1.0 / rest), 0.0))
 
 
 @njit(nogil=True, cache=True)
@@ -222,7 +191,7 @@ def compare_rows(batch: Batch, tops: Integers, span: tuple[int, int], numbers: F
     powers = np.empty(batch.logits.shape[1])
     for i in range(span[0], span[1]):
         x = batch.logits[i]
-        frame = _frame_of(x, tops[i], batch.target[i], powers)
+        frame = frame_of(x, tops[i], batch.target[i], powers)
         if frame.rest == 0.0:
             continue
         ruler = _ruler_of(frame, batch.precision, batch.emin)

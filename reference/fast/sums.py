@@ -16,12 +16,23 @@ which is below 2^-100 R where R >= SMALLEST_REST. Rows with a smaller R > 0 are 
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from reference.fast.elementary import exp_minus
+from reference.fast.machine import bits_of
 from reference.formats import Floats
+
+Rounded = NDArray[np.floating[Any]]
+"""Members of a format up to float32, in a dtype that the compiler has: float32 or float64."""
+
+LN2_ABOVE = 0.6931471805599454
+"""A float64 above log 2."""
+
+_BIAS = 1023
 
 BLOCK = 32
 """Powers that are added in any order."""
@@ -43,7 +54,7 @@ def _block_sum(e: Floats, start: int, stop: int) -> float:
 
 
 @njit(nogil=True, cache=True)
-def fill_powers(x: NDArray[np.floating], top: int, e: Floats) -> None:
+def fill_powers(x: Rounded, top: int, e: Floats) -> None:
     """e_j = exp(x_j - x_top) for every class but `top`, which gets 0."""
     largest = np.float64(x[top])
     for j in range(x.size):
@@ -66,3 +77,37 @@ def sum_of(e: Floats) -> float:
     grown = total + part
     kept = grown - total
     return grown + (lost + ((total - (grown - kept)) + (part - kept)))
+
+
+class Frame(NamedTuple):
+    """A row's largest class and target, its R, and rho, the error of R in units of u."""
+
+    top: int
+    target: int
+    rest: float
+    rho: float
+
+
+@njit(nogil=True, cache=True)
+def _log_above(value: float) -> float:
+    """An upper bound of log(value), from the binade of value > 0."""
+    return LN2_ABOVE * ((bits_of(value) >> 52) - _BIAS + 1)
+
+
+@njit(nogil=True, cache=True)
+def error_of(rest: float, classes: float) -> float:
+    """Rho: the error of R in units of u."""
+    return R_ROUNDINGS + max(_log_above(classes) + _log_above(1.0 / rest), 0.0)
+
+
+@njit(nogil=True, cache=True)
+def frame_of(x: Rounded, top: int, target: int, e: Floats) -> Frame:
+    """The row's frame, E_j left in e; R is 0 where the row is not for this tier."""
+    usable = np.isfinite(x[top]) and 0 <= target < x.size and x[target] != -np.inf
+    if not usable:
+        return Frame(top, target, 0.0, 0.0)
+    fill_powers(x, top, e)
+    rest = sum_of(e)
+    if rest < SMALLEST_REST:
+        return Frame(top, target, 0.0, 0.0)
+    return Frame(top, target, rest, error_of(rest, float(x.size)))
