@@ -23,8 +23,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from reference.fast.compiled import compiled
 from reference.fast.double_double import two_sum
 from reference.fast.elementary import LOG1P_ERROR, UNIT, log1p_unit
 from reference.fast.machine import bits_of, float_of
@@ -71,27 +71,27 @@ class Seen(NamedTuple):
     absorbed: int
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _scale_of(value: float, precision: int, emin: int) -> float:
     """1 / ulp(value)."""
     binade = max(((bits_of(value) >> 52) & _EXPONENT) - _BIAS, emin)
     return float_of((_BIAS + precision - 1 - binade) << 52)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _error_of(value: float, observed: float, ruler: Ruler) -> float:
     """|observed - value| / ulp(value)."""
     return abs(observed - value) * _scale_of(value, ruler.precision, ruler.emin)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _is_ambiguous(value: float, error: float, ruler: Ruler) -> bool:
     """True where the value may lie on the other side of a power of two, and where that matters."""
     near = ((bits_of(value) + ruler.width) & _MANTISSA) < 2 * ruler.width
     return near and error > 0.25
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _scan_piece(e: Floats, observed: Rounded, ruler: Ruler) -> Seen:
     """The errors of probabilities E_j / S; `index` is not looked for."""
     worst, wrong, undecided, absorbed = 0, 0, 0, 0
@@ -106,13 +106,13 @@ def _scan_piece(e: Floats, observed: Rounded, ruler: Ruler) -> Seen:
     return Seen(worst, -1, wrong, undecided, absorbed)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _merged(a: Seen, b: Seen) -> Seen:
     first = a if a.worst >= b.worst else b
     return Seen(first.worst, first.place, a.wrong + b.wrong, a.undecided + b.undecided, a.absorbed + b.absorbed)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _scan(e: Floats, observed: Rounded, ruler: Ruler) -> Seen:
     """The errors of all probabilities E_j / S."""
     seen = Seen(0, 0, 0, 0, 0)
@@ -125,14 +125,14 @@ def _scan(e: Floats, observed: Rounded, ruler: Ruler) -> Seen:
     return seen
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _judged(value: float, error: float, seen: float, index: int, ruler: Ruler) -> Seen:
     """One entry with its error in ulps."""
     undecided = abs(error - 0.5) <= ruler.uncertainty or _is_ambiguous(value, error, ruler)
     return Seen(bits_of(error), index, int(error > 0.5), int(undecided), int(seen == 0.0 and error > 0.5))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _judge_complement(q: float, value: float, seen: float, index: int, ruler: Ruler) -> Seen:
     """An entry 1 - q: from q where that is small, else from `value`."""
     if q > 0.25:
@@ -141,7 +141,7 @@ def _judge_complement(q: float, value: float, seen: float, index: int, ruler: Ru
     return _judged(0.75, abs((seen - 1.0) + q) * _scale_of(0.75, ruler.precision, ruler.emin), seen, index, ruler)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _ruler_of(frame: Frame, precision: int, emin: int) -> Ruler:
     """How the row is measured; the head of this file has the terms."""
     smallest = LN2_ABOVE * (1 - emin)
@@ -149,7 +149,7 @@ def _ruler_of(frame: Frame, precision: int, emin: int) -> Ruler:
     return Ruler(precision, emin, 1.0 / (1.0 + frame.rest), roundings * UNIT * 2.0**precision, int(roundings) + 2)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _judge_gradient(e: Floats, observed: Rounded, frame: Frame, ruler: Ruler) -> Seen:
     """All entries of the row: first the probabilities, then the entries of the largest class and of the target."""
     top, target = frame.top, frame.target
@@ -166,7 +166,7 @@ def _judge_gradient(e: Floats, observed: Rounded, frame: Frame, ruler: Ruler) ->
     return _merged(seen, _judge_complement(p_target, others, -np.float64(observed[target]), target, ruler))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _judge_loss(x: Rounded, observed: float, frame: Frame, ruler: Ruler) -> tuple[Seen, float]:
     """The loss g_t + log1p(R), and the uncertainty of its error in ulps."""
     largest, other = np.float64(x[frame.top]), np.float64(x[frame.target])
@@ -181,7 +181,7 @@ def _judge_loss(x: Rounded, observed: float, frame: Frame, ruler: Ruler) -> tupl
     return _judged(value, error, observed, frame.target, own), uncertainty
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def compare_rows(batch: Batch, tops: Integers, span: tuple[int, int], numbers: Floats, counts: Integers) -> None:
     """Compare the rows of a span, whose largest classes are `tops`; a row that is not for this file keeps its zeros.
 

@@ -14,14 +14,13 @@ The operation `adapters.absorption_free` has arithmetic of its own (Dekker's spl
 
 from __future__ import annotations
 
-from numba import njit
-
+from reference.fast.compiled import inlined
 from reference.fast.machine import fma
 
 Pair = tuple[float, float]
 
 
-@njit(inline="always")
+@inlined
 def two_sum(a: float, b: float) -> Pair:
     """A + b exactly (Knuth)."""
     s = a + b
@@ -29,35 +28,35 @@ def two_sum(a: float, b: float) -> Pair:
     return s, (a - (s - kept)) + (b - kept)
 
 
-@njit(inline="always")
+@inlined
 def fast_two_sum(a: float, b: float) -> Pair:
     """A + b exactly, where |a| >= |b| or a = 0 (Dekker)."""
     s = a + b
     return s, b - (s - a)
 
 
-@njit(inline="always")
+@inlined
 def two_product(a: float, b: float) -> Pair:
     """A b exactly."""
     p = a * b
     return p, fma(a, b, -p)
 
 
-@njit(inline="always")
+@inlined
 def add(xh: float, xl: float, yh: float, yl: float) -> Pair:
     """X + y; see the head of this file for the error where the signs differ."""
     s, e = two_sum(xh, yh)
     return fast_two_sum(s, e + (xl + yl))
 
 
-@njit(inline="always")
+@inlined
 def add_float(xh: float, xl: float, y: float) -> Pair:
     """X + y for a float64 y."""
     s, e = two_sum(xh, y)
     return fast_two_sum(s, xl + e)
 
 
-@njit(inline="always")
+@inlined
 def multiply(xh: float, xl: float, yh: float, yl: float) -> Pair:
     """X y."""
     p, e = two_product(xh, yh)
@@ -65,14 +64,14 @@ def multiply(xh: float, xl: float, yh: float, yl: float) -> Pair:
     return fast_two_sum(p, e + crossed)
 
 
-@njit(inline="always")
+@inlined
 def times(xh: float, xl: float, y: float) -> Pair:
     """X y for a float64 y."""
     p, e = two_product(xh, y)
     return fast_two_sum(p, fma(xl, y, e))
 
 
-@njit(inline="always")
+@inlined
 def invert(xh: float, xl: float) -> Pair:
     """1 / x.
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from reference.fast.compiled import compiled
 from reference.fast.double_double import two_sum
 from reference.fast.elementary import LOG1P_ERROR, UNIT, exp_minus, log1p_unit
 from reference.fast.sums import LN2_ABOVE, SMALLEST_REST, Rounded, error_of, frame_of
@@ -65,7 +65,7 @@ def _radius(values: Floats, roundings: Floats) -> Floats:
     return np.where(size > 0, UNIT * (roundings + logarithm) * size, UNDERFLOW)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _certify(x: Rounded, top: int, target: int, gradient: Floats, diagonal: Floats) -> tuple[float, float, float, float]:
     """Loss in two parts, its radius and the row's a; the gradient, and the diagonal if there is room for it."""
     frame = frame_of(x, top, target, gradient)
@@ -91,7 +91,7 @@ def _certify(x: Rounded, top: int, target: int, gradient: Floats, diagonal: Floa
     return loss, low + lost, radius, max(2.0 * frame.rho + 9.0, frame.rho + 6.0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
     """Rows of two classes: the same numbers without a loop over the classes, so that LLVM vectorises the one over rows."""
     gradient, diagonal, numbers = out
@@ -120,7 +120,7 @@ def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out
         diagonal[i, 0] = diagonal[i, 1] = p * (1.0 - p) if p <= 0.5 else p * p * exp_minus(abs(logits[i, 0] - logits[i, 1]))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _certify_rows(logits: Rounded, tops: Integers, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
     gradient, diagonal, numbers = out
     for i in range(span[0], span[1]):

@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from reference.fast.compiled import compiled, reordered
 from reference.fast.elementary import exp_minus
 from reference.fast.machine import bits_of
 from reference.formats import Floats
@@ -44,7 +44,7 @@ SMALLEST_REST = 2.0**-800
 """Smallest R to which the powers that were left out add nothing of note."""
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc"})
+@reordered
 def _block_sum(e: Floats, start: int, stop: int) -> float:
     """The sum of e[start:stop] in whatever order is fastest."""
     total = 0.0
@@ -53,7 +53,7 @@ def _block_sum(e: Floats, start: int, stop: int) -> float:
     return total
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def fill_powers(x: Rounded, top: int, e: Floats) -> None:
     """e_j = exp(x_j - x_top) for every class but `top`, which gets 0."""
     largest = np.float64(x[top])
@@ -62,7 +62,7 @@ def fill_powers(x: Rounded, top: int, e: Floats) -> None:
     e[top] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sum_of(e: Floats) -> float:
     """The sum of nonnegative numbers in blocks, within the error that the head of this file derives."""
     total, lost = 0.0, 0.0
@@ -88,19 +88,19 @@ class Frame(NamedTuple):
     rho: float
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _log_above(value: float) -> float:
     """An upper bound of log(value), from the binade of value > 0."""
     return LN2_ABOVE * ((bits_of(value) >> 52) - _BIAS + 1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def error_of(rest: float, classes: float) -> float:
     """Rho: the error of R in units of u."""
     return R_ROUNDINGS + max(_log_above(classes) + _log_above(1.0 / rest), 0.0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def frame_of(x: Rounded, top: int, target: int, e: Floats) -> Frame:
     """The row's frame, E_j left in e; R is 0 where the row is not for this tier."""
     usable = np.isfinite(x[top]) and 0 <= target < x.size and x[target] != -np.inf

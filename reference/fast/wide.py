@@ -32,8 +32,7 @@ from __future__ import annotations
 
 from math import factorial
 
-from numba import njit
-
+from reference.fast.compiled import compiled, inlined
 from reference.fast.double_double import Pair, add, add_float, fast_two_sum, multiply, two_sum
 from reference.fast.elementary import log1p_unit
 from reference.fast.machine import bits_of, float_of, fma
@@ -59,7 +58,7 @@ _C6, _C6_LOW = 1.0 / 720, float.fromhex("-0x1.f49f49f49f49fp-65")
 _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1.0 / factorial(n) for n in range(7, 14))
 
 
-@njit(inline="always")
+@inlined
 def reduce(sh: float, sl: float) -> tuple[float, float, int]:
     """T in two parts and k."""
     shifted = fma(sh, _LOG2_E, _ROUNDER)
@@ -69,14 +68,14 @@ def reduce(sh: float, sl: float) -> tuple[float, float, int]:
     return th, tl, bits_of(shifted) - _ROUNDER_BITS
 
 
-@njit(inline="always")
+@inlined
 def _doubled(eh: float, el: float) -> Pair:
     """2 e + e^2."""
     qh, ql = multiply(eh, el, eh, el)
     return add(2.0 * eh, 2.0 * el, qh, ql)
 
 
-@njit(inline="always")
+@inlined
 def expm1_reduced(th: float, tl: float) -> Pair:
     """exp(t) - 1 for |t| < 0.3467."""
     rh, rl = th * _HALVINGS, tl * _HALVINGS
@@ -105,7 +104,7 @@ def expm1_reduced(th: float, tl: float) -> Pair:
     return _doubled(eh, el)
 
 
-@njit(inline="always")
+@inlined
 def exp_scaled(sh: float, sl: float) -> tuple[float, float, int]:
     """(h, l, k) with exp(s) = 2^k (h + l) within EXP_ERROR, h in [0.7, 1.42]; for |s| < 1400."""
     th, tl, k = reduce(sh, sl)
@@ -114,13 +113,13 @@ def exp_scaled(sh: float, sl: float) -> tuple[float, float, int]:
     return h, low, k
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def exp_alone(sh: float, sl: float) -> tuple[float, float, int]:
     """`exp_scaled` as a function of its own: compiled once, for use outside of loops."""
     return exp_scaled(sh, sl)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def log1p_wide(rh: float, rl: float) -> Pair:
     """log(1 + r) within LOG1P_ERROR, for 0 < r <= 2^52 of which no part underflows."""
     y = log1p_unit(rh)

@@ -21,8 +21,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from reference.fast.compiled import compiled
 from reference.fast.double_double import Pair, add, fast_two_sum, multiply, two_sum
 from reference.fast.elementary import UNIT
 from reference.fast.machine import bits_of, float_of
@@ -93,7 +93,7 @@ State = tuple[Scratch, Total, Factor]
 """What a row's entries are computed from."""
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _put(columns: Columns, j: int, value: Number) -> None:
     """Store a number that is not 0, scaled to hi in [1/2, 1)."""
     shift = ((bits_of(value.h) >> 52) & _EXPONENT) - _BIAS + 1
@@ -102,7 +102,7 @@ def _put(columns: Columns, j: int, value: Number) -> None:
     columns.exponent[j], columns.side[j] = value.k + shift, 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _put_tiny(columns: Columns, j: int, masked: bool, factor: Factor) -> None:
     """Store an exact 0, or a number of known sign too small to be computed."""
     columns.hi[j] = columns.low[j] = 0.0
@@ -111,14 +111,14 @@ def _put_tiny(columns: Columns, j: int, masked: bool, factor: Factor) -> None:
     columns.side[j] = 0 if masked else int(np.sign(factor.h))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _scaled(h: float, low: float, factor: Factor) -> Number:
     """F (h + low), known within VALUE_ERROR."""
     ph, pl = multiply(h, low, factor.h, factor.low)
     return Number(ph, pl, VALUE_ERROR * abs(ph), factor.k)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _put_complement(columns: Columns, j: int, q: Number, plain: Pair, factor: Factor) -> None:
     """Store f (1 - q): from q where it is small, else from the value `plain` that 1 - q is known to be."""
     power = power_of_two(q.k)
@@ -134,7 +134,7 @@ def _put_complement(columns: Columns, j: int, q: Number, plain: Pair, factor: Fa
         columns.side[j] = -int(np.sign(factor.h))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _probability(j: int, top: int, state: State) -> Number:
     """P_j, not 0, within VALUE_ERROR, without the factor."""
     room, total, _ = state
@@ -144,14 +144,14 @@ def _probability(j: int, top: int, state: State) -> Number:
     return Number(qh, ql, 0.0, room.k[j] + total.k)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _rest_over_total(total: Total) -> Number:
     """R / S."""
     qh, ql = multiply(total.rest_h, total.rest_l, total.inverse_h, total.inverse_l)
     return Number(qh, ql, 0.0, total.k)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _others(q: Number, total: Total) -> Pair:
     """1 - p_j = 1/S + R/S - p_j for a class j <> c, whose p_j = q is at most 1/2."""
     r = _rest_over_total(total)
@@ -160,7 +160,7 @@ def _others(q: Number, total: Total) -> Pair:
     return add(nh, nl, -b * q.h, -b * q.low)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def put_gradient(x: Floats, top: int, target: int, columns: Columns, state: State) -> None:
     """The gradient of a row."""
     room, total, factor = state
@@ -182,7 +182,7 @@ def put_gradient(x: Floats, top: int, target: int, columns: Columns, state: Stat
     _put_complement(columns, target, q, _others(q, total), minus)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def put_loss(x: Floats, top: int, target: int, columns: Columns, total: Total) -> None:
     """The loss of a row as entry 0, without a factor."""
     gh, gl = two_sum(x[top], -x[target])
@@ -204,7 +204,7 @@ def put_loss(x: Floats, top: int, target: int, columns: Columns, total: Total) -
         columns.side[0] = 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _weighted_sums(v: Floats, top: int, room: Scratch) -> tuple[float, float, float]:
     """M = sum E_j w_j in two parts, and an upper bound of W = sum E_j |w_j|, what was left out of M included."""
     n = v.size
@@ -224,7 +224,7 @@ def _weighted_sums(v: Floats, top: int, room: Scratch) -> tuple[float, float, fl
     return mh, ml, size * (1.0 + 2.0**-20) + _LEFT_OUT * largest + (_UNDERFLOWN if largest > 0.0 else 0.0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def put_product(x: Floats, v: Floats, top: int, columns: Columns, state: State) -> None:
     """The Hessian-vector product of a row with the tangent v."""
     room, total, factor = state
@@ -252,7 +252,7 @@ def put_product(x: Floats, v: Floats, top: int, columns: Columns, state: State) 
         _put(columns, j, Number(value.h, value.low, radius, q.k + factor.k + (0 if j != top else total.k)))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def put_hessian(x: Floats, top: int, columns: Columns, state: State) -> None:
     """The Hessian of a row, (i, j) as entry i K + j."""
     room, total, factor = state
@@ -297,7 +297,7 @@ class Span(NamedTuple):
     taken: Bools
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _extremes(x: Floats) -> tuple[int, int]:
     """The first of the largest classes and the largest of the others; -1 where the row is not for this tier."""
     top, second = -1, -1
@@ -313,12 +313,12 @@ def _extremes(x: Floats) -> tuple[int, int]:
     return top, second
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _line(columns: Columns, i: int) -> Columns:
     return Columns(columns.hi[i], columns.low[i], columns.radius[i], columns.exponent[i], columns.side[i])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _state_of(rows: Rows, i: int, room: Scratch) -> tuple[int, State]:
     """The largest class of a row, -1 where the row is not for this tier, and what its entries are computed from."""
     x, target = rows.logits[i], rows.target[i]
@@ -329,7 +329,7 @@ def _state_of(rows: Rows, i: int, room: Scratch) -> tuple[int, State]:
     return top, (room, total_of(x, top, second, room), factor)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def first_order(rows: Rows, span: Span, loss: Columns, gradient: Columns) -> None:
     """Loss and gradient of the rows of a span."""
     room = scratch_for(rows.logits.shape[1])
@@ -342,7 +342,7 @@ def first_order(rows: Rows, span: Span, loss: Columns, gradient: Columns) -> Non
             put_gradient(rows.logits[i], top, rows.target[i], _line(gradient, i), state)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def second_order(rows: Rows, span: Span, product: Columns, hessian: Columns) -> None:
     """Hessian-vector product and Hessian of the rows of a span."""
     room = scratch_for(rows.logits.shape[1])

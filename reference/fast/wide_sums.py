@@ -22,8 +22,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from reference.fast.compiled import compiled, inlined
 from reference.fast.double_double import Pair, add, add_float, invert, multiply, two_sum
 from reference.fast.machine import float_of
 from reference.fast.wide import exp_alone, exp_scaled
@@ -63,7 +63,7 @@ class Total(NamedTuple):
     k: int
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def scratch_for(classes: int) -> Scratch:
     """Room for rows of that many classes."""
     half = (classes + 1) // 2
@@ -71,14 +71,14 @@ def scratch_for(classes: int) -> Scratch:
     return Scratch(np.empty(classes), np.empty(classes), integers, np.empty(half), np.empty(half))
 
 
-@njit(inline="always")
+@inlined
 def power_of_two(k: int) -> float:
     """2^k, and 0 for k below LOWEST; k <= 1000."""
     power = float_of((max(k, LOWEST) + _BIAS) << 52)
     return power if k >= LOWEST else 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def fill_wide(x: Floats, top: int, second: int, room: Scratch) -> None:
     """E_j for every class but `top`; 0 for it, for masked classes and beyond FARTHEST."""
     base = x[second]
@@ -92,7 +92,7 @@ def fill_wide(x: Floats, top: int, second: int, room: Scratch) -> None:
     room.h[top], room.low[top] = 0.0, 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pairwise(n: int, room: Scratch) -> Pair:
     """The sum of the first n partial sums, which it overwrites."""
     h, low = room.sum_h, room.sum_low
@@ -104,7 +104,7 @@ def pairwise(n: int, room: Scratch) -> Pair:
     return h[0], low[0]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sum_wide(room: Scratch) -> Pair:
     """Q."""
     n = room.h.size
@@ -118,7 +118,7 @@ def sum_wide(room: Scratch) -> Pair:
     return pairwise(half, room)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def total_of(x: Floats, top: int, second: int, room: Scratch) -> Total:
     """The row's sums, its powers left in `room`; `second` is not farther than FARTHEST from `top`."""
     fill_wide(x, top, second, room)
