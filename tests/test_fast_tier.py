@@ -80,6 +80,22 @@ def test_roundings_next_to_a_midpoint_are_those_of_the_exact_tier(fmt: Format, l
     assert undecided >= 4
 
 
+@pytest.mark.parametrize(("fmt", "levels"), [(FLOAT32, 6), (FLOAT16, 18)], ids=["float32", "float16"])
+def test_batches_next_to_a_midpoint_are_judged_right(fmt: Format, levels: int) -> None:
+    """Of the two neighbours of a value next to a midpoint one is correct, however near the midpoint is."""
+    for value in fmt.round([0.3, 0.01, 0.123, 0.0623]):
+        for level in range(1, levels + 1):
+            with mpmath.workprec(1000):
+                logits = _row_near(mpmath.mpf(float(value)) + mpmath.mpf(float(fmt.ulp(value))) / 2, fmt, level)
+            problem = Problem(np.vstack([logits, logits]), [0, 0], fmt)
+            expected = {q: e.values.rounded(fmt)[0] for q, e in evaluate(problem, ORDERS, Tier.EXACT).items()}
+            gradient = expected[Quantity.GRADIENT].copy()
+            gradient[:, 1] = [value, fmt.next_up(value)]
+            found = compare_batch(fmt, problem.logits, problem.target, expected[Quantity.LOSS], gradient)
+            assert sorted(found.gradient.incorrect.tolist()) == [0, 1]
+            assert found.gradient.incorrect[int(expected[Quantity.GRADIENT][0, 1] != value)] == 0
+
+
 def _observed(problem: Problem, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Rounded values, some of them moved by a few ulps, or replaced by 0, NaN or infinity."""
     fmt = problem.format

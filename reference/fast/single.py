@@ -136,7 +136,7 @@ def certify(logits: Rounded, target: Integers, diagonal: bool = False, threads: 
     out (NaN) that have a NaN or +inf, a masked target, one class that counts, or all gaps beyond 555 (`sums.SMALLEST_REST`).
 
     >>> found = certify(np.array([[20.0, 0.0]], dtype=np.float32), np.array([0]))
-    >>> float(found.loss[0]), bool(found.loss_radius[0] < 1e-23)
+    >>> float(found.loss[0]), bool(found.loss_radius[0] < 1e-22)
     (2.061153620314381e-09, True)
     """
     count = len(logits)
