@@ -52,10 +52,12 @@ class Comparison:
     escalated: Bools
 
 
-def compare_batch(fmt: Format, logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded) -> Comparison:
+def compare_batch(
+    fmt: Format, logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded, threads: int | None = None
+) -> Comparison:
     """Losses (N,) and gradients (N, K) of softmax cross-entropy for class indices, cotangent 1 and reduction 'none'.
 
-    All arrays but the target hold members of `fmt` in float32 or float64.
+    All arrays but the target hold members of `fmt` in float32 or float64; `threads` is the number of cores unless given.
 
     Raises:
       ValueError: shapes do not fit, or a target is not a class index.
@@ -72,7 +74,7 @@ def compare_batch(fmt: Format, logits: Rounded, target: Integers, loss: Rounded,
     if fmt.precision <= _WIDEST:
         batch = Batch(logits, target.astype(np.int64), loss, gradient, fmt.precision, fmt.emin)
         tops = logits.argmax(axis=1) if count else np.zeros(0, dtype=np.int64)
-        in_threads(count, lambda start, stop: compare_rows(batch, tops, (start, stop), numbers, counts))
+        in_threads(count, lambda start, stop: compare_rows(batch, tops, (start, stop), numbers, counts), threads)
     done, place, wrong, undecided, absorbed, loss_wrong, loss_undecided, loss_absorbed = counts.T
     escalated = (done == 0) | (undecided > 0) | (loss_undecided > 0)
     found = Comparison(

@@ -42,10 +42,13 @@ class FastRows:
     taken: Bools
 
 
-def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...], factors: list[fmpq]) -> FastRows:
+def evaluate_fast(
+    problem: Problem, quantities: tuple[Quantity, ...], factors: list[fmpq], threads: int | None = None
+) -> FastRows:
     """The quantities of the rows that the fast tier takes: finite logits and masks, two classes or more that count.
 
-    `factors` multiply the derivatives of each row, as `reference.weights.row_factors` has them.
+    `factors` multiply the derivatives of each row, as `reference.weights.row_factors` has them. `threads` is the number of
+    cores unless given.
     """
     count, classes = problem.logits.shape
     taken = np.zeros(count, dtype=np.bool_)
@@ -56,7 +59,7 @@ def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...], factors: l
     for pair, kernel in _KERNELS:
         if set(pair) & set(wanted):
             outputs = [columns.get(quantity, _columns(0, 1)) for quantity in pair]
-            in_threads(count, partial(_run, kernel, rows, taken, outputs))
+            in_threads(count, partial(_run, kernel, rows, taken, outputs), threads)
     values = {q: _enclosure(columns[q], (count, *row_shape(q, classes))) for q in wanted}
     scales = {Quantity.HVP: _product_scale(problem, factors)} if Quantity.HVP in wanted else {}
     return FastRows(values, scales, taken)
