@@ -19,15 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import scipy.special
-from flint import fmpq
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from reference.evaluation import evaluate
 from reference.fast.batch import compare_batch
 from reference.fast.evaluate import evaluate_fast
-from reference.fast.single import certify
-from reference.formats import FLOAT32, FLOAT64, Floats
+from reference.fast.single import Certified, certify
+from reference.formats import FLOAT32, FLOAT64, Floats, Integers
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.tiers import Tier
@@ -42,40 +41,57 @@ SHORTEST = 0.05
 """Seconds that are timed at a time, at least."""
 
 
+Run = Callable[[], object]
+
+
 @dataclass(frozen=True)
 class Contestant:
-    """A way to loss and gradient (or to part of it), timed on the first `logits` logits of a batch."""
+    """A way to loss and gradient (or to part of it): `prepare` makes of a batch what is timed, with its memory at hand."""
 
     name: str
-    run: Callable[[Floats, np.ndarray], object]
+    prepare: Callable[[Floats, Integers], Run]
     logits: int = LOGITS
     needs: str | None = None
     largest: int = CLASSES[-1]
 
 
-def _exact(x: Floats, t: np.ndarray) -> object:
-    return evaluate(Problem(x, t, FLOAT64), ORDERS, Tier.EXACT)
+def _certify(threads: int, diagonal: bool = False) -> Callable[[Floats, Integers], Run]:
+    def prepare(x: Floats, t: Integers) -> Run:
+        room = Certified.room_for(*x.shape, diagonal)
+        return lambda: certify(x, t, diagonal, room, threads)
+
+    return prepare
 
 
-def _fast(threads: int) -> Callable[[Floats, np.ndarray], object]:
-    return lambda x, t: evaluate_fast(Problem(x, t, FLOAT64), ORDERS, [fmpq(1)] * len(t), threads)
+def _wide(threads: int) -> Callable[[Floats, Integers], Run]:
+    def prepare(x: Floats, t: Integers) -> Run:
+        problem = Problem(x, t, FLOAT64)
+        room = evaluate_fast(problem, ORDERS)
+        return lambda: evaluate_fast(problem, ORDERS, room, threads)
+
+    return prepare
 
 
-def _quad(x: Floats, _: np.ndarray) -> object:
+def _exact(x: Floats, t: Integers) -> Run:
+    problem = Problem(x, t, FLOAT64)
+    return lambda: evaluate(problem, ORDERS, Tier.EXACT)
+
+
+def _quad(x: Floats) -> object:
     from numpy_quaddtype import QuadPrecDType
 
     gaps = (x - x.max(axis=1, keepdims=True)).astype(QuadPrecDType())
     return gaps - np.log(np.exp(gaps).sum(axis=1))[:, None]
 
 
-def _mpfr(x: Floats, _: np.ndarray) -> object:
+def _mpfr(x: Floats) -> object:
     import gmpy2
 
     with gmpy2.context(precision=113):
         return [[g - gmpy2.log(total) for g in row] for row, total in _rows_of(x, gmpy2.mpfr, gmpy2.exp)]
 
 
-def _mpmath(x: Floats, _: np.ndarray) -> object:
+def _mpmath(x: Floats) -> object:
     import mpmath
 
     with mpmath.workprec(113):
@@ -88,22 +104,26 @@ def _rows_of(x: Floats, number: Callable, exp: Callable) -> list[tuple[list, obj
     return [(row, sum(map(exp, row))) for row in rows]
 
 
+def _plain(run: Callable[[Floats], object]) -> Callable[[Floats, Integers], Run]:
+    return lambda x, _: lambda: run(x)
+
+
 CONTESTANTS = (
-    Contestant(YARDSTICK, lambda x, _: scipy.special.log_softmax(x, axis=1)),
-    Contestant("certified loss and gradient, formats up to float32", lambda x, t: certify(x, t, threads=1)),
-    Contestant("the same, two threads", lambda x, t: certify(x, t, threads=2)),
-    Contestant("the same with the Hessian's diagonal", lambda x, t: certify(x, t, diagonal=True, threads=1)),
-    Contestant("certified loss and gradient, float64", _fast(1), LOGITS // 4),
-    Contestant("the same, two threads, float64", _fast(2), LOGITS // 4),
-    Contestant("numpy exp, float64", lambda x, _: np.exp(x)),
-    Contestant("numpy-quaddtype log_softmax", _quad, LOGITS // 64, "numpy_quaddtype"),
+    Contestant(YARDSTICK, _plain(lambda x: scipy.special.log_softmax(x, axis=1))),
+    Contestant("certified loss and gradient, formats up to float32", _certify(1)),
+    Contestant("the same, two threads", _certify(2)),
+    Contestant("the same with the Hessian's diagonal", _certify(1, diagonal=True)),
+    Contestant("certified loss and gradient, float64", _wide(1), LOGITS // 4),
+    Contestant("the same in float64, two threads", _wide(2), LOGITS // 4),
+    Contestant("numpy exp, float64", _plain(np.exp)),
+    Contestant("numpy-quaddtype log_softmax", _plain(_quad), LOGITS // 64, "numpy_quaddtype"),
     Contestant("exact tier (python-flint)", _exact, LOGITS // 512, largest=4096),
-    Contestant("gmpy2 log_softmax, 113 bits", _mpfr, LOGITS // 256, "gmpy2", 4096),
-    Contestant("mpmath log_softmax, 113 bits", _mpmath, LOGITS // 1024, "mpmath", 4096),
+    Contestant("gmpy2 log_softmax, 113 bits", _plain(_mpfr), LOGITS // 256, "gmpy2", 4096),
+    Contestant("mpmath log_softmax, 113 bits", _plain(_mpmath), LOGITS // 1024, "mpmath", 4096),
 )
 
 
-def seconds(run: Callable[[], object]) -> float:
+def seconds(run: Run) -> float:
     """Seconds a call, over as many calls as take SHORTEST."""
     calls, began = 0, time.perf_counter()
     while calls == 0 or time.perf_counter() - began < SHORTEST:
@@ -112,7 +132,7 @@ def seconds(run: Callable[[], object]) -> float:
     return (time.perf_counter() - began) / calls
 
 
-def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def fastest(runs: dict[str, Run], rounds: int) -> dict[str, float]:
     """Seconds of each run: all of them in turn, `rounds` times, after one that compiles."""
     for run in runs.values():
         run()
@@ -127,7 +147,7 @@ def reference_times(classes: int, rounds: int) -> dict[str, float]:
     t = rng.integers(0, classes, len(x))
     here = [c for c in CONTESTANTS if (c.needs is None or find_spec(c.needs)) and classes <= c.largest]
     rows = {c.name: max(c.logits // classes, 1) for c in here}
-    runs = {c.name: (lambda c=c: c.run(x[: rows[c.name]], t[: rows[c.name]])) for c in here}
+    runs = {c.name: c.prepare(x[: rows[c.name]], t[: rows[c.name]]) for c in here}
     return {name: value / (rows[name] * classes) * 1e9 for name, value in fastest(runs, rounds).items()}
 
 

@@ -7,7 +7,7 @@ are still open are computed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -61,9 +61,18 @@ class _Evaluator:
     """Evaluates the rows of one problem at the precision of the current context; softmaxes are kept per precision."""
 
     problem: Problem
-    factors: list[fmpq] | None
     fast: FastRows | None = None
     kept: dict[tuple[int, int], Softmax] = field(default_factory=dict)
+
+    @cached_property
+    def factors(self) -> list[fmpq] | None:
+        """F of each row; None where the mean divides by zero."""
+        return row_factors(self.problem)
+
+    @cached_property
+    def undefined_mean(self) -> bool:
+        """True if the mean divides by zero."""
+        return self.problem.reduction == "mean" and mean_denominator(self.problem) == 0
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -84,9 +93,9 @@ class _Evaluator:
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""
         if quantity not in BUILDING_BLOCKS:
-            if row.ignored and self.factors is not None:
+            if row.ignored and not self.undefined_mean:
                 return filled(quantity, row, 0.0), None
-            if self.factors is None and quantity is not Quantity.LOSS:
+            if self.undefined_mean and quantity is not Quantity.LOSS:
                 return filled(quantity, row, np.nan), None
         if row.kind is not RowKind.REGULAR:
             return special_row(quantity, row, partial(self.derivative_factor, row)), None
@@ -233,7 +242,7 @@ def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     for index, row_scale in zip(open_rows, row_scales, strict=True):
         if row_scale is not None:
             scale[index] = row_scale
-        verdict[index] = _row_verdict(problem, quantity, evaluator.rows[index], evaluator.factors is None)
+        verdict[index] = _row_verdict(problem, quantity, evaluator.rows[index], evaluator.undefined_mean)
     return _expected(values, scale, verdict)
 
 
@@ -277,12 +286,12 @@ def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     weighted = quantity is Quantity.WEIGHT_GRADIENT
     feature = feature_of(problem) if weighted else np.ones(problem.num_rows)
     shape = (problem.num_classes,)
-    if evaluator.factors is None:
+    if evaluator.undefined_mean:
         sums = Enclosure.of([special(np.nan)] * problem.num_classes, shape)
     else:
         sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
     scale = np.abs(feature) @ gradient.scale
-    verdict = np.full(shape, Verdict.MUST if evaluator.factors is not None else Verdict.UNSPECIFIED, dtype=np.int8)
+    verdict = np.full(shape, Verdict.UNSPECIFIED if evaluator.undefined_mean else Verdict.MUST, dtype=np.int8)
     total = _expected(sums, scale, verdict)
     if not weighted:
         return total
@@ -335,9 +344,9 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity], tier: Tier = Tier
         raise ValueError("a Hessian-vector product without a direction; give the problem a tangent of shape (N, K)")
     if set(LAYER_GRADIENTS) & set(wanted):
         feature_of(problem)
-    evaluator = _Evaluator(problem, row_factors(problem))
-    if evaluator.factors is not None and uses_fast(problem, wanted, tier):
+    evaluator = _Evaluator(problem)
+    if not evaluator.undefined_mean and uses_fast(problem, wanted, tier):
         from reference.fast.evaluate import evaluate_fast
 
-        evaluator = replace(evaluator, fast=evaluate_fast(problem, wanted, evaluator.factors))
+        evaluator = _Evaluator(problem, fast=evaluate_fast(problem, wanted))
     return {quantity: _quantity(evaluator, quantity) for quantity in wanted}

@@ -27,15 +27,32 @@ UNDERFLOW = 2.0**-937
 class Certified:
     """Float64 values of N rows, and bounds of their errors; a row that was not taken is NaN (see `certify`).
 
-    `loss_low` is what the rounding of `loss` lost, so that a loss is loss + loss_low within `loss_radius`. `row_error` is a.
+    `numbers` has a line a row: loss, what its rounding lost, the radius of their sum, and a.
     """
 
-    loss: Floats
-    loss_low: Floats
-    loss_radius: Floats
+    numbers: Floats
     gradient: Floats
-    row_error: Floats
-    diagonal: Floats | None
+    diagonal: Floats
+
+    @classmethod
+    def room_for(cls, count: int, classes: int, diagonal: bool = False) -> Certified:
+        """Arrays to be filled, and filled again: memory that is touched for the first time costs more than the values."""
+        return cls(np.empty((count, 4)), np.empty((count, classes)), np.empty((count, classes) if diagonal else (0, 0)))
+
+    @property
+    def loss(self) -> Floats:
+        """(N,): the losses, rounded to float64."""
+        return self.numbers[:, 0]
+
+    @property
+    def loss_low(self) -> Floats:
+        """(N,): what the rounding lost."""
+        return self.numbers[:, 1]
+
+    @property
+    def loss_radius(self) -> Floats:
+        """(N,): absolute error of loss + loss_low at most."""
+        return self.numbers[:, 2]
 
     @property
     def taken(self) -> Bools:
@@ -44,7 +61,7 @@ class Certified:
 
     def gradient_radius(self) -> Floats:
         """(N, K): absolute error of each gradient entry at most."""
-        return _radius(self.gradient, self.row_error[:, None])
+        return _radius(self.gradient, self.numbers[:, 3:])
 
     def diagonal_radius(self) -> Floats:
         """(N, K): absolute error of each entry of the Hessian's diagonal at most.
@@ -52,9 +69,9 @@ class Certified:
         Raises:
           ValueError: it was not asked for.
         """
-        if self.diagonal is None:
+        if self.diagonal.shape != self.gradient.shape:
             raise ValueError("the diagonal was not computed; ask certify for it with diagonal=True")
-        return _radius(self.diagonal, 2 * self.row_error[:, None] + 2)
+        return _radius(self.diagonal, 2 * self.numbers[:, 3:] + 2)
 
 
 def _radius(values: Floats, roundings: Floats) -> Floats:
@@ -129,24 +146,30 @@ def _certify_rows(logits: Rounded, tops: Integers, target: Integers, span: tuple
             numbers[i, k] = number
 
 
-def certify(logits: Rounded, target: Integers, diagonal: bool = False, threads: int | None = None) -> Certified:
+def certify(
+    logits: Rounded, target: Integers, diagonal: bool = False, into: Certified | None = None, threads: int | None = None
+) -> Certified:
     """Certified losses (N,), gradients and, on demand, Hessian diagonals (N, K) of softmax cross-entropy.
 
     Logits (N, K) are float32 or float64 that hold members of a format up to float32; targets (N,) class indices. Rows are left
     out (NaN) that have a NaN or +inf, a masked target, one class that counts, or all gaps beyond 555 (`sums.SMALLEST_REST`).
+    `into` is room that is overwritten and returned; `threads` is the number of cores unless given.
+
+    Raises:
+      ValueError: `into` has other shapes.
 
     >>> found = certify(np.array([[20.0, 0.0]], dtype=np.float32), np.array([0]))
     >>> float(found.loss[0]), bool(found.loss_radius[0] < 1e-22)
     (2.061153620314381e-09, True)
     """
-    count = len(logits)
-    gradient, numbers = np.empty(logits.shape), np.empty((count, 4))
-    second = np.empty(logits.shape if diagonal else (0, 0))
-    out = (gradient, second, numbers)
-    if logits.shape[1] == 2:
+    count, classes = logits.shape
+    found = Certified.room_for(count, classes, diagonal) if into is None else into
+    if found.gradient.shape != logits.shape or found.numbers.shape != (count, 4):
+        raise ValueError(f"into has room for gradients of shape {found.gradient.shape}; allowed: {logits.shape}")
+    out = (found.gradient, found.diagonal, found.numbers)
+    if classes == 2:
         in_threads(count, lambda start, stop: _certify_pairs(logits, target, (start, stop), out), threads)
     else:
         tops = logits.argmax(axis=1) if count else np.zeros(0, dtype=np.int64)
         in_threads(count, lambda start, stop: _certify_rows(logits, tops, target, (start, stop), out), threads)
-    loss, low, radius, error = numbers.T
-    return Certified(loss, low, radius, gradient, error, second if diagonal else None)
+    return found

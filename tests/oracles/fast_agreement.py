@@ -21,7 +21,6 @@ from reference.formats import FORMATS, Bools, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.tiers import FAST_QUANTITIES, Tier
-from reference.weights import row_factors
 from tests.oracles.agreement import FAMILIES
 
 BATCH_ROWS = 256
@@ -73,9 +72,7 @@ def compare(problem: Problem) -> Tally:
     Raises:
       AssertionError: an entry does not agree.
     """
-    factors = row_factors(problem)
-    assert factors is not None
-    fast = evaluate_fast(problem, FAST_QUANTITIES, factors)
+    fast = evaluate_fast(problem, FAST_QUANTITIES)
     exact = evaluate(problem, FAST_QUANTITIES, Tier.EXACT)
     return sum((_compare(problem, fast, quantity, exact[quantity].values) for quantity in fast.values), Tally())
 
