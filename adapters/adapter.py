@@ -103,7 +103,7 @@ class Adapter(ABC):
             raise
         except Exception as error:  # an operation on trial may raise anything; that is a finding, not a crash
             return Observed({}, error=_told(error))
-        violations = [f"changed its input {name}" for name in call.changed_inputs]
+        violations = [f"changed its input {name}" for name in call.changed_inputs if name not in operation.overwrites]
         for quantity, result in call.results.items():
             declared = operation.returned(quantity, problem.format).name
             if result.dtype != declared:

@@ -15,12 +15,13 @@ import pytest
 
 import adapters
 from adapters.adapter import Adapter, AdapterError
-from adapters.loading import backend_names, load_adapter, load_attribute
+from adapters.limits import limits_of
+from adapters.loading import backend_names, installed_backends, load_adapter, load_attribute
 from adapters.operation import Operation, modes_of
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
-from suites.cases import Case, CaseError, cases_matching, stored_cases
+from suites.cases import CaseError, cases_matching, stored_cases
 from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
 from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
@@ -44,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option(
         "--backend",
         default="numpy",
-        help=f"{', '.join(backend_names())}, file.py:Class or module:Class (default: numpy)",
+        help=f"{', '.join([*backend_names(), *installed_backends()])}, file.py:Class or module:Class (default: numpy)",
     )
     option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
     option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
@@ -110,9 +111,10 @@ def _plan(config: pytest.Config) -> Plan:
     option = config.option
     adapter = load_adapter(option.backend, option.device)
     claims = _claims(option, adapter)
+    device = adapter.device
     plan = Plan(
         adapter=adapter,
-        operations=_operations(option, adapter),
+        operations=tuple(op.within(claims.limits_of(op), device) for op in _operations(option, adapter)),
         formats=_formats(option),
         hazards=_chosen(option.hazard, tuple(HAZARDS), "hazard"),
         cases=cases_matching(option.case) if option.case else stored_cases(),
@@ -142,8 +144,9 @@ def _formats(option: Any) -> tuple[Format, ...]:
 def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
     if option.implementation:
         place = option.implementation
-        operations = adapter.implementation(load_attribute(place, "--implementation"))
-        operations = tuple(replace(operation, implementation=place) for operation in operations)
+        kernel = load_attribute(place, "--implementation")
+        declared = limits_of(kernel)
+        operations = tuple(replace(op, implementation=place, limits=declared) for op in adapter.implementation(kernel))
     else:
         operations = adapter.operations()
     known = modes_of(operations)
@@ -158,7 +161,7 @@ def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
 
 
 def _check_formats(plan: Plan) -> None:
-    taken = {name for operation in plan.operations for name in operation.arithmetic}
+    taken = {name for operation in plan.operations for name in operation.whole.arithmetic}
     if not any(fmt.name in taken for fmt in plan.formats):
         asked = ", ".join(fmt.name for fmt in plan.formats)
         raise ValueError(f"--dtype: no chosen operation takes {asked}; they take: {', '.join(sorted(taken))}")
@@ -221,30 +224,44 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     plan = metafunc.config.stash[_JUDGE].plan
     if "case" in metafunc.fixturenames:
-        combinations = _case_combinations(plan)
-        ids = [f"{case.id}-{operation.label}-{quantity}" for case, operation, quantity in combinations]
-        metafunc.parametrize(("case", "operation", "quantity"), combinations, ids=ids)
+        metafunc.parametrize(("case", "operation", "quantity"), _case_combinations(plan))
     elif "operation" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("asks")
         asked = marker.args if marker else tuple(Quantity)
-        chosen = [op for op in plan.operations if set(op.quantities) & set(asked)]
-        if "fmt" not in metafunc.fixturenames:
-            metafunc.parametrize("operation", chosen, ids=[op.label for op in chosen])
-            return
-        pairs = [(op, fmt) for op in chosen for fmt in plan.formats if fmt.name in op.arithmetic]
-        metafunc.parametrize(("operation", "fmt"), pairs, ids=[f"{op.label}-{fmt.name}" for op, fmt in pairs])
+        metafunc.parametrize(("operation", "fmt"), _format_combinations(plan, asked))
 
 
-def _case_combinations(plan: Plan) -> list[tuple[Case, Operation, Quantity]]:
-    formats = {fmt.name for fmt in plan.formats}
+def _format_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
+    """An operation and a format, for each that would be asked one of the quantities were it not for its limits."""
     return [
-        (case, operation, quantity)
-        for case in plan.cases
-        for operation in plan.operations
-        if case.problem.format.name in formats and (case.hazard in plan.hazards or case.hazard == "given")
-        if operation.refusal(case.problem) is None
-        for quantity in askable(operation, case.problem)
+        _asked_or_skipped((op, fmt), f"{op.label}-{fmt.name}", op.declared_away(asked, fmt.name, plan.adapter.device))
+        for op in plan.operations
+        if set(op.whole.quantities) & set(asked)
+        for fmt in plan.formats
+        if fmt.name in op.whole.arithmetic
     ]
+
+
+def _case_combinations(plan: Plan) -> list[Any]:
+    """A case, an operation and a quantity, as above."""
+    formats, device = {fmt.name for fmt in plan.formats}, plan.adapter.device
+    return [
+        _asked_or_skipped(
+            (case, op, quantity),
+            f"{case.id}-{op.label}-{quantity}",
+            op.declared_away((quantity,), case.problem.format.name, device) or op.problem_declared_away(case.problem),
+        )
+        for case in plan.cases
+        for op in plan.operations
+        if case.problem.format.name in formats and (case.hazard in plan.hazards or case.hazard == "given")
+        if op.whole.refusal(case.problem) is None
+        for quantity in askable(op.whole, case.problem)
+    ]
+
+
+def _asked_or_skipped(values: tuple[Any, ...], name: str, declared: str | None) -> Any:
+    """A test's parameters; what is declared away is skipped, and says by which limit."""
+    return pytest.param(*values, id=name, marks=() if declared is None else pytest.mark.skip(reason=declared))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

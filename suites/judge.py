@@ -22,7 +22,7 @@ from suites.cases import Case
 from suites.claims import Claims
 from suites.effort import Effort
 from suites.failure import failure_text
-from suites.hazards import MANY_CLASSES
+from suites.hazards import LARGE_CLASSES, MANY_CLASSES
 from suites.measurement import Measurement
 from suites.owed import Owed
 from suites.problems import Ask
@@ -93,8 +93,10 @@ class Judge:
         hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)
         if operation.loss in BINARY:
             hazards = tuple(h for h in hazards if h not in MANY_CLASSES)
+        if (operation.max_classes or LARGE_CLASSES[0]) < LARGE_CLASSES[0]:
+            hazards = tuple(h for h in hazards if h != "large_vocabulary")
         if not hazards:
-            pytest.skip(f"--hazard, or a loss of two classes, leaves none of {', '.join(ask.hazards)}")
+            pytest.skip(f"--hazard, a loss of two classes or a limit of K leaves none of {', '.join(ask.hazards)}")
         return replace(
             ask,
             hazards=hazards,
@@ -102,8 +104,26 @@ class Judge:
             probabilities=operation.probabilities,
             options=ask.options & operation.options,
             few_shapes=operation.few_shapes,
+            classes_multiple=operation.classes_multiple,
+            max_classes=operation.max_classes,
             max_rows=min(ask.max_rows, FEW_ROWS) if operation.few_shapes else ask.max_rows,
         )
+
+    def observe(
+        self,
+        operation: Operation,
+        problem: Problem,
+        quantities: tuple[Quantity, ...],
+        layout: Layout = Layout.CONTIGUOUS,
+    ) -> Observed:
+        """What the operation does with a problem.
+
+        An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
+        """
+        try:
+            return self.plan.adapter.observe(operation, problem, quantities, layout)
+        except NotImplementedError as error:
+            pytest.skip(f"{operation.name}: not implemented: {error}")
 
     def measure(
         self,
@@ -112,11 +132,8 @@ class Judge:
         quantities: tuple[Quantity, ...],
         layout: Layout = Layout.CONTIGUOUS,
     ) -> list[Measurement]:
-        """How each quantity compares with the reference; an exception costs only the quantities that raise it.
-
-        An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
-        """
-        observed = self._observe(operation, problem, quantities, layout)
+        """How each quantity compares with the reference; an exception costs only the quantities that raise it."""
+        observed = self.observe(operation, problem, quantities, layout)
         if observed.error is not None and len(quantities) > 1:
             return [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
         error = observed.error or "; ".join(observed.violations) or None
@@ -129,12 +146,6 @@ class Judge:
                 values = np.full(expected.values.shape, np.nan) if error else observed.values[quantity]
                 measurements.append(Measurement(asked, quantity, arithmetic, expected, values, error, given))
         return measurements
-
-    def _observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
-        try:
-            return self.plan.adapter.observe(operation, problem, quantities, layout)
-        except NotImplementedError as error:
-            pytest.skip(f"{operation.name}: not implemented: {error}")
 
     def check(
         self,

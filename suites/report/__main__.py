@@ -34,9 +34,9 @@ the first report, then other differences of grade or claim, then of the worst er
 rows that are the same. The mode is part of an operation's name only where a report has several modes.
 
 A regression is, against the first report and of the same backend: a grade that is lower, a claim that fails and did not, a
-deviation that is seen and was not, or a worse verdict (CONFORMS, REDUCED, FAILS). A larger worst error is shown, and is no
-regression: it is the largest that a search found. A row that is missing is shown, and is no regression either. Compare runs
-of one seed and effort: a search for other problems can find a lower grade too."""
+deviation that is seen and was not, a limit that is declared and was not, or a worse verdict (CONFORMS, REDUCED, FAILS). A
+larger worst error is shown, and is no regression: it is the largest that a search found. A row that is missing is shown, and
+is no regression either. Compare runs of one seed and effort: a search for other problems can find a lower grade too."""
 _EPILOG = """\
 exit status: 0; 1 if a report is not valid (validate) or became worse (compare --fail-on-regression); 2 if what was given
 cannot be used. Reports are read, never executed; nothing is fetched."""

@@ -12,6 +12,8 @@ from suites.report.wording import (
     environment_line,
     https,
     input_of,
+    limits,
+    of_classes,
     platform_line,
     run_again,
     verdict_line,
@@ -32,6 +34,7 @@ def markdown(report: Report) -> str:
         _results(report),
         _worst(report),
         _tolerances(report),
+        _limits(report),
         _deviations(report),
         _unspecified(report),
         _out_of_range(report),
@@ -108,6 +111,11 @@ def _tolerances(report: Report) -> str:
     return f"## Tolerances for your own tests\n\n{TOLERANCES}\n\n" + _table([*header, "blind from"], rows)
 
 
+def _limits(report: Report) -> str:
+    rows = [[_text(text), ", ".join(map(_code, operations))] for text, operations in limits(report).items()]
+    return "## Declared limits\n\nNot asked.\n\n" + _table(["limit", "operations"], rows) if rows else ""
+
+
 def _deviations(report: Report) -> str:
     if not report["deviations"]:
         return ""
@@ -140,5 +148,5 @@ def _unspecified(report: Report) -> str:
 
 def _out_of_range(report: Report) -> str:
     rows = [[_code(o["operation"]), o["dtype"], str(o["label"]), _text(o["outcome"])] for o in report["out_of_range_labels"]]
-    head = "## Class indices out of range, of 3 classes\n\n"
+    head = f"## Class indices out of range{of_classes(report)}\n\n"
     return head + _table(["operation", "dtype", "index", "outcome"], rows) if rows else ""
