@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from adapters.adapter import Adapter, AdapterError
+from adapters.limits import limits_of
+from adapters.operation import Operation
 
 _PREFIX = "backend_"
 ENTRY_POINTS = "softmax_ce_conformance.backends"
@@ -93,6 +96,19 @@ def _adapter_class(loaded: Any, where: str) -> type[Adapter]:
     if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
         raise AdapterError(f"{where}: {loaded!r} is not a subclass of adapters.adapter.Adapter")
     return loaded
+
+
+def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[Operation, ...]:
+    """The adapter's own operations, or those that judge the callable at path/to/file.py:name or package.module:name.
+
+    Raises:
+      AdapterError: there is no such callable, or the backend takes none.
+    """
+    if implementation is None:
+        return adapter.operations()
+    kernel = load_attribute(implementation, "--implementation")
+    declared = limits_of(kernel)
+    return tuple(replace(op, implementation=implementation, limits=declared) for op in adapter.implementation(kernel))
 
 
 def load_attribute(reference: str, option: str) -> Any:

@@ -15,8 +15,8 @@ import pytest
 
 import adapters
 from adapters.adapter import Adapter, AdapterError
-from adapters.limits import limits_of
-from adapters.loading import backend_names, installed_backends, load_adapter, load_attribute
+from adapters.isolation import Allowance, Isolated, Trial
+from adapters.loading import backend_names, installed_backends, load_adapter, operations_on_trial
 from adapters.operation import Operation, modes_of
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
@@ -35,6 +35,7 @@ _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
 _FAILURES = pytest.StashKey[int]()
 WHOLE_FAILURES = 10
+ALLOWED = Allowance()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,6 +69,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--effort",
         default="standard",
         help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
+    )
+    option(
+        "--isolate", action="store_true", help="make every call in another process, so that a crash or a hang costs one test"
+    )
+    option("--call-timeout", type=float, metavar="SECONDS", default=ALLOWED.seconds, help=f"of --isolate ({ALLOWED.seconds:g})")
+    option(
+        "--call-memory",
+        type=float,
+        metavar="GIB",
+        default=ALLOWED.gib,
+        help=f"of --isolate: by how much the process may grow ({ALLOWED.gib:g})",
     )
     option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")
 
@@ -109,12 +121,12 @@ def _check_own_packages() -> None:
 
 def _plan(config: pytest.Config) -> Plan:
     option = config.option
-    adapter = load_adapter(option.backend, option.device)
+    adapter, operations = _on_trial(option)
     claims = _claims(option, adapter)
-    device = adapter.device
+    chosen = _chosen_operations(option, adapter, operations)
     plan = Plan(
         adapter=adapter,
-        operations=tuple(op.within(claims.limits_of(op), device) for op in _operations(option, adapter)),
+        operations=tuple(operation.within(claims.limits_of(operation), adapter.device) for operation in chosen),
         formats=_formats(option),
         hazards=_chosen(option.hazard, tuple(HAZARDS), "hazard"),
         cases=cases_matching(option.case) if option.case else stored_cases(),
@@ -141,14 +153,17 @@ def _formats(option: Any) -> tuple[Format, ...]:
     return tuple(FORMATS[name] for name in _chosen(option.dtype, tuple(FORMATS), "dtype"))
 
 
-def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
-    if option.implementation:
-        place = option.implementation
-        kernel = load_attribute(place, "--implementation")
-        declared = limits_of(kernel)
-        operations = tuple(replace(op, implementation=place, limits=declared) for op in adapter.implementation(kernel))
-    else:
-        operations = adapter.operations()
+def _on_trial(option: Any) -> tuple[Adapter, tuple[Operation, ...]]:
+    """The backend, here or in another process, and what is on trial of it."""
+    if not option.isolate:
+        adapter = load_adapter(option.backend, option.device)
+        return adapter, operations_on_trial(adapter, option.implementation)
+    trial = Trial(option.backend, option.device, option.implementation)
+    isolated = Isolated(trial, Allowance(option.call_timeout, option.call_memory))
+    return isolated, isolated.operations()
+
+
+def _chosen_operations(option: Any, adapter: Adapter, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     known = modes_of(operations)
     modes = known[:1] if option.mode is None else _chosen(option.mode, known, "mode")
     pattern = option.operation or "*"
@@ -181,7 +196,14 @@ def _claims(option: Any, adapter: Adapter) -> Claims:
 def _command(option: Any) -> str:
     given = {name: getattr(option, name) for name in ("backend", "implementation", "device", "mode", "claims", "claim")}
     changed = {name: value for name, value in given.items() if value and (name, value) != ("device", "cpu")}
-    return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items())])
+    isolated = ["--isolate"] if option.isolate else []
+    return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items()), *isolated])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process of --isolate."""
+    if _JUDGE in config.stash:
+        config.stash[_JUDGE].plan.adapter.close()
 
 
 def _reductions(option: Any, plan: Plan) -> tuple[str, ...]:
@@ -209,7 +231,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode {', '.join(plan.modes)}",
         f"softmax-ce: operations {names}",
         f"softmax-ce: dtypes {dtypes}; {entries}; effort {plan.effort.name}, seed {plan.seed}",
+        *_isolation_header(plan.adapter),
     ]
+
+
+def _isolation_header(adapter: Adapter) -> list[str]:
+    if not isinstance(adapter, Isolated):
+        return []
+    allowed = adapter.allowance
+    return [f"softmax-ce: every call in another process, for at most {allowed.seconds:g} s and {allowed.gib:g} GiB more"]
 
 
 @pytest.fixture(scope="session")

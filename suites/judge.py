@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from adapters.adapter import Adapter, Observed
+from adapters.adapter import Adapter, GivenUpError, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
 from reference.evaluation import MAX_HESSIAN_CLASSES
@@ -73,7 +73,7 @@ class Judge:
     _owed: Owed = field(default_factory=Owed)
 
     def __post_init__(self) -> None:
-        self._searches = Searches(self.plan.seed)
+        self._searches = Searches(self.plan.seed, lambda: self.plan.adapter.spent)
 
     def search(self, name: str, ask: Ask, check: Callable[[Problem], None], examples: int | None = None) -> None:
         """Look for a problem that fails the check, among as many as the effort has unless told otherwise."""
@@ -116,6 +116,13 @@ class Judge:
         quantities: tuple[Quantity, ...],
         layout: Layout = Layout.CONTIGUOUS,
     ) -> Observed:
+        """What the operation does with a problem; the test fails if that is the end of the process that it runs in."""
+        observed = self._ask(operation, problem, quantities, layout)
+        if observed.ended:
+            pytest.fail(f"what   : {operation.label}: {observed.error}\ninput  : {problem!r}", pytrace=False)
+        return observed
+
+    def _ask(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
         """What the operation does with a problem.
 
         An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
@@ -124,6 +131,8 @@ class Judge:
             return self.plan.adapter.observe(operation, problem, quantities, layout)
         except NotImplementedError as error:
             pytest.skip(f"{operation.name}: not implemented: {error}")
+        except GivenUpError as error:
+            pytest.skip(str(error))
 
     def measure(
         self,
@@ -132,10 +141,15 @@ class Judge:
         quantities: tuple[Quantity, ...],
         layout: Layout = Layout.CONTIGUOUS,
     ) -> list[Measurement]:
-        """How each quantity compares with the reference; an exception costs only the quantities that raise it."""
-        observed = self.observe(operation, problem, quantities, layout)
+        """How each quantity compares with the reference.
+
+        An exception costs only the quantities that raise it when they are asked alone; all of them, if none does.
+        """
+        observed = self._ask(operation, problem, quantities, layout)
         if observed.error is not None and len(quantities) > 1:
-            return [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
+            alone = [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
+            if any(measurement.error is not None for measurement in alone):
+                return alone
         error = observed.error or "; ".join(observed.violations) or None
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
@@ -144,7 +158,8 @@ class Judge:
             arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
             for quantity, expected in owed.items():
                 values = np.full(expected.values.shape, np.nan) if error else observed.values[quantity]
-                measurements.append(Measurement(asked, quantity, arithmetic, expected, values, error, given))
+                ended = observed.ended
+                measurements.append(Measurement(asked, quantity, arithmetic, expected, values, error, given, ended))
         return measurements
 
     def check(
