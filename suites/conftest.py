@@ -73,13 +73,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option(
         "--isolate", action="store_true", help="make every call in another process, so that a crash or a hang costs one test"
     )
-    option("--call-timeout", type=float, metavar="SECONDS", default=ALLOWED.seconds, help=f"of --isolate ({ALLOWED.seconds:g})")
+    option(
+        "--call-timeout",
+        type=float,
+        metavar="SECONDS",
+        default=ALLOWED.seconds,
+        help=f"how long a call of --isolate may take (default: {ALLOWED.seconds:g})",
+    )
     option(
         "--call-memory",
         type=float,
         metavar="GIB",
         default=ALLOWED.gib,
-        help=f"of --isolate: by how much the process may grow ({ALLOWED.gib:g})",
+        help=f"by how much the process of --isolate may grow (default: {ALLOWED.gib:g})",
     )
     option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")
 
@@ -87,8 +93,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Turn the options into a plan; every mistake in them is a one-line usage error."""
     _check_own_packages()
-    if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
-        raise pytest.UsageError("-n: measurements are gathered in one process; run one process a backend, without -n")
+    _check_one_process(config)
     if config.option.help or config.option.markers:
         return
     try:
@@ -96,6 +101,17 @@ def pytest_configure(config: pytest.Config) -> None:
         _make_folder(config.option.report)
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
+
+
+def _check_one_process(config: pytest.Config) -> None:
+    """Neither pytest-xdist nor pytest-forked: what their workers measure is not in the report."""
+    spread = getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput")
+    if spread or getattr(config.option, "forked", False):
+        given = "-n" if spread else "--forked"
+        raise pytest.UsageError(
+            f"{given}: measurements are gathered in one process; run one process a backend, without {given}; "
+            "--isolate makes the calls in another process"
+        )
 
 
 def _make_folder(place: str | None) -> None:

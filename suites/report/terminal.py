@@ -143,7 +143,7 @@ def comparison_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
     header, rows = comparison_table(comparison)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]]
-    return [printable(line) for line in [*_comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
+    return [printable(line) for line in [*comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
 
 
 def comparison_tables(comparison: Comparison, names: Sequence[str]) -> RenderableType:
@@ -152,10 +152,11 @@ def comparison_tables(comparison: Comparison, names: Sequence[str]) -> Renderabl
     table = _table(*header)
     for row, cells in zip(comparison.rows, rows, strict=True):
         table.add_row(*map(_plain, cells), style=CHANGE_STYLES[row.change])
-    return Group(*map(_plain, _comparison_head(comparison, names)), _plain(TABLE_HEADING), table)
+    return Group(*map(_plain, comparison_head(comparison, names)), _plain(TABLE_HEADING), table)
 
 
-def _comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
+def comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """The reports by their number, and what became worse."""
     lines = [
         f"{number} {name}: {verdict_line(report)}; {environment_line(report)}; {report['identifier'][:19]}"
         for number, (name, report) in enumerate(zip(names, comparison.reports, strict=True), start=1)
