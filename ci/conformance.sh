@@ -12,7 +12,7 @@ name=${NAME:-$(basename "${backend%%:*}" .py)-$dtypes}
 report=${REPORTS:-reports}/$name
 summary=${GITHUB_STEP_SUMMARY:-$report/summary.md}
 
-options=(--backend="$backend" --isolate --report="$report" --junitxml="$report/junit.xml")
+options=(--backend="$backend" --isolate --report="$report" --junit-xml="$report/junit.xml")
 [[ $dtypes == all ]] || options+=(--dtype="$dtypes")
 [[ -z ${IMPLEMENTATION:-} ]] || options+=(--implementation="$IMPLEMENTATION")
 [[ -z ${DEVICE:-} ]] || options+=(--device="$DEVICE")
