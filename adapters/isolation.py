@@ -40,6 +40,11 @@ HANG = 50
 """What a call that hangs is counted as: it costs its seconds, a crash but a new process."""
 
 _GLANCE = 0.05
+"""Seconds between two looks at a process that has not answered."""
+
+_LAST_SECONDS = 5.0
+"""What a process gets to end in once it has closed its connection."""
+
 _GIB = 2**30
 
 _NEEDS = {
@@ -88,19 +93,7 @@ class Worker:
         self._allowance, self._calls = allowance, 0
         here, there = socket.socketpair()
         with there:
-            given = [
-                str(there.fileno()),
-                trial.backend,
-                trial.device,
-                *([trial.implementation] if trial.implementation else []),
-            ]
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", "-c", "import adapters.worker; adapters.worker.run()", *given],
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-                start_new_session=True,
-            )
+            self._process = _started(there, trial)
         self._connection: Connection[Any, Any] = Connection(here.detach())
         loaded = self._answer(LOADING_SECONDS, float("inf"))
         self._at_first = self._resident()
@@ -123,7 +116,7 @@ class Worker:
     def _answer(self, seconds: float, most_bytes: float) -> Any:
         deadline = time.monotonic() + seconds
         while not self._connection.poll(_GLANCE):
-            if self._process.poll() is not None:
+            if self._is_gone():
                 return self._ended()
             if self._resident() > most_bytes:
                 return self._killed(self._grown())
@@ -133,6 +126,8 @@ class Worker:
             answer = self._connection.recv()
         except (EOFError, OSError):
             return self._ended()
+        except Exception:  # a kernel may have written anything there
+            return self._killed("wrote into the connection and was killed")
         return self._killed(self._grown()) if self._resident() > most_bytes else answer
 
     def _grown(self) -> str:
@@ -147,10 +142,19 @@ class Worker:
             return 0.0
         return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
+    def _is_gone(self) -> bool:
+        """True if the process has ended; it is left to be waited for, so that its number stays taken."""
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def _ended(self) -> Ending:
-        """What the process that is gone has ended with."""
-        status = self._process.wait()
+        """What the process has ended with, now that its end of the connection is closed."""
+        deadline = time.monotonic() + _LAST_SECONDS
+        while not self._is_gone():
+            if time.monotonic() > deadline:
+                return self._killed("closed its connection and was killed")
+            time.sleep(_GLANCE / 10)
         self.close()
+        status = self._process.returncode
         if status >= 0:
             return Ending(f"ended itself with exit status {status}")
         try:
@@ -164,10 +168,24 @@ class Worker:
 
     def close(self) -> None:
         """End the process, and what it has started."""
+        if self._process.returncode is not None:
+            return
         self._connection.close()
-        with suppress(ProcessLookupError):  # it is gone already
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _started(there: socket.socket, trial: Trial) -> subprocess.Popen[bytes]:
+    """The process, with the other end of the connection and the paths that modules are found on here."""
+    given = [str(there.fileno()), trial.backend, trial.device, *([trial.implementation] if trial.implementation else [])]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-W", "ignore", "-c", "import adapters.worker; adapters.worker.run()", *given],
+        pass_fds=[there.fileno()],
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+        start_new_session=True,
+    )
 
 
 @dataclass(frozen=True)

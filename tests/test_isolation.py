@@ -147,6 +147,34 @@ def test_what_ended_a_process_is_not_asked_again(isolated: Isolated) -> None:
     assert isolated.observe(operation, HARMLESS, BOTH).error is None
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("closes_the_connection", "closed its connection"), ("writes_into_the_connection", "wrote into the connection")],
+)
+def test_a_kernel_that_meddles_with_the_connection_is_ended(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.isolation._LAST_SECONDS", 0.3)
+    adapter = Isolated(Trial("numpy", "cpu", f"{KERNELS}:{name}"), Allowance(20))
+    (operation,) = adapter.operations()
+    assert adapter.observe(operation, OFFENDING, LOSS).error == f"the process of the call {says} and was killed"
+    assert adapter.observe(operation, HARMLESS, LOSS).error is None
+    adapter.close()
+
+
+def test_what_a_kernel_has_started_ends_with_it(tmp_path: Path) -> None:
+    (tmp_path / "starts.py").write_text(
+        "import subprocess, pathlib\nfrom tests.planted.processes import right\n"
+        "started = subprocess.Popen(['sleep', '100'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(started.pid))\n"
+    )
+    adapter = Isolated(Trial("numpy", "cpu", f"{tmp_path / 'starts.py'}:right"), Allowance(20))
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    assert child.exists()
+    adapter.close()
+    adapter.close()
+    state = (child / "stat").read_text().rpartition(")")[2].split()[0] if child.exists() else "gone"
+    assert state in ("gone", "Z")
+
+
 def test_an_operation_that_hangs_and_hangs_is_given_up(isolated: Isolated) -> None:
     (operation,) = isolated.operations()
     isolated._endings.spent[operation.label] = MOST_SPENT - 1

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
@@ -83,6 +84,20 @@ def writes_its_input(logits: Array) -> None:
 def allocates(_: Array) -> None:
     while True:
         KEPT.append(np.ones(2**22))
+
+
+@planted
+def closes_the_connection(_: Array) -> None:
+    os.closerange(3, 64)
+    while True:
+        pass
+
+
+@planted
+def writes_into_the_connection(_: Array) -> None:
+    for fd in range(3, 64):
+        with suppress(OSError):
+            os.write(fd, b"\0\0\0\1.")
 
 
 def leaks(logits: Array, labels: Array) -> tuple[Array, Array]:
