@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from adapters.layout import Layout
 from adapters.operation import Operation
@@ -17,6 +17,10 @@ from reference.quantity import Quantity
 
 class AdapterError(Exception):
     """A backend, device or implementation that was asked for is not there; one line that says what is."""
+
+
+class GivenUpError(Exception):
+    """An operation is not called any more, because too many of its calls ended their process."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,14 @@ class Observed:
     """What an operation did with a problem.
 
     `values` holds what it returned; `violations` says what it did against the protocol (wrong dtype, device or shape, a
-    changed input); `error` is the exception it raised, if it raised one.
+    changed input); `error` is the exception it raised, if it raised one, or how it ended the process that it ran in, and
+    `ended` then is True.
     """
 
     values: Mapping[Quantity, Floats]
     violations: tuple[str, ...] = ()
     error: str | None = None
+    ended: bool = False
 
 
 class Adapter(ABC):
@@ -48,7 +54,7 @@ class Adapter(ABC):
     that `ADAPTER` there names, or in any file or module of the user's.
     """
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, device: str = "cpu") -> None:
         """Raises AdapterError if the device is not there."""
@@ -82,6 +88,14 @@ class Adapter(ABC):
         """
         raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
 
+    @property
+    def spent(self) -> int:
+        """What calls that ended their process have cost so far; see `adapters.isolation`."""
+        return 0
+
+    def close(self) -> None:  # noqa: B027
+        """End what it has started; nothing, unless it runs other processes."""
+
     def script(self, asked: Asked) -> Script | None:  # noqa: ARG002
         """The operation at a problem in the framework's own words, as a reproducer runs it; None if there are none."""
         return None
@@ -96,14 +110,19 @@ class Adapter(ABC):
         """Run the operation and check what the protocol asks of it.
 
         NotImplementedError is how an operation says that it does not offer something, and passes through.
+
+        Raises:
+          GivenUpError: the operation is not called any more; in isolation only.
         """
         try:
             call = self.call(operation, problem, quantities, layout)
         except NotImplementedError:
             raise
+        except SystemExit as error:
+            return Observed({}, error=f"called sys.exit({error.code!r})", ended=True)
         except Exception as error:  # an operation on trial may raise anything; that is a finding, not a crash
             return Observed({}, error=_told(error))
-        violations = [f"changed its input {name}" for name in call.changed_inputs]
+        violations = [f"changed its input {name}" for name in call.changed_inputs if name not in operation.overwrites]
         for quantity, result in call.results.items():
             declared = operation.returned(quantity, problem.format).name
             if result.dtype != declared:

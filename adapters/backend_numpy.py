@@ -185,10 +185,11 @@ class NumpyAdapter(Adapter):
         if operation.function is absorption_free:
             values = absorption_free(problem, quantities)
             return Call({q: _result(problem.format.cast(v)) for q, v in values.items()})
-        inputs = Inputs(problem, layout)
+        # Inputs of its own for each quantity: a kernel may overwrite them, by design or not.
+        inputs = {quantity: Inputs(problem, layout) for quantity in quantities}
         with np.errstate(all="ignore"):
-            results = {q: _result(operation.function(inputs, q)) for q in quantities}
-        return Call(results, inputs.changed())
+            results = {q: _result(operation.function(given, q)) for q, given in inputs.items()}
+        return Call(results, tuple(dict.fromkeys(name for given in inputs.values() for name in given.changed())))
 
 
 def _check_labels(problem: Problem) -> None:

@@ -1,17 +1,23 @@
-"""Finds adapters and implementations by name, by file:attribute or by module:attribute."""
+"""Finds adapters and implementations: by name, here or among installed packages, by file:attribute or module:attribute."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from adapters.adapter import Adapter, AdapterError
+from adapters.limits import limits_of
+from adapters.operation import Operation
 
 _PREFIX = "backend_"
+ENTRY_POINTS = "softmax_ce_conformance.backends"
+"""Entry point group by which an installed package offers backends: NAME = "package.module:Class"."""
 
 
 def backend_names() -> tuple[str, ...]:
@@ -19,33 +25,90 @@ def backend_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem.removeprefix(_PREFIX) for path in Path(__file__).parent.glob(f"{_PREFIX}*.py")))
 
 
+def installed_backends() -> dict[str, list[EntryPoint]]:
+    """What installed packages offer in the entry point group, by name; more than one for a name is a clash."""
+    offered: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        offered.setdefault(entry.name, []).append(entry)
+    return dict(sorted(offered.items()))
+
+
 def load_adapter(reference: str, device: str) -> Adapter:
     """The adapter named by a backend's name, path/to/file.py:Class or module:Class, on a device.
 
-    Only the framework of the backend that is asked for is imported.
+    Only the framework of the backend that is asked for is imported. Packages offer backends in the entry point group
+    `ENTRY_POINTS`.
 
     Raises:
-      AdapterError: no such backend, its framework is not installed, or the device is not there.
+      AdapterError: no such backend, several of the name, its framework is not installed, or the device is not there.
     """
+    installed = installed_backends()
     if ":" in reference:
-        adapter = load_attribute(reference, "--backend")
-        if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
-            raise AdapterError(f"--backend={reference}: {adapter!r} is not a subclass of adapters.adapter.Adapter")
-        return adapter(device)
+        return _adapter_class(load_attribute(reference, "--backend"), f"--backend={reference}")(device)
+    if reference in installed:
+        return _load_installed(reference, installed[reference])(device)
     if reference not in backend_names():
+        offered = "".join(f", {name} ({_origin(entries[0])})" for name, entries in installed.items())
         raise AdapterError(
-            f"backend {reference!r} is not known; there is: {', '.join(backend_names())}; or give file.py:Class, module:Class"
+            f"backend {reference!r} is not known; there is: {', '.join(backend_names())}{offered}; "
+            "or give file.py:Class, module:Class"
         )
-    module_name = f"adapters.{_PREFIX}{reference}"
+    return _load_own(reference)(device)
+
+
+def _load_own(name: str) -> type[Adapter]:
+    """A backend of this project."""
     try:
-        module = importlib.import_module(module_name)
+        module = importlib.import_module(f"adapters.{_PREFIX}{name}")
     except ModuleNotFoundError as error:
         raise AdapterError(
-            f"backend {reference!r} needs the package {error.name!r}, which is not installed; "
-            f"get it with: pip install -e '.[{reference}]'"
+            f"backend {name!r} needs the package {error.name!r}, which is not installed; "
+            f"get it with: pip install -e '.[{name}]'"
         ) from None
-    adapter_class: type[Adapter] = module.ADAPTER
-    return adapter_class(device)
+    adapter: type[Adapter] = module.ADAPTER
+    return adapter
+
+
+def _load_installed(name: str, entries: list[EntryPoint]) -> type[Adapter]:
+    """A backend of an installed package; no two may have one name."""
+    origins = [*(["this project"] if name in backend_names() else []), *sorted(map(_origin, entries))]
+    if len(origins) > 1:
+        raise AdapterError(
+            f"backend {name!r} is offered by {' and '.join(origins)} (entry point group {ENTRY_POINTS!r}); "
+            "uninstall or rename all but one, or give file.py:Class, module:Class"
+        )
+    where = f"backend {name!r} of {origins[0]}"
+    try:
+        loaded = entries[0].load()
+    except Exception as error:  # a package of anyone's may fail in any way; say which and how, in one line
+        raise AdapterError(f"{where}: loading {entries[0].value!r} failed: {type(error).__name__}: {error}") from error
+    adapter = _adapter_class(loaded, where)
+    if adapter.name != name:
+        raise AdapterError(f"{where}: the adapter calls itself {adapter.name!r}; allowed: name = {name!r}, as its entry point")
+    return adapter
+
+
+def _origin(entry: EntryPoint) -> str:
+    return "an installed package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+def _adapter_class(loaded: Any, where: str) -> type[Adapter]:
+    if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
+        raise AdapterError(f"{where}: {loaded!r} is not a subclass of adapters.adapter.Adapter")
+    return loaded
+
+
+def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[Operation, ...]:
+    """The adapter's own operations, or those that judge the callable at path/to/file.py:name or package.module:name.
+
+    Raises:
+      AdapterError: there is no such callable, or the backend takes none.
+    """
+    if implementation is None:
+        return adapter.operations()
+    kernel = load_attribute(implementation, "--implementation")
+    declared = limits_of(kernel)
+    return tuple(replace(op, implementation=implementation, limits=declared) for op in adapter.implementation(kernel))
 
 
 def load_attribute(reference: str, option: str) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from adapters.limits import TARGETS, Limit
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.loss import Loss
@@ -15,18 +17,6 @@ from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
 EAGER = "eager"
 """The mode of an operation that runs as it is written, one kernel after another."""
-
-OPTIONS = (
-    "class_weights",
-    "label_smoothing",
-    "ignore_index",
-    "reduction",
-    "temperature",
-    "logit_softcap",
-    "z_loss",
-    "focusing",
-    "positive_weight",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +40,8 @@ class Operation:
         alternative, as it is on every accelerator.
       implementation: where the user's own callable is that it judges (path/to/file.py:name or package.module:name); None for
         an operation of the backend.
+      limits: what it is declared not to do; see `within`.
+      beyond: itself as it was before its limits took something away.
     """
 
     name: str
@@ -65,6 +57,8 @@ class Operation:
     few_shapes: bool = False
     can_raise: bool = True
     implementation: str | None = None
+    limits: tuple[Limit, ...] = ()
+    beyond: Operation | None = None
 
     @property
     def label(self) -> str:
@@ -80,8 +74,63 @@ class Operation:
         """True if it computes a loss or its derivatives, False if only building blocks such as log_softmax."""
         return not set(self.quantities) <= set(BUILDING_BLOCKS)
 
+    @property
+    def whole(self) -> Operation:
+        """Itself without its limits."""
+        return self.beyond or self
+
+    @property
+    def classes_multiple(self) -> int:
+        """What K must be a multiple of."""
+        return math.lcm(*(limit.classes_multiple_of for limit in self.limits))
+
+    @property
+    def max_classes(self) -> int | None:
+        """The largest K; None if there is none."""
+        return min((limit.max_classes for limit in self.limits if limit.max_classes is not None), default=None)
+
+    @property
+    def overwrites(self) -> frozenset[str]:
+        """Inputs that it may change by design."""
+        return frozenset(name for limit in self.limits for name in limit.overwrites)
+
+    def within(self, limits: tuple[Limit, ...], device: str) -> Operation:
+        """The operation without what its own limits and these declare away on a device."""
+        if not (every := (*self.limits, *limits)):
+            return self
+        return replace(
+            self,
+            arithmetic={d: a for d, a in self.arithmetic.items() if all(li.takes(d, device, self.target) for li in every)},
+            quantities=tuple(q for q in self.quantities if all(li.has(q) for li in every)),
+            options=self.options.intersection(*(li.options for li in every if li.options is not None)),
+            limits=every,
+            beyond=replace(self, limits=()),
+        )
+
+    @property
+    def target(self) -> str:
+        """The kind of its target, one of `TARGETS`."""
+        return TARGETS[self.probabilities]
+
+    def declared_away(self, quantities: Iterable[Quantity], dtype: str, device: str) -> str | None:
+        """The limit by which none of the quantities that it would have is asked in a dtype; None if one is."""
+        wanted = [quantity for quantity in self.whole.quantities if quantity in quantities]
+        taken = (li for li in self.limits if not li.takes(dtype, device, self.target))
+        without = (li for li in self.limits if wanted and not any(li.has(quantity) for quantity in wanted))
+        return next((f"declared limit: {li.text}" for li in (*taken, *without)), None)
+
+    def problem_declared_away(self, problem: Problem) -> str | None:
+        """The limit by which a problem is not asked, for its number of classes or its options; None if there is none."""
+        used = options_used(problem)
+        for limit in self.limits:
+            if not limit.fits(problem) or (limit.options is not None and used - set(limit.options)):
+                return f"declared limit: {limit.text}"
+        return None
+
     def refusal(self, problem: Problem) -> str | None:
         """Why this operation cannot be asked this problem; None if it can."""
+        if declared := self.problem_declared_away(problem):
+            return declared
         if problem.format.name not in self.arithmetic:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
         if problem.feature is not None and not set(LAYER_GRADIENTS) & set(self.quantities):

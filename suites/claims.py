@@ -8,7 +8,6 @@ input space in which generated problems are held to `reaches` instead of the cla
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from adapters.operation import OPTIONS, Operation, options_used
+from adapters.limits import OPTIONS, Limit, limit_of, names_among
+from adapters.operation import Operation, options_used
 from reference.formats import FORMATS
 from reference.grades import Grade, grade_named
 from reference.problem import REDUCTIONS, Problem
@@ -63,10 +63,12 @@ class Scope:
 
     def covers(self, operation: Operation, dtype: str) -> bool:
         """True if the entry speaks of this operation, in its mode, in this dtype."""
-        return (
-            dtype in self.dtypes
-            and any(fnmatchcase(operation.name, pattern) for pattern in self.operations)
-            and any(fnmatchcase(operation.mode, pattern) for pattern in self.modes)
+        return dtype in self.dtypes and self.speaks_of(operation)
+
+    def speaks_of(self, operation: Operation) -> bool:
+        """True if the entry speaks of this operation, in its mode."""
+        return any(fnmatchcase(operation.name, pattern) for pattern in self.operations) and any(
+            fnmatchcase(operation.mode, pattern) for pattern in self.modes
         )
 
 
@@ -149,12 +151,21 @@ class OutOfRange:
 
 
 @dataclass(frozen=True)
+class Limited:
+    """A limit that operations are declared to have: what it takes away is not asked of them."""
+
+    scope: Scope
+    limit: Limit
+
+
+@dataclass(frozen=True)
 class Claims:
     """All claims and deviations of a backend that apply to the versions and device at hand."""
 
     claims: tuple[Claim, ...] = ()
     deviations: tuple[Deviation, ...] = ()
     out_of_range: tuple[OutOfRange, ...] = ()
+    limits: tuple[Limited, ...] = ()
     lowered_to: Grade | None = field(default=None)
     """--claim: no operation is held to more than this."""
 
@@ -182,6 +193,10 @@ class Claims:
         """The deviations that list this case."""
         return tuple(d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case))
 
+    def limits_of(self, operation: Operation) -> tuple[Limit, ...]:
+        """The limits declared of an operation."""
+        return tuple(entry.limit for entry in self.limits if entry.scope.speaks_of(operation))
+
     def out_of_range_at(self, operation: Operation, dtype: str, label: int) -> OutOfRange | None:
         """The entry that says that the operation takes this class index; None if there is none."""
         return next((o for o in self.out_of_range if label in o.labels and o.scope.covers(operation, dtype)), None)
@@ -202,7 +217,7 @@ def load_claims(path: Path, version: str, device: str) -> Claims:
     if unknown := set(table) - set(_TABLES):
         allowed = ", ".join(f"[[{name}]]" for name in _TABLES)
         raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: {allowed}")
-    claims, deviations, out_of_range = (
+    claims, deviations, out_of_range, declared = (
         [_parsed(parse, entry, f"{path}: [[{name}]] {entry.get('id', i + 1)}") for i, entry in enumerate(table.get(name, []))]
         for name, parse in _TABLES.items()
     )
@@ -210,6 +225,7 @@ def load_claims(path: Path, version: str, device: str) -> Claims:
         tuple(claims),
         tuple(d for d in deviations if d.applies.holds(version, device)),
         tuple(o for o in out_of_range if o.applies.holds(version, device)),
+        tuple(declared),
     )
 
 
@@ -227,18 +243,8 @@ def _check_keys(entry: dict[str, Any], allowed: set[str]) -> None:
         raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
 
 
-def _names(values: Any, allowed: Iterable[str], what: str) -> tuple[str, ...]:
-    known = list(allowed)
-    if not isinstance(values, list):
-        raise ValueError(f"{what} is {values!r}; allowed: a list of {', '.join(known)}")
-    for value in values:
-        if value not in known:
-            raise ValueError(f"{what} {value!r} is not known; allowed: {', '.join(known)}")
-    return tuple(values)
-
-
 def _scope(entry: dict[str, Any]) -> Scope:
-    return Scope(tuple(entry["operations"]), _names(entry["dtypes"], FORMATS, "dtype"), tuple(entry.get("modes", ("*",))))
+    return Scope(tuple(entry["operations"]), names_among(entry["dtypes"], FORMATS, "dtype"), tuple(entry.get("modes", ("*",))))
 
 
 def _applies(entry: dict[str, Any]) -> Applicability:
@@ -248,7 +254,7 @@ def _applies(entry: dict[str, Any]) -> Applicability:
 
 def _claim(entry: dict[str, Any]) -> Claim:
     _check_keys(entry, _CLAIM_KEYS)
-    quantities = _names(list(entry["grades"]), [str(q) for q in Quantity], "quantity")
+    quantities = names_among(list(entry["grades"]), [str(q) for q in Quantity], "quantity")
     return Claim(_scope(entry), {Quantity(q): grade_named(entry["grades"][q]) for q in quantities})
 
 
@@ -257,7 +263,7 @@ def _deviation(entry: dict[str, Any]) -> Deviation:
     return Deviation(
         id=entry["id"],
         scope=_scope(entry),
-        quantities=tuple(Quantity(q) for q in _names(entry["quantities"], [str(q) for q in Quantity], "quantity")),
+        quantities=tuple(Quantity(q) for q in names_among(entry["quantities"], [str(q) for q in Quantity], "quantity")),
         cases=tuple(entry["cases"]),
         misses=grade_named(entry["misses"]),
         reaches=grade_named(entry.get("reaches", "none")),
@@ -276,14 +282,20 @@ def _out_of_range(entry: dict[str, Any]) -> OutOfRange:
 
 def _region(entry: dict[str, Any]) -> Region:
     _check_keys(entry, _REGION_KEYS)
-    hazards = _names(entry.get("hazards", []), HAZARDS, "hazard")
+    hazards = names_among(entry.get("hazards", []), HAZARDS, "hazard")
     return Region(
         hazards,
         entry.get("min_classes", 0),
-        _names(entry.get("options", []), OPTIONS, "option"),
-        _names(entry.get("reductions", []), REDUCTIONS, "reduction"),
+        names_among(entry.get("options", []), OPTIONS, "option"),
+        names_among(entry.get("reductions", []), REDUCTIONS, "reduction"),
         entry.get("max_rows"),
     )
 
 
-_TABLES = {"claim": _claim, "deviation": _deviation, "out_of_range": _out_of_range}
+def _limited(entry: dict[str, Any]) -> Limited:
+    """Its `dtypes` and `devices` are those that are left, not those for which the entry holds."""
+    keys = {key: value for key, value in entry.items() if key not in ("operations", "modes")}
+    return Limited(Scope(tuple(entry["operations"]), tuple(FORMATS), tuple(entry.get("modes", ("*",)))), limit_of(keys))
+
+
+_TABLES = {"claim": _claim, "deviation": _deviation, "out_of_range": _out_of_range, "limit": _limited}

@@ -15,12 +15,13 @@ import pytest
 
 import adapters
 from adapters.adapter import Adapter, AdapterError
-from adapters.loading import backend_names, load_adapter, load_attribute
+from adapters.isolation import Allowance, Isolated, Trial
+from adapters.loading import backend_names, installed_backends, load_adapter, operations_on_trial
 from adapters.operation import Operation, modes_of
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
-from suites.cases import Case, CaseError, cases_matching, stored_cases
+from suites.cases import CaseError, cases_matching, stored_cases
 from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
 from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
@@ -34,6 +35,7 @@ _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
 _FAILURES = pytest.StashKey[int]()
 WHOLE_FAILURES = 10
+ALLOWED = Allowance()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option(
         "--backend",
         default="numpy",
-        help=f"{', '.join(backend_names())}, file.py:Class or module:Class (default: numpy)",
+        help=f"{', '.join([*backend_names(), *installed_backends()])}, file.py:Class or module:Class (default: numpy)",
     )
     option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
     option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
@@ -68,14 +70,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="standard",
         help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
     )
+    option(
+        "--isolate", action="store_true", help="make every call in another process, so that a crash or a hang costs one test"
+    )
+    option(
+        "--call-timeout",
+        type=float,
+        metavar="SECONDS",
+        default=ALLOWED.seconds,
+        help=f"how long a call of --isolate may take (default: {ALLOWED.seconds:g})",
+    )
+    option(
+        "--call-memory",
+        type=float,
+        metavar="GIB",
+        default=ALLOWED.gib,
+        help=f"by how much the process of --isolate may grow (default: {ALLOWED.gib:g})",
+    )
     option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Turn the options into a plan; every mistake in them is a one-line usage error."""
     _check_own_packages()
-    if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
-        raise pytest.UsageError("-n: measurements are gathered in one process; run one process a backend, without -n")
+    _check_one_process(config)
     if config.option.help or config.option.markers:
         return
     try:
@@ -83,6 +101,17 @@ def pytest_configure(config: pytest.Config) -> None:
         _make_folder(config.option.report)
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
+
+
+def _check_one_process(config: pytest.Config) -> None:
+    """Neither pytest-xdist nor pytest-forked: what their workers measure is not in the report."""
+    spread = getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput")
+    if spread or getattr(config.option, "forked", False):
+        given = "-n" if spread else "--forked"
+        raise pytest.UsageError(
+            f"{given}: measurements are gathered in one process; run one process a backend, without {given}; "
+            "--isolate makes the calls in another process"
+        )
 
 
 def _make_folder(place: str | None) -> None:
@@ -108,11 +137,12 @@ def _check_own_packages() -> None:
 
 def _plan(config: pytest.Config) -> Plan:
     option = config.option
-    adapter = load_adapter(option.backend, option.device)
+    adapter, operations = _on_trial(option)
     claims = _claims(option, adapter)
+    chosen = _chosen_operations(option, adapter, operations)
     plan = Plan(
         adapter=adapter,
-        operations=_operations(option, adapter),
+        operations=tuple(operation.within(claims.limits_of(operation), adapter.device) for operation in chosen),
         formats=_formats(option),
         hazards=_chosen(option.hazard, tuple(HAZARDS), "hazard"),
         cases=cases_matching(option.case) if option.case else stored_cases(),
@@ -139,13 +169,17 @@ def _formats(option: Any) -> tuple[Format, ...]:
     return tuple(FORMATS[name] for name in _chosen(option.dtype, tuple(FORMATS), "dtype"))
 
 
-def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
-    if option.implementation:
-        place = option.implementation
-        operations = adapter.implementation(load_attribute(place, "--implementation"))
-        operations = tuple(replace(operation, implementation=place) for operation in operations)
-    else:
-        operations = adapter.operations()
+def _on_trial(option: Any) -> tuple[Adapter, tuple[Operation, ...]]:
+    """The backend, here or in another process, and what is on trial of it."""
+    if not option.isolate:
+        adapter = load_adapter(option.backend, option.device)
+        return adapter, operations_on_trial(adapter, option.implementation)
+    trial = Trial(option.backend, option.device, option.implementation)
+    isolated = Isolated(trial, Allowance(option.call_timeout, option.call_memory))
+    return isolated, isolated.operations()
+
+
+def _chosen_operations(option: Any, adapter: Adapter, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     known = modes_of(operations)
     modes = known[:1] if option.mode is None else _chosen(option.mode, known, "mode")
     pattern = option.operation or "*"
@@ -158,7 +192,7 @@ def _operations(option: Any, adapter: Adapter) -> tuple[Operation, ...]:
 
 
 def _check_formats(plan: Plan) -> None:
-    taken = {name for operation in plan.operations for name in operation.arithmetic}
+    taken = {name for operation in plan.operations for name in operation.whole.arithmetic}
     if not any(fmt.name in taken for fmt in plan.formats):
         asked = ", ".join(fmt.name for fmt in plan.formats)
         raise ValueError(f"--dtype: no chosen operation takes {asked}; they take: {', '.join(sorted(taken))}")
@@ -178,7 +212,14 @@ def _claims(option: Any, adapter: Adapter) -> Claims:
 def _command(option: Any) -> str:
     given = {name: getattr(option, name) for name in ("backend", "implementation", "device", "mode", "claims", "claim")}
     changed = {name: value for name, value in given.items() if value and (name, value) != ("device", "cpu")}
-    return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items())])
+    isolated = ["--isolate"] if option.isolate else []
+    return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items()), *isolated])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process of --isolate."""
+    if _JUDGE in config.stash:
+        config.stash[_JUDGE].plan.adapter.close()
 
 
 def _reductions(option: Any, plan: Plan) -> tuple[str, ...]:
@@ -206,7 +247,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode {', '.join(plan.modes)}",
         f"softmax-ce: operations {names}",
         f"softmax-ce: dtypes {dtypes}; {entries}; effort {plan.effort.name}, seed {plan.seed}",
+        *_isolation_header(plan.adapter),
     ]
+
+
+def _isolation_header(adapter: Adapter) -> list[str]:
+    if not isinstance(adapter, Isolated):
+        return []
+    allowed = adapter.allowance
+    return [f"softmax-ce: every call in another process, for at most {allowed.seconds:g} s and {allowed.gib:g} GiB more"]
 
 
 @pytest.fixture(scope="session")
@@ -221,30 +270,44 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     plan = metafunc.config.stash[_JUDGE].plan
     if "case" in metafunc.fixturenames:
-        combinations = _case_combinations(plan)
-        ids = [f"{case.id}-{operation.label}-{quantity}" for case, operation, quantity in combinations]
-        metafunc.parametrize(("case", "operation", "quantity"), combinations, ids=ids)
+        metafunc.parametrize(("case", "operation", "quantity"), _case_combinations(plan))
     elif "operation" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("asks")
         asked = marker.args if marker else tuple(Quantity)
-        chosen = [op for op in plan.operations if set(op.quantities) & set(asked)]
-        if "fmt" not in metafunc.fixturenames:
-            metafunc.parametrize("operation", chosen, ids=[op.label for op in chosen])
-            return
-        pairs = [(op, fmt) for op in chosen for fmt in plan.formats if fmt.name in op.arithmetic]
-        metafunc.parametrize(("operation", "fmt"), pairs, ids=[f"{op.label}-{fmt.name}" for op, fmt in pairs])
+        metafunc.parametrize(("operation", "fmt"), _format_combinations(plan, asked))
 
 
-def _case_combinations(plan: Plan) -> list[tuple[Case, Operation, Quantity]]:
-    formats = {fmt.name for fmt in plan.formats}
+def _format_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
+    """An operation and a format, for each that would be asked one of the quantities were it not for its limits."""
     return [
-        (case, operation, quantity)
-        for case in plan.cases
-        for operation in plan.operations
-        if case.problem.format.name in formats and (case.hazard in plan.hazards or case.hazard == "given")
-        if operation.refusal(case.problem) is None
-        for quantity in askable(operation, case.problem)
+        _asked_or_skipped((op, fmt), f"{op.label}-{fmt.name}", op.declared_away(asked, fmt.name, plan.adapter.device))
+        for op in plan.operations
+        if set(op.whole.quantities) & set(asked)
+        for fmt in plan.formats
+        if fmt.name in op.whole.arithmetic
     ]
+
+
+def _case_combinations(plan: Plan) -> list[Any]:
+    """A case, an operation and a quantity, as above."""
+    formats, device = {fmt.name for fmt in plan.formats}, plan.adapter.device
+    return [
+        _asked_or_skipped(
+            (case, op, quantity),
+            f"{case.id}-{op.label}-{quantity}",
+            op.declared_away((quantity,), case.problem.format.name, device) or op.problem_declared_away(case.problem),
+        )
+        for case in plan.cases
+        for op in plan.operations
+        if case.problem.format.name in formats and (case.hazard in plan.hazards or case.hazard == "given")
+        if op.whole.refusal(case.problem) is None
+        for quantity in askable(op.whole, case.problem)
+    ]
+
+
+def _asked_or_skipped(values: tuple[Any, ...], name: str, declared: str | None) -> Any:
+    """A test's parameters; what is declared away is skipped, and says by which limit."""
+    return pytest.param(*values, id=name, marks=() if declared is None else pytest.mark.skip(reason=declared))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ target), never entries: that shrinks to small logits and reaches edges that rand
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TypeVar
@@ -38,12 +38,15 @@ class Shape:
     """Rows to generate: their format, and the largest numbers of rows and classes.
 
     `few` keeps to the most rows and to the fewest and the most classes, for operations that compile for every shape.
+    `multiple` and `most_classes` are limits of an operation: K is a multiple of the one, and at most the other.
     """
 
     format: Format
     max_rows: int = 3
     max_classes: int = SMALL_CLASSES
     few: bool = False
+    multiple: int = 1
+    most_classes: int | None = None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -59,8 +62,22 @@ class Shape:
         return st.just(self.max_rows) if self.few else st.integers(1, self.max_rows)
 
     def between(self, least: int, most: int) -> st.SearchStrategy[int]:
-        """Integers of a range; its ends where shapes are to be few."""
-        return st.sampled_from(sorted({least, most})) if self.few else st.integers(least, most)
+        """Numbers of classes of a range, rounded up to the multiple; its ends where shapes are to be few."""
+        low, high = self.multiples((least, most))
+        if self.few:
+            return st.sampled_from(sorted({low, high}))
+        step = self.multiple
+        return st.integers(low, high) if step == 1 else st.integers(low // step, high // step).map(lambda count: count * step)
+
+    def multiples(self, numbers: Iterable[int]) -> list[int]:
+        """Numbers of classes rounded up to the multiple, without those that are more than the most.
+
+        >>> from reference.formats import FLOAT32
+        >>> Shape(FLOAT32, multiple=8, most_classes=2000).multiples([2, 1000, 2049])
+        [8, 1000]
+        """
+        rounded = [-(-number // self.multiple) * self.multiple for number in numbers]
+        return [number for number in rounded if self.most_classes is None or number <= self.most_classes]
 
 
 @dataclass(frozen=True)
@@ -271,7 +288,7 @@ def _large_vocabulary(shape: Shape) -> st.SearchStrategy[Floats]:
     gaps = st.just(0.0) | _near([t.absorption_gap], shape.format) | _between(0.5, t.absorption_gap)
 
     def build(draw: st.DrawFn) -> Floats:
-        classes = draw(st.sampled_from(LARGE_CLASSES[::3] if shape.few else LARGE_CLASSES))
+        classes = draw(st.sampled_from(shape.multiples(LARGE_CLASSES[::3] if shape.few else LARGE_CLASSES)))
         row = np.full(classes, -draw(gaps))
         row[draw(st.sampled_from([classes // 2, classes - 1, 1])) :: 2] = -draw(gaps)
         row[draw(st.sampled_from([0, classes - 1, 7, classes // 2]))] = 0.0
@@ -281,10 +298,9 @@ def _large_vocabulary(shape: Shape) -> st.SearchStrategy[Floats]:
 
 
 def _degenerate(shape: Shape) -> st.SearchStrategy[Floats]:
-    one_class = _levels_of_one_class(shape)
-    classes = st.just(shape.max_classes) if shape.few else shape.classes()
+    classes = st.just(shape.multiples([shape.max_classes])[0]) if shape.few else shape.classes()
     no_rows = classes.map(lambda count: np.zeros((0, count)))
-    return one_class | no_rows
+    return _levels_of_one_class(shape) | no_rows if shape.multiple == 1 else no_rows
 
 
 def _levels_of_one_class(shape: Shape) -> st.SearchStrategy[Floats]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from adapters.adapter import Adapter, Observed
+from adapters.adapter import Adapter, GivenUpError, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
 from reference.evaluation import MAX_HESSIAN_CLASSES
@@ -22,7 +22,7 @@ from suites.cases import Case
 from suites.claims import Claims
 from suites.effort import Effort
 from suites.failure import failure_text
-from suites.hazards import MANY_CLASSES
+from suites.hazards import LARGE_CLASSES, MANY_CLASSES
 from suites.measurement import Measurement
 from suites.owed import Owed
 from suites.problems import Ask
@@ -73,7 +73,7 @@ class Judge:
     _owed: Owed = field(default_factory=Owed)
 
     def __post_init__(self) -> None:
-        self._searches = Searches(self.plan.seed)
+        self._searches = Searches(self.plan.seed, lambda: self.plan.adapter.spent)
 
     def search(self, name: str, ask: Ask, check: Callable[[Problem], None], examples: int | None = None) -> None:
         """Look for a problem that fails the check, among as many as the effort has unless told otherwise."""
@@ -93,8 +93,10 @@ class Judge:
         hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)
         if operation.loss in BINARY:
             hazards = tuple(h for h in hazards if h not in MANY_CLASSES)
+        if (operation.max_classes or LARGE_CLASSES[0]) < LARGE_CLASSES[0]:
+            hazards = tuple(h for h in hazards if h != "large_vocabulary")
         if not hazards:
-            pytest.skip(f"--hazard, or a loss of two classes, leaves none of {', '.join(ask.hazards)}")
+            pytest.skip(f"--hazard, a loss of two classes or a limit of K leaves none of {', '.join(ask.hazards)}")
         return replace(
             ask,
             hazards=hazards,
@@ -102,8 +104,35 @@ class Judge:
             probabilities=operation.probabilities,
             options=ask.options & operation.options,
             few_shapes=operation.few_shapes,
+            classes_multiple=operation.classes_multiple,
+            max_classes=operation.max_classes,
             max_rows=min(ask.max_rows, FEW_ROWS) if operation.few_shapes else ask.max_rows,
         )
+
+    def observe(
+        self,
+        operation: Operation,
+        problem: Problem,
+        quantities: tuple[Quantity, ...],
+        layout: Layout = Layout.CONTIGUOUS,
+    ) -> Observed:
+        """What the operation does with a problem; the test fails if that is the end of the process that it runs in."""
+        observed = self._ask(operation, problem, quantities, layout)
+        if observed.ended:
+            pytest.fail(f"what   : {operation.label}: {observed.error}\ninput  : {problem!r}", pytrace=False)
+        return observed
+
+    def _ask(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
+        """What the operation does with a problem.
+
+        An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
+        """
+        try:
+            return self.plan.adapter.observe(operation, problem, quantities, layout)
+        except NotImplementedError as error:
+            pytest.skip(f"{operation.name}: not implemented: {error}")
+        except GivenUpError as error:
+            pytest.skip(str(error))
 
     def measure(
         self,
@@ -112,13 +141,15 @@ class Judge:
         quantities: tuple[Quantity, ...],
         layout: Layout = Layout.CONTIGUOUS,
     ) -> list[Measurement]:
-        """How each quantity compares with the reference; an exception costs only the quantities that raise it.
+        """How each quantity compares with the reference.
 
-        An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
+        An exception costs only the quantities that raise it when they are asked alone; all of them, if none does.
         """
-        observed = self._observe(operation, problem, quantities, layout)
+        observed = self._ask(operation, problem, quantities, layout)
         if observed.error is not None and len(quantities) > 1:
-            return [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
+            alone = [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
+            if any(measurement.error is not None for measurement in alone):
+                return alone
         error = observed.error or "; ".join(observed.violations) or None
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
@@ -127,14 +158,9 @@ class Judge:
             arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
             for quantity, expected in owed.items():
                 values = np.full(expected.values.shape, np.nan) if error else observed.values[quantity]
-                measurements.append(Measurement(asked, quantity, arithmetic, expected, values, error, given))
+                ended = observed.ended
+                measurements.append(Measurement(asked, quantity, arithmetic, expected, values, error, given, ended))
         return measurements
-
-    def _observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
-        try:
-            return self.plan.adapter.observe(operation, problem, quantities, layout)
-        except NotImplementedError as error:
-            pytest.skip(f"{operation.name}: not implemented: {error}")
 
     def check(
         self,

@@ -23,7 +23,8 @@ class Measurement:
     """One quantity of one problem: observed values against the reference.
 
     `observed` holds members of the problem's format in the float64 carrier and has the shape of `expected.values`; an
-    operation that raised, or broke the protocol, has an `error` and no values (`observed` is NaN). `given` is the problem as
+    operation that raised, or broke the protocol, has an `error` and no values (`observed` is NaN), and has `ended` if that
+    was the end of its process. `given` is the problem as
     it was put to the operation, where it returned the quantity in another format than that of the logits.
     """
 
@@ -34,6 +35,7 @@ class Measurement:
     observed: Floats
     error: str | None = None
     given: Problem | None = None
+    ended: bool = False
 
     @property
     def input(self) -> Problem:

@@ -24,7 +24,7 @@ class Ask:
 
     `options` are names of Operation options; `directions` adds a tangent, `feature` that of the linear layer; cotangents are
     always drawn, uniform ones are one draw among many (a kernel that ignores the upstream gradient must not pass).
-    `few_shapes`: see `Shape.few`.
+    `few_shapes`, `classes_multiple` and `max_classes`: see `Shape`.
     """
 
     format: Format
@@ -36,6 +36,14 @@ class Ask:
     feature: bool = False
     max_rows: int = 3
     few_shapes: bool = False
+    classes_multiple: int = 1
+    max_classes: int | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The rows to generate."""
+        few, step, most = self.few_shapes, self.classes_multiple, self.max_classes
+        return Shape(self.format, self.max_rows, few=few, multiple=step, most_classes=most)
 
 
 def problems(ask: Ask) -> st.SearchStrategy[Problem]:
@@ -43,7 +51,7 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
 
     def build(draw: st.DrawFn) -> Problem:
         hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
-        logits = _of_loss(draw(hazard.generate(Shape(ask.format, ask.max_rows, few=ask.few_shapes))), ask)
+        logits = _of_loss(draw(hazard.generate(ask.shape)), ask)
         chosen = draw(_options(ask, logits.shape))
         return Problem(
             loss=ask.loss,

@@ -90,8 +90,10 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     """The script of a miss.
 
     None if the backend has no words for the operation, if no entry is owed a value, or if it is not seen in values: a changed
-    input, or another device.
+    input, another device, or the end of the process, which would be that of the script.
     """
+    if miss.measurement.ended:
+        return None
     entries = entries_of(miss)
     script = adapter.script(Asked(miss.operation, miss.measurement.input, miss.measurement.quantity, miss.layout))
     if script is None or not (miss.error or (entries and miss.measurement.error is None)):

@@ -2,7 +2,8 @@
 
 Every operation that is asked the same gets the same problems, since the seed of a search depends on its name alone. They are
 generated once; a check that fails on one of them is searched anew, to be shrunk. A failure that does not come back when
-it is tried again is a failure all the same: the operation is not deterministic.
+it is tried again is a failure all the same: the operation is not deterministic. Where failures end the process of the call
+(`--isolate`), shrinking them costs a timeout or a new process each, so it stops early, with the last of them.
 """
 
 from __future__ import annotations
@@ -22,29 +23,42 @@ from suites.problems import Ask, problems
 MOST_KEPT = 2**20
 """Logits of the problems that are kept of one search: 8 MiB, with a tangent and what they are owed five times as much."""
 
+MOST_SPENT = 8
+"""Ended processes of a search, a hang counted as `adapters.isolation.HANG`, after which it stops: one hang, or 8 crashes."""
+
 Check = Callable[[Problem], None]
+
+
+class _Enough(BaseException):
+    """Stops Hypothesis, which catches every Exception."""
 
 
 @dataclass(repr=False)
 class Searches:
-    """All searches of a run with a seed."""
+    """All searches of a run with a seed; `spent` is what ended processes have cost so far."""
 
     seed: int
+    spent: Callable[[], int] = lambda: 0
     _passed: dict[tuple[str, Ask, int], list[Problem]] = field(default_factory=dict)
 
     def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
         """Look for a problem that fails the check; `name` is that of the property."""
         key = (name, ask, examples)
-        watched = _Watched(check)
+        watched = _Watched(check, self.spent)
         if key in self._passed and all(watched.passes(problem) for problem in self._passed[key]):
             return
+        stopped = False
         try:
+            watched.stop_if_enough()
             drawn = self._generate(name, ask, watched, examples)
+        except _Enough:
+            stopped = True
         except Flaky:
             if not watched.failures:
                 raise
         if watched.failures:
-            pytest.fail(f"{watched.failures[0]}\n{_NOT_REPEATED}", pytrace=False)
+            text = str(watched.failures[-1]) if stopped else f"{watched.failures[0]}\n{_NOT_REPEATED}"
+            pytest.fail(text, pytrace=False)
         if sum(problem.logits.size for problem in drawn) <= MOST_KEPT:
             self._passed[key] = drawn
 
@@ -79,18 +93,28 @@ class _Watched:
     """A check that remembers how it failed, in whatever way; a skip is no failure."""
 
     check: Check
+    spent: Callable[[], int]
     failures: list[BaseException] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._before = self.spent()
 
     def __call__(self, problem: Problem) -> None:
         try:
             self.check(problem)
         except (Exception, pytest.fail.Exception) as failure:
             self.failures.append(failure)
+            self.stop_if_enough()
             raise
+
+    def stop_if_enough(self) -> None:
+        """Raises _Enough once failures of this search have ended too many processes."""
+        if self.failures and self.spent() - self._before >= MOST_SPENT:
+            raise _Enough
 
     def passes(self, problem: Problem) -> bool:
         try:
             self(problem)
-        except (Exception, pytest.fail.Exception):
+        except (Exception, pytest.fail.Exception, _Enough):
             return False
         return True

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from adapters.operation import OPTIONS, Operation
+from adapters.adapter import Observed
+from adapters.limits import OPTIONS
+from adapters.operation import Operation
 from reference.formats import Format
 from reference.grades import Grade
 from reference.problem import Problem
@@ -36,27 +40,42 @@ def test_out_of_range_label(judge: Judge, operation: Operation, fmt: Format, lab
         pytest.skip(f"{operation.name} takes no class indices")
     if judge.plan.claims.claimed(operation, fmt.name, Quantity.LOSS) is Grade.NONE:
         pytest.skip(f"{operation.name} claims nothing")
-    problem = Problem(np.array([[1.0, 2.0, 3.0]]), np.array([0]), fmt, loss=operation.loss).with_unchecked_target([label])
-    observed = judge.plan.adapter.observe(operation, problem, (Quantity.LOSS,))
-    # The kind of exception alone: messages name generated files and numbered functions.
-    raised = f"raised {observed.error.partition(':')[0]}" if observed.error else None
-    outcome = raised or f"returned {observed.values[Quantity.LOSS].tolist()}"
+    problem = _out_of_range(operation, fmt, label)
+    classes, label = problem.num_classes, int(problem.target[0])
+    observed = judge.observe(operation, problem, (Quantity.LOSS,))
+    outcome = _outcome(observed)
     judge.recorder.out_of_range[operation.label, fmt.name, label] = outcome
-    can_raise = operation.can_raise and judge.plan.adapter.device == "cpu"
-    spared = not can_raise and bool(np.isnan(observed.values.get(Quantity.LOSS, 0.0)).all())
-    good = observed.error is not None or spared
+    good = _is_refused(judge, operation, observed)
     known = judge.plan.claims.out_of_range_at(operation, fmt.name, label)
     if known is not None and good:
         pytest.fail(f"stale entry {known.id!r}: {operation.label} {outcome} for the class index {label}", pytrace=False)
     if not good:
-        name, story = (known.id, f"Cause: {known.reason}.") if known else ("", f"Class index {label} of 3 classes.")
+        name, story = (known.id, f"Cause: {known.reason}.") if known else ("", f"Class index {label} of {classes} classes.")
         miss = miss_of_label(name, story, operation, problem, observed.values[Quantity.LOSS])
         judge.failure = miss
     if known is not None:
         judge.deviations_seen.setdefault(known.id, miss)
         pytest.xfail(f"out of range, {known.id}: {known.reason}")
     if not good:
-        pytest.fail(
-            f"what   : {operation.label} {outcome} for the class index {label} of 3 classes; an index out of range must raise",
-            pytrace=False,
-        )
+        wrong = f"{operation.label} {outcome} for the class index {label} of {classes} classes"
+        pytest.fail(f"what   : {wrong}; an index out of range must raise", pytrace=False)
+
+
+def _out_of_range(operation: Operation, fmt: Format, label: int) -> Problem:
+    """A row of 3 classes, or of the fewest more that the operation takes; the label 3 stands for K."""
+    classes = math.ceil(3 / operation.classes_multiple) * operation.classes_multiple
+    problem = Problem(np.resize([1.0, 2.0, 3.0], (1, classes)), np.array([0]), fmt, loss=operation.loss)
+    return problem.with_unchecked_target([classes if label == 3 else label])
+
+
+def _outcome(observed: Observed) -> str:
+    """What was done: of an exception its kind alone, since messages name generated files and numbered functions."""
+    if observed.error is not None:
+        return f"raised {observed.error.partition(':')[0]}"
+    return f"returned {observed.values[Quantity.LOSS].tolist()}"
+
+
+def _is_refused(judge: Judge, operation: Operation, observed: Observed) -> bool:
+    """True if it raised, or returned NaN where it cannot raise."""
+    can_raise = operation.can_raise and judge.plan.adapter.device == "cpu"
+    return observed.error is not None or (not can_raise and bool(np.isnan(observed.values[Quantity.LOSS]).all()))

@@ -6,12 +6,15 @@ import importlib.util
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.loading import backend_names, load_adapter
+from adapters.isolation import HANG, MOST_SPENT
+from adapters.limits import LEAST_MAX_CLASSES, Limit
+from adapters.loading import ENTRY_POINTS, backend_names, load_adapter
 from adapters.operation import modes_of
 from reference.blindness import ASSERT_CLOSE, blind_from
 from reference.evaluation import evaluate
@@ -88,10 +91,10 @@ def test_options_and_defaults_are_those_of_the_help() -> None:
         check=True,
     ).stdout
     ours = text.split("softmax cross-entropy conformance:", 1)[1].split("\n\n", 1)[0]
-    offered = re.findall(r"^  (--\w+)", ours, flags=re.MULTILINE)
+    offered = re.findall(r"^  (--[\w-]+)", ours, flags=re.MULTILINE)
     rows = table_after("Options")
     assert [row[0] for row in rows] == offered
-    helps = dict(zip(offered, re.split(r"^  --\w+", ours, flags=re.MULTILINE)[1:], strict=True))
+    helps = dict(zip(offered, re.split(r"^  --[\w-]+", ours, flags=re.MULTILINE)[1:], strict=True))
     for option, default, _ in rows:
         said = " ".join(helps[option].split())
         assert (f"(default: {default}" in said) if default else ("default" not in said)
@@ -111,8 +114,8 @@ def test_the_report_commands_are_those_there_are() -> None:
     (block,) = [block for block in blocks("sh") if "suites.report" in block]
     given = [parser().parse_args(line.removeprefix("python -m suites.report ").split()) for line in block.strip().splitlines()]
     commands = {action.dest: action for action in parser()._actions}["command"].choices
-    assert [options.command for options in given] == list(commands or ())
-    assert given[1].fail_on_regression
+    assert list(dict.fromkeys(options.command for options in given)) == list(commands or ())
+    assert [options.command for options in given if getattr(options, "fail_on_regression", False)] == ["compare"]
     (row,) = [row for row in table_after("Options") if row[0] == "--report"]
     assert all(name in row[2] for name in FILES)
 
@@ -160,9 +163,47 @@ def test_the_tolerances_are_what_the_example_gives() -> None:
     assert f"{blind_from(ASSERT_CLOSE['float32']):.1f} and {blind_from(ASSERT_CLOSE['float64']):.1f} on" in README
 
 
+def example(folder: Path, name: str) -> str:
+    """Writes the example of this file name into a folder; the place of the last thing that it defines."""
+    (block,) = [block for block in blocks("python") if block.startswith(f"# {name}\n")]
+    (folder / name).write_text(block)
+    defined = re.findall(r"^(?:def|class) (\w+)", block, flags=re.MULTILINE)
+    return f"{name}:{defined[-1]}"
+
+
 def test_the_kernel_example_runs(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    (tmp_path / "my_kernel.py").write_text(next(block for block in blocks("python") if "my_kernel.py" in block))
-    options = blocks("sh")[2].split()[2:]
+    place, options = example(tmp_path, "my_kernel.py"), blocks("sh")[2].split()[2:]
+    assert f"--implementation={place}" in options
     result = run_suites(*options, "--operation=my_cross_entropy", "--dtype=float32", "-k", "test_loss", cwd=tmp_path)
     assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("my_numpy_kernel.py", "numpy"),
+        ("my_jax_kernel.py", "jax"),
+        ("my_tensorflow_kernel.py", "tensorflow"),
+        ("my_fused_kernel.py", "torch"),
+        ("my_backend.py", ""),
+    ],
+)
+def test_the_other_examples_run(name: str, backend: str, tmp_path: Path) -> None:
+    if backend not in ("", "numpy"):
+        pytest.importorskip(backend)
+    place = example(tmp_path, name)
+    judged = [f"--backend={backend}", f"--implementation={place}", "--dtype=float32"] if backend else [f"--backend={place}"]
+    tests = "test_loss.py" if backend == "jax" else "test_loss or test_gradient or test_large_vocabulary"
+    result = run_suites(*judged, "--claim=stable", "--effort=quick", "-k", tests, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
+    assert ("declared limits, not asked" in result.stdout) == (name == "my_fused_kernel.py")
+
+
+def test_limits_and_isolation_are_as_the_code_has_them() -> None:
+    keys = [field.name for field in fields(Limit) if field.name != "reason"]
+    assert [row[0] for row in table_after("Judge your own kernel")] == keys
+    assert f"up to it, at least {LEAST_MAX_CLASSES} " in README
+    assert f"{MOST_SPENT // HANG} hangs or {MOST_SPENT} crashes" in README
+    assert f"of the group `{ENTRY_POINTS}`" in " ".join(README.split())

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import suites.owed
+from adapters.isolation import HANG
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.owed import LARGEST_KEPT, Owed
 from suites.problems import Ask
-from suites.search import Searches
+from suites.search import MOST_SPENT, Searches
 
 ASK = Ask(FLOAT32, ("moderate", "absorption"))
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT)
@@ -51,6 +52,28 @@ def test_a_failure_among_kept_problems_is_searched_and_shrunk() -> None:
     with pytest.raises(pytest.fail.Exception, match="more than one class"):
         searches.run("loss", ASK, check, 40)
     assert seen[-1].logits.shape == (1, 2)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(("cost", "most"), [(1, MOST_SPENT), (HANG, 1)], ids=["crash", "hang"])
+def test_a_search_stops_when_its_failures_have_ended_enough_processes(cost: int, most: int, kept: bool) -> None:
+    """To shrink a hang took a timeout a step, hundreds of times."""
+    spent, failed = [1000], list[Problem]()
+    searches = Searches(0, lambda: spent[0])
+    if kept:
+        searches.run("loss", ASK, lambda _: None, 40)
+
+    def check(problem: Problem) -> None:
+        if problem.num_rows * problem.num_classes > 1:
+            spent[0] += cost
+            failed.append(problem)
+            pytest.fail(f"ended at {problem.logits.tolist()}", pytrace=False)
+
+    with pytest.raises(pytest.fail.Exception) as told:
+        searches.run("loss", ASK, check, 40)
+    assert 1 <= len(failed) <= most
+    assert str(told.value) == f"ended at {failed[-1].logits.tolist()}"
+    assert told.value.__context__ is None
 
 
 @pytest.mark.parametrize("kept", [True, False])

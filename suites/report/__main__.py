@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from suites.report.cite import cited_as_bibtex, cited_as_text
 from suites.report.compare import compare
 from suites.report.load import PathError, ReportError, load_report
+from suites.report.markdown import comparison_markdown, summary_markdown
 from suites.report.page import comparison_page
 from suites.report.terminal import (
     comparison_lines,
@@ -34,9 +35,9 @@ the first report, then other differences of grade or claim, then of the worst er
 rows that are the same. The mode is part of an operation's name only where a report has several modes.
 
 A regression is, against the first report and of the same backend: a grade that is lower, a claim that fails and did not, a
-deviation that is seen and was not, or a worse verdict (CONFORMS, REDUCED, FAILS). A larger worst error is shown, and is no
-regression: it is the largest that a search found. A row that is missing is shown, and is no regression either. Compare runs
-of one seed and effort: a search for other problems can find a lower grade too."""
+deviation that is seen and was not, a limit that is declared and was not, or a worse verdict (CONFORMS, REDUCED, FAILS). A
+larger worst error is shown, and is no regression: it is the largest that a search found. A row that is missing is shown, and
+is no regression either. Compare runs of one seed and effort: a search for other problems can find a lower grade too."""
 _EPILOG = """\
 exit status: 0; 1 if a report is not valid (validate) or became worse (compare --fail-on-regression); 2 if what was given
 cannot be used. Reports are read, never executed; nothing is fetched."""
@@ -68,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
         "reports", type=Path, nargs="+", metavar="REPORT", help="report.json files, the baseline first"
     )
     made["compare"].add_argument("--fail-on-regression", action="store_true", help="exit with 1 if there is a regression")
+    for name in ("show", "compare"):
+        made[name].add_argument("--markdown", action="store_true", help="as Markdown, in short: the summary of a CI job")
     made["compare"].add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page too")
     made["validate"].add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="report.json files")
     made["cite"].add_argument(
@@ -79,7 +82,10 @@ def parser() -> argparse.ArgumentParser:
 def show(options: argparse.Namespace) -> int:
     """Print a report."""
     report = load_report(options.report)
-    _print(summary_lines(report), summary_tables(report))
+    if options.markdown:
+        print(printable(summary_markdown(report)))
+    else:
+        _print(summary_lines(report), summary_tables(report))
     return GOOD
 
 
@@ -93,7 +99,10 @@ def compare_reports(options: argparse.Namespace) -> int:
         raise ReportError(f"--fail-on-regression: the reports are of {', '.join(backends)}; allowed: reports of one backend")
     comparison = compare(reports)
     names = [str(path) for path in options.reports]
-    _print(comparison_lines(comparison, names), comparison_tables(comparison, names))
+    if options.markdown:
+        print(printable(comparison_markdown(comparison, names)))
+    else:
+        _print(comparison_lines(comparison, names), comparison_tables(comparison, names))
     if options.html:
         _write(options.html, comparison_page(comparison, names))
     return WORSE if options.fail_on_regression and comparison.regressions else GOOD

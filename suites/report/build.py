@@ -56,9 +56,20 @@ def build_report(
             for (operation, dtype, label), outcome in sorted(judge.recorder.out_of_range.items())
         ],
     }
+    if limits := _limits(plan):
+        report["limits"] = limits
     report["identifier"] = identifier(report)
     jsonschema.validate(report, SCHEMA)
     return report
+
+
+def _limits(plan: Plan) -> list[dict[str, Any]]:
+    """The declared limits of each operation: the keys that restrict, and all of it in words."""
+    return [
+        {"operation": operation.label, "text": limit.text, "declared": limit.as_json()}
+        for operation in plan.operations
+        for limit in operation.limits
+    ]
 
 
 @cache

@@ -14,7 +14,7 @@ from functools import cached_property
 from reference.formats import FORMATS
 from reference.quantity import Quantity
 from suites.report.schema import Report, Result
-from suites.report.wording import is_below_claim, reached, seen_deviations
+from suites.report.wording import is_below_claim, limits, reached, seen_deviations
 
 VERDICTS = ("FAILS", "REDUCED", "CONFORMS")
 """From worst to best."""
@@ -91,8 +91,8 @@ def compare(reports: Sequence[Report]) -> Comparison:
     """The comparison of two or more reports of any backends.
 
     Regressions are looked for where a report and the first are of one backend: grades that are lower, claims that fail and
-    did not, deviations seen that were not, and a worse verdict. A larger worst error is a difference and no regression: it is
-    the largest that a search found.
+    did not, deviations seen that were not, limits declared that were not, and a worse verdict. A larger worst error is a
+    difference and no regression: it is the largest that a search found.
     """
     tables = [_by_key(report) for report in reports]
     keys = sorted({key for table in tables for key in table}, key=_order)
@@ -132,6 +132,9 @@ def _all_regressions(reports: Sequence[Report], rows: Sequence[Row], number: int
         if first is not None and later is not None:
             yield from (f"{' '.join(row.key)}: {text}" for text in _regressions(first, later))
     known = {deviation["id"] for deviation in seen_deviations(reports[0])}
+    for limit, operations in limits(reports[number]).items():
+        if new := sorted(set(operations) - set(limits(reports[0]).get(limit, []))):
+            yield f"limit of {', '.join(new)} is new: {limit}"
     for deviation in seen_deviations(reports[number]):
         if deviation["id"] not in known:
             yield f"deviation {deviation['id']} is new: {deviation['reason']}"

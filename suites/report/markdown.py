@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
+from suites.report.compare import Change, Comparison
 from suites.report.schema import Report, Result
+from suites.report.terminal import comparison_head, comparison_table
 from suites.report.wording import (
     SEARCHED,
     TOLERANCES,
     environment_line,
     https,
     input_of,
+    is_below_claim,
+    limits,
+    of_classes,
     platform_line,
     run_again,
+    seen_deviations,
     verdict_line,
     worst_ulps,
 )
@@ -32,12 +40,44 @@ def markdown(report: Report) -> str:
         _results(report),
         _worst(report),
         _tolerances(report),
+        _limits(report),
         _deviations(report),
         _unspecified(report),
         _out_of_range(report),
         f"Run again: {_code(run_again(report))}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def summary_markdown(report: Report) -> str:
+    """The report in short, as the summary of a CI job: verdict, grades, limits and deviations, without inputs."""
+    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp"]
+    seen = report | {"deviations": seen_deviations(report)}
+    parts = [
+        f"# Softmax cross-entropy conformance: {_text(report['environment']['backend'])}",
+        f"**{_text(verdict_line(report))}** - {_text(environment_line(report))}, {_text(platform_line(report))}.",
+        f"Identifier: `{report['identifier']}`",
+        f"{report['tests'].get('failed', 0)} tests failed, {report['tests'].get('passed', 0)} passed.",
+        _table(header, [_graded(r) for r in report["results"]]) if report["results"] else "",
+        _limits(report),
+        _deviations(seen),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _graded(r: Result) -> list[str]:
+    reached = f"**{r['reached']}**, below the claim" if is_below_claim(r) else r["reached"]
+    return [_code(r["operation"]), r["dtype"], r["quantity"], r["claimed"], reached, worst_ulps(r)]
+
+
+def comparison_markdown(comparison: Comparison, names: Sequence[str]) -> str:
+    """A comparison in short: the reports, what became worse, and the rows that differ."""
+    changed = [row for row in comparison.rows if row.change is not Change.SAME]
+    header, rows = comparison_table(replace(comparison, rows=tuple(changed)))
+    same = len(comparison.rows) - len(changed)
+    head = [_text(line.strip()) for line in comparison_head(comparison, names) if line]
+    parts = ["# Compared", "\n".join(f"- {line}" for line in head), _table(header, [list(map(_text, row)) for row in rows])]
+    return "\n\n".join([*parts, f"{same} rows are the same."])
 
 
 def _text(text: str) -> str:
@@ -108,6 +148,11 @@ def _tolerances(report: Report) -> str:
     return f"## Tolerances for your own tests\n\n{TOLERANCES}\n\n" + _table([*header, "blind from"], rows)
 
 
+def _limits(report: Report) -> str:
+    rows = [[_text(text), ", ".join(map(_code, operations))] for text, operations in limits(report).items()]
+    return "## Declared limits\n\nNot asked.\n\n" + _table(["limit", "operations"], rows) if rows else ""
+
+
 def _deviations(report: Report) -> str:
     if not report["deviations"]:
         return ""
@@ -140,5 +185,5 @@ def _unspecified(report: Report) -> str:
 
 def _out_of_range(report: Report) -> str:
     rows = [[_code(o["operation"]), o["dtype"], str(o["label"]), _text(o["outcome"])] for o in report["out_of_range_labels"]]
-    head = "## Class indices out of range, of 3 classes\n\n"
+    head = f"## Class indices out of range{of_classes(report)}\n\n"
     return head + _table(["operation", "dtype", "index", "outcome"], rows) if rows else ""

@@ -20,6 +20,7 @@ from suites.report.wording import (
     cell,
     environment_line,
     is_below_claim,
+    limits,
     losses,
     seen_deviations,
     verdict_line,
@@ -72,7 +73,7 @@ def rendered(content: RenderableType, width: int) -> str:
 
 def summary_lines(report: Report) -> list[str]:
     """The report in plain lines: grades reached with worst errors, deviations seen, identifier, verdict."""
-    lines = [HEADING, "", *_loss_lines(report), *_block_lines(report), *_deviation_lines(report)]
+    lines = [HEADING, "", *_loss_lines(report), *_block_lines(report), *_limit_lines(report), *_deviation_lines(report)]
     lines += ["", f"identifier {report['identifier']}"]
     return [printable(line) for line in [*lines, _cut(f"{verdict_line(report)}: {environment_line(report)}")]]
 
@@ -98,6 +99,11 @@ def _block_lines(report: Report) -> list[str]:
     return ["", _line("building block", "", list(FORMATS)), *rows] if rows else []
 
 
+def _limit_lines(report: Report) -> list[str]:
+    lines = [f"  {', '.join(operations)}: {text}" for text, operations in limits(report).items()]
+    return ["", f"{len(lines)} declared limits, not asked:", *lines] if lines else []
+
+
 def _deviation_lines(report: Report) -> list[str]:
     seen = seen_deviations(report)
     lines = [_cut(f"  {d['id']} ({len(d['seen_at'])} cases): {d['reason']}") for d in seen]
@@ -117,6 +123,11 @@ def summary_tables(report: Report) -> RenderableType:
         for title, cells in found.items():
             table.add_row(_plain(title), *(_styled(cells.get(dtype)) for dtype in FORMATS))
         parts.append(table)
+    if declared := limits(report):
+        table = _table("declared limit, not asked", "operations")
+        for text, operations in declared.items():
+            table.add_row(_plain(text), _plain(", ".join(operations)))
+        parts.append(table)
     if seen := seen_deviations(report):
         table = _table("deviation seen", "cases", "cause")
         for d in seen:
@@ -132,7 +143,7 @@ def comparison_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
     header, rows = comparison_table(comparison)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]]
-    return [printable(line) for line in [*_comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
+    return [printable(line) for line in [*comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
 
 
 def comparison_tables(comparison: Comparison, names: Sequence[str]) -> RenderableType:
@@ -141,10 +152,11 @@ def comparison_tables(comparison: Comparison, names: Sequence[str]) -> Renderabl
     table = _table(*header)
     for row, cells in zip(comparison.rows, rows, strict=True):
         table.add_row(*map(_plain, cells), style=CHANGE_STYLES[row.change])
-    return Group(*map(_plain, _comparison_head(comparison, names)), _plain(TABLE_HEADING), table)
+    return Group(*map(_plain, comparison_head(comparison, names)), _plain(TABLE_HEADING), table)
 
 
-def _comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
+def comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """The reports by their number, and what became worse."""
     lines = [
         f"{number} {name}: {verdict_line(report)}; {environment_line(report)}; {report['identifier'][:19]}"
         for number, (name, report) in enumerate(zip(names, comparison.reports, strict=True), start=1)

@@ -91,9 +91,9 @@ def platform_line(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """The verdict and, where the run was reduced, by what."""
-    reasons = f" ({', '.join(report['run']['reduced_by'])})" if report["run"]["reduced_by"] else ""
-    return f"{report['verdict']}{reasons}"
+    """The verdict and, where the run was reduced or limits are declared, by what."""
+    reasons = ", ".join([*report["run"]["reduced_by"], *(["within declared limits"] if limits(report) else [])])
+    return f"{report['verdict']} ({reasons})" if reasons else report["verdict"]
 
 
 def run_again(report: Report) -> str:
@@ -126,6 +126,19 @@ def repeat_worst(report: Report, result: Result) -> str:
         return f"{len(given)} characters, in report.json"
     name = result["operation"].removesuffix(f"@{result['mode']}")
     return f"{report['run']['command']} --operation={shlex.quote(name)} --case={shlex.quote(given)}"
+
+
+def limits(report: Report) -> dict[str, list[str]]:
+    """Declared limits in words, each with the operations that have it."""
+    table: dict[str, list[str]] = {}
+    for declared in report.get("limits", []):
+        table.setdefault(declared["text"], []).append(declared["operation"])
+    return table
+
+
+def of_classes(report: Report) -> str:
+    """How many classes there were where a class index was out of range; a limit of K asks for more."""
+    return "" if limits(report) else ", of 3 classes"
 
 
 def seen_deviations(report: Report) -> list[dict[str, Any]]:

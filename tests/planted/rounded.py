@@ -6,7 +6,8 @@ import numpy as np
 
 from adapters.adapter import Adapter, Call, Result
 from adapters.layout import Layout
-from adapters.operation import OPTIONS, Operation, building_block
+from adapters.limits import OPTIONS
+from adapters.operation import Operation, building_block
 from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate

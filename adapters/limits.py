@@ -1,0 +1,201 @@
+"""What a kernel declares that it does not do: limits, by a decorator here or as [[limit]] entries of a claims file.
+
+What is declared away is not asked, and the report lists it; whatever is not declared is held to the claim. A limit that is
+stricter than need be costs nothing: that a kernel can do more is not checked. This file imports no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from reference.formats import FORMATS
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+T = TypeVar("T")
+
+DEVICES = ("cpu", "cuda")
+TARGETS = ("indices", "probabilities")
+INPUTS = ("logits", "target")
+LEAST_MAX_CLASSES = 64
+"""The hazard of a long tail has as many classes; a kernel of fewer is not for softmax layers."""
+
+_ORDERS = {Quantity.GRADIENT: 1, Quantity.HESSIAN: 2, Quantity.HVP: 2} | dict.fromkeys(LAYER_GRADIENTS, 1)
+"""Order of the derivative that a quantity is; the loss and its building blocks are of order 0."""
+
+_ATTRIBUTE = "__softmax_ce_limits__"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One declared limit; None does not restrict. A [[limit]] of a claims file has these keys, `operations` and `modes`.
+
+    Arguments:
+      reason: why, in a sentence; skipped tests and the report say it.
+      dtypes: formats of logits that it takes.
+      devices: kinds of device that it runs on: cpu, cuda.
+      derivatives: highest order of derivative that it has: 0, 1 (the gradient) or 2.
+      targets: kinds of target that it takes: indices, probabilities.
+      options: options that it takes at values other than their defaults (`adapters.operation.OPTIONS`).
+      classes_multiple_of: K must be a multiple of it; generated problems are.
+      max_classes: largest K, at least 64.
+      overwrites: inputs that it changes by design, logits or target; that they are left untouched is then not checked.
+
+    Raises:
+      ValueError: a key has a value that is not allowed; the message says what is.
+
+    >>> Limit("tiles of 8 classes", classes_multiple_of=8).text
+    'K a multiple of 8: tiles of 8 classes'
+    """
+
+    reason: str
+    dtypes: tuple[str, ...] | None = None
+    devices: tuple[str, ...] | None = None
+    derivatives: int | None = None
+    targets: tuple[str, ...] | None = None
+    options: tuple[str, ...] | None = None
+    classes_multiple_of: int = 1
+    max_classes: int | None = None
+    overwrites: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.reason, str) and self.reason.strip()):
+            raise ValueError(f"reason is {self.reason!r}; allowed: a sentence that says why")
+        for name, allowed in _LISTS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, names_among(getattr(self, name), allowed, name))
+        _check_whole("derivatives", self.derivatives, 0, 2)
+        _check_whole("classes_multiple_of", self.classes_multiple_of, 1, 2**20)
+        _check_whole("max_classes", self.max_classes, LEAST_MAX_CLASSES, 2**63 - 1)
+        if set(self.as_json()) == {"reason"}:
+            raise ValueError(f"nothing is limited; allowed: {', '.join(f.name for f in fields(self) if f.name != 'reason')}")
+
+    @property
+    def text(self) -> str:
+        """The limit and its reason, in words."""
+        parts = [
+            _only("", self.dtypes),
+            _only("on ", self.devices),
+            None if self.derivatives is None else f"derivatives up to order {self.derivatives}",
+            _only("target ", self.targets),
+            _only("options ", self.options),
+            None if self.classes_multiple_of == 1 else f"K a multiple of {self.classes_multiple_of}",
+            None if self.max_classes is None else f"K at most {self.max_classes}",
+            f"overwrites {', '.join(self.overwrites)}, not checked" if self.overwrites else None,
+        ]
+        return f"{'; '.join(part for part in parts if part)}: {self.reason}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys that are not at their default, as a claims file has them."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+    def takes(self, dtype: str, device: str, target: str) -> bool:
+        """True if it leaves this dtype of logits, on this device, with this kind of target."""
+        kind = device.partition(":")[0]
+        pairs = ((self.dtypes, dtype), (self.devices, kind), (self.targets, target))
+        return all(allowed is None or given in allowed for allowed, given in pairs)
+
+    def has(self, quantity: Quantity) -> bool:
+        """True if it leaves the quantity.
+
+        >>> Limit("no double backward", derivatives=1).has(Quantity.HESSIAN)
+        False
+        """
+        return self.derivatives is None or _ORDERS.get(quantity, 0) <= self.derivatives
+
+    def fits(self, problem: Problem) -> bool:
+        """True if it leaves the number of classes of a problem."""
+        most = self.max_classes or problem.num_classes
+        return problem.num_classes % self.classes_multiple_of == 0 and problem.num_classes <= most
+
+
+def limits(reason: str, **keys: Any) -> Callable[[T], T]:
+    """Decorator: declare a limit of a kernel, with the keys of `Limit`; several decorators, each with its reason, add up.
+
+    Raises:
+      ValueError: a key is not known, or its value is not allowed.
+      TypeError: the object takes no attributes, such as a function written in C.
+
+    >>> @limits("its backward is not differentiable", derivatives=1)
+    ... def kernel(input, target): ...
+    >>> [limit.text for limit in limits_of(kernel)]
+    ['derivatives up to order 1: its backward is not differentiable']
+    """
+    limit = limit_of({"reason": reason, **keys})
+
+    def declare(kernel: T) -> T:
+        try:
+            setattr(kernel, _ATTRIBUTE, (limit, *limits_of(kernel)))
+        except (AttributeError, TypeError):
+            raise TypeError(f"{kernel!r} takes no attributes; declare its limits as [[limit]] in a claims file") from None
+        return kernel
+
+    return declare
+
+
+def limits_of(kernel: object) -> tuple[Limit, ...]:
+    """The limits that a kernel was declared with, the outermost first; none where nothing is declared."""
+    declared: tuple[Limit, ...] = getattr(kernel, _ATTRIBUTE, ())
+    return declared
+
+
+def limit_of(entry: dict[str, Any]) -> Limit:
+    """The limit of a table of keys.
+
+    Raises:
+      ValueError: a key is not known, `reason` is missing, or a value is not allowed.
+    """
+    allowed = [field.name for field in fields(Limit)]
+    if unknown := set(entry) - set(allowed):
+        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {', '.join(allowed)}")
+    return Limit(**{"reason": None, **entry})
+
+
+def names_among(values: Any, allowed: Iterable[str], what: str) -> tuple[str, ...]:
+    """The values, a list or tuple of allowed names.
+
+    Raises:
+      ValueError: they are not.
+    """
+    known = list(allowed)
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"{what} is {values!r}; allowed: a list of {', '.join(known)}")
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{what} {value!r} is not known; allowed: {', '.join(known)}")
+    return tuple(values)
+
+
+OPTIONS = (
+    "class_weights",
+    "label_smoothing",
+    "ignore_index",
+    "reduction",
+    "temperature",
+    "logit_softcap",
+    "z_loss",
+    "focusing",
+    "positive_weight",
+)
+"""Options of a loss, as operations and limits name them."""
+
+_LISTS = {
+    "dtypes": tuple(FORMATS),
+    "devices": DEVICES,
+    "targets": TARGETS,
+    "options": OPTIONS,
+    "overwrites": INPUTS,
+}
+"""Keys whose values are lists of names."""
+
+
+def _check_whole(name: str, value: Any, least: int, most: int) -> None:
+    if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
+        raise ValueError(f"{name} is {value!r}; allowed: a whole number from {least} to {most}")
+
+
+def _only(what: str, names: tuple[str, ...] | None) -> str | None:
+    return None if names is None else f"{what}{', '.join(names) or 'none'} only"

@@ -1,0 +1,117 @@
+"""The process that runs the operations of `--isolate`: it loads a backend, then answers questions over a socket.
+
+Started by `adapters.isolation`, never by hand.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from adapters.adapter import Adapter, AdapterError, Observed
+from adapters.layout import Layout
+from adapters.loading import load_adapter, operations_on_trial
+from adapters.operation import Operation
+from adapters.script import Asked, Script
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the other side must know of a backend: all of it but the callables."""
+
+    name: str
+    device: str
+    devices: tuple[str, ...]
+    versions: dict[str, str]
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The backend is not there; `message` says what is."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class NotOffered:
+    """The operation raised NotImplementedError."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers questions about the operations of an adapter."""
+
+    adapter: Adapter
+    functions: dict[str, Any]
+    """The callables that were left out of the description, by label."""
+
+    def observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Any:
+        """What the operation does with a problem: Observed, or NotOffered."""
+        try:
+            observed: Observed = self.adapter.observe(self._with_function(operation), problem, quantities, layout)
+        except NotImplementedError as error:
+            return NotOffered(str(error))
+        return observed
+
+    def script(self, asked: Asked) -> Script | None:
+        """See `Adapter.script`."""
+        return self.adapter.script(replace(asked, operation=self._with_function(asked.operation)))
+
+    def _with_function(self, operation: Operation) -> Operation:
+        return replace(operation, function=self.functions[operation.label])
+
+
+def without_function(operation: Operation) -> Operation:
+    """An operation that can be sent: its callable, and what it was before its limits, stay where they are."""
+    return replace(operation, function=None, beyond=None)
+
+
+def _load(backend: str, device: str, implementation: str | None) -> tuple[Description | Refused, Answers | None]:
+    try:
+        adapter = load_adapter(backend, device)
+        operations = operations_on_trial(adapter, implementation)
+    except AdapterError as error:
+        return Refused(str(error)), None
+    described = tuple(map(without_function, operations))
+    description = Description(adapter.name, adapter.device, adapter.devices(), adapter.versions(), described)
+    return description, Answers(adapter, {operation.label: operation.function for operation in operations})
+
+
+def _die_with_parent() -> None:
+    """A call that never returns must not outlive a run that was killed; Linux only, elsewhere it would."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def serve(fd: str, backend: str, device: str, implementation: str | None = None) -> None:
+    """Load, say what there is, and answer until the other side is gone."""
+    _die_with_parent()
+    connection: Connection[Any, Any] = Connection(int(fd))
+    description, answers = _load(backend, device, implementation)
+    connection.send(description)
+    while answers is not None:
+        try:
+            method, arguments = connection.recv()
+        except EOFError:
+            break
+        answer: Callable[..., Any] = getattr(answers, method)
+        connection.send(answer(*arguments))
+    os._exit(0)  # what a kernel has left behind must not hold up the end
+
+
+def run() -> None:
+    """The process: its arguments are those of `serve`."""
+    serve(*sys.argv[1:])

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# One conformance run in the CI of a framework or kernel, from its checkout: bash SUITE/ci/conformance.sh, by these variables.
+#   BACKEND         as --backend takes it (numpy)         IMPLEMENTATION  as --implementation does
+#   DTYPES          as --dtype does, or all (all)         DEVICE, MODE, EFFORT, CLAIM, CLAIMS  as the options do
+#   BASELINES       a folder of stored reports, NAME.json for each run; NAME is BACKEND-DTYPES, or the one given
+#   REPORTS         where to write NAME/report.json, .md, .html, junit.xml and reproducers/ (reports)
+# Without BASELINES it fails if a test does. With them it fails if the report is worse than the stored one, or there is none.
+set -euo pipefail
+suite=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+backend=${BACKEND:-numpy} dtypes=${DTYPES:-all}
+name=${NAME:-$(basename "${backend%%:*}" .py)-$dtypes}
+report=${REPORTS:-reports}/$name
+summary=${GITHUB_STEP_SUMMARY:-$report/summary.md}
+
+options=(--backend="$backend" --isolate --report="$report" --junit-xml="$report/junit.xml")
+[[ $dtypes == all ]] || options+=(--dtype="$dtypes")
+[[ -z ${IMPLEMENTATION:-} ]] || options+=(--implementation="$IMPLEMENTATION")
+[[ -z ${DEVICE:-} ]] || options+=(--device="$DEVICE")
+[[ -z ${MODE:-} ]] || options+=(--mode="$MODE")
+[[ -z ${EFFORT:-} ]] || options+=(--effort="$EFFORT")
+[[ -z ${CLAIM:-} ]] || options+=(--claim="$CLAIM")
+[[ -z ${CLAIMS:-} ]] || options+=(--claims="$CLAIMS")
+
+status=0
+python -m pytest "$suite/suites" "${options[@]}" || status=$?
+((status <= 1)) || exit "$status" # not a verdict: a mistake in the options, or nothing was run
+
+reports() { PYTHONPATH="$suite" python -P -m suites.report "$@"; }
+reports show --markdown "$report/report.json" >>"$summary"
+[[ -n ${BASELINES:-} ]] || exit "$status"
+if [[ ! -f $BASELINES/$name.json ]]; then
+    echo "There is no $BASELINES/$name.json to compare with: store $report/report.json there." | tee -a "$summary"
+    exit 1
+fi
+echo >>"$summary"
+reports compare --markdown --fail-on-regression "$BASELINES/$name.json" "$report/report.json" | tee -a "$summary"

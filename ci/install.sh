@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs the suite with the extra of a backend of its own, and what else is on trial: before ci/conformance.sh, by the variables
+#   BACKEND (numpy)   REQUIREMENTS  what to install besides, as pip install takes it
+set -euo pipefail
+suite=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+extra=""
+[[ ! -f $suite/adapters/backend_${BACKEND:-numpy}.py || ${BACKEND:-numpy} == numpy ]] || extra="[$BACKEND]"
+read -ra requirements <<<"${REQUIREMENTS:-}"
+python -m pip install -q -e "$suite$extra" "${requirements[@]}"

@@ -1,0 +1,178 @@
+"""The CI recipes for other repositories: valid, the options and inputs they pass exist, and their steps run for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suites.report.schema import identifier
+from suites.report.write import as_json
+from tests.command import ROOT
+
+pytest.importorskip("ruamel.yaml")
+from ruamel.yaml import YAML
+
+WORKFLOW = ROOT / ".github" / "workflows" / "conformance.yml"
+GITLAB = ROOT / "ci" / "gitlab.yml"
+SCRIPTS = [ROOT / "ci" / name for name in ("install.sh", "conformance.sh")]
+README = (ROOT / "README.md").read_text()
+KERNEL = next(block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "my_numpy_kernel.py" in block)
+
+
+def parsed(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def pasted(mark: str) -> Any:
+    """The YAML of the README that has a mark in it."""
+    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL) if mark in block]
+    return parsed(block)
+
+
+CALLED = parsed(WORKFLOW.read_text())
+INPUTS = CALLED["on"]["workflow_call"]["inputs"]
+JOB = CALLED["jobs"]["conformance"]
+TEMPLATE = parsed(GITLAB.read_text())[".softmax-ce-conformance"]
+
+
+def variables() -> set[str]:
+    """The variables that the scripts read."""
+    return set(re.findall(r"\$\{?([A-Z]{2,}(?:_[A-Z]+)*)", "".join(script.read_text() for script in SCRIPTS)))
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("vendor.github-workflows", WORKFLOW),
+        ("vendor.github-workflows", WORKFLOW.with_name("ci.yml")),
+        ("vendor.gitlab-ci", GITLAB),
+    ],
+    ids=["conformance.yml", "ci.yml", "gitlab.yml"],
+)
+def test_the_recipes_are_valid_by_their_schemas(schema: str, path: Path) -> None:
+    pytest.importorskip("check_jsonschema")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
+    result = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_options_and_commands_of_the_scripts_exist() -> None:
+    script = SCRIPTS[1].read_text()
+    said = subprocess.run(
+        [sys.executable, "-m", "pytest", "suites/", "--help", "-p", "no:cacheprovider"],
+        cwd=ROOT, text=True, capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    passed = re.findall(r"--[\w-]+", script.split("options=(", 1)[1].split("status=0")[0])
+    assert {"--backend", "--implementation", "--claims", "--report", "--isolate"} <= set(passed)
+    assert [option for option in passed if not re.search(rf"^  {option}\b", said, flags=re.MULTILINE)] == []
+    for command in ("show --markdown", "compare --markdown --fail-on-regression"):
+        assert f"reports {command} " in script
+        assert f"python -m suites.report {command.split()[0]} " in README
+
+
+def test_every_input_reaches_a_script() -> None:
+    """By a variable of the environment, so that no input is pasted into a shell line."""
+    read = {name: re.findall(r"inputs\.([\w-]+)", str(JOB)).count(name) for name in INPUTS}
+    assert set(read.values()) == {1}, read
+    assert set(JOB["env"]) <= variables()
+    assert not [step for step in JOB["steps"] if "${{" in str(step.get("run", ""))]
+    assert set(TEMPLATE["variables"]) <= variables() | {"SUITE_REF"}
+    heads = "".join(script.read_text().split("set -euo", 1)[0] for script in SCRIPTS)
+    assert [name for name in variables() if name not in heads and name not in ("GITHUB_STEP_SUMMARY", "BASH_SOURCE")] == []
+
+
+def test_the_lines_to_paste_are_those_that_are_taken() -> None:
+    job = pasted("uses:")["jobs"]["conformance"]
+    assert job["uses"].partition("@")[0].endswith("/" + str(WORKFLOW.relative_to(ROOT)))
+    assert set(job["with"]) <= set(INPUTS)
+    assert {name for name, given in INPUTS.items() if given.get("required")} <= set(job["with"])
+    assert all(json.loads(job["with"][name]) for name in ("backends", "dtypes"))
+    project = pasted("extends:")
+    assert project["include"][0]["file"] == str(GITLAB.relative_to(ROOT))
+    assert project["conformance"]["extends"] in parsed(GITLAB.read_text())
+    (matrix,) = project["conformance"]["parallel"]["matrix"]
+    assert {*project["conformance"]["variables"], *matrix} <= variables() | {"SUITE"}
+
+
+def test_both_recipes_run_the_same_scripts() -> None:
+    runs = [step["run"] for step in JOB["steps"] if "run" in step]
+    assert runs == [f"bash .softmax-ce/ci/{script.name}" for script in SCRIPTS]
+    assert [*TEMPLATE["before_script"][1:], *TEMPLATE["script"]] == runs
+
+
+def evaluated(value: str, given: dict[str, str], matrix: dict[str, str]) -> str:
+    """An expression of the workflow, for a job of its matrix."""
+    known = {name: str(entry.get("default", "")) for name, entry in INPUTS.items()} | given
+    places = {**{f"inputs.{n}": v for n, v in known.items()}, **{f"matrix.{n}": v for n, v in matrix.items()}}
+    return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: places[found[1]], value)
+
+
+def judged(folder: Path, tests: str = "test_loss.py", **given: str) -> tuple[int, str, str]:
+    """Runs the step that judges, as a job of the workflow would: exit status, output and job summary."""
+    matrix = {"backend": "numpy", "dtypes": "float16"}
+    asked = {"implementation": "my_numpy_kernel.py:my_loss_and_gradient", "effort": "quick", "claim": "stable"} | given
+    job = {name: evaluated(value, asked, matrix) for name, value in JOB["env"].items()}
+    summary = folder / "summary.md"
+    summary.unlink(missing_ok=True)
+    outside = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder)}
+    own = {"GITHUB_STEP_SUMMARY": str(summary), "PYTEST_ADDOPTS": f"-p no:cacheprovider -k {tests}"}
+    (step,) = [step["run"] for step in JOB["steps"] if step.get("name") == "Judge"]
+    result = subprocess.run(
+        ["bash", "-e", "-c", step], cwd=folder, env=outside | own | job, text=True, capture_output=True, check=False
+    )
+    return result.returncode, result.stdout + result.stderr, summary.read_text() if summary.exists() else ""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository with a kernel, and the suite where the workflow puts it."""
+    (tmp_path / ".softmax-ce").symlink_to(ROOT)
+    (tmp_path / "my_numpy_kernel.py").write_text(KERNEL)
+    return tmp_path
+
+
+def test_a_job_judges_summarises_and_compares(checkout: Path) -> None:
+    status, output, summary = judged(checkout)
+    assert status == 0, output
+    assert "**REDUCED (--dtype=float16, --claim=stable, --effort=quick" in summary
+    assert "| `my_loss_and_gradient` | float16 | loss | stable | stable |" in summary
+    report = checkout / "reports" / "numpy-float16" / "report.json"
+    assert {"report.md", "report.html", "junit.xml"} <= {path.name for path in report.parent.iterdir()}
+
+    baselines = checkout / "conformance"
+    status, output, summary = judged(checkout, baselines="conformance")
+    assert (status, "There is no conformance/numpy-float16.json to compare with" in summary) == (1, True), output
+    baselines.mkdir()
+    stored = baselines / "numpy-float16.json"
+    stored.write_text(report.read_text())
+    status, output, summary = judged(checkout, baselines="conformance")
+    assert (status, "no regressions against 1" in summary) == (0, True), output
+
+    better = json.loads(report.read_text())
+    for result in better["results"]:
+        result["reached"] = "correct"
+    stored.write_text(as_json(better | {"identifier": identifier(better)}))
+    status, output, summary = judged(checkout, baselines="conformance")
+    assert (status, "reaches stable, was correct" in summary) == (1, True), output
+
+
+def test_a_job_fails_with_its_tests_unless_the_stored_report_is_no_better(checkout: Path) -> None:
+    status, _, summary = judged(checkout, claim="faithful")
+    assert (status, "**FAILS" in summary, "below the claim" in summary) == (1, True, True)
+    (checkout / "stored").mkdir()
+    report = checkout / "reports" / "numpy-float16" / "report.json"
+    (checkout / "stored" / "numpy-float16.json").write_text(report.read_text())
+    assert judged(checkout, claim="faithful", baselines="stored")[0] == 0
+
+
+def test_a_mistake_fails_the_job_whatever_is_stored(checkout: Path) -> None:
+    status, output, summary = judged(checkout, claim="good", baselines="conformance")
+    assert (status, summary) == (4, "")
+    assert "grade 'good' is not known" in output

@@ -1,0 +1,210 @@
+"""Kernels that crash, hang, exit or eat memory: with --isolate each costs the tests that call it so, and says what happened."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from adapters.adapter import Adapter, Call, GivenUpError, Observed
+from adapters.backend_numpy import NumpyAdapter
+from adapters.isolation import HANG, MOST_SPENT, Allowance, Isolated, Trial
+from adapters.layout import Layout
+from adapters.operation import Operation
+from reference import FLOAT32, FORMATS, Problem
+from reference.quantity import Quantity
+from suites.claims import Claims
+from suites.effort import EFFORTS
+from suites.judge import Judge, Plan
+from tests.command import ROOT, run_suites
+
+KERNELS = ROOT / "tests" / "planted" / "processes.py"
+OFFENDING = Problem([[40.0, 0.0]], [0], FLOAT32)
+HARMLESS = Problem([[1.0, 0.0]], [0], FLOAT32)
+LOSS, BOTH = (Quantity.LOSS,), (Quantity.LOSS, Quantity.GRADIENT)
+
+
+def tried(name: str, folder: Path, *options: str) -> tuple[set[str], str]:
+    """The tests that a planted kernel fails, its name left out, and what the run printed."""
+    narrow = ("--dtype=float32", "--effort=quick", "--claim=stable", *options)
+    result = run_suites(f"--implementation={KERNELS}:{name}", *narrow, f"--junitxml={folder / 'junit.xml'}")
+    assert result.returncode == 1, result.stdout
+    cases = ElementTree.parse(folder / "junit.xml").iter("testcase")
+    failed = {str(case.get("name")).replace(name, "kernel") for case in cases if case.find("failure") is not None}
+    return failed, result.stdout
+
+
+@pytest.fixture(scope="module")
+def guilty(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The tests among the stored cases of absorption that call a kernel on the offending input: those where it raises."""
+    failed, _ = tried("raises", tmp_path_factory.mktemp("raises"), "--case=absorption/*")
+    assert 0 < len(failed) < 10
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "options"),
+    [
+        ("segfaults", "the process of the call was ended by SIGSEGV (signal 11)", ()),
+        ("hangs", "the process of the call did not return within 0.7 s and was killed", ("--call-timeout=0.7",)),
+        ("exits", "the process of the call ended itself with exit status 0", ()),
+        ("calls_sys_exit", "called sys.exit(3)", ()),
+        ("writes_its_input", "changed its input logits", ()),
+        ("allocates", "the process of the call grew by more than 0.2 GiB of memory in", ("--call-memory=0.2",)),
+    ],
+)
+def test_a_kernel_costs_the_tests_that_call_it_on_the_offending_input(
+    name: str, says: str, options: tuple[str, ...], guilty: set[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    failed, output = tried(name, tmp_path, "--isolate", "--case=absorption/*", f"--report={folder}", *options)
+    assert failed == guilty
+    assert output.count(f"what   : loss: {says}") == len(guilty) / 2
+    assert " passed" in output
+    assert json.loads((folder / "report.json").read_text())["verdict"] == "FAILS"
+    assert "FAILS (" in (folder / "report.md").read_text()
+    assert not list(folder.glob("reproducers/*")) or name == "writes_its_input"
+
+
+def test_sys_exit_is_a_finding_without_isolation_too(guilty: set[str], tmp_path: Path) -> None:
+    failed, output = tried("calls_sys_exit", tmp_path, "--case=absorption/*")
+    assert failed == guilty
+    assert "what   : loss: called sys.exit(3)" in output
+
+
+def test_a_crash_in_a_search_is_one_failure_without_a_chain(tmp_path: Path) -> None:
+    test = "test_loss_is_not_negative"
+    failed, output = tried("segfaults", tmp_path, "--isolate", "--hazard=absorption", "-k", test)
+    assert failed == {f"{test}[kernel-float32]"}
+    assert "was ended by SIGSEGV (signal 11)" in output
+    assert "During handling" not in output
+
+
+def test_repeated_runs_are_not_the_same_if_they_end_the_process(tmp_path: Path) -> None:
+    test = "test_two_runs_give_the_same_bits"
+    failed, output = tried("hangs_always", tmp_path, "--isolate", "--call-timeout=1", "-k", test)
+    assert failed == {f"{test}[kernel-float32]"}
+    assert output.count("did not return within 1 s and was killed") == 1
+
+
+def test_memory_that_is_not_given_back_is_told(tmp_path: Path) -> None:
+    _, output = tried("leaks", tmp_path, "--isolate", "--call-memory=0.3", "--case=absorption/*")
+    assert re.search(r"gradient: the process of the call grew by more than 0.3 GiB of memory in 1\d calls", output)
+
+
+def test_a_backend_that_ends_its_process_while_it_loads_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "aborts.py").write_text("import os\nos.abort()\n")
+    result = run_suites("--isolate", f"--backend={tmp_path / 'aborts.py'}:Adapter")
+    assert result.returncode == 4
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("ERROR")]
+    assert "its process was ended by SIGABRT (signal 6)" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--backend=tensorflaw"], "ERROR: backend 'tensorflaw' is not known; there is: "),
+        (["--call-timeout=0"], "ERROR: --call-timeout: 0 was given; allowed: a number above 0"),
+        (["--call-memory=-1"], "ERROR: --call-memory: -1 was given; allowed: a number above 0"),
+    ],
+)
+def test_mistakes_are_told_from_the_other_process_as_from_this(options: list[str], says: str) -> None:
+    result = run_suites("--isolate", *options)
+    assert (result.returncode, result.stdout.startswith(says)) == (4, True)
+
+
+def test_the_report_is_the_same_as_without_isolation(tmp_path: Path) -> None:
+    narrow = ("--operation=scipy_log_softmax", "--dtype=float16", "--case=absorption/*")
+    for folder, options in (("here", ()), ("there", ("--isolate",))):
+        assert run_suites(*narrow, *options, f"--report={tmp_path / folder}").returncode == 0
+    here, there = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("here", "there"))
+    assert here["identifier"] == there["identifier"]
+    assert here["deviations"] == there["deviations"]
+    assert there["run"]["command"].endswith(" --isolate")
+
+
+@pytest.fixture
+def isolated() -> Any:
+    """The kernel that segfaults, in another process."""
+    adapter = Isolated(Trial("numpy", "cpu", f"{KERNELS}:segfaults"), Allowance(20))
+    yield adapter
+    adapter.close()
+
+
+def test_what_ended_a_process_is_not_asked_again(isolated: Isolated) -> None:
+    """The gradient of an input is computed with the loss, which was the end already."""
+    (operation,) = isolated.operations()
+    for layout, cost in ((Layout.CONTIGUOUS, 1), (Layout.STRIDED, 2)):
+        for quantities in (LOSS, BOTH, LOSS):
+            observed = isolated.observe(operation, OFFENDING, quantities, layout)
+            assert observed == Observed({}, (), "the process of the call was ended by SIGSEGV (signal 11)", ended=True)
+        assert isolated.spent == cost
+    assert isolated.observe(operation, HARMLESS, BOTH).error is None
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("closes_the_connection", "closed its connection"), ("writes_into_the_connection", "wrote into the connection")],
+)
+def test_a_kernel_that_meddles_with_the_connection_is_ended(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.isolation._LAST_SECONDS", 0.3)
+    adapter = Isolated(Trial("numpy", "cpu", f"{KERNELS}:{name}"), Allowance(20))
+    (operation,) = adapter.operations()
+    assert adapter.observe(operation, OFFENDING, LOSS).error == f"the process of the call {says} and was killed"
+    assert adapter.observe(operation, HARMLESS, LOSS).error is None
+    adapter.close()
+
+
+def test_what_a_kernel_has_started_ends_with_it(tmp_path: Path) -> None:
+    (tmp_path / "starts.py").write_text(
+        "import subprocess, pathlib\nfrom tests.planted.processes import right\n"
+        "started = subprocess.Popen(['sleep', '100'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(started.pid))\n"
+    )
+    adapter = Isolated(Trial("numpy", "cpu", f"{tmp_path / 'starts.py'}:right"), Allowance(20))
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    assert child.exists()
+    adapter.close()
+    adapter.close()
+    state = (child / "stat").read_text().rpartition(")")[2].split()[0] if child.exists() else "gone"
+    assert state in ("gone", "Z")
+
+
+def test_an_operation_that_hangs_and_hangs_is_given_up(isolated: Isolated) -> None:
+    (operation,) = isolated.operations()
+    isolated._endings.spent[operation.label] = MOST_SPENT - 1
+    assert isolated.observe(operation, OFFENDING, LOSS).ended
+    with pytest.raises(GivenUpError, match="segfaults is not called any more"):
+        isolated.observe(operation, HARMLESS, LOSS)
+    assert 2 * HANG <= MOST_SPENT
+
+
+@dataclass
+class Fragile(NumpyAdapter):
+    """Ends its process when more than one quantity is asked, as memory that an earlier call overwrote would."""
+
+    calls: list[tuple[Quantity, ...]] = field(default_factory=list)
+    device: str = "cpu"
+
+    def observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], *_: Any) -> Observed:
+        self.calls.append(quantities)
+        if len(quantities) > 1:
+            return Observed({}, error="was ended", ended=True)
+        return super().observe(operation, problem, quantities)
+
+    def call(self, *arguments: Any) -> Call:
+        return super().call(*arguments)
+
+
+def test_an_end_that_no_quantity_repeats_alone_is_not_forgotten() -> None:
+    """An exception that only showed when all quantities were asked at once was once dropped."""
+    adapter: Adapter = Fragile()
+    operations = tuple(op for op in adapter.operations() if op.name == "scipy_log_softmax")
+    plan = Plan(adapter, operations, tuple(FORMATS.values()), (), (), Claims(), EFFORTS["quick"], 0, "pytest suites/")
+    measurements = Judge(replace(plan)).measure(operations[0], HARMLESS, BOTH)
+    assert [(m.quantity, m.error, m.ended) for m in measurements] == [(q, "was ended", True) for q in BOTH]
