@@ -1,18 +1,14 @@
-"""Class weights, label smoothing, ignored rows, reductions, temperature; and class indices that are out of range."""
+"""Class weights, label smoothing, ignored rows, reductions, temperature."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from adapters.operation import OPTIONS, Operation
 from reference.formats import Format
-from reference.grades import Grade
-from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.judge import Judge
 from suites.problems import Ask
-from suites.reproducer import miss_of_label
 
 HAZARDS = ("moderate", "absorption", "overflow", "offset", "ties", "masked")
 
@@ -23,40 +19,3 @@ def test_options(judge: Judge, operation: Operation, fmt: Format) -> None:
         pytest.skip(f"{operation.name} has no options")
     ask = Ask(fmt, HAZARDS, options=frozenset(OPTIONS), directions=True)
     judge.search_claims("options", operation, ask, tuple(Quantity))
-
-
-@pytest.mark.asks(Quantity.LOSS)
-@pytest.mark.parametrize("label", [-1, 3, 2**31])
-def test_out_of_range_label(judge: Judge, operation: Operation, fmt: Format, label: int) -> None:
-    """An index outside [0, K) must raise; where it cannot (on an accelerator, compiled by XLA), NaN is the alternative.
-
-    What is known to do neither is an [[out_of_range]] entry of the claims file, and as strict as a deviation.
-    """
-    if operation.probabilities:
-        pytest.skip(f"{operation.name} takes no class indices")
-    if judge.plan.claims.claimed(operation, fmt.name, Quantity.LOSS) is Grade.NONE:
-        pytest.skip(f"{operation.name} claims nothing")
-    problem = Problem(np.array([[1.0, 2.0, 3.0]]), np.array([0]), fmt, loss=operation.loss).with_unchecked_target([label])
-    observed = judge.plan.adapter.observe(operation, problem, (Quantity.LOSS,))
-    # The kind of exception alone: messages name generated files and numbered functions.
-    raised = f"raised {observed.error.partition(':')[0]}" if observed.error else None
-    outcome = raised or f"returned {observed.values[Quantity.LOSS].tolist()}"
-    judge.recorder.out_of_range[operation.label, fmt.name, label] = outcome
-    can_raise = operation.can_raise and judge.plan.adapter.device == "cpu"
-    spared = not can_raise and bool(np.isnan(observed.values.get(Quantity.LOSS, 0.0)).all())
-    good = observed.error is not None or spared
-    known = judge.plan.claims.out_of_range_at(operation, fmt.name, label)
-    if known is not None and good:
-        pytest.fail(f"stale entry {known.id!r}: {operation.label} {outcome} for the class index {label}", pytrace=False)
-    if not good:
-        name, story = (known.id, f"Cause: {known.reason}.") if known else ("", f"Class index {label} of 3 classes.")
-        miss = miss_of_label(name, story, operation, problem, observed.values[Quantity.LOSS])
-        judge.failure = miss
-    if known is not None:
-        judge.deviations_seen.setdefault(known.id, miss)
-        pytest.xfail(f"out of range, {known.id}: {known.reason}")
-    if not good:
-        pytest.fail(
-            f"what   : {operation.label} {outcome} for the class index {label} of 3 classes; an index out of range must raise",
-            pytrace=False,
-        )

@@ -140,5 +140,5 @@ def _unspecified(report: Report) -> str:
 
 def _out_of_range(report: Report) -> str:
     rows = [[_code(o["operation"]), o["dtype"], str(o["label"]), _text(o["outcome"])] for o in report["out_of_range_labels"]]
-    head = "## Class indices out of range, of 3 classes\n\n"
-    return head + _table(["operation", "dtype", "index", "outcome"], rows) if rows else ""
+    head = "## Labels out of range: indices of 3 classes, labels of two, and rows of no classes\n\n"
+    return head + _table(["operation", "dtype", "label", "outcome"], rows) if rows else ""
