@@ -183,6 +183,7 @@ class NumpyAdapter(Adapter):
         """Run an operation; see `Adapter.call`."""
         _check_labels(problem)
         if operation.function is absorption_free:
+            _check_binary_labels(problem)
             values = absorption_free(problem, quantities)
             return Call({q: _result(problem.format.cast(v)) for q, v in values.items()})
         # Inputs of its own for each quantity: a kernel may overwrite them, by design or not.
@@ -198,6 +199,11 @@ def _check_labels(problem: Problem) -> None:
         counted = problem.target[~problem.ignored]
         if ((counted < 0) | (counted >= problem.num_classes)).any():
             raise IndexError(f"class indices {counted.tolist()}; allowed: [0, {problem.num_classes})")
+
+
+def _check_binary_labels(problem: Problem) -> None:
+    if problem.is_binary and ((problem.target < 0) | (problem.target > 1)).any():
+        raise ValueError(f"labels {problem.target.ravel().tolist()}; allowed: numbers in [0, 1]")
 
 
 def _result(array: Array) -> Result:

@@ -26,6 +26,10 @@ _LARGEST_BASIS = 2**24
 """Elements of the largest set of directions that is pushed forward at once: 4096 classes in a row."""
 
 
+_LONGEST_LOOP = 256
+"""Directions that are pushed one after another; thousands take longer than compiling does."""
+
+
 class Inputs:
     """A problem as arrays on the device; a numpy buffer that JAX took without a copy is watched for changes."""
 
@@ -59,13 +63,14 @@ class Inputs:
 def _along_each_class(push: Callable[[Array], Array], logits: Array, at_once: bool) -> Array:
     """Derivatives along e_k in every row, k first: the rows of a batch do not interact, so K directions serve them all.
 
-    As one batch, as jax.jacfwd pushes them; or one after another, which op by op saves compiling every primitive for it.
+    As one batch, as jax.jacfwd pushes them; or one after another, which op by op saves compiling every primitive for it where
+    the directions are few.
     """
     rows, classes = logits.shape
     if rows * classes**2 > _LARGEST_BASIS:
         raise NotImplementedError(f"a basis of {classes} directions for {rows} x {classes} logits does not fit in memory")
     basis = jnp.broadcast_to(jnp.eye(classes, dtype=logits.dtype)[:, None, :], (classes, rows, classes))
-    return jax.vmap(push)(basis) if at_once else jnp.stack([push(basis[k]) for k in range(classes)])
+    return jax.vmap(push)(basis) if at_once or classes > _LONGEST_LOOP else jnp.stack([push(basis[k]) for k in range(classes)])
 
 
 def reverse_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:  # noqa: ARG001

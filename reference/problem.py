@@ -145,10 +145,16 @@ class Problem:
         return replace(self, **changes)
 
     def with_unchecked_target(self, target: ArrayLike) -> Problem:
-        """A copy with class indices that are not validated: to ask what an operation does with those out of range."""
+        """A copy with class indices or labels that are not validated: to ask what an operation does with those out of range."""
         copied = copy(self)
         copied.__dict__.pop("ignored", None)
-        copied._set("target", np.array(target, dtype=np.int64))
+        copied._set("target", np.array(target, dtype=self.target.dtype))
+        return copied
+
+    def without_classes(self) -> Problem:
+        """A copy with rows of no logits, which is not validated: to ask what an operation does with them."""
+        copied = self.with_unchecked_target(self.target[:, :0] if self.has_probabilities else self.target)
+        copied._set("logits", self.logits[:, :0].copy())
         return copied
 
     def __repr__(self) -> str:

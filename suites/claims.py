@@ -138,13 +138,19 @@ class Deviation:
         return any(fnmatchcase(case.name, pattern) for pattern in self.cases)
 
 
+Label = float | str
+"""A class index, the label of a binary loss, or NO_CLASSES."""
+
+NO_CLASSES = "no classes"
+
+
 @dataclass(frozen=True)
 class OutOfRange:
-    """Class indices out of range that operations take without raising: as strict as a deviation."""
+    """Labels out of range, or rows of no classes, that operations take without raising: as strict as a deviation."""
 
     id: str
     scope: Scope
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     reason: str
     link: str
     applies: Applicability = Applicability()
@@ -197,8 +203,8 @@ class Claims:
         """The limits declared of an operation."""
         return tuple(entry.limit for entry in self.limits if entry.scope.speaks_of(operation))
 
-    def out_of_range_at(self, operation: Operation, dtype: str, label: int) -> OutOfRange | None:
-        """The entry that says that the operation takes this class index; None if there is none."""
+    def out_of_range_at(self, operation: Operation, dtype: str, label: Label) -> OutOfRange | None:
+        """The entry that says that the operation takes this label; None if there is none."""
         return next((o for o in self.out_of_range if label in o.labels and o.scope.covers(operation, dtype)), None)
 
 
@@ -276,8 +282,14 @@ def _deviation(entry: dict[str, Any]) -> Deviation:
 
 def _out_of_range(entry: dict[str, Any]) -> OutOfRange:
     _check_keys(entry, _OUT_OF_RANGE_KEYS)
-    labels = tuple(int(label) for label in entry["labels"])
+    labels = tuple(_label(label) for label in entry["labels"])
     return OutOfRange(entry["id"], _scope(entry), labels, entry["reason"], entry.get("link", ""), _applies(entry))
+
+
+def _label(given: Any) -> Label:
+    if isinstance(given, int | float) or given == NO_CLASSES:
+        return given
+    raise ValueError(f"label {given!r}; allowed: numbers, or {NO_CLASSES!r}")
 
 
 def _region(entry: dict[str, Any]) -> Region:

@@ -12,6 +12,7 @@ from reference.grades import Grade
 from reference.quantity import Quantity
 from reference.special_values import Verdict
 from suites.cases import describe_problem
+from suites.claims import Label
 from suites.measurement import Measurement
 from suites.profile import Places, Profile, Tally, tally
 
@@ -97,8 +98,8 @@ class Recorder:
 
     records: dict[Key, Record] = field(default_factory=dict)
     outcomes: list[CaseOutcome] = field(default_factory=list)
-    out_of_range: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    """What an operation (by label) did in a dtype with a class index out of range."""
+    out_of_range: dict[tuple[str, str, Label], str] = field(default_factory=dict)
+    """What an operation (by label) did in a dtype with a class index or label out of range, or with no classes."""
     test: Tally | None = None
     """What the test that runs, or ran last, has measured; None if nothing."""
     _places: Places = field(default_factory=Places, repr=False)

@@ -79,10 +79,11 @@ def miss_of_deviation(deviation: Deviation, case: Case, operation: Operation, me
 
 
 def miss_of_label(name: str, story: str, operation: Operation, problem: Problem, observed: Floats) -> Miss:
-    """A class index out of range that an operation took: it must raise, or return NaN where it cannot."""
+    """A label out of range, or a row of no classes, that an operation took: it must raise, or return NaN where it cannot."""
+    quantity = operation.quantities[0]
     owed = Enclosure.of([special(np.nan)] * observed.size, observed.shape)
     expected = Expected(owed, np.zeros(observed.shape), np.full(observed.shape, Verdict.MUST, dtype=np.int8))
-    measurement = Measurement(problem, Quantity.LOSS, operation.arithmetic[problem.format.name], expected, observed)
+    measurement = Measurement(problem, quantity, operation.arithmetic[problem.format.name], expected, observed)
     return Miss(name, operation, measurement, Grade.FINITE, (story,), should_raise=True)
 
 

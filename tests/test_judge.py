@@ -19,7 +19,7 @@ from suites.cases import Case
 from suites.claims import Claim, Claims, Deviation, Scope
 from suites.effort import EFFORTS
 from suites.judge import Judge, Plan
-from suites.test_targets_and_reductions import test_out_of_range_label as out_of_range_label
+from suites.test_out_of_range import test_out_of_range_label as out_of_range_label
 
 THIRD = Problem([[0.0, 0.0, 0.0]], [0], BFLOAT16)
 LOG_3 = np.float64(np.float32(np.log(3.0)))
@@ -70,13 +70,13 @@ def test_a_result_in_another_format_than_declared_reaches_nothing() -> None:
 def test_nan_is_spared_where_an_index_out_of_range_cannot_raise(device: str, can_raise: bool) -> None:
     asked = operation(BFLOAT16, {}, can_raise)
     out_of_range_label(judge_of(Fixed(np.nan, "bfloat16", device), asked), asked, BFLOAT16, 3)
-    with pytest.raises(pytest.fail.Exception, match="an index out of range must raise"):
+    with pytest.raises(pytest.fail.Exception, match="what is out of range must raise"):
         out_of_range_label(judge_of(Fixed(1.0, "bfloat16", device), asked), asked, BFLOAT16, 3)
 
 
 def test_nan_is_not_spared_on_the_cpu() -> None:
     asked = operation(BFLOAT16, {})
-    with pytest.raises(pytest.fail.Exception, match="an index out of range must raise"):
+    with pytest.raises(pytest.fail.Exception, match="what is out of range must raise"):
         out_of_range_label(judge_of(Fixed(np.nan, "bfloat16"), asked), asked, BFLOAT16, 3)
 
 

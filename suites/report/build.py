@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 
 from reference.formats import FORMATS
-from suites.claims import Deviation
+from suites.claims import Deviation, Label
 from suites.hazards import HAZARDS
 from suites.judge import Judge, Plan
 from suites.profile import Profile, binned, class_edges, gap_edges
@@ -53,7 +53,7 @@ def build_report(
         "cases": [_case(outcome) for outcome in judge.recorder.outcomes],
         "out_of_range_labels": [
             {"operation": operation, "dtype": dtype, "label": label, "outcome": outcome}
-            for (operation, dtype, label), outcome in sorted(judge.recorder.out_of_range.items())
+            for (operation, dtype, label), outcome in sorted(judge.recorder.out_of_range.items(), key=_by_label)
         ],
     }
     if limits := _limits(plan):
@@ -70,6 +70,12 @@ def _limits(plan: Plan) -> list[dict[str, Any]]:
         for operation in plan.operations
         for limit in operation.limits
     ]
+
+
+def _by_label(item: tuple[tuple[str, str, Label], str]) -> tuple[str, str, bool, Label]:
+    """Numbers before words."""
+    (operation, dtype, label), _ = item
+    return operation, dtype, isinstance(label, str), label
 
 
 @cache

@@ -18,7 +18,6 @@ from suites.report.wording import (
     input_of,
     is_below_claim,
     limits,
-    of_classes,
     platform_line,
     run_again,
     seen_deviations,
@@ -185,5 +184,5 @@ def _unspecified(report: Report) -> str:
 
 def _out_of_range(report: Report) -> str:
     rows = [[_code(o["operation"]), o["dtype"], str(o["label"]), _text(o["outcome"])] for o in report["out_of_range_labels"]]
-    head = f"## Class indices out of range{of_classes(report)}\n\n"
-    return head + _table(["operation", "dtype", "index", "outcome"], rows) if rows else ""
+    head = "## Labels out of range: class indices, labels of two classes, and rows of no classes\n\n"
+    return head + _table(["operation", "dtype", "label", "outcome"], rows) if rows else ""

@@ -136,11 +136,6 @@ def limits(report: Report) -> dict[str, list[str]]:
     return table
 
 
-def of_classes(report: Report) -> str:
-    """How many classes there were where a class index was out of range; a limit of K asks for more."""
-    return "" if limits(report) else ", of 3 classes"
-
-
 def seen_deviations(report: Report) -> list[dict[str, Any]]:
     """Deviations that the run showed."""
     return [deviation for deviation in report["deviations"] if deviation["seen_at"]]

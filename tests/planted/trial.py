@@ -25,6 +25,9 @@ Planted = Kernel | type[WrongBackend]
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent
 
+QUICKLY = ("-p", "no:cacheprovider", "-p", "no:unraisableexception")
+"""Without ten collections of all garbage at the end of each run, which take longer than most kernels."""
+
 
 class Outcome(TypedDict):
     """The tests that a kernel failed, by name, each with its first message; and how long that took."""
@@ -71,7 +74,7 @@ def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
     options += [] if whole else ["-x", "-k", defect.test]
     began = time.monotonic()
     with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main([str(ROOT / "suites"), "-q", "-p", "no:cacheprovider", *options], plugins=[failures])
+        pytest.main([str(ROOT / "suites"), "-q", *QUICKLY, *options], plugins=[failures])
     return {"failed": failures.failed, "seconds": time.monotonic() - began}
 
 
