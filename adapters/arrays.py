@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.adapter import Adapter, Call, Result
+from adapters.adapter import Adapter, Call, Observed, Result
+from adapters.apart import loss_apart
 from adapters.layout import Layout, laid_out
 from adapters.operation import Operation
 from reference.problem import Problem
@@ -53,6 +54,8 @@ class ArrayAdapter(Adapter):
     """
 
     packages: ClassVar[tuple[str, ...]]
+    unchecked: ClassVar[bool] = False
+    """True if it follows a class index out of range through memory: then it is asked in a process of its own."""
     listed: ClassVar[tuple[Operation, ...]]
 
     def devices(self) -> tuple[str, ...]:
@@ -67,12 +70,34 @@ class ArrayAdapter(Adapter):
         """Its operations, in the order of reports."""
         return self.listed
 
+    def observe(
+        self,
+        operation: Operation,
+        problem: Problem,
+        quantities: tuple[Quantity, ...],
+        layout: Layout = Layout.CONTIGUOUS,
+    ) -> Observed:
+        """Run an operation; see `Adapter.observe`."""
+        if not (self.unchecked and operation.has_loss and _is_out_of_range(problem)):
+            return super().observe(operation, problem, quantities, layout)
+        try:
+            return Observed({Quantity.LOSS: loss_apart(self.name, operation, problem)})
+        except IndexError as error:
+            return Observed({}, error=f"IndexError: {error}")
+
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""
         inputs = Inputs(problem, layout)
         with np.errstate(all="ignore"):
             results = {q: result_of(operation.function(inputs, q)) for q in quantities}
         return Call(results, inputs.changed())
+
+
+def _is_out_of_range(problem: Problem) -> bool:
+    if problem.has_probabilities:
+        return False
+    counted = problem.target[~problem.ignored]
+    return bool(((counted < 0) | (counted >= problem.num_classes)).any())
 
 
 def result_of(array: Array) -> Result:

@@ -52,10 +52,9 @@ if INTERPRETED:
 _ARITHMETIC = _arithmetic()
 
 
-def cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """LigerCrossEntropyFunction with the options of the problem."""
+def _apply(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     loss, *_ = LigerCrossEntropyFunction.apply(
-        logits.clone(),
+        logits,
         target,
         options.weight,
         -100 if options.ignore_index is None else options.ignore_index,
@@ -65,6 +64,16 @@ def cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         options.logit_softcap,
     )
     return loss
+
+
+def cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """LigerCrossEntropyFunction of contiguous logits, as a linear layer returns them."""
+    return _apply(logits.clone(memory_format=torch.contiguous_format), target, options)
+
+
+def of_transposed(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """The same of logits whose classes do not lie one after another."""
+    return _apply(logits.T.clone(memory_format=torch.contiguous_format).T, target, options)
 
 
 class LigerAdapter(TorchKernels):
@@ -86,6 +95,13 @@ class LigerAdapter(TorchKernels):
             cross_entropy,
             _ARITHMETIC,
             options=frozenset({"reduction", "z_loss"} | (set() if INTERPRETED else {"logit_softcap"})),
+        ),
+        kernel(
+            "cross_entropy_of_transposed",
+            "LigerCrossEntropyFunction(x.T.contiguous().T, index)",
+            of_transposed,
+            _ARITHMETIC,
+            options=frozenset({"reduction"}),
         ),
     )
 
