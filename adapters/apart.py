@@ -41,8 +41,9 @@ def loss_apart(backend: str, operation: Operation, problem: Problem) -> Floats:
 def _main(backend: str, name: str, dtype: str, label: str, *logits: str) -> None:
     adapter = load_adapter(backend, "cpu")
     operation = next(operation for operation in adapter.operations() if operation.name == name)
-    row = Problem([[float.fromhex(logit) for logit in logits]], [0], FORMATS[dtype], loss=operation.loss)
-    asked = row.with_unchecked_target([int(label)])
+    row = np.array([[float.fromhex(logit) for logit in logits]])
+    problem = Problem(row, np.array([0]), FORMATS[dtype], loss=operation.loss)
+    asked = problem.with_unchecked_target([int(label)])
     print(adapter.call(operation, asked, (Quantity.LOSS,), Layout.OFFSET).results[Quantity.LOSS].values[0])
 
 

@@ -1,26 +1,23 @@
-"""transformers' losses of language models: PyTorch's cross-entropy, cast and reduced as the Trainer does."""
+"""transformers' losses of language models: PyTorch's cross-entropy, cast and reduced as the Trainer does.
+
+ForCausalLMLoss casts every format to float32, float64 too, whose loss it returns so: that is not among what it takes here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy
 
 from adapters.backend_torch import arithmetic_of
-from adapters.torch_kernels import TorchKernels, kernel
+from adapters.torch_kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel
 from adapters.torch_losses import Loss, Options, Tensor
-from reference.formats import BFLOAT16, FLOAT16, FLOAT32
-from reference.quantity import Quantity
 
 Reduced = Callable[[Tensor, Tensor, int | None, int], Tensor]
 """(logits, target, num_items_in_batch, ignore_index) -> the sum over the items, or the mean where their number is None."""
 
 _NOTHING_IGNORED = -100
-_AS_TORCH = arithmetic_of("cpu")
-_UPCAST = {f.name: replace(_AS_TORCH[f.name], stores_sum=False) for f in (FLOAT32, FLOAT16, BFLOAT16)}
-"""float64 is cast down to float32 and its loss returned so: not among what it takes here."""
 
 
 def _causal_lm(logits: Tensor, target: Tensor, items: int | None, ignore_index: int) -> Tensor:
@@ -58,16 +55,16 @@ class TransformersAdapter(TorchKernels):
             "fixed_cross_entropy",
             "fixed_cross_entropy(x, index, num_items_in_batch)",
             _loss(_fixed),
-            _AS_TORCH,
+            arithmetic_of("cpu"),
             options=_OPTIONS,
         ),
         kernel(
             "causal_lm_loss",
             "ForCausalLMLoss(x, shift_labels=index)",
             _loss(_causal_lm),
-            _UPCAST,
+            UPCAST,
             options=_OPTIONS,
-            returns={fmt.name: {Quantity.LOSS: FLOAT32} for fmt in (FLOAT16, BFLOAT16)},
+            returns=FLOAT32_LOSS,
         ),
     )
 

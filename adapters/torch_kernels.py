@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 from adapters.adapter import Adapter
-from adapters.backend_torch import Differentiated, TorchAdapter
+from adapters.backend_torch import Differentiated, TorchAdapter, arithmetic_of
 from adapters.operation import Operation
-from adapters.script import Asked, Script
 from reference.arithmetic import Arithmetic
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32
 from reference.quantity import Quantity
 
 FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
+
+UPCAST = {f.name: replace(arithmetic_of("cpu")[f.name], stores_sum=False) for f in (FLOAT32, FLOAT16, BFLOAT16)}
+"""PyTorch's arithmetic of a kernel that casts its logits to float32 and keeps its sums there."""
+
+FLOAT32_LOSS = {fmt.name: {Quantity.LOSS: FLOAT32} for fmt in (FLOAT16, BFLOAT16)}
+"""What such a kernel returns of half-precision logits."""
 
 
 class TorchKernels(TorchAdapter):
@@ -37,11 +44,10 @@ class TorchKernels(TorchAdapter):
         """None: a callable is judged by --backend=torch."""
         return Adapter.implementation(self, function)
 
-    def script(self, asked: Asked) -> Script | None:
-        """None: they have no reproducers yet."""
-        return Adapter.script(self, asked)
+    script = Adapter.script
+    """None: they have no reproducers yet."""
 
 
-def kernel(name: str, formula: str, loss: Any, arithmetic: dict[str, Arithmetic], **more: Any) -> Operation:
+def kernel(name: str, formula: str, loss: Any, arithmetic: Mapping[str, Arithmetic], **more: Any) -> Operation:
     """An operation whose backward pass is not differentiable: loss and gradient."""
     return Operation(name, formula, Differentiated(loss), arithmetic, **({"quantities": FIRST_ORDER} | more))
