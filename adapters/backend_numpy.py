@@ -6,17 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy
 import scipy.special
 
 from adapters.absorption_free import absorption_free
-from adapters.adapter import Adapter, AdapterError, Call, Result
+from adapters.adapter import AdapterError, Call
+from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
 from adapters.layout import Layout
 from adapters.numpy_script import numpy_script
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
 from adapters.scipy_losses import (
-    Array,
-    Inputs,
     from_softmax,
     log_expit_loss,
     log_of_softmax,
@@ -47,7 +45,7 @@ ONCE_ROUNDED = {f.name: Arithmetic(f, f) for f in FORMATS.values()}
 _FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
 
 
-def _from_gradient(function: Callable[[Array, Array], tuple[Array, Array]]) -> Callable[[Inputs, Quantity], Array]:
+def _from_gradient(function: Callable[[Array, Array], tuple[Array, Array]]) -> ArrayFunction:
     """A user's callable (logits, labels) -> (loss, gradient) per row."""
 
     def compute(inputs: Inputs, quantity: Quantity) -> Array:
@@ -55,10 +53,6 @@ def _from_gradient(function: Callable[[Array, Array], tuple[Array, Array]]) -> C
         return loss if quantity is Quantity.LOSS else inputs.cotangent[:, None] * np.asarray(gradient)
 
     return compute
-
-
-def _building(function: Callable[[Array], Array]) -> Callable[[Inputs, Quantity], Array]:
-    return lambda inputs, _: function(inputs.logits)
 
 
 _OPERATIONS = (
@@ -127,37 +121,27 @@ _OPERATIONS = (
     building_block(
         Quantity.LOG_SOFTMAX,
         "scipy.special.log_softmax(x)",
-        _building(lambda x: scipy.special.log_softmax(x, axis=1)),
+        building(lambda x: scipy.special.log_softmax(x, axis=1)),
         IN_STORAGE,
     ),
     building_block(
-        Quantity.SOFTMAX, "scipy.special.softmax(x)", _building(lambda x: scipy.special.softmax(x, axis=1)), IN_STORAGE
+        Quantity.SOFTMAX, "scipy.special.softmax(x)", building(lambda x: scipy.special.softmax(x, axis=1)), IN_STORAGE
     ),
     building_block(
         Quantity.LOGSUMEXP,
         "scipy.special.logsumexp(x)",
-        _building(lambda x: scipy.special.logsumexp(x, axis=1)),
+        building(lambda x: scipy.special.logsumexp(x, axis=1)),
         IN_STORAGE,
     ),
 )
 
 
-class NumpyAdapter(Adapter):
+class NumpyAdapter(ArrayAdapter):
     """numpy and SciPy."""
 
     name = "numpy"
-
-    def devices(self) -> tuple[str, ...]:
-        """Devices on which it runs here."""
-        return ("cpu",)
-
-    def versions(self) -> dict[str, str]:
-        """Versions of what is on trial."""
-        return {"numpy": np.__version__, "scipy": scipy.__version__}
-
-    def operations(self) -> tuple[Operation, ...]:
-        """Its operations, in the order of reports."""
-        return _OPERATIONS
+    packages = ("numpy", "scipy")
+    listed = _OPERATIONS
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see the README for its signature."""
@@ -185,12 +169,8 @@ class NumpyAdapter(Adapter):
         if operation.function is absorption_free:
             _check_binary_labels(problem)
             values = absorption_free(problem, quantities)
-            return Call({q: _result(problem.format.cast(v)) for q, v in values.items()})
-        # Inputs of its own for each quantity: a kernel may overwrite them, by design or not.
-        inputs = {quantity: Inputs(problem, layout) for quantity in quantities}
-        with np.errstate(all="ignore"):
-            results = {q: _result(operation.function(given, q)) for q, given in inputs.items()}
-        return Call(results, tuple(dict.fromkeys(name for given in inputs.values() for name in given.changed())))
+            return Call({q: result_of(problem.format.cast(v)) for q, v in values.items()})
+        return super().call(operation, problem, quantities, layout)
 
 
 def _check_labels(problem: Problem) -> None:
@@ -204,12 +184,6 @@ def _check_labels(problem: Problem) -> None:
 def _check_binary_labels(problem: Problem) -> None:
     if problem.is_binary and ((problem.target < 0) | (problem.target > 1)).any():
         raise ValueError(f"labels {problem.target.ravel().tolist()}; allowed: numbers in [0, 1]")
-
-
-def _result(array: Array) -> Result:
-    array = np.asarray(array)
-    with np.errstate(invalid="ignore"):
-        return Result(array.astype(np.float64), str(array.dtype), "cpu")
 
 
 ADAPTER = NumpyAdapter

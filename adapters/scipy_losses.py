@@ -7,35 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.special
-from numpy.typing import NDArray
 
-from adapters.layout import Layout, laid_out
-from reference.problem import Problem
+from adapters.arrays import Array, ArrayFunction, Inputs
 from reference.quantity import Quantity
 
-Array = NDArray[Any]
 LossAndSoftmax = Callable[[Array, Array], tuple[Array, Array]]
-
-
-class Inputs:
-    """A problem as arrays of its dtype."""
-
-    def __init__(self, problem: Problem, layout: Layout) -> None:
-        cast = problem.format.cast
-        self.logits = laid_out(cast(problem.logits), layout)
-        self.labels = cast(problem.target) if problem.has_probabilities else problem.target.copy()
-        self.cotangent = cast(problem.upstream)
-        self.tangent = cast(np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent)
-        self._before = (self.logits.tobytes(), self.labels.tobytes())
-
-    def changed(self) -> tuple[str, ...]:
-        """Names of the inputs whose bits are not what they were."""
-        now = (self.logits.tobytes(), self.labels.tobytes())
-        return tuple(name for name, a, b in zip(("logits", "target"), self._before, now, strict=True) if a != b)
 
 
 def _pick(values: Array, labels: Array) -> Array:
@@ -66,7 +45,7 @@ def log_of_softmax(logits: Array, labels: Array) -> tuple[Array, Array]:
     return -np.log(_pick(probabilities, labels)), probabilities
 
 
-def from_softmax(loss_and_softmax: LossAndSoftmax) -> Callable[[Inputs, Quantity], Array]:
+def from_softmax(loss_and_softmax: LossAndSoftmax) -> ArrayFunction:
     """A loss of class indices with its textbook derivatives: p - y, diag(p) - p p^T and p*v - p <p, v>."""
 
     def compute(inputs: Inputs, quantity: Quantity) -> Array:

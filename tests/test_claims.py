@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from adapters.adapter import Adapter
-from adapters.loading import backend_names, load_adapter
+from adapters.loading import backend_names
 from adapters.operation import Operation
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.grades import Grade
 from suites.cases import stored_cases
 from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
+from tests.backends import adapter_or_skip
 
 GOOD = """
 [[claim]]
@@ -151,9 +152,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 
 def shipped(backend: str) -> tuple[Claims, Adapter]:
-    if backend != "numpy":
-        pytest.importorskip(backend)
-    adapter = load_adapter(backend, "cpu")
+    adapter = adapter_or_skip(backend)
     return load_claims(CLAIMS_FOLDER / f"{backend}.toml", next(iter(adapter.versions().values())), "cpu"), adapter
 
 

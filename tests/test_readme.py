@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,23 @@ def test_ci_runs_every_backend_in_every_mode() -> None:
     script = (ROOT / "ci" / "run.sh").read_text()
     steps = script.split("<<'RUNS'\n", 1)[1].split("\nRUNS", 1)[0].splitlines()
     listed = [step.split()[1:] for step in steps if step != "tests"]
-    assert sorted({backend for backend, _ in listed}) == list(backend_names())
-    for backend in backend_names():
+    others = {row[1].partition("--backend=")[2] for row in table_after("Other kernels")}
+    in_ci = [backend for backend in backend_names() if backend not in others]
+    assert sorted({backend for backend, _ in listed}) == in_ci
+    for backend in in_ci:
         if backend == "numpy" or importlib.util.find_spec(backend):
             modes = {m for name, mode in listed if name == backend for m in mode.split(",")}
             assert modes == set(modes_of(load_adapter(backend, "cpu").operations()))
+
+
+def test_the_other_kernels_can_be_installed_pinned_and_judged() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pinned = {line.partition("==")[0] for line in (ROOT / "ci" / "constraints.txt").read_text().splitlines()}
+    for _, command, claims, _ in table_after("Other kernels"):
+        backend = command.partition("--backend=")[2]
+        assert claims == f"ci/claims/{backend}.toml"
+        assert (ROOT / claims).exists()
+        assert {re.split(r"[\[>]", package)[0] for package in extras[backend]} <= pinned
 
 
 def test_options_and_defaults_are_those_of_the_help() -> None:

@@ -1,0 +1,108 @@
+"""The adapter of a library that takes and returns NumPy arrays on the CPU: one function of the inputs an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.adapter import Adapter, Call, Observed, Result
+from adapters.apart import loss_apart
+from adapters.layout import Layout, laid_out
+from adapters.operation import Operation
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+Array = NDArray[Any]
+
+
+class Inputs:
+    """A problem as arrays of its dtype."""
+
+    def __init__(self, problem: Problem, layout: Layout) -> None:
+        cast = problem.format.cast
+        self.problem = problem
+        self.logits = laid_out(cast(problem.logits), layout)
+        self.labels = cast(problem.target) if problem.has_probabilities else problem.target.copy()
+        self.cotangent = cast(problem.upstream)
+        self.tangent = cast(np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent)
+        self.class_weights = None if problem.class_weights is None else cast(problem.class_weights)
+        self._before = (self.logits.tobytes(), self.labels.tobytes())
+
+    def changed(self) -> tuple[str, ...]:
+        """Names of the inputs whose bits are not what they were."""
+        now = (self.logits.tobytes(), self.labels.tobytes())
+        return tuple(name for name, a, b in zip(("logits", "target"), self._before, now, strict=True) if a != b)
+
+
+ArrayFunction = Callable[[Inputs, Quantity], Array]
+"""What an operation of these adapters has as its function."""
+
+
+def building(function: Callable[[Array], Array]) -> ArrayFunction:
+    """A building block as a function of the inputs."""
+    return lambda inputs, _: function(inputs.logits)
+
+
+class ArrayAdapter(Adapter):
+    """A library on the CPU whose operations have an `ArrayFunction` each.
+
+    A subclass names itself, the distributions whose versions count, the framework's first, and its operations.
+    """
+
+    packages: ClassVar[tuple[str, ...]]
+    unchecked: ClassVar[bool] = False
+    """True if it follows a class index out of range through memory: then it is asked in a process of its own."""
+    listed: ClassVar[tuple[Operation, ...]]
+
+    def devices(self) -> tuple[str, ...]:
+        """Devices on which it runs here."""
+        return ("cpu",)
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what is on trial."""
+        return {package: version(package) for package in self.packages}
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Its operations, in the order of reports."""
+        return self.listed
+
+    def observe(
+        self,
+        operation: Operation,
+        problem: Problem,
+        quantities: tuple[Quantity, ...],
+        layout: Layout = Layout.CONTIGUOUS,
+    ) -> Observed:
+        """Run an operation; see `Adapter.observe`."""
+        if not (self.unchecked and operation.has_loss and _is_out_of_range(problem)):
+            return super().observe(operation, problem, quantities, layout)
+        try:
+            return Observed({Quantity.LOSS: loss_apart(self.name, operation, problem)})
+        except IndexError as error:
+            return Observed({}, error=f"IndexError: {error}")
+
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        """Run an operation; see `Adapter.call`."""
+        # Inputs of its own for each quantity: a kernel may overwrite them, by design or not.
+        inputs = {quantity: Inputs(problem, layout) for quantity in quantities}
+        with np.errstate(all="ignore"):
+            results = {q: result_of(operation.function(given, q)) for q, given in inputs.items()}
+        return Call(results, tuple(dict.fromkeys(name for given in inputs.values() for name in given.changed())))
+
+
+def _is_out_of_range(problem: Problem) -> bool:
+    if problem.has_probabilities:
+        return False
+    counted = problem.target[~problem.ignored]
+    return bool(((counted < 0) | (counted >= problem.num_classes)).any())
+
+
+def result_of(array: Array) -> Result:
+    """A returned array, with its own dtype."""
+    array = np.asarray(array)
+    with np.errstate(invalid="ignore"):
+        return Result(array.astype(np.float64), str(array.dtype), "cpu")

@@ -1,0 +1,107 @@
+"""Tests of the adapters of other kernels: every operation answers in its formats, and what is particular to each.
+
+None is installed in CI; `pip install -e '.[NAME]'` brings one, and its tests run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.adapter import Adapter, AdapterError
+from adapters.arrays import Inputs
+from adapters.layout import Layout
+from adapters.loading import backend_names
+from adapters.operation import Operation
+from reference import FLOAT32, FLOAT64, FORMATS, Problem, Quantity
+from reference.evaluation import evaluate
+from tests.backends import adapter_or_skip
+
+CI = ("jax", "numpy", "tensorflow", "torch")
+OTHERS = [name for name in backend_names() if name not in CI]
+TABLE = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
+CLOSE = {"float64": 1e-5, "float32": 1e-5, "float16": 4e-3, "bfloat16": 4e-2}
+"""Far above what any grade allows: these tests ask whether the right thing is computed, the suites how well."""
+
+
+def problem_for(operation: Operation, dtype: str) -> Problem:
+    target: Any = np.array([[0.5, 0.25, 0.25]] * 2) if operation.probabilities else np.array([0, 2])
+    tangent, cotangent = np.ones_like(TABLE) * [1, -2, 0.5], np.array([2.0, -0.5])
+    return Problem(TABLE, target, FORMATS[dtype], tangent=tangent, cotangent=cotangent)
+
+
+def named(adapter: Adapter, name: str) -> Operation:
+    return next(operation for operation in adapter.operations() if operation.name == name)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_every_operation_computes_what_is_asked_in_the_format_of_the_logits(backend: str) -> None:
+    adapter = adapter_or_skip(backend)
+    for operation in adapter.operations():
+        for dtype in operation.arithmetic:
+            problem = problem_for(operation, dtype)
+            quantities = operation.asked(problem)
+            observed = adapter.observe(operation, problem, quantities)
+            assert (observed.error, observed.violations) == (None, ()), (operation.name, dtype)
+            for quantity, expected in evaluate(problem, quantities).items():
+                if operation.name.endswith("_of_transposed") and quantity is Quantity.GRADIENT:
+                    continue
+                owed = expected.values.approximate()
+                np.testing.assert_allclose(observed.values[quantity], owed, rtol=CLOSE[dtype], atol=CLOSE[dtype])
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_its_own_version_counts_first_and_it_takes_no_implementation(backend: str) -> None:
+    adapter = adapter_or_skip(backend)
+    assert (
+        next(iter(adapter.versions()))
+        .replace("scikit-learn", "sklearn")
+        .replace("cut_cross_entropy", "cce")
+        .startswith(adapter.name)
+    )
+    with pytest.raises(AdapterError, match="takes no --implementation"):
+        adapter.implementation(len)
+
+
+@pytest.mark.parametrize(("backend", "name"), [("sklearn", "half_multinomial_loss"), ("mlx", "cross_entropy")])
+def test_an_index_that_ends_the_process_ends_another_one(backend: str, name: str) -> None:
+    adapter = adapter_or_skip(backend)
+    far = Problem(TABLE[:1], np.array([0]), FLOAT32)
+    observed = adapter.observe(named(adapter, name), far.with_unchecked_target([2**31]), (Quantity.LOSS,))
+    assert np.isnan(observed.values[Quantity.LOSS]).all()
+
+
+def test_an_index_that_is_refused_apart_is_an_error() -> None:
+    from adapters.apart import loss_apart
+    from adapters.backend_numpy import NumpyAdapter
+
+    adapter = NumpyAdapter()
+    problem = Problem([[1.0, 2.0]], [0], FLOAT32).with_unchecked_target([7])
+    with pytest.raises(IndexError, match="class indices"):
+        loss_apart("numpy", named(adapter, "naive"), problem)
+
+
+def test_inputs_notice_that_they_were_changed() -> None:
+    inputs = Inputs(Problem([[1.0, 2.0]], [0], FLOAT32), Layout.CONTIGUOUS)
+    inputs.logits[0, 0] = 5.0
+    assert inputs.changed() == ("logits",)
+
+
+def test_ligers_gradient_of_transposed_logits_is_the_logits() -> None:
+    """Once it is not, the operation and its deviation can go."""
+    adapter = adapter_or_skip("liger")
+    operation = named(adapter, "cross_entropy_of_transposed")
+    observed = adapter.observe(operation, problem_for(operation, "float32"), (Quantity.GRADIENT,))
+    np.testing.assert_array_equal(observed.values[Quantity.GRADIENT], TABLE)
+
+
+def test_transformers_and_cce_return_float32_for_float64() -> None:
+    """Why float64 is not among what they take."""
+    for backend in ("transformers", "cce"):
+        adapter = adapter_or_skip(backend)
+        operation = adapter.operations()[-1]
+        assert FLOAT64.name not in operation.arithmetic
+        observed = adapter.observe(operation, problem_for(operation, "float64"), (Quantity.LOSS,))
+        assert observed.violations == ("returned loss as float32, asked for float64",)
