@@ -66,11 +66,11 @@ def binade_of(owed: Owed, emin: int) -> int:
     power = exponent + 1 if fraction > MARGIN else exponent
     if power <= emin:
         return emin
-    if owed.hi == float_of((power + 1023) << 52):
-        if owed.lo != 0.0:
-            return power - 1 if owed.lo < 0.0 else power
-        if owed.radius == 0.0:
-            return power
+    beyond = owed.hi - float_of((power + 1023) << 52)
+    if abs(beyond) > abs(owed.lo) * (1 + 2.0**-50) + owed.radius:
+        return power if beyond > 0.0 else power - 1
+    if beyond == 0.0 and (owed.lo != 0.0 or owed.radius == 0.0):
+        return power - 1 if owed.lo < 0.0 else power
     return _NO_BINADE
 
 
