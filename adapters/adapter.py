@@ -115,7 +115,7 @@ class Adapter(ABC):
         """
         return self.observe(operation, bulk.problem(), quantities)
 
-    def be_single_threaded(self) -> None:
+    def be_single_threaded(self) -> None:  # noqa: B027
         """Keep the framework to one thread in this process: a sweep runs a process a core."""
 
     def _proved(self, call: Call, operation: Operation, fmt: Format) -> Observed:

@@ -1,4 +1,4 @@
-"""One chunk of a sweep: build its rows, ask the operation, judge what it returned. Runs in a worker; depends on nothing else."""
+"""One chunk of a sweep: build its rows, ask the operation, judge what it returned; in a worker, or here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from adapters.adapter import Adapter
 from adapters.bulk import Bulk
 from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
+from suites.sweep.compiled import CODE
 from suites.sweep.declared import declared_of, limits_of
 from suites.sweep.outcome import Outcome
 from suites.sweep.pairs import Batch, Question, fill_gaps, judge_pairs
 from suites.sweep.settle import Undecided, settle
-from suites.sweep.space import Rows, Space
+from suites.sweep.space import Rows, Sample, Space
 from suites.sweep.tally import QUANTITIES, Tally, empty_tally
 
 
@@ -28,14 +29,23 @@ class SweepError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """What is swept: an operation of a backend on a device, some of `QUANTITIES` (by number), and the rows."""
+    """What is swept: an operation of a backend on a device, some of `QUANTITIES` (by number), and the rows.
+
+    `made_with` says which code and versions: a worker that has others refuses.
+    """
 
     backend: str
     device: str
     operation: str
     quantities: tuple[int, ...]
     space: Space
+    made_with: tuple[tuple[str, str], ...] = ()
     implementation: str | None = None
+
+
+def made_with(adapter: Adapter) -> tuple[tuple[str, str], ...]:
+    """The code that judges, and the versions of what is judged; equal wherever chunks of one sweep run."""
+    return (("code", CODE), *adapter.versions().items())
 
 
 @cache
@@ -54,11 +64,26 @@ def run_chunk(job: Job, chunk: int) -> Outcome:
     """What the operation returns for a chunk, judged.
 
     Raises:
-      SweepError: the operation raised, or broke the protocol.
+      SweepError: the operation raised, or broke the protocol, or this process has other versions than the job.
     """
-    started = thread_time()
     adapter, operations = opened(job.backend, job.device, job.implementation)
-    work = _Work(job, adapter, operations[job.operation], empty_tally())
+    here = made_with(adapter)
+    if job.made_with != here:
+        raise SweepError(f"a worker has {dict(here)}, the sweep was started with {dict(job.made_with)}; make them the same")
+    _warm_up(replace(job, space=Sample(job.space.dtype, count=64)))
+    return _judged(job, chunk, adapter, operations[job.operation])
+
+
+@cache
+def _warm_up(job: Job) -> None:
+    """Compile and load everything before a chunk is timed; once a process."""
+    adapter, operations = opened(job.backend, job.device, job.implementation)
+    _judged(job, 0, adapter, operations[job.operation])
+
+
+def _judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outcome:
+    started = thread_time()
+    work = _Work(job, adapter, operation, empty_tally())
     rows, undecided, framework = 0, 0, 0.0
     for batch in job.space.batches(chunk):
         compared = _compiled_batch(batch)

@@ -11,11 +11,10 @@ from __future__ import annotations
 from math import isinf, isnan
 from typing import NamedTuple
 
-from numba import njit
-
 from reference.fast.elementary import UNIT
 from reference.fast.machine import bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
+from suites.sweep.compiled import compiled
 from suites.sweep.declared import Limits
 
 NONE, FINITE, STABLE, ACCURATE, FAITHFUL, CORRECT = range(6)
@@ -54,7 +53,7 @@ class Verdict(NamedTuple):
     class_differs: bool
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def binade_of(owed: Owed, emin: int) -> int:
     """Exponent of the binade of y, emin at least; _NO_BINADE where y may be on either side of a power of two."""
     encoding = bits_of(owed.hi + owed.lo)
@@ -74,7 +73,7 @@ def binade_of(owed: Owed, emin: int) -> int:
     return _NO_BINADE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def side_of(ulps: float, slack: float, level: float, step: float, tail: float) -> int:
     """Whether an error of `ulps` is beyond a level; `step` is that of hi, from which the tail takes y away or towards."""
     if ulps + slack < level:
@@ -88,7 +87,7 @@ def side_of(ulps: float, slack: float, level: float, step: float, tail: float) -
     return UNKNOWN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _overflows(owed: Owed, limits: Limits) -> int:
     """Whether the correctly rounded value is infinite."""
     value = owed.hi + owed.lo
@@ -101,9 +100,9 @@ def _overflows(owed: Owed, limits: Limits) -> int:
     return UNKNOWN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _grade(ulps: float, slack: float, step: float, tail: float, lost: float) -> int:
-    """The grade by distance alone; `lost` in ulps widens ACCURATE."""
+@compiled
+def _grade(ulps: float, slack: float, step: float, tail: float, accurate: float) -> int:
+    """The grade by distance alone; `accurate` is what that grade allows, in ulps."""
     if ulps + slack < 0.5:
         return CORRECT
     side = side_of(ulps, slack, 0.5, step, tail)
@@ -112,20 +111,27 @@ def _grade(ulps: float, slack: float, step: float, tail: float, lost: float) -> 
     side = side_of(ulps, slack, FAITHFUL_ULPS, step, tail)
     if side == UNKNOWN:
         return UNDECIDED
-    if side == WITHIN and ulps != FAITHFUL_ULPS:
+    if side == WITHIN and not (ulps == FAITHFUL_ULPS and tail == 0.0):
         return FAITHFUL
-    # An error above 4 ulps by a tail that is smaller than what underflow may cost is still accurate; seldom, so undecided.
-    side = side_of(ulps, slack, ACCURATE_ULPS, step, tail)
-    if side == BEYOND and ulps - slack - lost <= ACCURATE_ULPS and lost > 0.0:
-        return UNDECIDED
+    side = side_of(ulps, slack, accurate, step, tail)
     return ACCURATE if side == WITHIN else UNDECIDED if side == UNKNOWN else BELOW_ACCURATE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def judge_entry(observed: float, owed: Owed, limits: Limits) -> Verdict:
+@compiled
+def accurate_error(owed: Owed, limits: Limits) -> float:
+    """Absolute error that `accurate` allows (`reference.bounds.accurate_bound`): by the ulp of the float64 nearest to y."""
+    binade = max((bits_of(owed.hi + owed.lo) >> 52) - 1023, limits.emin)
+    return ACCURATE_ULPS * float_of((1023 + binade - limits.precision + 1) << 52) + limits.lost
+
+
+@compiled
+def judge_entry(observed: float, given: Owed, limits: Limits) -> Verdict:
     """How an observed number (its sign that of y taken out) compares with y."""
     if isnan(observed):
         return Verdict(NONE, -1.0, 0.0, 0.0, False, True)
+    # Far below an ulp a positive number is a tail: the error of one returned ulp is below 1 by it.
+    vanishes = given.lo == 0.0 and given.hi < limits.half_subnormal * 2.0**-40 and given.radius < given.hi
+    owed = Owed(0.0, given.hi, given.radius) if vanishes else given
     value = owed.hi + owed.lo
     overflows = _overflows(owed, limits)
     binade = binade_of(owed, limits.emin)
@@ -143,15 +149,18 @@ def judge_entry(observed: float, owed: Owed, limits: Limits) -> Verdict:
     is_zero = observed == 0.0 and value > limits.half_subnormal
     if observed == 0.0 and owed.radius > 0.0 and abs(value - limits.half_subnormal) <= owed.radius:
         return Verdict(UNDECIDED, -1.0, 0.0, 0.0, False, False)
-    grade = BELOW_ACCURATE if is_zero else _grade(ulps, uncertainty * scale, step * scale, owed.lo, limits.lost * scale)
-    differs = is_infinite != (overflows == BEYOND)
+    grade = (
+        BELOW_ACCURATE
+        if is_zero
+        else _grade(ulps, uncertainty * scale, step * scale, owed.lo, accurate_error(owed, limits) * scale)
+    )
+    differs = is_infinite != (overflows == BEYOND) or (is_infinite and observed < 0.0)
     return Verdict(grade, -1.0 if is_infinite else ulps, error, uncertainty, is_zero, differs)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def below_accurate(verdict: Verdict, bound: float, limits: Limits, binade: int) -> int:
-    """STABLE, FINITE or NONE, or UNDECIDED, of a verdict that is BELOW_ACCURATE, by the bound of `stable`."""
-    accurate = ACCURATE_ULPS * float_of((1023 + binade - limits.precision + 1) << 52) + limits.lost
+@compiled
+def below_accurate(verdict: Verdict, bound: float, accurate: float) -> int:
+    """STABLE, FINITE or NONE, or UNDECIDED, of a verdict that is BELOW_ACCURATE, by the bounds of `stable` and `accurate`."""
     allowed = max(bound, accurate)
     if verdict.error - verdict.uncertainty > allowed:
         return NONE if verdict.class_differs else FINITE

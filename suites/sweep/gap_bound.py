@@ -12,6 +12,7 @@ from typing import NamedTuple
 from numba import njit
 
 from reference.bounds import SLACK
+from suites.sweep.compiled import compiled
 from suites.sweep.declared import Declared
 
 LOSS, GRADIENT, HESSIAN = 0, 1, 2
@@ -26,19 +27,20 @@ class _Class(NamedTuple):
     probability_error: float
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _power_error(gap: float, c: Declared) -> float:
     moved = c.unit * gap
     return 0.0 if gap == 0.0 else expm1(moved) + c.alpha * exp(moved)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _class_errors(gap: float, own: float, c: Declared) -> _Class:
     """Of the class that lies `own` (0 or the gap) below the larger logit."""
     power = exp(-gap)
     total = 1.0 + power
     eps = _power_error(gap, c)
-    eta = c.grown / total + power / total * (eps * (1 + c.grown) + c.grown) + 2 * c.omega / total
+    moved = power / total * (eps * (1 + c.grown) + c.grown) if power > 0.0 else 0.0
+    eta = c.grown / total + moved + 2 * c.omega / total
     eta += c.sum_stored * (1 + eta)
     log_sum = log1p(power)
     tau = -log1p(-eta) if eta < 1 else inf
@@ -50,12 +52,10 @@ def _class_errors(gap: float, own: float, c: Declared) -> _Class:
     error += c.stored * loss + c.stored * error + c.storage_underflow
     probability = (power if own > 0.0 else 1.0) / total
     quotient = probability * ((1 + (eps if own > 0.0 else 0.0)) * (1 + eta / max(1 - eta, 0.0)) * (1 + c.unit) - 1)
-    if error < 1.0:
-        logarithmic = probability * (expm1(error) * (1 + c.alpha) + c.alpha)
-    else:
-        logarithmic = exp(error - loss) * (1 + c.alpha)
-    moved = max(logarithmic, quotient) if probability > 0.0 else logarithmic
-    return _Class(probability, error, moved + 2 * c.omega + c.storage_underflow)
+    near = probability * (expm1(error) * (1 + c.alpha) + c.alpha)
+    logarithmic = near if error < 1.0 else exp(error - loss) * (1 + c.alpha)
+    larger = max(logarithmic, quotient) if probability > 0.0 else logarithmic
+    return _Class(probability, error, larger + 2 * c.omega + c.storage_underflow)
 
 
 @njit(inline="always")
@@ -74,7 +74,7 @@ def least_bound(quantity: int, probability: float, own: float, at: bool, c: Decl
     return bound * (1.0 - 2.0**-30)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def gap_bound(quantity: int, gap: float, own: float, at: bool, c: Declared) -> float:
     """Largest absolute error that `stable` allows an entry.
 

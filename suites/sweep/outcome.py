@@ -26,9 +26,9 @@ class Outcome:
     tally: Tally = field(default_factory=empty_tally)
 
     def plus(self, other: Outcome) -> Outcome:
-        """Both together; where two errors are equal the one of this outcome is kept."""
+        """Both together; of two equal errors the one with the lesser logits is kept, so the order does not matter."""
         a, b = self.tally, other.tally
-        newer = b.worst > a.worst
+        newer = np.array([_rank(b, q) > _rank(a, q) for q in range(len(QUANTITIES))])
         low, high = np.minimum(a.box[..., 0], b.box[..., 0]), np.maximum(a.box[..., 1], b.box[..., 1])
         tally = Tally(
             grades=a.grades + b.grades,
@@ -62,6 +62,10 @@ class Outcome:
             "map": _packed(tally.map[:, start:stop]),
             "seen": _packed(tally.seen[:, start:stop]),
         }
+
+
+def _rank(tally: Tally, q: int) -> tuple[float, ...]:
+    return (float(tally.worst[q]), *(-tally.worst_logits[q]).tolist(), *(-tally.worst_place[q]).tolist())
 
 
 def outcome_from(entry: dict[str, Any]) -> Outcome:

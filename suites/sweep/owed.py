@@ -20,7 +20,7 @@ numbers there and a rounding or a binade turns on the sign of a tail that float6
 
     loss, other  d + (r + log1p(e)), the bracket positive where r = 0; where r and log1p(e) have opposite signs and the sum is
                  within its own error of 0 the sign is not known: no tail, and the radius says so.
-    d < 2^-20    e/(1+e) = 1/2 - d/4 + d^3/48 - ..., 1/(1+e) = 1/2 + d/4 - ..., e/(1+e)^2 = 1/4 - d^2/16 + d^4/96 - ...: the first
+    d < 2^-20    e/(1+e) = 1/2 - d/4 + d^3/48 - ..., 1/(1+e) = 1/2 + d/4 - ..., e/(1+e)^2 = 1/4 - d^2/16 + ...: the first
                  tail to d^2/12 < 2^-43 of itself, and d^2 is no subnormal for d >= 2^-500.
     e < 2^-20    1/(1+e) = 1 - e/(1+e).
 
@@ -96,7 +96,7 @@ def owed_large(g: Gap) -> Owed:
     value = 1.0 / (1.0 + g.power)
     rest = g.power * value if g.power > 0.0 else _VANISHED
     lo = tail if is_near else (-rest if is_one else 0.0)
-    radius = ERROR * (rest if is_one else value)
+    radius = ERROR * (rest if is_one else value) if g.power > 0.0 else _VANISHED
     hi = 0.5 if is_near else (1.0 if is_one else value)
     return Owed(hi, lo, ERROR * tail + tail * g.gap * g.gap if is_near else radius)
 

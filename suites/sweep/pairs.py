@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from reference.fast.elementary import UNIT
 from reference.fast.machine import bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
+from suites.sweep.compiled import compiled
 from suites.sweep.declared import Declared, Limits
 from suites.sweep.entry import (
     ACCURATE,
@@ -25,11 +26,10 @@ from suites.sweep.entry import (
     FRACTION,
     MARGIN,
     NONE,
-    STABLE,
     UNDECIDED,
     Owed,
+    accurate_error,
     below_accurate,
-    binade_of,
     judge_entry,
 )
 from suites.sweep.gap_bound import GRADIENT, LOSS, gap_bound, least_bound
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
     cells: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def fill_gaps(x: NDArray[np.float32], gaps: NDArray[np.float64]) -> None:
     """Write gap, rest, power and log of rows (2, N) into (4, N); see `suites.sweep.owed.Gap`."""
     one, two = np.empty((2, _BLOCK)), np.empty((2, _BLOCK))
@@ -100,7 +100,7 @@ def _sign(question: Question, entry: int) -> float:
     return -1.0 if entry == 1 or entry == 2 else 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _fill_owed(question: Question, batch: Batch, first: int, owed: NDArray[np.float64]) -> None:
     """Write hi, lo and radius of a block of rows into (3, size)."""
     size = owed.shape[1]
@@ -115,7 +115,7 @@ def _fill_owed(question: Question, batch: Batch, first: int, owed: NDArray[np.fl
         hi[i], lo[i], radius[i] = y.hi, y.lo, y.radius
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _fill_ulps(
     observed: NDArray[np.float32], sign: float, owed: NDArray[np.float64], limits: Limits, ulps: NDArray[np.float64]
 ) -> None:
@@ -144,7 +144,7 @@ def _fill_ulps(
         ulps[i] = distance if settled else np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _count_settled(ulps: NDArray[np.float64], grades: NDArray[np.int64]) -> float:
     """Count the grades of the settled entries of a block; their largest error in ulps, -1 where there are none."""
     correct, faithful, accurate, worst = 0, 0, 0, -1
@@ -162,7 +162,7 @@ def _count_settled(ulps: NDArray[np.float64], grades: NDArray[np.int64]) -> floa
     return -1.0 if worst < 0 else float_of(worst)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
     """Counts the settled entries of `observed` (E, N); the others are returned, as entry N + row."""
     entries, rows = observed.shape
@@ -198,7 +198,7 @@ def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question,
     return found[:count]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _second_look(
     batch: Batch, observed: NDArray[np.float32], question: Question, places: NDArray[np.int64], tally: Tally
 ) -> NDArray[np.int64]:
@@ -225,7 +225,7 @@ def _second_look(
             bound = least_bound(q, probability, own, at, declared)
             if verdict.error + verdict.uncertainty > bound * _BELOW_ONE:
                 bound = gap_bound(q, g.gap, own, at, declared)
-            grade = below_accurate(verdict, bound, limits, binade_of(owed, limits.emin))
+            grade = below_accurate(verdict, bound, accurate_error(owed, limits))
         if grade == UNDECIDED:
             places[count] = place
             count += 1
@@ -241,8 +241,6 @@ def _second_look(
         holds[ZERO], holds[NAN] = verdict.is_zero, value != value
         holds[INF] = abs(value) == np.inf and verdict.class_differs
         holds[WRONG], holds[OVER] = grade == NONE, grade == FINITE
-        if grade > STABLE or not holds.any():
-            continue
         for which in range(5):
             if holds[which]:
                 failing[which] += 1

@@ -18,6 +18,9 @@ _BATCH = 2**18
 """Rows that go to the framework at once, about: they stay in the caches, and a call's overhead is lost among them."""
 
 
+_MOST_CHUNKS = 2**14
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Logits (N, 2) in their own dtype; rows starts[r] to starts[r + 1] lie in the bin cells[r] of the map."""
@@ -195,9 +198,14 @@ class Sample(Space):
     seed: int = 0
 
     @property
+    def _size(self) -> int:
+        """Rows of a chunk: so many that a large sweep has no more chunks than one journal can take in."""
+        return max(2**20, -(-self.count // _MOST_CHUNKS))
+
+    @property
     def chunks(self) -> int:
-        """2^20 rows each, the last one fewer."""
-        return -(-self.count // 2**20)
+        """2^20 rows each, or more; the last one fewer."""
+        return -(-self.count // self._size)
 
     @property
     def rows(self) -> int:
@@ -217,7 +225,7 @@ class Sample(Space):
     def batches(self, chunk: int) -> Iterator[Rows]:
         """The rows of a chunk; it has no map, so all lie in one bin."""
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, chunk]))
-        left = min(2**20, self.count - chunk * 2**20)
+        left = min(self._size, self.count - chunk * self._size)
         while left > 0:
             size = min(_BATCH, left)
             left -= size
