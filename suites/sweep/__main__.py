@@ -12,7 +12,7 @@ from adapters.loading import backend_names
 from suites.claims import ClaimsError
 from suites.sweep.chunk import Job, SweepError
 from suites.sweep.engine import ENGINES, engine_named
-from suites.sweep.files import write_files
+from suites.sweep.files import cases_of, write_files, write_texts
 from suites.sweep.journal import open_journal
 from suites.sweep.report import holds, lines_of, report_of
 from suites.sweep.request import SPACES, Request, job_of
@@ -139,8 +139,11 @@ def sweep(options: argparse.Namespace) -> int:
         run_sweep(job, chunks, engine, journal)
         report = report_of(job, adapter, operation, journal)
         print("\n".join(lines_of(report)))
-        for path in write_files(report, journal, stem, options.cases):
-            print(f"wrote {path}")
+        written = write_files(report, job, journal.total, stem)
+        if options.cases:
+            written += write_texts({stem.with_suffix(".toml"): cases_of(report)})
+    for path in written:
+        print(f"wrote {path}")
     return GOOD if holds(report) else WORSE
 
 
