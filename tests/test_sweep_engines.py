@@ -48,7 +48,7 @@ def same(one: Outcome, other: Outcome) -> bool:
 
 
 class Threads(Engine):
-    """This process, for the logic alone."""
+    """Threads of this process, for the logic alone."""
 
     @property
     def workers(self) -> int:

@@ -129,7 +129,10 @@ def test_another_file_is_not_overwritten(tmp_path: Path, content: bytes) -> None
 def test_another_sweep_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
     path = tmp_path / "a.journal"
     before = filled(path)
-    with pytest.raises(JournalError, match=f"of another sweep: {next(iter(changed))} was"), open_journal(path, HEADER | changed):
+    with (
+        pytest.raises(JournalError, match=f"of another sweep: {next(iter(changed))} was"),
+        open_journal(path, HEADER | changed),
+    ):
         pass
     assert path.read_bytes() == before
 
@@ -137,7 +140,8 @@ def test_another_sweep_is_refused(tmp_path: Path, changed: dict[str, Any]) -> No
 def test_one_process_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     with open_journal(path, HEADER):
-        code = f"from suites.sweep.journal import open_journal\nwith open_journal(__import__('pathlib').Path({str(path)!r}), {HEADER!r}): pass"
+        opened = f"open_journal(Path({str(path)!r}), {HEADER!r})"
+        code = f"from pathlib import Path; from suites.sweep.journal import open_journal\nwith {opened}: pass"
         other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "another sweep is writing it" in other.stderr
 

@@ -14,6 +14,7 @@ from adapters.adapter import Adapter
 from adapters.bulk import Bulk
 from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
+from reference.formats import Format
 from suites.sweep.compiled import CODE
 from suites.sweep.declared import declared_of, limits_of
 from suites.sweep.outcome import Outcome
@@ -86,7 +87,7 @@ def _judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Out
     work = _Work(job, adapter, operation, empty_tally())
     rows, undecided, framework = 0, 0, 0.0
     for batch in job.space.batches(chunk):
-        compared = _compiled_batch(batch)
+        compared = compiled_batch(batch)
         for target in (0, 1):
             observed, seconds = work.ask(batch, target)
             framework += seconds
@@ -96,7 +97,7 @@ def _judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Out
     return Outcome(rows, undecided, {"framework": framework, "comparison": whole - framework, "chunk": whole}, work.tally)
 
 
-def _compiled_batch(rows: Rows) -> Batch:
+def compiled_batch(rows: Rows) -> Batch:
     """The rows as the compiled pass takes them."""
     x = np.ascontiguousarray(rows.logits.T.astype(np.float32))
     gaps = np.empty((4, x.shape[1]))
@@ -121,21 +122,25 @@ class _Work:
         if seen.error or seen.violations:
             raise SweepError(f"{self.operation.label} on {bulk.format.name}: {seen.error or seen.violations[0]}")
         seconds = thread_time() - before if seen.seconds is None else seen.seconds
-        return {q: _entries_apart(seen.values[QUANTITIES[q]]) for q in self.job.quantities}, seconds
+        return {q: entries_apart(seen.values[QUANTITIES[q]]) for q in self.job.quantities}, seconds
 
     def judge(self, rows: Rows, batch: Batch, target: int, quantity: int, observed: NDArray[np.float32]) -> int:
         """Count what was returned; how many entries the exact tier had to decide."""
         fmt = self.job.space.format
-        returned = self.operation.returned(QUANTITIES[quantity], fmt)
-        arithmetic = replace(self.operation.arithmetic[fmt.name], storage=returned)
-        question = Question(quantity, target, limits_of(returned, arithmetic, 2), declared_of(arithmetic, 2))
-        places = judge_pairs(batch, observed, question, self.tally)
+        places = judge_pairs(batch, observed, question_of(self.operation, fmt, quantity, target), self.tally)
         if places.size:
             undecided = Undecided(quantity, target, places, rows.logits, observed, rows.starts, rows.cells)
             settle(self.operation, fmt, undecided, self.tally)
         return int(places.size)
 
 
-def _entries_apart(values: NDArray[Any]) -> NDArray[np.float32]:
+def question_of(operation: Operation, fmt: Format, quantity: int, target: int) -> Question:
+    """How what an operation returns for logits in a format is judged."""
+    returned = operation.returned(QUANTITIES[quantity], fmt)
+    arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
+    return Question(quantity, target, limits_of(returned, arithmetic, 2), declared_of(arithmetic, 2))
+
+
+def entries_apart(values: NDArray[Any]) -> NDArray[np.float32]:
     """(N, ...) as (E, N)."""
     return np.ascontiguousarray(values.reshape(len(values), -1).T, dtype=np.float32)

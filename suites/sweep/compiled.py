@@ -64,10 +64,11 @@ _FOLDER = _cache_folder()
 
 def compiled(function: _Function) -> _Function:
     """The function, compiled when it is first called."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_FOLDER or before)
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(_FOLDER or before)
     try:
         made = numba.njit(nogil=True, error_model="numpy", cache=_FOLDER is not None)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
     return cast(_Function, made)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from reference.formats import format_named
 from suites.cases import problem_from
 from suites.hazards import HAZARDS
-from reference.formats import format_named
 from suites.report.write import as_json
 from suites.sweep.chunk import Job, SweepError
 from suites.sweep.outcome import Outcome
@@ -24,7 +24,8 @@ def write_files(report: Report, job: Job, total: Outcome, stem: Path) -> list[Pa
     """
     texts = {stem.with_suffix(".json"): as_json(report)}
     if not isinstance(job.space, Sample):
-        texts[stem.with_suffix(".svg")] = picture_of(job, total, f"{report['operation']}, {report['space']}: {report['coverage']}")
+        title = f"{report['operation']}, {report['space']}: {report['coverage']}"
+        texts[stem.with_suffix(".svg")] = picture_of(job, total, title)
     return write_texts(texts)
 
 

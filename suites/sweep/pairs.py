@@ -91,13 +91,21 @@ def _owed(quantity: int, g: Gap, at_top: bool) -> Owed:
 
 
 @njit(inline="always")
-def _sign(question: Question, entry: int) -> float:
+def sign_of(question: Question, entry: int) -> float:
     """That of the true value: the gradient at the target and the Hessian off its diagonal are negative."""
     if question.quantity == LOSS:
         return 1.0
     if question.quantity == GRADIENT:
         return -1.0 if entry == question.target else 1.0
     return -1.0 if entry == 1 or entry == 2 else 1.0
+
+
+@njit(inline="always")
+def owed_of(batch: Batch, row: int, question: Question) -> Owed:
+    """What is owed to the entries of a row."""
+    g = Gap(batch.gaps[0, row], batch.gaps[1, row], batch.gaps[2, row], batch.gaps[3, row])
+    at_top = (g.gap == 0.0) | ((batch.x[0, row] >= batch.x[1, row]) == (question.target == 0))
+    return _owed(question.quantity, g, at_top)
 
 
 @compiled
@@ -175,7 +183,7 @@ def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question,
             size = min(_BLOCK, batch.starts[run + 1] - first)
             _fill_owed(question, batch, first, owed[:, :size])
             for k in range(entries):
-                _fill_ulps(observed[k, first : first + size], _sign(question, k), owed, limits, ulps[:size])
+                _fill_ulps(observed[k, first : first + size], sign_of(question, k), owed, limits, ulps[:size])
                 before = grades[CORRECT] + grades[FAITHFUL] + grades[ACCURATE]
                 highest = _count_settled(ulps[:size], grades)
                 worst_map[batch.cells[run]] = max(worst_map[batch.cells[run]], np.float32(highest))
@@ -213,9 +221,9 @@ def _second_look(
         x0, x1 = np.float64(batch.x[0, i]), np.float64(batch.x[1, i])
         g = Gap(batch.gaps[0, i], batch.gaps[1, i], batch.gaps[2, i], batch.gaps[3, i])
         top = 0 if x0 >= x1 else 1
-        owed = _owed(q, g, g.gap == 0.0 or target == top)
+        owed = owed_of(batch, i, question)
         value = np.float64(observed[k, i])
-        verdict = judge_entry(value * _sign(question, k), owed, limits)
+        verdict = judge_entry(value * sign_of(question, k), owed, limits)
         grade = verdict.grade
         if grade == BELOW_ACCURATE:
             index = target if q == LOSS else k if q == GRADIENT else k // 2

@@ -23,7 +23,11 @@ from suites.sweep.tally import CLASSES, OVER, QUANTITIES, SIDE, WRONG, ZERO
 _PIXELS = 300.0
 """Side of a map on the page; one bin of 256 a side is a little more than a pixel."""
 
-_LOST = ((OVER, (136, 34, 85), "over the bound"), (WRONG, (204, 51, 17), "NaN or infinity"), (ZERO, (0, 119, 187), "0 returned"))
+_LOST = (
+    (OVER, (136, 34, 85), "over the bound"),
+    (WRONG, (204, 51, 17), "NaN or infinity"),
+    (ZERO, (0, 119, 187), "0 returned"),
+)
 """Failing classes with their colours, the later ones drawn over the others."""
 
 _EMPTY = (128, 128, 128)
@@ -53,8 +57,9 @@ def picture_of(job: Job, total: Outcome, title: str) -> str:
         Panel(str(QUANTITIES[q]), short_ulps(float(total.tally.worst[q]), fmt.name), _png(_colours(total, q, fmt)), n == 0)
         for n, q in enumerate(job.quantities)
     ]
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, autoescape=True)
-    return environment.get_template("map.svg.jinja").render(
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    template = Environment(loader=loader, undefined=StrictUndefined, autoescape=True).get_template("map.svg.jinja")
+    return template.render(
         title=title,
         description=". ".join(_described(total, q) for q in job.quantities),
         panels=panels,
@@ -81,7 +86,8 @@ def _colours(total: Outcome, q: int, fmt: Format) -> NDArray[np.uint8]:
 
 
 def _legend(fmt: Format) -> list[tuple[str, str]]:
-    shown = [(_shade(0.0), "½ ulp"), (_shade(np.log2(2 * ACCURATE_ULPS) / (fmt.precision + 1)), f"{ACCURATE_ULPS:g} ulp"), (_shade(1.0), "all digits")]
+    accurate = float(np.log2(2 * ACCURATE_ULPS)) / (fmt.precision + 1)
+    shown = [(_shade(0.0), "½ ulp"), (_shade(accurate), f"{ACCURATE_ULPS:g} ulp"), (_shade(1.0), "all digits")]
     return shown + [(f"rgb{colour}", name) for _, colour, name in reversed(_LOST)]
 
 

@@ -1,4 +1,4 @@
-"""The report of a sweep: worst errors, grades reached, the regions of failing classes; `exhaustive` only if nothing is left out."""
+"""The report of a sweep: worst errors, grades reached, regions of failing classes; `exhaustive` if nothing is left out."""
 
 from __future__ import annotations
 
@@ -112,8 +112,10 @@ def lines_of(report: Report) -> list[str]:
     seconds, ratio = report["seconds"], report["ratio"]
     lines = [
         f"{report['operation']} ({report['formula']}), {report['dtype']}, {report['backend']} on {report['device']}",
-        f"{report['space']}, both targets: {report['questions']} questions, "
-        f"{report['chunks']['finished']} of {report['chunks']['planned']} chunks",
+        (
+            f"{report['space']}, both targets: {report['questions']} questions, "
+            f"{report['chunks']['finished']} of {report['chunks']['planned']} chunks"
+        ),
         f"processor time: {seconds['framework']} s framework, {seconds['comparison']} s comparison"
         + (f", together {ratio} of the framework's own" if ratio else ""),
     ]

@@ -78,8 +78,7 @@ def job_of(request: Request) -> tuple[Job, Adapter, Operation]:
       AdapterError: the backend, device or implementation is not there.
     """
     space, quantities = space_of(request), quantities_of(request.quantities)
-    adapter, operations = opened(request.backend, request.device, request.implementation)
-    operation = _operation(request, operations, {QUANTITIES[q] for q in quantities})
+    adapter, operation = operation_of(request, quantities)
     job = Job(
         backend=request.backend,
         device=request.device,
@@ -92,8 +91,15 @@ def job_of(request: Request) -> tuple[Job, Adapter, Operation]:
     return job, adapter, operation
 
 
-def _operation(request: Request, operations: dict[str, Operation], wanted: set[Quantity]) -> Operation:
-    """The named operation, or the first, of those that take class indices and have all that is wanted."""
+def operation_of(request: Request, quantities: tuple[int, ...]) -> tuple[Adapter, Operation]:
+    """The named operation, or the first, of those that take class indices and have all quantities.
+
+    Raises:
+      SweepError: there is none.
+      AdapterError: the backend, device or implementation is not there.
+    """
+    adapter, operations = opened(request.backend, request.device, request.implementation)
+    wanted: set[Quantity] = {QUANTITIES[q] for q in quantities}
     fitting = [
         operation
         for operation in operations.values()
@@ -105,4 +111,4 @@ def _operation(request: Request, operations: dict[str, Operation], wanted: set[Q
         what = f"--operation={request.operation}" if request.operation else f"--mode={request.mode}"
         there = ", ".join(operation.label for operation in fitting) or "none in this mode"
         raise SweepError(f"{what}: no such operation of class indices with {', '.join(sorted(wanted))}; there is: {there}")
-    return named[0]
+    return adapter, named[0]

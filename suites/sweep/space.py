@@ -46,11 +46,27 @@ def count_of(fmt: Format) -> int:
 
 
 def of_ranks(fmt: Format, ranks: NDArray[np.int64]) -> NDArray[Any]:
-    """The finite numbers of given ranks, 0 the least: the negative ones by falling, the others by rising encoding."""
-    half = count_of(fmt) // 2
-    sign = 1 << (fmt.bits - 1)
-    encodings = np.where(ranks < half, sign + half - 1 - ranks, ranks - half)
-    return encodings.astype(f"uint{fmt.bits}").view(fmt.numpy_dtype)
+    """The finite numbers of given ranks, 0 the least."""
+    return of_places(fmt, ranks - count_of(fmt) // 2)
+
+
+def of_places(fmt: Format, places: NDArray[np.int64]) -> NDArray[Any]:
+    """The finite numbers at places on either side of zero: 0 is at 0, the smallest at 1, -0 at -1.
+
+    >>> from reference.formats import FLOAT64
+    >>> of_places(FLOAT64, np.array([0, 1, -1, -2])).tolist()
+    [0.0, 5e-324, -0.0, -5e-324]
+    """
+    size = np.where(places < 0, -1 - places, places).astype(np.uint64)
+    sign = np.where(places < 0, np.uint64(1 << (fmt.bits - 1)), np.uint64(0))
+    return (size | sign).astype(f"uint{fmt.bits}").view(fmt.numpy_dtype)
+
+
+def places_of(fmt: Format, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The inverse of `of_places`, for finite members in the float64 carrier."""
+    encodings, sign = fmt.to_bits(values), np.uint64(1 << (fmt.bits - 1))
+    size = (encodings & (sign - np.uint64(1))).astype(np.int64)
+    return np.where(encodings & sign, -1 - size, size)
 
 
 def _edges(count: int, parts: int) -> NDArray[np.int64]:
