@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.bulk import Bulk
 from adapters.layout import Layout
 from adapters.operation import Operation
 from adapters.script import Asked, Script
-from reference.formats import Floats
+from reference.formats import Floats, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -45,6 +46,8 @@ class Observed:
     violations: tuple[str, ...] = ()
     error: str | None = None
     ended: bool = False
+    seconds: float | None = None
+    """Processor time of the framework's own calls, where the adapter measures it (`observe_bulk`)."""
 
 
 class Adapter(ABC):
@@ -121,18 +124,32 @@ class Adapter(ABC):
         except SystemExit as error:
             return Observed({}, error=f"called sys.exit({error.code!r})", ended=True)
         except Exception as error:  # an operation on trial may raise anything; that is a finding, not a crash
-            return Observed({}, error=_told(error))
+            return Observed({}, error=told(error))
+        return self._proved(call, operation, problem.format)
+
+    def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
+        """`observe` of many rows; a backend for which a Problem is too slow a carrier answers itself, with the same bits.
+
+        Values may come in any memory layout, and in float32 where that holds the format.
+        """
+        return self.observe(operation, bulk.problem(), quantities)
+
+    def be_single_threaded(self) -> None:  # noqa: B027
+        """Keep the framework to one thread in this process: a sweep runs a process a core."""
+
+    def _proved(self, call: Call, operation: Operation, fmt: Format) -> Observed:
+        """What a call returned, and where it broke the protocol."""
         violations = [f"changed its input {name}" for name in call.changed_inputs if name not in operation.overwrites]
         for quantity, result in call.results.items():
-            declared = operation.returned(quantity, problem.format).name
+            declared = operation.returned(quantity, fmt).name
             if result.dtype != declared:
                 violations.append(f"returned {quantity} as {result.dtype}, asked for {declared}")
             if result.device != self.device:
                 violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
-        return Observed({q: r.values for q, r in call.results.items()}, tuple(violations))
+        return Observed({q: r.values for q, r in call.results.items()}, tuple(violations), seconds=call.seconds)
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
     """An exception in a line, without the traceback that TensorFlow writes into its messages: reports name no paths."""
     message, _, _ = " ".join(str(error).split()).partition(" (most recent call last)")
     return f"{type(error).__name__}: {message[:300]}"
@@ -144,3 +161,4 @@ class Call:
 
     results: Mapping[Quantity, Result]
     changed_inputs: tuple[str, ...] = ()
+    seconds: float | None = None

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from adapters.adapter import Adapter, AdapterError, Call, Result
+from adapters.adapter import Adapter, AdapterError, Call, Observed, Result, told
+from adapters.bulk import Bulk
 from adapters.layout import Layout
 from adapters.operation import Operation, building_block
 from adapters.script import Asked, Script
+from adapters.torch_bulk import bulk_call
 from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer
 from adapters.torch_losses import (
     AUTOCAST,
@@ -297,6 +299,19 @@ class TorchAdapter(Adapter):
             values = {quantities[0]: function(run.logits.detach())}
         results = {quantity: _result(values[quantity]) for quantity in quantities}
         return Call(results, run.changed())
+
+    def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
+        """Many rows without a detour through float64; see `Adapter.observe_bulk`."""
+        if getattr(operation.function, "derivatives", None) is not by_autograd:
+            return super().observe_bulk(operation, bulk, quantities)
+        try:
+            return self._proved(bulk_call(operation.function.loss, bulk, quantities, self.device), operation, bulk.format)
+        except Exception as error:  # as in `observe`
+            return Observed({}, error=told(error))
+
+    def be_single_threaded(self) -> None:
+        """PyTorch's intra-operator threads."""
+        torch.set_num_threads(1)
 
 
 def _result(tensor: Tensor) -> Result:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -85,7 +86,21 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     return bool((a.contiguous().view(integer) == b.contiguous().view(integer)).all())
 
 
-def by_autograd(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
+class Questioned(Protocol):
+    """What `by_autograd` asks of a run."""
+
+    logits: Tensor
+    target: Tensor
+    options: Options
+
+    def cotangent(self, shape: torch.Size) -> Tensor:
+        """The upstream gradient of a loss of this shape."""
+
+    def tangent(self) -> Tensor:
+        """The direction of the Hessian-vector product."""
+
+
+def by_autograd(loss: Loss, run: Questioned, quantities: tuple[Quantity, ...]) -> Results:
     """Loss, gradient by backward, Hessian row by row and product by double backward."""
     losses = loss(run.logits, run.target, run.options)
     results = {Quantity.LOSS: losses.detach()}
@@ -98,7 +113,7 @@ def by_autograd(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Resul
         (product,) = torch.autograd.grad(gradient, run.logits, run.tangent(), retain_graph=True)
         results[Quantity.HVP] = product
     if Quantity.HESSIAN in quantities:
-        rows = [_hessian_row(gradient, run.logits, k) for k in range(run.problem.num_classes)]
+        rows = [_hessian_row(gradient, run.logits, k) for k in range(run.logits.shape[1])]
         results[Quantity.HESSIAN] = torch.stack(rows, dim=1)
     return results
 

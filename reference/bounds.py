@@ -41,7 +41,7 @@ from reference.quantity import BUILDING_BLOCKS, Quantity
 from reference.row_errors import RowErrors
 from reference.running import Running, growth_of
 
-_SLACK = 1.0 + 2.0**-30
+SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
 
 PLAIN_ROUNDINGS = 2
@@ -167,7 +167,7 @@ _DERIVATIVES = {Quantity.LOSS: 0, Quantity.HESSIAN: 2, Quantity.HVP: 2}
 def stable_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
     """Largest absolute error that `stable` allows each entry; meaningless (not NaN) where the value is not finite."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * _SLACK
+        bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * SLACK
     if problem.is_binary:
         bound = bound[_ONE_LOGIT.get(quantity, (slice(None), slice(1)))]
     return np.where(np.isnan(bound), np.inf, bound)

@@ -21,21 +21,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FOLDER = Path(__file__).parent
 _SOURCES = b"".join(path.read_bytes() for path in sorted(_FOLDER.glob("*.py")))
 _SETTINGS: Any = numba.config
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+"""Division by 0 is that of IEEE, not an exception of Python, whose test would keep loops from being vectorised."""
 
 
 def compiled(function: F) -> F:
     """Compile at the first call, for each set of argument types, with nothing contracted or reordered."""
-    return _cached(function, {"nogil": True})
+    return _cached(function, _OPTIONS)
 
 
 def inlined(function: F) -> F:
     """The same, put into its callers before they are compiled, so that loops around it are vectorised."""
-    return _cached(function, {"nogil": True, "inline": "always"})
+    return _cached(function, _OPTIONS | {"inline": "always"})
 
 
 def reordered(function: F) -> F:
     """The same, with sums in whatever order is fastest; its error bounds have to hold in any."""
-    return _cached(function, {"nogil": True, "fastmath": {"reassoc"}})
+    return _cached(function, _OPTIONS | {"fastmath": {"reassoc"}})
 
 
 def cache_of(file: Path) -> Path:

@@ -1,0 +1,146 @@
+"""One chunk of a sweep: build its rows, ask the operation, judge what it returned; in a worker, or here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from time import thread_time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.adapter import Adapter
+from adapters.bulk import Bulk
+from adapters.loading import load_adapter, load_attribute
+from adapters.operation import Operation
+from reference.formats import Format
+from suites.sweep.compiled import CODE
+from suites.sweep.declared import declared_of, limits_of
+from suites.sweep.outcome import Outcome
+from suites.sweep.pairs import Batch, Question, fill_gaps, judge_pairs
+from suites.sweep.settle import Undecided, settle
+from suites.sweep.space import Rows, Sample, Space
+from suites.sweep.tally import QUANTITIES, Tally, empty_tally
+
+
+class SweepError(Exception):
+    """A sweep that cannot start or go on; one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is swept: an operation of a backend on a device, some of `QUANTITIES` (by number), and the rows.
+
+    `made_with` says which code and versions: a worker that has others refuses.
+    """
+
+    backend: str
+    device: str
+    operation: str
+    quantities: tuple[int, ...]
+    space: Space
+    made_with: tuple[tuple[str, str], ...] = ()
+    implementation: str | None = None
+
+
+def made_with(adapter: Adapter) -> tuple[tuple[str, str], ...]:
+    """The code that judges, and the versions of what is judged; equal wherever chunks of one sweep run."""
+    return (("code", CODE), *adapter.versions().items())
+
+
+@cache
+def opened(backend: str, device: str, implementation: str | None) -> tuple[Adapter, dict[str, Operation]]:
+    """The adapter, single-threaded, and its operations by label; once a process."""
+    adapter = load_adapter(backend, device)
+    adapter.be_single_threaded()
+    if implementation is None:
+        operations = adapter.operations()
+    else:
+        operations = adapter.implementation(load_attribute(implementation, "--implementation"))
+    return adapter, {operation.label: operation for operation in operations}
+
+
+def run_chunk(job: Job, chunk: int) -> Outcome:
+    """What the operation returns for a chunk, judged.
+
+    Raises:
+      SweepError: the operation raised, or broke the protocol, or this process has other versions than the job.
+    """
+    adapter, operations = opened(job.backend, job.device, job.implementation)
+    here = made_with(adapter)
+    if job.made_with != here:
+        raise SweepError(f"a worker has {dict(here)}, the sweep was started with {dict(job.made_with)}; make them the same")
+    _warm_up(replace(job, space=Sample(job.space.dtype, count=64)))
+    return _judged(job, chunk, adapter, operations[job.operation])
+
+
+@cache
+def _warm_up(job: Job) -> None:
+    """Compile and load everything before a chunk is timed; once a process."""
+    adapter, operations = opened(job.backend, job.device, job.implementation)
+    _judged(job, 0, adapter, operations[job.operation])
+
+
+def _judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outcome:
+    started = thread_time()
+    work = _Work(job, adapter, operation, empty_tally())
+    rows, undecided, framework = 0, 0, 0.0
+    for batch in job.space.batches(chunk):
+        compared = compiled_batch(batch)
+        for target in (0, 1):
+            observed, seconds = work.ask(batch, target)
+            framework += seconds
+            rows += len(batch.logits)
+            undecided += sum(work.judge(batch, compared, target, q, observed[q]) for q in job.quantities)
+    whole = thread_time() - started
+    return Outcome(rows, undecided, {"framework": framework, "comparison": whole - framework, "chunk": whole}, work.tally)
+
+
+def compiled_batch(rows: Rows) -> Batch:
+    """The rows as the compiled pass takes them."""
+    x = np.ascontiguousarray(rows.logits.T.astype(np.float32))
+    gaps = np.empty((4, x.shape[1]))
+    fill_gaps(x, gaps)
+    return Batch(x, gaps, rows.starts, rows.cells)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A job in progress."""
+
+    job: Job
+    adapter: Adapter
+    operation: Operation
+    tally: Tally
+
+    def ask(self, rows: Rows, target: int) -> tuple[dict[int, NDArray[np.float32]], float]:
+        """What the operation returns, (E, N) for each quantity, and the processor seconds of the framework."""
+        before = thread_time()
+        bulk = Bulk(rows.logits, target, self.job.space.format)
+        seen = self.adapter.observe_bulk(self.operation, bulk, tuple(QUANTITIES[q] for q in self.job.quantities))
+        if seen.error or seen.violations:
+            raise SweepError(f"{self.operation.label} on {bulk.format.name}: {seen.error or seen.violations[0]}")
+        seconds = thread_time() - before if seen.seconds is None else seen.seconds
+        return {q: entries_apart(seen.values[QUANTITIES[q]]) for q in self.job.quantities}, seconds
+
+    def judge(self, rows: Rows, batch: Batch, target: int, quantity: int, observed: NDArray[np.float32]) -> int:
+        """Count what was returned; how many entries the exact tier had to decide."""
+        fmt = self.job.space.format
+        places = judge_pairs(batch, observed, question_of(self.operation, fmt, quantity, target), self.tally)
+        if places.size:
+            undecided = Undecided(quantity, target, places, rows.logits, observed, rows.starts, rows.cells)
+            settle(self.operation, fmt, undecided, self.tally)
+        return int(places.size)
+
+
+def question_of(operation: Operation, fmt: Format, quantity: int, target: int) -> Question:
+    """How what an operation returns for logits in a format is judged."""
+    returned = operation.returned(QUANTITIES[quantity], fmt)
+    arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
+    return Question(quantity, target, limits_of(returned, arithmetic, 2), declared_of(arithmetic, 2))
+
+
+def entries_apart(values: NDArray[Any]) -> NDArray[np.float32]:
+    """(N, ...) as (E, N)."""
+    return np.ascontiguousarray(values.reshape(len(values), -1).T, dtype=np.float32)

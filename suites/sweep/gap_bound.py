@@ -1,0 +1,96 @@
+"""The `stable` bound of `reference.bounds` for two logits, compiled: a function of the gap, the target's side and the entry.
+
+The formulas are those of `reference.row_errors` and `reference.bounds`, written out for K = 2, a class index and no option;
+symbols as there, index 0 the larger logit. tests/test_sweep_judge.py holds the two to each other.
+"""
+
+from __future__ import annotations
+
+from math import exp, expm1, inf, isnan, log1p
+from typing import NamedTuple
+
+from numba import njit
+
+from reference.bounds import SLACK
+from suites.sweep.compiled import compiled
+from suites.sweep.declared import Declared
+
+LOSS, GRADIENT, HESSIAN = 0, 1, 2
+"""Quantities, as compiled code numbers them."""
+
+
+class _Class(NamedTuple):
+    """One class of the row: its probability, the error of its log-probability, and that of its probability."""
+
+    probability: float
+    log_error: float
+    probability_error: float
+
+
+@compiled
+def _power_error(gap: float, c: Declared) -> float:
+    moved = c.unit * gap
+    return 0.0 if gap == 0.0 else expm1(moved) + c.alpha * exp(moved)
+
+
+@compiled
+def _class_errors(gap: float, own: float, c: Declared) -> _Class:
+    """Of the class that lies `own` (0 or the gap) below the larger logit."""
+    power = exp(-gap)
+    total = 1.0 + power
+    eps = _power_error(gap, c)
+    moved = power / total * (eps * (1 + c.grown) + c.grown) if power > 0.0 else 0.0
+    eta = c.grown / total + moved + 2 * c.omega / total
+    eta += c.sum_stored * (1 + eta)
+    log_sum = log1p(power)
+    tau = -log1p(-eta) if eta < 1 else inf
+    tau += c.lambda_ * (log_sum + tau)
+    tau += c.sum_stored * (log_sum + tau)
+    loss = own + log_sum
+    error = tau + c.unit * own
+    error += c.unit * loss + c.unit * error
+    error += c.stored * loss + c.stored * error + c.storage_underflow
+    probability = (power if own > 0.0 else 1.0) / total
+    quotient = probability * ((1 + (eps if own > 0.0 else 0.0)) * (1 + eta / max(1 - eta, 0.0)) * (1 + c.unit) - 1)
+    near = probability * (expm1(error) * (1 + c.alpha) + c.alpha)
+    logarithmic = near if error < 1.0 else exp(error - loss) * (1 + c.alpha)
+    larger = max(logarithmic, quotient) if probability > 0.0 else logarithmic
+    return _Class(probability, error, larger + 2 * c.omega + c.storage_underflow)
+
+
+@njit(inline="always")
+def least_bound(quantity: int, probability: float, own: float, at: bool, c: Declared) -> float:
+    """A number that `gap_bound` is never below, for a hundredth of its cost.
+
+    Every term of the analysis is nonnegative, so D >= tau + (u + u_o) own and tau >= eta >= the store of the sum;
+    dp >= p (exp(D) - 1) >= p D. 1 - 2^-30 covers the rounding of both, and that of the probability.
+    """
+    if quantity == LOSS:
+        bound = c.sum_stored + (c.unit + c.stored) * own
+    elif quantity == GRADIENT:
+        bound = probability * c.sum_stored + (probability + (1.0 if at else 0.0)) * c.first_order
+    else:
+        bound = probability * (c.sum_stored + c.second_order) if at else 0.0
+    return bound * (1.0 - 2.0**-30)
+
+
+@compiled
+def gap_bound(quantity: int, gap: float, own: float, at: bool, c: Declared) -> float:
+    """Largest absolute error that `stable` allows an entry.
+
+    `own` is the distance below the larger logit of the target (loss) or of the entry's class (gradient, Hessian); `at` is
+    True for the gradient's entry at the target and for the Hessian's diagonal.
+    """
+    one = _class_errors(gap, own, c)
+    if quantity == LOSS:
+        bound = one.log_error
+    elif quantity == GRADIENT:
+        size = one.probability + (1.0 if at else 0.0)
+        bound = one.probability_error * (1 + c.first_order) + size * c.first_order + 2 * c.storage_underflow
+    else:
+        other = one if at else _class_errors(gap, gap - own, c)
+        p, dp, q, dq = one.probability, one.probability_error, other.probability, other.probability_error
+        bound = (p * dq + dp * (q + dq)) * (1 + c.second_order) + p * q * c.second_order
+        bound += dp * (1 + c.second_order) + p * c.second_order if at else 0.0
+        bound += 8 * c.storage_underflow
+    return inf if isnan(bound) else bound * SLACK

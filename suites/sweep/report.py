@@ -1,0 +1,132 @@
+"""The report of a sweep: worst errors, grades reached, regions of failing classes; `exhaustive` if nothing is left out."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+
+from adapters.adapter import Adapter
+from adapters.operation import Operation
+from reference.grades import Grade
+from reference.problem import Problem
+from suites.claims import CLAIMS_FOLDER, Claims, load_claims
+from suites.recorder import worst_entry
+from suites.sweep.chunk import Job
+from suites.sweep.journal import Journal
+from suites.sweep.outcome import Outcome
+from suites.sweep.run import SCHEMA
+from suites.sweep.settle import measured
+from suites.sweep.tally import CLASSES, QUANTITIES
+
+Report = dict[str, Any]
+
+
+def left_out(job: Job, journal: Journal) -> str | None:
+    """Why a sweep is REDUCED; None if it is exhaustive."""
+    missing = job.space.chunks - len(journal.finished)
+    return job.space.left_out or (f"{missing} of {job.space.chunks} chunks have not been run" if missing else None)
+
+
+def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal) -> Report:
+    """What the journal shows; JSON."""
+    total, reason = journal.total, left_out(job, journal)
+    claims = _claims(job, adapter)
+    return {
+        "schema": SCHEMA,
+        "coverage": "REDUCED" if reason else "exhaustive",
+        "left_out": reason,
+        "backend": job.backend,
+        "operation": job.operation,
+        "formula": operation.formula,
+        "device": adapter.device,
+        "made_with": dict(job.made_with),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "dtype": job.space.dtype,
+        "space": job.space.story,
+        "chunks": {"finished": len(journal.finished), "planned": job.space.chunks},
+        "questions": total.rows,
+        "undecided_by_the_compiled_pass": total.undecided,
+        "seconds": {name: round(value, 1) for name, value in total.seconds.items()},
+        "ratio": round(total.seconds["chunk"] / total.seconds["framework"], 3) if total.seconds["framework"] else None,
+        "results": [_result(job, adapter, operation, claims, total, q) for q in job.quantities if total.rows],
+    }
+
+
+def holds(report: Report) -> bool:
+    """True if every claim held for all that was swept."""
+    return all(result["claim_holds"] for result in report["results"])
+
+
+def _claims(job: Job, adapter: Adapter) -> Claims:
+    path = CLAIMS_FOLDER / f"{adapter.name}.toml"
+    if job.implementation or not path.exists():
+        return Claims()
+    return load_claims(path, next(iter(adapter.versions().values())), adapter.device)
+
+
+def _result(job: Job, adapter: Adapter, operation: Operation, claims: Claims, total: Outcome, q: int) -> dict[str, Any]:
+    quantity, tally = QUANTITIES[q], total.tally
+    reached = Grade(int(np.flatnonzero(tally.grades[q])[0]))
+    claimed = claims.claimed(operation, job.space.dtype, quantity)
+    return {
+        "quantity": str(quantity),
+        "returned_dtype": operation.returned(quantity, job.space.format).name,
+        "entries": int(tally.grades[q].sum()),
+        "reached": reached.label,
+        "claimed": claimed.label,
+        "claim_holds": reached >= claimed,
+        "worst_ulps": float(tally.worst[q]),
+        "worst": worst_of(adapter, operation, job, total, q),
+        "grades": {grade.label: int(tally.grades[q, grade]) for grade in Grade},
+        "failing": {name: _region(total, q, which) for which, name in enumerate(CLASSES) if tally.failing[q, which]},
+    }
+
+
+def _region(total: Outcome, q: int, which: int) -> dict[str, Any]:
+    """How many entries fail in a way, and the least box that has them: exact, both ends included."""
+    box = [[low.hex(), high.hex()] for low, high in total.tally.box[q, which].tolist()]
+    bins = int(np.count_nonzero(total.tally.seen[q] & (1 << which)))
+    return {"entries": int(total.tally.failing[q, which]), "x0": box[0], "x1": box[1], "gap": box[2], "bins_of_the_map": bins}
+
+
+def worst_of(adapter: Adapter, operation: Operation, job: Job, total: Outcome, q: int) -> dict[str, Any] | None:
+    """The worst error asked for again, alone; `repeated` says whether it was the same. None if nothing was measured."""
+    tally, quantity = total.tally, QUANTITIES[q]
+    if tally.worst[q] < 0:
+        return None
+    target = int(tally.worst_place[q, 0])
+    problem = Problem(tally.worst_logits[q][None, :], np.array([target]), job.space.format)
+    seen = adapter.observe(operation, problem, (quantity,))
+    if seen.error or seen.violations:
+        return {"error": seen.error or seen.violations[0]}
+    measurement = measured(operation, job.space.format, problem.logits, target, q, seen.values[quantity])
+    entry = worst_entry(measurement)
+    again = float(np.where(measurement.measurable, measurement.ulps, -1.0).max())
+    return entry | {"ulps": again, "repeated": bool(np.isclose(again, tally.worst[q], rtol=1e-6, atol=1e-9))}
+
+
+def lines_of(report: Report) -> list[str]:
+    """The report in words."""
+    seconds, ratio = report["seconds"], report["ratio"]
+    lines = [
+        f"{report['operation']} ({report['formula']}), {report['dtype']}, {report['backend']} on {report['device']}",
+        (
+            f"{report['space']}, both targets: {report['questions']} questions, "
+            f"{report['chunks']['finished']} of {report['chunks']['planned']} chunks"
+        ),
+        f"processor time: {seconds['framework']} s framework, {seconds['comparison']} s comparison"
+        + (f", together {ratio} of the framework's own" if ratio else ""),
+    ]
+    for result in report["results"]:
+        verb = "holds" if result["claim_holds"] else "FAILS"
+        lines.append(
+            f"{result['quantity']}: {result['reached']}, worst {result['worst_ulps']:.6g} ulp; "
+            f"claim {result['claimed']!r} {verb}; {result['entries']} entries"
+        )
+        for name, region in result["failing"].items():
+            low, high = (float.fromhex(end) for end in region["gap"])
+            lines.append(f"    {name}: {region['entries']} entries, gaps {low:.8g} to {high:.8g}")
+    lines.append(f"coverage: {report['coverage']}" + (f" ({report['left_out']})" if report["left_out"] else ""))
+    return lines

@@ -1,0 +1,220 @@
+"""The compiled judge of a sweep against the exact tier and `suites.measurement`: values, radii, bounds, grades and classes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from adapters.operation import Operation
+from reference.arithmetic import Arithmetic, Order, Summation
+from reference.bounds import stable_bound
+from reference.evaluation import evaluate
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Floats, Format
+from reference.problem import Problem
+from reference.quantity import Quantity
+from suites.measurement import Measurement
+from suites.sweep.declared import declared_of, limits_of
+from suites.sweep.gap_bound import GRADIENT, HESSIAN, LOSS, gap_bound, least_bound
+from suites.sweep.owed import gap_of, owed_curvature, owed_large, owed_loss, owed_small
+from suites.sweep.pairs import Batch, Question, _second_look, fill_gaps, judge_pairs
+from suites.sweep.settle import Undecided, measured, settle
+from suites.sweep.tally import QUANTITIES, Tally, empty_tally
+
+SWEPT = (FLOAT32, FLOAT16, BFLOAT16)
+
+
+def arithmetic_in(fmt: Format, **more: Any) -> Arithmetic:
+    return Arithmetic(fmt, FLOAT32, summation=Summation(Order.LANES, 16), stores_sum=True, **more)
+
+
+def operation_in(fmt: Format, **more: Any) -> Operation:
+    return Operation("op", "op(x)", None, {fmt.name: arithmetic_in(fmt, **more)})
+
+
+def pairs(fmt: Format, seed: int, count: int) -> Floats:
+    """Ties, powers of two, gaps of every size, midpoints, numbers that vanish beside each other, and the format's ends."""
+    random = np.random.default_rng(seed)
+    ends = [0.0, fmt.min_subnormal, fmt.min_normal, 1.0, fmt.max, -fmt.max, 2.0 ** (fmt.emax - 1)]
+    fixed = [(a, b) for a in ends for b in ends]
+    steps = 2.0 ** random.integers(-40, 10, count)
+    near = np.stack([random.normal(0, 4, count), random.normal(0, 4, count)], axis=1) * steps[:, None]
+    with np.errstate(over="ignore"):
+        wide = random.choice([-1.0, 1.0], (count, 2)) * 2.0 ** random.uniform(fmt.emin, fmt.emax, (count, 2))
+    gaps = np.zeros((count, 2))
+    gaps[:, 1] = random.choice([-1.0, 1.0], count) * random.uniform(0.0, 120.0, count)
+    whole = random.integers(-4 * 2**fmt.precision, 4 * 2**fmt.precision, (count, 2)) * 2.0**-4
+    rows = fmt.round(np.concatenate([np.array(fixed), near, wide, gaps, whole]))
+    return rows[np.isfinite(rows).all(axis=1)]
+
+
+def batch_of(rows: Floats) -> Batch:
+    x = np.ascontiguousarray(rows.T.astype(np.float32))
+    gaps = np.empty((4, len(rows)))
+    fill_gaps(x, gaps)
+    return Batch(x, gaps, np.array([0, len(rows)]), np.array([0]))
+
+
+def question(operation: Operation, fmt: Format, quantity: int, target: int) -> Question:
+    arithmetic = operation.arithmetic[fmt.name]
+    return Question(quantity, target, limits_of(fmt, arithmetic, 2), declared_of(arithmetic, 2))
+
+
+def returned_by(measurement: Measurement, fmt: Format, seed: int) -> Floats:
+    """Correct, a few ulps off, far off, zero, infinite, NaN and of the wrong sign."""
+    random = np.random.default_rng(seed)
+    right = measurement.rounded
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = right + random.integers(-6, 7, right.shape) * fmt.ulp(right)
+        scaled = fmt.round(right * 2.0 ** random.uniform(-3, 3, right.shape))
+    odd = random.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, 0.5, -0.5, fmt.max, fmt.min_subnormal], right.shape)
+    chosen = random.choice(5, right.shape)
+    values = np.select([chosen == 0, chosen == 1, chosen == 2, chosen == 3], [right, fmt.round(moved), scaled, odd], -right)
+    return np.asarray(values, dtype=np.float64)
+
+
+@pytest.mark.parametrize("fmt", SWEPT, ids=lambda f: f.name)
+def test_owed_values_contain_the_exact_ones(fmt: Format) -> None:
+    rows = pairs(fmt, 1, 60)
+    for target in (0, 1):
+        problem = Problem(rows, np.full(len(rows), target), fmt)
+        exact = evaluate(problem, QUANTITIES)
+        for i, (a, b) in enumerate(rows.tolist()):
+            g = gap_of(a, b)
+            at_top = g.gap == 0 or (a >= b) == (target == 0)
+            owed = {
+                Quantity.LOSS: owed_loss(g, at_top),
+                Quantity.GRADIENT: owed_small(g) if at_top else owed_large(g),
+                Quantity.HESSIAN: owed_curvature(g),
+            }
+            for quantity, y in owed.items():
+                entries = exact[quantity].values[i]
+                first = entries if quantity is Quantity.LOSS else entries[(0,) * entries.hi.ndim]
+                value = abs(Fraction(float(first.hi)) + Fraction(float(first.lo))) * Fraction(2) ** int(first.exponent)
+                slack = Fraction(float(first.radius)) * Fraction(2) ** int(first.exponent)
+                distance = abs(value - Fraction(y.hi) - Fraction(y.lo))
+                assert distance <= Fraction(y.radius) + slack, (quantity, a, b, y)
+                if y.lo and not slack:
+                    assert (value - Fraction(y.hi) > 0) == (y.lo > 0), (quantity, a, b, y)
+
+
+@pytest.mark.parametrize("quantity", [LOSS, GRADIENT, HESSIAN], ids=[str(q) for q in QUANTITIES])
+@pytest.mark.parametrize("fmt", SWEPT, ids=lambda f: f.name)
+def test_every_entry_is_judged_as_a_measurement_judges_it(fmt: Format, quantity: int) -> None:
+    operation = operation_in(fmt)
+    rows = pairs(fmt, 2, 150)
+    undecided = 0
+    for target in (0, 1):
+        shape = {LOSS: (len(rows),), GRADIENT: (len(rows), 2), HESSIAN: (len(rows), 2, 2)}[quantity]
+        observed = returned_by(measured(operation, fmt, rows, target, quantity, np.zeros(shape)), fmt, target)
+        truth = measured(operation, fmt, rows, target, quantity, observed)
+        asked = question(operation, fmt, quantity, target)
+        seen = np.ascontiguousarray(observed.reshape(len(rows), -1).T, dtype=np.float32)
+        tallies = [judged_alone(batch_of(rows), seen, asked, place) for place in range(seen.size)]
+        for place, tally in enumerate(tallies):
+            if tally is None:
+                undecided += 1
+            else:
+                check_entry(tally, quantity, truth, place % len(rows), place // len(rows))
+        check_sum(tallies, batch_of(rows), seen, asked)
+    assert undecided <= 0.01 * len(rows) * 2 * 2**quantity, undecided
+
+
+def judged_alone(batch: Batch, seen: Any, asked: Question, place: int) -> Tally | None:
+    """One entry through the second look; None if it is undecided."""
+    tally = empty_tally(cells=1)
+    return None if _second_look(batch, seen, asked, np.array([place]), tally).size else tally
+
+
+def check_entry(tally: Tally, q: int, truth: Measurement, row: int, entry: int) -> None:
+    """Grade, failing classes and error of one entry are the measurement's.
+
+    A measurement grants the better grade where the error is within 2^-50 of a limit, and takes the upper binade where its
+    enclosure touches a power of two: there this judge, which knows the side, may be the stricter.
+    """
+
+    def at(table: Any) -> Any:
+        return table[row].reshape(-1)[entry]
+
+    values = truth.expected.values
+    grade, ulps, seen = int(np.argmax(tally.grades[q])), float(at(truth.ulps)), float(at(truth.observed))
+    where = (q, truth.problem.logits[row].tolist(), entry, seen.hex(), ulps, grade, int(at(truth.grades)))
+    limits = (
+        0.5,
+        1.0,
+        *(
+            np.ldexp(at(bound), -at(values.ulp_exponent(truth.problem.format)))
+            for bound in (truth.accurate_bound, truth.stable_bound)
+        ),
+    )
+    on_edge = any(abs(ulps - limit) <= 2.0**-40 * limit for limit in limits)
+    touches = abs(at(values.hi)) == 0.5 and at(values.lo) == 0 and at(values.side) == 0 and at(values.radius) > 0
+    assert grade <= at(truth.grades), where
+    assert grade == at(truth.grades) or on_edge or touches, where
+    classes = [at(truth.returned_zero), np.isnan(seen), np.isinf(seen) and seen != at(truth.rounded), grade == 0, grade == 1]
+    assert [bool(n) for n in tally.failing[q]] == [bool(c) for c in classes], where
+    if at(truth.measurable) and grade > 0 and not touches:
+        assert tally.worst[q] == pytest.approx(ulps, rel=1e-7, abs=2.0 ** (truth.problem.format.precision - 48)), where
+
+
+def check_sum(tallies: list[Tally | None], batch: Batch, seen: Any, asked: Question) -> None:
+    """The two looks at a batch count what the second look counts at each entry alone."""
+    whole = empty_tally(cells=1)
+    judge_pairs(batch, seen, asked, whole)
+    alone = [tally for tally in tallies if tally is not None]
+    assert np.array_equal(whole.grades, sum(tally.grades for tally in alone))
+    assert np.array_equal(whole.failing, sum(tally.failing for tally in alone))
+    assert whole.worst[asked.quantity] == max(tally.worst[asked.quantity] for tally in alone)
+    assert np.array_equal(whole.seen[:, 0], np.bitwise_or.reduce([tally.seen[:, 0] for tally in alone]))
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
+@pytest.mark.parametrize("flush", [False, True])
+def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool) -> None:
+    working = fmt if fmt.bits > 16 else FLOAT32
+    arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, stores_sum=True, flush_to_zero=flush)
+    gaps = fmt.round(np.concatenate([[0.0], 10 ** np.random.default_rng(0).uniform(-6, 3, 200), [fmt.max, fmt.max / 2]]))
+    rows = np.stack([np.zeros_like(gaps), -gaps], axis=1)
+    c = declared_of(arithmetic, 2)
+    for target in (0, 1):
+        problem = Problem(rows, np.full(len(gaps), target), fmt)
+        for q, quantity in enumerate(QUANTITIES):
+            bound = stable_bound(problem, quantity, arithmetic).reshape(len(gaps), -1)
+            for i, gap in enumerate(gaps.tolist()):
+                for k, expected in enumerate(bound[i].tolist()):
+                    index = target if q == LOSS else k if q == GRADIENT else k // 2
+                    own, at = (0.0 if index == 0 else gap), (index == target if q == GRADIENT else k in (0, 3))
+                    found = gap_bound(q, gap, own, at, c)
+                    assert found == pytest.approx(expected, rel=1e-12), (q, gap, own, at)
+                    probability = (np.exp(-gap) if own else 1.0) / (1.0 + np.exp(-gap))
+                    assert least_bound(q, probability, own, at, c) <= expected * (1 + 1e-12)
+
+
+def test_the_exact_tier_counts_what_is_undecided() -> None:
+    """All entries given to it: the tallies are those of the compiled pass (no error here is on the edge of a grade)."""
+    operation, fmt = operation_in(FLOAT16), FLOAT16
+    rows = fmt.round(np.random.default_rng(3).normal(0, 5, (60, 2)))
+    for q in (LOSS, GRADIENT, HESSIAN):
+        asked = question(operation, fmt, q, 1)
+        shape = {LOSS: (len(rows),), GRADIENT: (len(rows), 2), HESSIAN: (len(rows), 2, 2)}[q]
+        observed = returned_by(measured(operation, fmt, rows, 1, q, np.zeros(shape)), fmt, 5)
+        seen = np.ascontiguousarray(observed.reshape(len(rows), -1).T, dtype=np.float32)
+        compiled, settled = empty_tally(), empty_tally()
+        batch = batch_of(rows)
+        places = judge_pairs(batch, seen, asked, compiled)
+        everything = np.arange(seen.size)
+        given = [Undecided(q, 1, p, rows, seen, batch.starts, batch.cells) for p in (places, everything)]
+        settle(operation, fmt, given[0], compiled)
+        settle(operation, fmt, given[1], settled)
+        assert_same(compiled, settled)
+
+
+def assert_same(one: Tally, other: Tally) -> None:
+    for name in ("grades", "failing", "box", "seen"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    np.testing.assert_allclose(one.worst, other.worst, rtol=1e-9)
+    np.testing.assert_allclose(one.map, other.map, rtol=1e-6)
