@@ -2,7 +2,7 @@
 
 Numba looks for a cached function by the file that it is in, not by those that it calls into: with its own cache a changed
 polynomial would go unnoticed by the callers that have it inlined. Here the cache is a folder named by a digest of all
-sources of the compiled tier and of the function's own file; where it cannot be written, nothing is cached.
+sources of the compiled tier and of the function's own folder; where it cannot be written, nothing is cached.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _sources_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+
+
 _FOLDER = Path(__file__).parent
-_SOURCES = b"".join(path.read_bytes() for path in sorted(_FOLDER.glob("*.py")))
+_SOURCES = _sources_in(_FOLDER)
 _SETTINGS: Any = numba.config
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 """Division by 0 is that of IEEE, not an exception of Python, whose test would keep loops from being vectorised."""
@@ -42,7 +47,7 @@ def reordered(function: F) -> F:
 
 def cache_of(file: Path) -> Path:
     """The folder of cached functions of a file."""
-    own = b"" if file.parent == _FOLDER else file.read_bytes()
+    own = b"" if file.parent == _FOLDER else _sources_in(file.parent)
     digest = hashlib.sha256(_SOURCES + own).hexdigest()
     return file.parent / "__pycache__" / f"compiled-{digest[:16]}"
 
