@@ -22,6 +22,9 @@ from reference.formats import Bools, Floats, Integers
 UNDERFLOW = 2.0**-937
 """Larger than a probability that counts as 0: exp(-LARGEST_GAP)."""
 
+_PAIRS = 512
+"""Rows of two classes that are worked on at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Certified:
@@ -109,32 +112,54 @@ def _certify(x: Rounded, top: int, target: int, gradient: Floats, diagonal: Floa
 
 
 @compiled
-def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
-    """Rows of two classes: the same numbers without a loop over the classes, so that LLVM vectorises the one over rows."""
-    gradient, diagonal, numbers = out
-    for i in range(span[0], span[1]):
-        first, second = np.float64(logits[i, 0]), np.float64(logits[i, 1])
+def _powers_of_pairs(x: Rounded, power: Floats) -> None:
+    """Exp of minus the gap of rows of two classes; NaN where a row is not taken."""
+    for i in range(x.shape[0]):
+        first, second = np.float64(x[i, 0]), np.float64(x[i, 1])
         ordered = first >= second
-        at_top = ordered == (target[i] == 0)
-        gap, lost = two_sum(first if ordered else second, -(second if ordered else first))
-        power = exp_minus(gap)
-        # NaN where the row is not taken: a gap that is not a number, a masked target, a power that is too small.
-        rest = power if power >= SMALLEST_REST else np.nan
-        tail = log1p_unit(rest)
-        inverse = 1.0 / (1.0 + rest)
-        smaller = rest * inverse
-        slope = smaller if at_top else inverse
-        loss, low = two_sum(0.0 if at_top else gap, tail)
-        low += 0.0 if at_top else lost
-        rho = error_of(rest, 2.0)
-        gradient[i, 0] = -slope if target[i] == 0 else slope
-        gradient[i, 1] = slope if target[i] == 0 else -slope
-        numbers[i, 0], numbers[i, 1] = loss, low
-        numbers[i, 2] = UNIT * ((rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
-        numbers[i, 3] = 2.0 * rho + 9.0
-    for i in range(span[0], min(span[1], diagonal.shape[0])):
-        p = abs(gradient[i, 0])
-        diagonal[i, 0] = diagonal[i, 1] = p * (1.0 - p) if p <= 0.5 else p * p * exp_minus(abs(logits[i, 0] - logits[i, 1]))
+        e = exp_minus((first if ordered else second) - (second if ordered else first))
+        power[i] = e if e >= SMALLEST_REST else np.nan
+
+
+@compiled
+def _tails_of(power: Floats, tail: Floats) -> None:
+    for i in range(power.size):
+        tail[i] = log1p_unit(power[i])
+
+
+@compiled
+def _certify_pair(x: Rounded, target: int, power: float, tail: float) -> tuple[float, float, float, float, float]:
+    """Loss in two parts, its radius, the row's a, and the slope: minus the gradient at the target."""
+    first, second = np.float64(x[0]), np.float64(x[1])
+    ordered = first >= second
+    at_top = ordered == (target == 0)
+    gap, lost = two_sum(first if ordered else second, -(second if ordered else first))
+    inverse = 1.0 / (1.0 + power)
+    slope = power * inverse if at_top else inverse
+    loss, low = two_sum(0.0 if at_top else gap, tail)
+    low += 0.0 if at_top else lost
+    rho = error_of(power, 2.0)
+    radius = UNIT * ((rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
+    return loss, low, radius, 2.0 * rho + 9.0, slope
+
+
+@compiled
+def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
+    """Rows of two classes, the exponentials and logarithms of many at a time: loops over rows that LLVM vectorises."""
+    gradient, diagonal, numbers = out
+    power, tail = np.empty(_PAIRS), np.empty(_PAIRS)
+    for start in range(span[0], span[1], _PAIRS):
+        stop = min(start + _PAIRS, span[1])
+        _powers_of_pairs(logits[start:stop], power)
+        _tails_of(power[: stop - start], tail)
+        for i in range(start, stop):
+            e = power[i - start]
+            loss, low, radius, error, slope = _certify_pair(logits[i], target[i], e, tail[i - start])
+            numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = loss, low, radius, error
+            gradient[i, target[i]], gradient[i, 1 - target[i]] = -slope, slope
+            if diagonal.shape[0] > 0:
+                inverse = 1.0 / (1.0 + e)
+                diagonal[i, 0] = diagonal[i, 1] = inverse * (e * inverse)
 
 
 @compiled
