@@ -165,8 +165,9 @@ def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out
 @compiled
 def _certify_rows(logits: Rounded, tops: Integers, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
     gradient, diagonal, numbers = out
+    nowhere = np.empty(0)
     for i in range(span[0], span[1]):
-        row = diagonal[i] if diagonal.shape[0] > 0 else diagonal.ravel()
+        row = diagonal[i] if diagonal.shape[0] > 0 else nowhere
         for k, number in enumerate(_certify(logits[i], tops[i], target[i], gradient[i], row)):
             numbers[i, k] = number
 
