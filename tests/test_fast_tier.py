@@ -60,7 +60,9 @@ def _row_near(midpoint: mpmath.mpf, fmt: Format, levels: int) -> Floats:
     return np.array([0.0, *(-gap for gap in gaps)])
 
 
-@pytest.mark.parametrize(("fmt", "levels"), [(FLOAT64, 3), (FLOAT32, 6), (FLOAT16, 18)], ids=["float64", "float32", "float16"])
+@pytest.mark.parametrize(
+    ("fmt", "levels"), [(FLOAT64, 3), (FLOAT32, 6), (FLOAT16, 18), (BFLOAT16, 30)], ids=lambda value: getattr(value, "name", "")
+)
 def test_roundings_next_to_a_midpoint_are_those_of_the_exact_tier(fmt: Format, levels: int) -> None:
     """Down to 2^-150 beside a midpoint, where the compiled tier is undecided and says so."""
     undecided = 0
