@@ -86,7 +86,9 @@ def _load(backend: str, device: str, implementation: str | None) -> tuple[Descri
     except AdapterError as error:
         return Refused(str(error)), None
     described = tuple(map(without_function, operations))
-    description = Description(adapter.name, adapter.device, adapter.devices(), adapter.versions(), described)
+    # Plain strings: torch.__version__ is of a class of torch, which would be imported on the other side.
+    versions = {name: str(version) for name, version in adapter.versions().items()}
+    description = Description(adapter.name, adapter.device, adapter.devices(), versions, described)
     return description, Answers(adapter, {operation.label: operation.function for operation in operations})
 
 

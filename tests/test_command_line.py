@@ -47,6 +47,18 @@ def test_bad_options_are_one_line(options: list[str], says: str) -> None:
     assert len(lines) == 1
 
 
+def test_plugins_that_spread_a_run_over_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-forked once wrote a report without results: they were in the processes that are gone."""
+    (tmp_path / "spreads.py").write_text(
+        'def pytest_addoption(parser):\n    parser.addoption("--forked", action="store_true")\n'
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = run_suites("-p", "spreads", "--forked")
+    assert result.returncode == USAGE_ERROR
+    assert "--forked: measurements are gathered in one process" in result.stdout
+    assert "--isolate makes the calls in another process" in result.stdout
+
+
 def test_a_missing_framework_says_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"

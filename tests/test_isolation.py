@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +129,20 @@ def test_the_report_is_the_same_as_without_isolation(tmp_path: Path) -> None:
     assert here["identifier"] == there["identifier"]
     assert here["deviations"] == there["deviations"]
     assert there["run"]["command"].endswith(" --isolate")
+
+
+def test_the_framework_is_imported_in_the_other_process_only() -> None:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    code = (
+        "import sys, pytest\n"
+        "options = ['--isolate', '--backend=torch', '--operation=cross_entropy', '--case=absorption/gap-20[float32]']\n"
+        "status = pytest.main(['suites/', *options, '-q', '-p', 'no:cacheprovider'])\n"
+        "sys.exit('imported torch' if 'torch' in sys.modules else status)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "torch 2" in result.stdout
 
 
 @pytest.fixture

@@ -252,3 +252,38 @@ def test_it_runs_as_a_module_and_needs_no_framework(tmp_path: Path) -> None:
     )
     assert done.returncode == GOOD, done.stderr
     assert done.stdout == f"{path}: valid, softmax-ce-report/2, {report()['identifier']}\n"
+
+
+LIMIT = {
+    "operation": "cross_entropy",
+    "text": "K at most 64: a | b [c]",
+    "declared": {"reason": "a | b [c]", "max_classes": 64},
+}
+
+
+def test_a_report_is_shown_in_short_as_markdown(tmp_path: Path, capsys: Capture) -> None:
+    below = result(claimed="accurate", operation="a`b|c")
+    assert main(["show", "--markdown", str(stored(report(below, result(), limits=[LIMIT]), tmp_path / "report.json"))]) == GOOD
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "# Softmax cross-entropy conformance: torch\n\n**CONFORMS (within declared limits)** - torch 2.13.0;"
+    )
+    assert "| `a'b\\|c` | float32 | loss | accurate | **stable**, below the claim | 1.7e7 |" in said
+    assert "| `cross_entropy` | float32 | loss | stable | stable | 1.7e7 |" in said
+    assert "| K at most 64: a \\| b \\[c] | `cross_entropy` |" in said
+    assert "[torch-absorption-loss](https://example.org/1)" in said
+    assert "0x1.4p+4" not in said
+
+
+def test_a_comparison_is_shown_in_short_as_markdown(tmp_path: Path, capsys: Capture) -> None:
+    both = [report(result(), result(operation="other")), report(result(reached="finite"), result(operation="other"))]
+    assert compared(tmp_path, *both, options=("--markdown", "--fail-on-regression")) == WORSE
+    said = capsys.readouterr().out
+    assert said.startswith("# Compared\n\n- 1 ")
+    assert "- 2: cross_entropy float32 loss: reaches finite, was stable\n" in said
+    assert "| worse | cross_entropy | float32 | loss | stable/stable 1.7e7 | finite/stable 1.7e7 |" in said
+    assert "| other |" not in said
+    assert said.endswith("1 rows are the same.\n")
+    both[1] = both[0]
+    assert compared(tmp_path, *both, options=("--markdown", "--fail-on-regression")) == GOOD
+    assert "no regressions against 1" in capsys.readouterr().out
