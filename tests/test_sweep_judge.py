@@ -47,8 +47,10 @@ def pairs(fmt: Format, seed: int, count: int) -> Floats:
         wide = random.choice([-1.0, 1.0], (count, 2)) * 2.0 ** random.uniform(fmt.emin, fmt.emax, (count, 2))
     gaps = np.zeros((count, 2))
     gaps[:, 1] = random.choice([-1.0, 1.0], count) * random.uniform(0.0, 120.0, count)
+    ties = np.full((count, 2), 1.0)
+    ties[:, 1] += 2.0 ** (1 - fmt.precision) * random.integers(-(2**12), 2**12, count)
     whole = random.integers(-4 * 2**fmt.precision, 4 * 2**fmt.precision, (count, 2)) * 2.0**-4
-    rows = fmt.round(np.concatenate([np.array(fixed), near, wide, gaps, whole]))
+    rows = fmt.round(np.concatenate([np.array(fixed), near, wide, gaps, whole, ties]))
     return rows[np.isfinite(rows).all(axis=1)]
 
 

@@ -20,8 +20,10 @@ numbers there and a rounding or a binade turns on the sign of a tail that float6
 
     loss, other  d + (r + log1p(e)), the bracket positive where r = 0; where r and log1p(e) have opposite signs and the sum is
                  within its own error of 0 the sign is not known: no tail, and the radius says so.
-    d < 2^-20    e/(1+e) = 1/2 - d/4 + d^3/48 - ..., 1/(1+e) = 1/2 + d/4 - ..., e/(1+e)^2 = 1/4 - d^2/16 + ...: the first
-                 tail to d^2/12 < 2^-43 of itself, and d^2 is no subnormal for d >= 2^-500.
+    d < 2^-14    e/(1+e) = 1/2 - d/4 + d^3/48 - d^5/480 + ..., 1/(1+e) = 1 - that, e/(1+e)^2 = 1/4 - d^2/16 + d^4/96 - ...
+                 Where 1/2 -+ d/4 is a float64, which may be a midpoint, the tail is d^3/48 -+ r/4, within 2^-28 of its terms; else it
+                 is d/4, within d^2/12 of itself. That of the Hessian is d^2/16, within d^2/6 of itself. From 2^-14 on, ERROR is
+                 less than d^3/48 > 2^-48, so a midpoint 1/2 -+ d/4 is told from the value.
     e < 2^-20    1/(1+e) = 1 - e/(1+e).
 
 Beyond the reach of exp_minus e is taken as 0; it lies in (0, 2^-937): the tail is positive, and a radius of that size is far
@@ -43,7 +45,8 @@ ERROR = 16 * UNIT
 
 assert EXP_ERROR + LOG1P_ERROR <= 8 * UNIT
 
-_NEAR = 2.0**-20
+_NEAR = 2.0**-14
+_ONE = 2.0**-20
 _VANISHED = 2.0**-937
 
 
@@ -80,25 +83,38 @@ def owed_loss(g: Gap, at_top: bool) -> Owed:
 
 
 @njit(inline="always")
+def _near_half(g: Gap, side: float) -> Owed:
+    """1/2 + side (d + r)/4 - side d^3/48: the two probabilities of a gap below _NEAR."""
+    quarter, cube = 0.25 * g.gap, g.gap * g.gap * g.gap * (1.0 / 48.0)
+    hi = 0.5 + side * quarter
+    splits = ((hi - 0.5) == side * quarter) & (g.gap > 0.0)
+    tail = side * (0.25 * g.rest - cube)
+    error = 2.0**-28 * (cube + abs(g.rest))
+    known = abs(tail) > error
+    fine = Owed(hi, tail if known else 0.0, error if known else 2 * error)
+    coarse = Owed(0.5, side * quarter, ERROR * quarter + quarter * g.gap * g.gap)
+    return Owed(fine.hi if splits else coarse.hi, fine.lo if splits else coarse.lo, fine.radius if splits else coarse.radius)
+
+
+@njit(inline="always")
 def owed_small(g: Gap) -> Owed:
     """e/(1+e): the size of the gradient's entries where the target is the larger logit."""
-    is_near, tail = g.gap < _NEAR, 0.25 * g.gap
+    is_near, near = g.gap < _NEAR, _near_half(g, -1.0)
     value = g.power / (1.0 + g.power)
-    lo = -tail if is_near else (0.0 if g.power > 0.0 else _VANISHED)
-    radius = ERROR * tail + tail * g.gap * g.gap if is_near else (ERROR * value if g.power > 0.0 else _VANISHED)
-    return Owed(0.5 if is_near else value, lo, radius)
+    radius = ERROR * value if g.power > 0.0 else _VANISHED
+    lo = 0.0 if g.power > 0.0 else _VANISHED
+    return Owed(near.hi if is_near else value, near.lo if is_near else lo, near.radius if is_near else radius)
 
 
 @njit(inline="always")
 def owed_large(g: Gap) -> Owed:
     """1/(1+e): the size of the gradient's entries where the target is the other logit."""
-    is_near, is_one, tail = g.gap < _NEAR, g.power < _NEAR, 0.25 * g.gap
+    is_near, is_one, near = g.gap < _NEAR, g.power < _ONE, _near_half(g, 1.0)
     value = 1.0 / (1.0 + g.power)
     rest = g.power * value if g.power > 0.0 else _VANISHED
-    lo = tail if is_near else (-rest if is_one else 0.0)
     radius = ERROR * (rest if is_one else value) if g.power > 0.0 else _VANISHED
-    hi = 0.5 if is_near else (1.0 if is_one else value)
-    return Owed(hi, lo, ERROR * tail + tail * g.gap * g.gap if is_near else radius)
+    hi, lo = 1.0 if is_one else value, -rest if is_one else 0.0
+    return Owed(near.hi if is_near else hi, near.lo if is_near else lo, near.radius if is_near else radius)
 
 
 @njit(inline="always")
