@@ -86,8 +86,8 @@ def searched(part: str) -> Ran:
         place = f"--implementation={FOLDER / 'honest.py'}:{operation}"
         options += ["--backend=torch", place, "--claim=stable", f"--hazard={NOT_OVERFLOW}"]
     else:
-        place = f"--backend={FOLDER / 'rounded.py'}:{_ROUNDED[what]}"
-        options += [place, f"--claims={FOLDER / what}.toml", f"--operation={operation}"]
+        options += [f"--backend=tests.planted.rounded:{_ROUNDED[what]}"]
+        options += [f"--claims={FOLDER / what}.toml", f"--operation={operation}"]
     counts, began = _Counts(), time.monotonic()
     with contextlib.redirect_stdout(io.StringIO()):
         pytest.main([str(ROOT / "suites"), "-q", *QUICKLY, *options], plugins=[counts])
