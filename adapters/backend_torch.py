@@ -20,7 +20,7 @@ from adapters.layout import Layout
 from adapters.operation import Operation, building_block
 from adapters.script import Asked, Script
 from adapters.torch_bulk import bulk_call
-from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer
+from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer, loss_alone
 from adapters.torch_losses import (
     AUTOCAST,
     COMPILED,
@@ -39,6 +39,7 @@ from adapters.torch_losses import (
     log_of_softmax,
     log_softmax_nll_loss,
     logsumexp_gather,
+    scaled_cross_entropy,
     sigmoid_focal,
     softcap_z_loss,
     squared_error,
@@ -147,6 +148,12 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
     soft: dict[str, Any] = {"probabilities": True}
     rows: list[tuple[str, str, Differentiated, dict[str, Any]]] = [
         (
+            "scaled_cross_entropy",
+            "F.cross_entropy(x / T, index)",
+            Differentiated(scaled_cross_entropy),
+            {"options": frozenset({"temperature"}), "quantities": _FIRST_ORDER},
+        ),
+        (
             "softcap_z_loss",
             "F.cross_entropy(c tanh(x/c), index) + z logsumexp^2",
             Differentiated(softcap_z_loss),
@@ -216,7 +223,7 @@ def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
 
 
 def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
-    """First order only: torch.compile has no double backward.
+    """First order only: torch.compile has no double backward; and two graphs without derivatives, which are compiled otherwise.
 
     Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
     """
@@ -233,8 +240,20 @@ def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
         for op in eager
         if op.name in chosen
     ]
+    inference = [
+        replace(
+            op,
+            mode=COMPILED,
+            function=Differentiated(Compiled(op.function.loss), loss_alone),
+            arithmetic={"float32": op.arithmetic["float32"]},
+            quantities=(Quantity.LOSS,),
+            options=op.options & {"temperature"},
+        )
+        for op in eager
+        if op.name in ("scaled_cross_entropy", "binary_cross_entropy_of_sigmoid")
+    ]
     blocks = _building_blocks(dict(eager[0].arithmetic), compiled)
-    return [*first_order, *(replace(block, mode=COMPILED) for block in blocks)]
+    return [*first_order, *inference, *(replace(block, mode=COMPILED) for block in blocks)]
 
 
 def _operations(device: str) -> tuple[Operation, ...]:

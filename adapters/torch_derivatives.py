@@ -118,6 +118,11 @@ def by_autograd(loss: Loss, run: Questioned, quantities: tuple[Quantity, ...]) -
     return results
 
 
+def loss_alone(loss: Loss, run: Run, _: tuple[Quantity, ...]) -> Results:
+    """The loss of logits that need no gradient, as inference takes it."""
+    return {Quantity.LOSS: loss(run.logits.detach(), run.target, run.options)}
+
+
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 """(features, weight, bias, target, options) -> losses of the linear layer's output."""
 

@@ -36,6 +36,8 @@ class Options:
     z_loss: float = 0.0
     focusing: float = 0.0
     positive_weight: float = 1.0
+    temperature: Tensor | None = None
+    """None where it is 1; a tensor, so that one graph serves all."""
 
 
 Loss = Callable[[Tensor, Tensor, Options], Tensor]
@@ -59,6 +61,7 @@ def options_of(problem: Problem, device: str) -> Options:
         z_loss=problem.z_loss,
         focusing=problem.focusing,
         positive_weight=problem.positive_weight,
+        temperature=None if problem.temperature == 1.0 else to_tensor(np.array(problem.temperature), problem.format, device),
     )
 
 
@@ -96,6 +99,12 @@ def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor
 def log_of_softmax(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     """-log(softmax(x)_t)."""
     return _reduce(-torch.log(torch.softmax(logits, dim=1)).gather(1, target[:, None])[:, 0], options)
+
+
+def scaled_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """cross_entropy(x / T), the temperature as people apply it."""
+    scaled = logits if options.temperature is None else logits / options.temperature
+    return F.cross_entropy(scaled, target, reduction=options.reduction)
 
 
 def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
@@ -189,11 +198,11 @@ class Compiled:
 
     def __call__(self, logits: Tensor, target: Tensor, options: Options) -> Tensor:
         """The loss; compiles where these options are new."""
-        fixed = replace(options, weight=None)
-        key = (fixed, options.weight is None, logits.dtype)
+        fixed = replace(options, weight=None, temperature=None)
+        key = (fixed, options.weight is None, options.temperature is None, logits.dtype)
         if key not in self._graphs:
-            self._graphs[key] = compiled(lambda x, t, w: self.loss(x, t, replace(fixed, weight=w)))
-        return self._graphs[key](logits, target, options.weight)
+            self._graphs[key] = compiled(lambda x, t, w, s: self.loss(x, t, replace(fixed, weight=w, temperature=s)))
+        return self._graphs[key](logits, target, options.weight, options.temperature)
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -42,6 +42,11 @@ def _classes_second(problem: Problem) -> str:
     return f"return F.cross_entropy(x.movedim(0, -1)[None], t[None], {_options(problem)}){first}"
 
 
+def _scaled(problem: Problem) -> str:
+    scale = "" if problem.temperature == 1.0 else f" / torch.tensor({problem.temperature!r}, dtype=x.dtype)"
+    return f'return F.cross_entropy(x{scale}, t, reduction="{problem.reduction}")'
+
+
 def _softcap_z_loss(problem: Problem) -> str:
     cap, z = problem.logit_softcap, problem.z_loss
     capped = "" if cap is None else f"x = {cap!r} * torch.tanh(x / {cap!r})\n"
@@ -87,6 +92,7 @@ LOSSES: dict[str, Code] = {
     "log_softmax_nll_loss": lambda problem: f"return F.nll_loss(F.log_softmax(x, dim=1), t, {_options(problem)})",
     "logsumexp_gather": _reduced("torch.logsumexp(x, dim=1) - x.gather(1, t[:, None])[:, 0]"),
     "log_of_softmax": _reduced("-torch.log(torch.softmax(x, dim=1)).gather(1, t[:, None])[:, 0]"),
+    "scaled_cross_entropy": _scaled,
     "softcap_z_loss": _softcap_z_loss,
     "kl_div": _kl_div,
     "squared_error_of_softmax": _reduced('F.mse_loss(F.softmax(x, dim=1), t, reduction="none").sum(dim=1)'),

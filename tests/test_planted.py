@@ -13,8 +13,10 @@ pytest.importorskip("torch")
 
 from suites.hazards import HAZARDS
 from tests.command import ROOT, run_suites
+from tests.planted.matrix import DATA, PAGE, is_rejected, judged, page
 from tests.planted.mutants import mutants
-from tests.planted.trial import FOLDER, Outcome, planted_kernels
+from tests.planted.parts import results, work_through
+from tests.planted.trial import FOLDER, Outcome, judge, planted_kernels
 
 KERNELS = planted_kernels()
 FILES = sorted({place.partition(":")[0] for place in KERNELS})
@@ -82,3 +84,41 @@ def test_the_readme_counts_them() -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"{len(KERNELS)} deliberately wrong kernels" in readme
     assert f"{len(mutants())} changes\nof our own" in readme
+
+
+def test_the_published_matrix_is_that_of_these_kernels() -> None:
+    """Once it is published: `python -m tests.planted.matrix`."""
+    if not DATA.exists():
+        pytest.skip(f"{DATA.name} is not published")
+    rows = json.loads(DATA.read_text())
+    assert set(rows) == set(KERNELS), "run python -m tests.planted.matrix"
+    assert [place for place, row in rows.items() if not is_rejected(KERNELS[place], row)] == []
+    assert PAGE.read_text() == page(rows), "run python -m tests.planted.matrix"
+
+
+def test_parts_are_done_once_each_and_taken_up_again(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def work(name: str) -> str:
+        done.append(name)
+        if name == "b" and done.count("b") == 1:
+            raise KeyboardInterrupt
+        work_through(tmp_path, ["a", name], lambda other: done.append(f"twice {other}"))  # as another process would
+        return name.upper()
+
+    with pytest.raises(KeyboardInterrupt):
+        work_through(tmp_path, ["a", "b", "c"], work)
+    assert results(tmp_path) == {"a": "A"}
+    work_through(tmp_path, ["a", "b", "c"], work, seconds=0)
+    assert results(tmp_path) == {"a": "A"}
+    work_through(tmp_path, ["a", "b", "c"], work)
+    assert results(tmp_path) == {"a": "A", "b": "B", "c": "C"}
+    assert done == ["a", "b", "b", "c"]
+
+
+def test_the_matrix_finds_what_the_suite_finds() -> None:
+    """What is drawn once for all kernels, and not shrunk, fails where the searches of the suite do."""
+    place = "masks:FirstTileMasked"
+    row = judged(place)
+    assert set(row["fails"]) == set(judge(place, KERNELS[place], whole=True)["failed"])
+    assert is_rejected(KERNELS[place], row)

@@ -92,7 +92,8 @@ def counts(bugs: list[Bug]) -> dict[str, Counter[str]]:
     return found
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
     escaped = [tuple(cell.replace("|", r"\|") for cell in row) for row in [head, tuple("---" for _ in head), *rows]]
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped) + "\n"
 
@@ -103,10 +104,10 @@ def page(bugs: list[Bug]) -> str:
     total = sum(per_category.values(), Counter[str]())
     totals = {"caught": total["caught"], "reach": total["caught"] + total["missed"], "out": total["out of reach"]}
     numbers = [(name, *(str(n[outcome]) for outcome in OUTCOMES)) for name, n in [*per_category.items(), ("all", total)]]
-    parts = [_HEAD.format(**totals), _table(("category", *OUTCOMES), numbers)]
+    parts = [_HEAD.format(**totals), table(("category", *OUTCOMES), numbers)]
     for category in per_category:
         rows = [(bug.name, bug.framework, bug.mistake, bug.answer) for bug in bugs if bug.category == category]
-        parts += [f"## {category.capitalize()}\n", _table(("bug", "of", "mistake", "caught by, or why not"), rows)]
+        parts += [f"## {category.capitalize()}\n", table(("bug", "of", "mistake", "caught by, or why not"), rows)]
     return "\n".join(parts)
 
 

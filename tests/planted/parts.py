@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ def work_through(folder: Path, names: Iterable[str], work: Callable[[str], Any],
         if time.monotonic() >= ends:
             return
         with (folder / f"{name}.json").open("a+") as file:
-            if _is_locked(file.fileno()) or file.tell():
+            if _is_locked(file.fileno()) or os.fstat(file.fileno()).st_size:
                 continue
             file.write(json.dumps(work(name)))
 

@@ -1,6 +1,6 @@
 """Judges planted kernels and backends as a user's own, one after another in this process; writes what rejected each as JSON.
 
-python -m tests.planted.trial OUTPUT [--whole] FILE:NAME ...   (--whole: every test, not only those that must reject it)
+python -m tests.planted.trial OUTPUT FILE:NAME ...
 """
 
 from __future__ import annotations
@@ -53,18 +53,25 @@ def _is_planted(value: object) -> bool:
 
 @dataclass
 class _Failures:
-    """A pytest plugin that keeps the first message of each failed test function."""
+    """A pytest plugin that keeps the first message of each failed test function, and asks such a function no more."""
 
     failed: dict[str, str] = field(default_factory=dict)
 
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if _function(item.nodeid) in self.failed:
+            pytest.skip("it has failed before")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            name = report.nodeid.split("::")[-1].partition("[")[0]
-            self.failed.setdefault(name, str(report.longrepr))
+            self.failed.setdefault(_function(report.nodeid), str(report.longrepr))
+
+
+def _function(nodeid: str) -> str:
+    return nodeid.split("::")[-1].partition("[")[0]
 
 
 def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
-    """Run the suite on one kernel at quick effort, until its first failure unless `whole`."""
+    """Run the suite on one kernel at quick effort: the test that must reject it until its first failure, or the `whole`."""
     file, _, name = place.partition(":")
     defect, failures = kernel.defect, _Failures()
     at = f"{FOLDER / file}.py:{name}"
@@ -83,10 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
     parser.add_argument("places", nargs="*", metavar="FILE:NAME", help="all of them by default")
-    parser.add_argument("--whole", action="store_true")
     given = parser.parse_args()
     kernels = planted_kernels()
-    outcomes = {place: judge(place, kernels[place], given.whole) for place in given.places or kernels}
+    outcomes = {place: judge(place, kernels[place]) for place in given.places or kernels}
     given.output.write_text(json.dumps(outcomes, indent=1))
 
 
