@@ -108,7 +108,7 @@ def _certify(x: Rounded, top: int, target: int, gradient: Floats, diagonal: Floa
     tail = log1p_unit(frame.rest)
     loss, low = two_sum(gap, tail)
     radius = UNIT * ((frame.rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
-    return loss, low + lost, radius, max(2.0 * frame.rho + 9.0, frame.rho + 6.0)
+    return loss, low + lost, radius, 2.0 * frame.rho + 9.0
 
 
 @compiled

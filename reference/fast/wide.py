@@ -6,7 +6,8 @@ reduce: s = k ln 2 + t, k = rint(s log2 e), |k| <= 2^11, |t| < 0.3467. ln 2 = A 
 
     k A is exact, and so is sh - k A: for k <> 0 both are multiples of 2^-54 and their difference is below 1/2. k B is
     exact; TwoSum takes it off without an error. |sl| <= 2^-43 and |k C| < 2^-75 are added to the error of that TwoSum,
-    at most 2^-54: two roundings of numbers below 2^-42.9: absolutely 2^-95 together, plus k eps. Where k = 0, t = s exactly.
+    at most 2^-54: two roundings of numbers below 2^-42.9: absolutely 2^-95 together, plus k eps; where t is smaller than
+    that, FastTwoSum loses another 2^-96. Where k = 0, t = s exactly.
 
 expm1_reduced: r = t / 16, |r| < 0.0217; e = expm1(r) = r (1 + r (1/2 + r (1/6 + ... ))) to r^13 / 13!.
 
@@ -16,16 +17,16 @@ expm1_reduced: r = t / 16, |r| < 0.0217; e = expm1(r) = r (1 + r (1/2 + r (1/6 +
     head         five products and sums in double-double, each off by 5 u^2 + 3 u^2 (1.03 / 0.97) of a number that enters
                  with a factor below 0.011, but for the last: 10 u^2; the product by r: 5 u^2. Below 2^-101 together.
     e -> 2 e + e^2, four times, gives expm1(t): an error rho becomes (1 + e) / (1 + e/2) rho <= 1.15 rho, plus that of the
-                 square (5 u^2 |e| / (2 + e)) and of the sum (3 u^2 (2 + |e|) / (2 + e) <= 4.3 u^2): below 1.8 rho + 2^-103.
+                 square (5 u^2 |e| / (2 + e)) and of the sum (3 u^2 (2 + |e|) / (2 + e) <= 4.3 u^2): below 1.8 rho + 2^-101.
 
-    So expm1(t) is off by less than 1.8 * 2^-94.7 + 2^-103 < 2^-93.8.
+    So expm1(t) is off by less than 1.8 * 2^-94.7 + 2^-101 < 2^-93.8.
 
-exp_scaled: exp(s) = 2^k (1 + expm1(t)): 2^-93.8 * 0.415 / 0.707, the 2^-95 of t and 2 u^2: EXP_ERROR = 2^-93.
+exp_scaled: exp(s) = 2^k (1 + expm1(t)): 2^-93.8 * 0.415, the 2^-95 + 2^-96 of t and 2 u^2: below EXP_ERROR = 2^-93.
 
 log1p_wide, for 0 < r <= 2^52 of which no part underflows: one step of Newton from y = log1p_unit(r), which is off by 6 u:
 log(1 + r) = y + log(1 + d), d = (r - expm1(y)) / exp(y). |d| <= 7 u min(y, 1): d - d^2/2 leaves less than 2^-150 y, and in
 float64 it is off by 8 u of itself: 2^-100 y. expm1(y) is off by 2^-93.8 where k = 0, and absolutely by 2^-93 exp(y)
-elsewhere, where y > 0.34; divided by exp(y) and y: below 2^-91.4. LOG1P_ERROR = 2^-91.
+elsewhere, where y > 0.34; divided by exp(y) and y: below 2^-91.4; the difference adds 6 u^2. LOG1P_ERROR = 2^-91.
 """
 
 from __future__ import annotations
