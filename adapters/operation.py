@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adapters.limits import TARGETS, Limit
+from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.loss import Loss
@@ -95,9 +95,23 @@ class Operation:
         return frozenset(name for limit in self.limits for name in limit.overwrites)
 
     def within(self, limits: tuple[Limit, ...], device: str) -> Operation:
-        """The operation without what its own limits and these declare away on a device."""
+        """The operation without what its own limits and these declare away on a device.
+
+        Raises:
+          ValueError: the limits of K leave too few.
+        """
         if not (every := (*self.limits, *limits)):
             return self
+        limited = self._narrowed(every, device)
+        step, most = limited.classes_multiple, limited.max_classes
+        least = math.ceil(LEAST_MAX_CLASSES / step) * step
+        if most is not None and most < least:
+            raise ValueError(
+                f"limits of {self.name}: K at most {most}, and a multiple of {step}; allowed: a largest K of {least} or more"
+            )
+        return limited
+
+    def _narrowed(self, every: tuple[Limit, ...], device: str) -> Operation:
         return replace(
             self,
             arithmetic={d: a for d, a in self.arithmetic.items() if all(li.takes(d, device, self.target) for li in every)},

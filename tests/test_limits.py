@@ -173,6 +173,13 @@ def test_a_device_or_target_declared_away_leaves_nothing(limit: Limit, probabili
     assert Operation("f", "f(x)", None, operation.arithmetic).within((limit,), "cuda:0").arithmetic
 
 
+def test_limits_that_leave_no_number_of_classes_are_a_usage_error(tmp_path: Path) -> None:
+    decorators = '@limits("tiles", classes_multiple_of=48)\n@limits("one block", max_classes=95)'
+    result = run_suites(kernel(tmp_path, decorators))
+    assert result.returncode == 4
+    assert "limits of tiled: K at most 95, and a multiple of 48; allowed: a largest K of 96 or more" in result.stdout
+
+
 def test_a_problem_beyond_a_limit_is_not_asked() -> None:
     operation = Operation("f", "f(x)", None, dict.fromkeys(["float32"]), options=frozenset({"reduction"}))  # type: ignore[arg-type]
     limited = operation.within((Limit("tiles", classes_multiple_of=2, max_classes=64, options=()),), "cpu")

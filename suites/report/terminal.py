@@ -100,7 +100,7 @@ def _block_lines(report: Report) -> list[str]:
 
 
 def _limit_lines(report: Report) -> list[str]:
-    lines = [f"  {', '.join(operations)}: {text}" for text, operations in limits(report).items()]
+    lines = [_cut(f"  {', '.join(operations)}: {text}") for text, operations in limits(report).items()]
     return ["", f"{len(lines)} declared limits, not asked:", *lines] if lines else []
 
 
