@@ -72,17 +72,18 @@ def run_chunk(job: Job, chunk: int) -> Outcome:
     if job.made_with != here:
         raise SweepError(f"a worker has {dict(here)}, the sweep was started with {dict(job.made_with)}; make them the same")
     _warm_up(replace(job, space=Sample(job.space.dtype, count=64)))
-    return _judged(job, chunk, adapter, operations[job.operation])
+    return judged(job, chunk, adapter, operations[job.operation])
 
 
 @cache
 def _warm_up(job: Job) -> None:
     """Compile and load everything before a chunk is timed; once a process."""
     adapter, operations = opened(job.backend, job.device, job.implementation)
-    _judged(job, 0, adapter, operations[job.operation])
+    judged(job, 0, adapter, operations[job.operation])
 
 
-def _judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outcome:
+def judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outcome:
+    """A chunk of a job by an adapter that is there already; see `run_chunk`."""
     started = thread_time()
     work = _Work(job, adapter, operation, empty_tally())
     rows, undecided, framework = 0, 0, 0.0
