@@ -1,4 +1,4 @@
-"""What the right answer is: problems, formats, certified enclosures, the exact oracle, error bounds and tolerances."""
+"""What the right answer is: problems, formats, certified enclosures, the exact and the fast oracle, bounds and tolerances."""
 
 from reference.arithmetic import Arithmetic
 from reference.blindness import blind_from
@@ -8,6 +8,7 @@ from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.tiers import Tier
 from reference.tolerances import Domain, Tolerance, tolerance
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Loss",
     "Problem",
     "Quantity",
+    "Tier",
     "Tolerance",
     "blind_from",
     "evaluate",

@@ -127,6 +127,12 @@ class Enclosure:
     def __getitem__(self, index: Any) -> Enclosure:
         return Enclosure(*(np.asarray(getattr(self, f.name)[index]) for f in fields(self)))
 
+    def with_rows(self, indices: Sequence[int], rows: Enclosure) -> Enclosure:
+        """The array with the entries at these first indices replaced."""
+        for part in fields(self):
+            getattr(self, part.name)[indices] = getattr(rows, part.name)
+        return self
+
     def transposed(self) -> Enclosure:
         """The array with its axes reversed."""
         return Enclosure(*(getattr(self, f.name).T for f in fields(self)))
@@ -188,6 +194,12 @@ class Enclosure:
         below = (np.abs(self.hi) == 0.5) & (inward < 0)
         binade = self.exponent - 1 - below
         return np.maximum(np.where(self.hi == 0, TINY_EXPONENT, binade), fmt.emin) - fmt.precision + 1
+
+    @property
+    def binade_known(self) -> Bools:
+        """False where the entry may lie on either side of a power of two: its ulp is then one of two."""
+        unsided = (self.side == 0) & (self.radius > 0) & (np.abs(self.lo) <= self.radius)
+        return ~(unsided & (np.abs(self.hi) == 0.5))
 
     def _in_ulps(self, fmt: Format) -> tuple[Floats, Integers, Enclosure]:
         """Sign of y, exponent of its ulp, and |y| / ulp(y) as an enclosure without exponent."""

@@ -7,8 +7,9 @@ are still open are computed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flint import arb, ctx, fmpq
@@ -24,7 +25,11 @@ from reference.row import Row, rows_of
 from reference.rows import gradient_of, hessian_of, loss_of, product_of, row_softmax
 from reference.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.special_values import VERDICTS, RowKind, Verdict
+from reference.tiers import Tier, uses_fast
 from reference.weights import mean_denominator, rational, row_factors
+
+if TYPE_CHECKING:
+    from reference.fast.evaluate import FastRows
 
 PRECISIONS = (128, 256, 512, 1024, 2048)
 """Working precisions in bits, tried in turn (Ziv's strategy)."""
@@ -56,9 +61,23 @@ class _Evaluator:
     """Evaluates the rows of one problem at the precision of the current context; softmaxes are kept per precision."""
 
     problem: Problem
-    rows: list[Row]
-    factors: list[fmpq] | None
-    kept: dict[tuple[int, int], Softmax]
+    fast: FastRows | None = None
+    kept: dict[tuple[int, int], Softmax] = field(default_factory=dict)
+
+    @cached_property
+    def factors(self) -> list[fmpq] | None:
+        """F of each row; None where the mean divides by zero."""
+        return row_factors(self.problem)
+
+    @cached_property
+    def undefined_mean(self) -> bool:
+        """True if the mean divides by zero."""
+        return self.problem.reduction == "mean" and mean_denominator(self.problem) == 0
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """All rows; to merge the equal classes of one costs a sort."""
+        return rows_of(self.problem)
 
     def softmax(self, row: Row) -> Softmax:
         key = (row.index, ctx.prec)
@@ -74,9 +93,9 @@ class _Evaluator:
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""
         if quantity not in BUILDING_BLOCKS:
-            if row.ignored and self.factors is not None:
+            if row.ignored and not self.undefined_mean:
                 return filled(quantity, row, 0.0), None
-            if self.factors is None and quantity is not Quantity.LOSS:
+            if self.undefined_mean and quantity is not Quantity.LOSS:
                 return filled(quantity, row, np.nan), None
         if row.kind is not RowKind.REGULAR:
             return special_row(quantity, row, partial(self.derivative_factor, row)), None
@@ -137,14 +156,14 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
 
 
 def _settled(values: Enclosure, fmt: Format) -> Bools:
-    """True where the rounding is decided and the radius is small enough to measure ulps.
+    """True where the rounding is decided, the ulp is known, and the radius is small enough to measure in it.
 
     A number beyond the range of float64 has no observation near it: there the rounding alone is asked for.
     """
     _, decided = values.rounded(fmt)
     nearest = values.approximate()
     _, uncertainty = values.ulps_from(nearest, fmt)
-    return decided & ~((uncertainty > _NARROW) & np.isfinite(nearest))
+    return decided & values.binade_known & ~((uncertainty > _NARROW) & np.isfinite(nearest))
 
 
 def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[int]) -> Enclosure:
@@ -216,23 +235,38 @@ def _expected(values: Enclosure, scale: Floats | None, verdict: NDArray[np.int8]
 def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     problem = evaluator.problem
     shape = (problem.num_rows, *row_shape(quantity, problem.num_classes))
-    with ctx.workprec(PRECISIONS[0]):
-        parts = [evaluator.row_values(quantity, row) for row in evaluator.rows]
-    values = _stacked([part for part, _ in parts], shape)
-    settled = _settled(values, problem.format)
-    open_rows = np.flatnonzero(~settled.all(axis=tuple(range(1, settled.ndim))))
-    for index in open_rows.tolist():
-        refined = _refine(partial(_row_enclosure, evaluator, quantity, evaluator.rows[index]), problem.format, PRECISIONS[1:])
-        parts[index] = (refined, parts[index][1])
-    if open_rows.size:
-        values = _stacked([part for part, _ in parts], shape)
-    scale = np.zeros(shape)
+    values, scale, open_rows = _fast_values(evaluator, quantity, shape)
+    exact, row_scales = _exact_rows(evaluator, quantity, open_rows)
+    values = exact if len(open_rows) == problem.num_rows else values.with_rows(open_rows, exact)
     verdict = np.zeros(shape, dtype=np.int8)
-    for row, (_, row_scale) in zip(evaluator.rows, parts, strict=True):
+    for index, row_scale in zip(open_rows, row_scales, strict=True):
         if row_scale is not None:
-            scale[row.index] = row_scale
-        verdict[row.index] = _row_verdict(problem, quantity, row, evaluator.factors is None)
+            scale[index] = row_scale
+        verdict[index] = _row_verdict(problem, quantity, evaluator.rows[index], evaluator.undefined_mean)
     return _expected(values, scale, verdict)
+
+
+def _fast_values(evaluator: _Evaluator, quantity: Quantity, shape: tuple[int, ...]) -> tuple[Enclosure, Floats, list[int]]:
+    """What the compiled tier has settled, the scale of its entries, and the rows that are left to the exact tier."""
+    fast = evaluator.fast
+    if fast is None or quantity not in fast.values:
+        return Enclosure.of([], (0,)), np.zeros(shape), list(range(shape[0]))
+    values = fast.values[quantity]
+    settled = _settled(values, evaluator.problem.format).all(axis=tuple(range(1, len(shape))))
+    return values, fast.scales.get(quantity, np.zeros(shape)), np.flatnonzero(~(settled & fast.taken)).tolist()
+
+
+def _exact_rows(evaluator: _Evaluator, quantity: Quantity, indices: list[int]) -> tuple[Enclosure, list[Floats | None]]:
+    """Values of the rows with these indices, and their scales."""
+    fmt, shape = evaluator.problem.format, (len(indices), *row_shape(quantity, evaluator.problem.num_classes))
+    with ctx.workprec(PRECISIONS[0]):
+        parts = [evaluator.row_values(quantity, evaluator.rows[index]) for index in indices]
+    rows = [part for part, _ in parts]
+    settled = _settled(_stacked(rows, shape), fmt).all(axis=tuple(range(1, len(shape))))
+    for place in np.flatnonzero(~settled).tolist():
+        compute = partial(_row_enclosure, evaluator, quantity, evaluator.rows[indices[place]])
+        rows[place] = _refine(compute, fmt, PRECISIONS[1:])
+    return _stacked(rows, shape), [scale for _, scale in parts]
 
 
 def _row_enclosure(evaluator: _Evaluator, quantity: Quantity, row: Row) -> Enclosure:
@@ -252,12 +286,12 @@ def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     weighted = quantity is Quantity.WEIGHT_GRADIENT
     feature = feature_of(problem) if weighted else np.ones(problem.num_rows)
     shape = (problem.num_classes,)
-    if evaluator.factors is None:
+    if evaluator.undefined_mean:
         sums = Enclosure.of([special(np.nan)] * problem.num_classes, shape)
     else:
         sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
     scale = np.abs(feature) @ gradient.scale
-    verdict = np.full(shape, Verdict.MUST if evaluator.factors is not None else Verdict.UNSPECIFIED, dtype=np.int8)
+    verdict = np.full(shape, Verdict.UNSPECIFIED if evaluator.undefined_mean else Verdict.MUST, dtype=np.int8)
     total = _expected(sums, scale, verdict)
     if not weighted:
         return total
@@ -289,12 +323,14 @@ def _quantity(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     return _reduced_loss(evaluator) if quantity is Quantity.LOSS and reduced else _per_row(evaluator, quantity)
 
 
-def evaluate(problem: Problem, quantities: Iterable[Quantity]) -> dict[Quantity, Expected]:
+def evaluate(problem: Problem, quantities: Iterable[Quantity], tier: Tier = Tier.AUTO) -> dict[Quantity, Expected]:
     """Certified values of the quantities; see `Quantity` for their formulas and shapes, special_values.py for edges.
 
+    `tier` says how they are computed (`reference.tiers`); it changes no rounding, only the time and the radii.
+
     Raises:
-      ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product without a tangent, or a
-        gradient of the linear layer without a feature.
+      ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product without a tangent, a
+        gradient of the linear layer without a feature, or the compiled tier without numba.
 
     >>> from reference.formats import FLOAT32
     >>> loss = evaluate(Problem([[20.0, 0.0]], [0], FLOAT32), [Quantity.LOSS])[Quantity.LOSS]
@@ -308,5 +344,9 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity]) -> dict[Quantity,
         raise ValueError("a Hessian-vector product without a direction; give the problem a tangent of shape (N, K)")
     if set(LAYER_GRADIENTS) & set(wanted):
         feature_of(problem)
-    evaluator = _Evaluator(problem, rows_of(problem), row_factors(problem), {})
+    evaluator = _Evaluator(problem)
+    if not evaluator.undefined_mean and uses_fast(problem, wanted, tier):
+        from reference.fast.evaluate import evaluate_fast
+
+        evaluator = _Evaluator(problem, fast=evaluate_fast(problem, wanted))
     return {quantity: _quantity(evaluator, quantity) for quantity in wanted}

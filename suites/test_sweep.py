@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_pairs(judge: Judge, request: pytest.FixtureRequest) -> None:
 
 def _tell(config: pytest.Config, lines: list[str]) -> None:
     """Show lines whether the test passes or not."""
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         for line in lines:

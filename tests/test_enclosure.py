@@ -328,3 +328,12 @@ def test_a_tail_far_below_a_midpoint_is_decided_though_its_sign_was_not_given(si
     value, decided = Enclosure.of([entry], ()).rounded(FLOAT16)
     assert decided
     assert value == (2050.0 if side > 0 else 2048.0)
+
+
+def test_a_ball_around_a_power_of_two_has_no_known_ulp() -> None:
+    """Only its side, or a second part beyond its radius, tells in which binade it lies; an exact power of two has its own."""
+    around = Enclosure.of(
+        [(0.5, 0.0, 2.0**-90, 0, 0), (0.5, -(2.0**-80), 2.0**-90, 0, 0), (0.5, 0.0, 2.0**-90, 0, -1), (-0.5, 0.0, 0.0, 0, 0)],
+        (4,),
+    )
+    assert around.binade_known.tolist() == [False, True, True, True]

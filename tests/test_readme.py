@@ -52,6 +52,21 @@ def test_ci_installs_by_the_readmes_command() -> None:
     assert '.venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode"' in script
 
 
+def test_the_compiled_tier_runs_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("numba")
+    code = next(block for block in blocks("python") if "compare_batch(" in block)
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == code.rsplit("# ", 1)[1].strip()
+
+
+def test_the_costs_are_those_of_the_benchmark() -> None:
+    written = (ROOT / "ci" / "benchmark.md").read_text().splitlines()
+    quoted = README.split("## What certainty costs", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in quoted.splitlines() if line.startswith("|")]
+    assert len(rows) > 5
+    assert [row for row in rows if row not in written] == []
+
+
 def test_ci_runs_every_backend_in_every_mode() -> None:
     """A mode that CI does not run has claims that nothing holds."""
     script = (ROOT / "ci" / "run.sh").read_text()

@@ -35,8 +35,7 @@ from __future__ import annotations
 
 from math import factorial
 
-from numba import njit
-
+from reference.fast.compiled import inlined
 from reference.fast.machine import bits_of, float_of, fma
 
 UNIT = 2.0**-53
@@ -65,7 +64,7 @@ _EXPONENT_ONE = 0x3FF0000000000000
 _SMALL = 0.4142
 
 
-@njit(inline="always")
+@inlined
 def exp_minus(gap: float) -> float:
     """exp(-gap) within EXP_ERROR, for gap >= 0 or +inf; 0 beyond LARGEST_GAP."""
     kept = min(gap, LARGEST_GAP)
@@ -88,7 +87,7 @@ def exp_minus(gap: float) -> float:
     return value if gap <= LARGEST_GAP else 0.0
 
 
-@njit(inline="always")
+@inlined
 def _double_atanh(z: float) -> float:
     """2 atanh(z) for |z| <= 0.1716."""
     y = z * z
@@ -105,7 +104,7 @@ def _double_atanh(z: float) -> float:
     return fma(twice * y, a, twice)
 
 
-@njit(inline="always")
+@inlined
 def log1p_unit(r: float) -> float:
     """log(1 + r) within LOG1P_ERROR, for r = 0 or 2^-1000 <= r <= 2^52."""
     w = 1.0 + r

@@ -14,7 +14,7 @@ from adapters.adapter import Adapter
 from adapters.bulk import Bulk
 from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
-from reference.formats import Format
+from reference.formats import FLOAT64, Format
 from suites.sweep.compiled import CODE
 from suites.sweep.declared import declared_of, limits_of
 from suites.sweep.outcome import Outcome
@@ -136,8 +136,14 @@ class _Work:
 
 
 def question_of(operation: Operation, fmt: Format, quantity: int, target: int) -> Question:
-    """How what an operation returns for logits in a format is judged."""
+    """How what an operation returns for logits in a format is judged.
+
+    Raises:
+      SweepError: it returns float64, for which the compiled pass has not the digits.
+    """
     returned = operation.returned(QUANTITIES[quantity], fmt)
+    if returned == FLOAT64:
+        raise SweepError(f"{operation.label} returns {QUANTITIES[quantity]} of {fmt.name} as float64; only --search takes that")
     arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
     return Question(quantity, target, limits_of(returned, arithmetic, 2), declared_of(arithmetic, 2))
 

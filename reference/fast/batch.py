@@ -1,0 +1,130 @@
+"""Compares a batch of losses and gradients with the certified values, whole rows at a time: what a sweep or a sampling asks.
+
+The formats up to float32 in one compiled pass (`reference.fast.comparison`, memory for one row a thread); what that leaves
+undecided, rows that it does not take (no finite gap, special values), and float64, by `reference.evaluation.evaluate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference.enclosure import Enclosure
+from reference.evaluation import evaluate
+from reference.fast.comparison import Batch, compare_rows
+from reference.fast.sums import Rounded
+from reference.fast.threads import in_threads
+from reference.formats import Bools, Floats, Format, Integers
+from reference.problem import Problem
+from reference.quantity import Quantity
+from reference.tiers import Tier
+
+_WIDEST = 24
+"""Precision of the widest format that float64 decides nearly always."""
+
+_MOST_EXACT = 2**18
+"""Logits that are evaluated at a time, where the compiled pass is not enough."""
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """How one quantity of N rows differs from the certified values; an error in ulps is `Enclosure.ulps_from`.
+
+    `worst`: the largest error of each row, NaN where an entry is NaN or infinite and should not be, or the reverse.
+    `uncertainty`: how far `worst` may be off. `place`: the class of the worst error. `incorrect`: entries that are not the
+    correctly rounded value. `absorbed`: entries that are 0 although the correctly rounded value is not.
+    """
+
+    worst: Floats
+    uncertainty: Floats
+    place: Integers
+    incorrect: Integers
+    absorbed: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Loss and gradient of N rows against the certified values, and which rows one compiled pass did not decide."""
+
+    loss: Errors
+    gradient: Errors
+    escalated: Bools
+
+
+def compare_batch(
+    fmt: Format, logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded, threads: int | None = None
+) -> Comparison:
+    """Losses (N,) and gradients (N, K) of softmax cross-entropy for class indices, cotangent 1 and reduction 'none'.
+
+    All arrays but the target hold members of `fmt` in float32 or float64; `threads` is the number of cores unless given.
+
+    Raises:
+      ValueError: shapes do not fit, or a target is not a class index.
+
+    >>> from reference.formats import FLOAT32
+    >>> x = np.array([[20.0, 0.0]], dtype=np.float32)
+    >>> found = compare_batch(FLOAT32, x, np.array([0]), np.zeros(1, np.float32), np.array([[0.0, 2.0611537e-09]], np.float32))
+    >>> found.gradient.absorbed.tolist(), found.loss.worst.round().tolist()
+    ([1], [9282611.0])
+    """
+    _check(logits, target, loss, gradient)
+    count = len(logits)
+    numbers, counts = np.zeros((count, 4)), np.zeros((count, 8), dtype=np.int64)
+    if fmt.precision <= _WIDEST:
+        batch = Batch(logits, target.astype(np.int64), loss, gradient, fmt.precision, fmt.emin)
+        tops = logits.argmax(axis=1) if count else np.zeros(0, dtype=np.int64)
+        in_threads(count, lambda start, stop: compare_rows(batch, tops, (start, stop), numbers, counts), threads)
+    done, place, wrong, undecided, absorbed, loss_wrong, loss_undecided, loss_absorbed = counts.T
+    escalated = (done == 0) | (undecided > 0) | (loss_undecided > 0)
+    found = Comparison(
+        Errors(numbers[:, 2], numbers[:, 3], target.astype(np.int64), loss_wrong, loss_absorbed),
+        Errors(numbers[:, 0], numbers[:, 1], place, wrong, absorbed),
+        escalated,
+    )
+    rows = np.flatnonzero(escalated)
+    step = max(_MOST_EXACT // max(logits.shape[1], 1), 1)
+    for start in range(0, len(rows), step):
+        chosen = rows[start : start + step]
+        problem = Problem(logits[chosen].astype(np.float64), target[chosen], fmt)
+        expected = evaluate(problem, (Quantity.LOSS, Quantity.GRADIENT), Tier.FAST)
+        _fill(found.loss, chosen, expected[Quantity.LOSS].values, loss[chosen], fmt)
+        _fill(found.gradient, chosen, expected[Quantity.GRADIENT].values, gradient[chosen], fmt)
+    return found
+
+
+def _check(logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded) -> None:
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"logits has shape {logits.shape}; allowed: (N, K) with K >= 1")
+    count, classes = logits.shape
+    for name, array, shape in (
+        ("target", target, (count,)),
+        ("loss", loss, (count,)),
+        ("gradient", gradient, (count, classes)),
+    ):
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}; allowed: {shape}")
+    outside = (target < 0) | (target >= classes)
+    if outside.any():
+        raise ValueError(
+            f"target[{int(outside.argmax())}] is {int(target[outside][0])}; allowed: a class index in [0, {classes})"
+        )
+
+
+def _fill(errors: Errors, rows: Integers, values: Enclosure, observed: Rounded, fmt: Format) -> None:
+    """Write what the enclosures of some rows say of what was observed there."""
+    seen = observed.astype(np.float64)
+    rounded, _ = values.rounded(fmt)
+    ulps, uncertainty = values.ulps_from(seen, fmt)
+    same = (seen == rounded) | (np.isnan(seen) & np.isnan(rounded))
+    special = same & ~np.isfinite(seen)
+    flat = (len(rows), -1)
+    ulps = np.where(special, 0.0, ulps).reshape(flat)
+    place = np.where(np.isnan(ulps), np.inf, ulps).argmax(axis=1)
+    each = np.arange(len(rows))
+    errors.worst[rows] = ulps[each, place]
+    errors.uncertainty[rows] = np.where(special, 0.0, uncertainty).reshape(flat)[each, place]
+    errors.incorrect[rows] = (~same).reshape(flat).sum(axis=1)
+    errors.absorbed[rows] = ((seen == 0) & ~same & np.isfinite(rounded)).reshape(flat).sum(axis=1)
+    if observed.ndim == 2:
+        errors.place[rows] = place

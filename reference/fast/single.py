@@ -1,0 +1,175 @@
+"""Losses, gradients and Hessian diagonals of rows of at most float32's precision, in float64 with a bound for each entry.
+
+For class indices and cotangent 1. Values are those of `reference.fast.comparison`, whose head derives their errors: relative
+to an entry, u (a + |log p_j|) with u = 2^-53 and one number a for the row. A diagonal entry p_j (1 - p_j) is the product of
+two of them, of which one has no log p_j: 2 a + 2 instead of a. Sibling: `reference.fast.wide_rows`, for float64, at ten times
+the price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference.fast.compiled import compiled
+from reference.fast.double_double import two_sum
+from reference.fast.elementary import LOG1P_ERROR, UNIT, exp_minus, log1p_unit
+from reference.fast.sums import LN2_ABOVE, SMALLEST_REST, Rounded, error_of, frame_of
+from reference.fast.threads import in_threads
+from reference.formats import Bools, Floats, Integers
+
+UNDERFLOW = 2.0**-937
+"""Larger than a probability that counts as 0: exp(-LARGEST_GAP)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """Float64 values of N rows, and bounds of their errors; a row that was not taken is NaN (see `certify`).
+
+    `numbers` has a line a row: loss, what its rounding lost, the radius of their sum, and a.
+    """
+
+    numbers: Floats
+    gradient: Floats
+    diagonal: Floats
+
+    @classmethod
+    def room_for(cls, count: int, classes: int, diagonal: bool = False) -> Certified:
+        """Arrays to be filled, and filled again: memory that is touched for the first time costs more than the values."""
+        return cls(np.empty((count, 4)), np.empty((count, classes)), np.empty((count, classes) if diagonal else (0, 0)))
+
+    @property
+    def loss(self) -> Floats:
+        """(N,): the losses, rounded to float64."""
+        return self.numbers[:, 0]
+
+    @property
+    def loss_low(self) -> Floats:
+        """(N,): what the rounding lost."""
+        return self.numbers[:, 1]
+
+    @property
+    def loss_radius(self) -> Floats:
+        """(N,): absolute error of loss + loss_low at most."""
+        return self.numbers[:, 2]
+
+    @property
+    def taken(self) -> Bools:
+        """Which rows were taken."""
+        return ~np.isnan(self.loss)
+
+    def gradient_radius(self) -> Floats:
+        """(N, K): absolute error of each gradient entry at most."""
+        return _radius(self.gradient, self.numbers[:, 3:])
+
+    def diagonal_radius(self) -> Floats:
+        """(N, K): absolute error of each entry of the Hessian's diagonal at most.
+
+        Raises:
+          ValueError: it was not asked for.
+        """
+        if self.diagonal.shape != self.gradient.shape:
+            raise ValueError("the diagonal was not computed; ask certify for it with diagonal=True")
+        return _radius(self.diagonal, 2 * self.numbers[:, 3:] + 2)
+
+
+def _radius(values: Floats, roundings: Floats) -> Floats:
+    """U (a + |log v|) |v|, |log v| from above by the binade of v."""
+    size = np.abs(values)
+    _, exponent = np.frexp(size)
+    logarithm = LN2_ABOVE * np.maximum(1 - exponent, 0)
+    return np.where(size > 0, UNIT * (roundings + logarithm) * size, UNDERFLOW)
+
+
+@compiled
+def _certify(x: Rounded, top: int, target: int, gradient: Floats, diagonal: Floats) -> tuple[float, float, float, float]:
+    """Loss in two parts, its radius and the row's a; the gradient, and the diagonal if there is room for it."""
+    frame = frame_of(x, top, target, gradient)
+    if frame.rest == 0.0:
+        gradient[:] = np.nan
+        diagonal[:] = np.nan
+        return np.nan, np.nan, np.nan, np.nan
+    inverse = 1.0 / (1.0 + frame.rest)
+    e_target = gradient[target]
+    for j in range(diagonal.size):
+        diagonal[j] = (gradient[j] * inverse) * ((1.0 + (frame.rest - gradient[j])) * inverse)
+    for j in range(gradient.size):
+        gradient[j] *= inverse
+    if diagonal.size > 0:
+        diagonal[top] = inverse * (frame.rest * inverse)
+    gradient[top] = inverse
+    gradient[target] = -(frame.rest * inverse) if top == target else -((1.0 + (frame.rest - e_target)) * inverse)
+    largest, other = np.float64(x[top]), np.float64(x[target])
+    gap, lost = two_sum(largest, -other)
+    tail = log1p_unit(frame.rest)
+    loss, low = two_sum(gap, tail)
+    radius = UNIT * ((frame.rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
+    return loss, low + lost, radius, max(2.0 * frame.rho + 9.0, frame.rho + 6.0)
+
+
+@compiled
+def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
+    """Rows of two classes: the same numbers without a loop over the classes, so that LLVM vectorises the one over rows."""
+    gradient, diagonal, numbers = out
+    for i in range(span[0], span[1]):
+        first, second = np.float64(logits[i, 0]), np.float64(logits[i, 1])
+        ordered = first >= second
+        at_top = ordered == (target[i] == 0)
+        gap, lost = two_sum(first if ordered else second, -(second if ordered else first))
+        power = exp_minus(gap)
+        # NaN where the row is not taken: a gap that is not a number, a masked target, a power that is too small.
+        rest = power if power >= SMALLEST_REST else np.nan
+        tail = log1p_unit(rest)
+        inverse = 1.0 / (1.0 + rest)
+        smaller = rest * inverse
+        slope = smaller if at_top else inverse
+        loss, low = two_sum(0.0 if at_top else gap, tail)
+        low += 0.0 if at_top else lost
+        rho = error_of(rest, 2.0)
+        gradient[i, 0] = -slope if target[i] == 0 else slope
+        gradient[i, 1] = slope if target[i] == 0 else -slope
+        numbers[i, 0], numbers[i, 1] = loss, low
+        numbers[i, 2] = UNIT * ((rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
+        numbers[i, 3] = 2.0 * rho + 9.0
+    for i in range(span[0], min(span[1], diagonal.shape[0])):
+        p = abs(gradient[i, 0])
+        diagonal[i, 0] = diagonal[i, 1] = p * (1.0 - p) if p <= 0.5 else p * p * exp_minus(abs(logits[i, 0] - logits[i, 1]))
+
+
+@compiled
+def _certify_rows(logits: Rounded, tops: Integers, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
+    gradient, diagonal, numbers = out
+    for i in range(span[0], span[1]):
+        row = diagonal[i] if diagonal.shape[0] > 0 else diagonal.ravel()
+        for k, number in enumerate(_certify(logits[i], tops[i], target[i], gradient[i], row)):
+            numbers[i, k] = number
+
+
+def certify(
+    logits: Rounded, target: Integers, diagonal: bool = False, into: Certified | None = None, threads: int | None = None
+) -> Certified:
+    """Certified losses (N,), gradients and, on demand, Hessian diagonals (N, K) of softmax cross-entropy.
+
+    Logits (N, K) are float32 or float64 that hold members of a format up to float32; targets (N,) class indices. Rows are left
+    out (NaN) that have a NaN or +inf, a masked target, one class that counts, or all gaps beyond 555 (`sums.SMALLEST_REST`).
+    `into` is room that is overwritten and returned; `threads` is the number of cores unless given.
+
+    Raises:
+      ValueError: `into` has other shapes.
+
+    >>> found = certify(np.array([[20.0, 0.0]], dtype=np.float32), np.array([0]))
+    >>> float(found.loss[0]), bool(found.loss_radius[0] < 1e-22)
+    (2.061153620314381e-09, True)
+    """
+    count, classes = logits.shape
+    found = Certified.room_for(count, classes, diagonal) if into is None else into
+    if found.gradient.shape != logits.shape or found.numbers.shape != (count, 4):
+        raise ValueError(f"into has room for gradients of shape {found.gradient.shape}; allowed: {logits.shape}")
+    out = (found.gradient, found.diagonal, found.numbers)
+    if classes == 2:
+        in_threads(count, lambda start, stop: _certify_pairs(logits, target, (start, stop), out), threads)
+    else:
+        tops = logits.argmax(axis=1) if count else np.zeros(0, dtype=np.int64)
+        in_threads(count, lambda start, stop: _certify_rows(logits, tops, target, (start, stop), out), threads)
+    return found

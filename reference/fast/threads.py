@@ -1,0 +1,21 @@
+"""Runs compiled functions, which hold no lock of Python, over ranges of rows in as many threads as there are cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+
+
+def in_threads(count: int, run: Callable[[int, int], None], threads: int | None = None) -> None:
+    """Run(start, stop) over ranges that make up [0, count)."""
+    wanted = (os.cpu_count() or 1) if threads is None else threads
+    edges = np.linspace(0, count, min(wanted, count) + 1).astype(int).tolist()
+    if len(edges) <= 2:
+        run(0, count)
+        return
+    with ThreadPoolExecutor(wanted) as pool:
+        list(pool.map(run, *zip(*pairwise(edges), strict=True)))
