@@ -35,8 +35,11 @@ def main() -> None:
     found = sorted(given.glob("*/report.json"))
     if not found:
         parser.error(f"{given} has no NAME/report.json; give the folder 'reports' that ci/run.sh wrote")
-    shutil.rmtree(PUBLISHED, ignore_errors=True)
-    PUBLISHED.mkdir()
+    PUBLISHED.mkdir(exist_ok=True)
+    for old in PUBLISHED.iterdir():
+        # What lies in folders, such as sweeps/, is of other programs.
+        if old.is_file():
+            old.unlink()
     for path in found:
         shutil.copy(path, PUBLISHED / f"{path.parent.name}.json")
     for name, text in derived(PUBLISHED).items():

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from adapters.adapter import Observed
 from adapters.backend_numpy import NumpyAdapter
@@ -37,3 +40,17 @@ class Raising(NumpyAdapter):
 
     def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
         return Observed({}, error="RuntimeError: no")
+
+
+class Rounded(NumpyAdapter):
+    """Its first operation, with losses that are 100 ulps off where x_0 is in [8, 16), and 300 at 11: a hill to climb."""
+
+    def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
+        seen = super().observe_bulk(operation, bulk, quantities)
+        if Quantity.LOSS not in seen.values:
+            return seen
+        first = bulk.logits[:, 0].astype(np.float64)
+        hill = np.clip(300.0 - 1000.0 * np.abs(first - 11.0), 100.0, 300.0)
+        off = np.where((first >= 8) & (first < 16), hill, 0.0)
+        losses = seen.values[Quantity.LOSS]
+        return replace(seen, values={**seen.values, Quantity.LOSS: losses + off * bulk.format.ulp(losses)})

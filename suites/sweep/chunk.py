@@ -14,7 +14,7 @@ from adapters.adapter import Adapter
 from adapters.bulk import Bulk
 from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
-from reference.formats import Format
+from reference.formats import FLOAT64, Format
 from suites.sweep.compiled import CODE
 from suites.sweep.declared import declared_of, limits_of
 from suites.sweep.outcome import Outcome
@@ -72,17 +72,18 @@ def run_chunk(job: Job, chunk: int) -> Outcome:
     if job.made_with != here:
         raise SweepError(f"a worker has {dict(here)}, the sweep was started with {dict(job.made_with)}; make them the same")
     _warm_up(replace(job, space=Sample(job.space.dtype, count=64)))
-    return _judged(job, chunk, adapter, operations[job.operation])
+    return judged(job, chunk, adapter, operations[job.operation])
 
 
 @cache
 def _warm_up(job: Job) -> None:
     """Compile and load everything before a chunk is timed; once a process."""
     adapter, operations = opened(job.backend, job.device, job.implementation)
-    _judged(job, 0, adapter, operations[job.operation])
+    judged(job, 0, adapter, operations[job.operation])
 
 
-def _judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outcome:
+def judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outcome:
+    """A chunk of a job by an adapter that is there already; see `run_chunk`."""
     started = thread_time()
     work = _Work(job, adapter, operation, empty_tally())
     rows, undecided, framework = 0, 0, 0.0
@@ -135,8 +136,14 @@ class _Work:
 
 
 def question_of(operation: Operation, fmt: Format, quantity: int, target: int) -> Question:
-    """How what an operation returns for logits in a format is judged."""
+    """How what an operation returns for logits in a format is judged.
+
+    Raises:
+      SweepError: it returns float64, for which the compiled pass has not the digits.
+    """
     returned = operation.returned(QUANTITIES[quantity], fmt)
+    if returned == FLOAT64:
+        raise SweepError(f"{operation.label} returns {QUANTITIES[quantity]} of {fmt.name} as float64; only --search takes that")
     arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
     return Question(quantity, target, limits_of(returned, arithmetic, 2), declared_of(arithmetic, 2))
 

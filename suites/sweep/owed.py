@@ -21,9 +21,9 @@ numbers there and a rounding or a binade turns on the sign of a tail that float6
     loss, other  d + (r + log1p(e)), the bracket positive where r = 0; where r and log1p(e) have opposite signs and the sum is
                  within its own error of 0 the sign is not known: no tail, and the radius says so.
     d < 2^-14    e/(1+e) = 1/2 - d/4 + d^3/48 - d^5/480 + ..., 1/(1+e) = 1 - that, e/(1+e)^2 = 1/4 - d^2/16 + d^4/96 - ...
-                 Where 1/2 -+ d/4 is a float64, which may be a midpoint, the tail is d^3/48 -+ r/4, within 2^-28 of its terms; else it
-                 is d/4, within d^2/12 of itself. That of the Hessian is d^2/16, within d^2/6 of itself. From 2^-14 on, ERROR is
-                 less than d^3/48 > 2^-48, so a midpoint 1/2 -+ d/4 is told from the value.
+                 Where 1/2 -+ d/4 is a float64, which may be a midpoint, the tail is d^3/48 -+ r/4, within 2^-28 of its terms;
+                 else it is d/4, within d^2/12 of itself. That of the Hessian is d^2/16, within d^2/6 of itself. From 2^-14
+                 on, ERROR is less than d^3/48 > 2^-48, so a midpoint 1/2 -+ d/4 is told from the value.
     e < 2^-20    1/(1+e) = 1 - e/(1+e).
 
 Beyond the reach of exp_minus e is taken as 0; it lies in (0, 2^-937): the tail is positive, and a radius of that size is far

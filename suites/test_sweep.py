@@ -1,0 +1,80 @@
+"""A reduced sweep of all pairs: what no generated problem reaches by chance is passed over in steps of one size.
+
+At --effort=thorough alone; `python -m suites.sweep` runs whole sweeps.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from adapters.operation import Operation
+from reference.formats import Format
+from reference.grades import Grade
+from reference.loss import Loss
+from reference.quantity import Quantity
+from suites.claims import Claims
+from suites.judge import Judge
+
+STEPS = {"float16": 64, "bfloat16": 64, "float32": 2**12}
+"""Every how many numbers: about two million questions in each dtype."""
+
+
+def test_pairs(judge: Judge, request: pytest.FixtureRequest) -> None:
+    if judge.plan.effort.name != "thorough":
+        pytest.skip("a reduced sweep runs at --effort=thorough; python -m suites.sweep runs a whole one")
+    if importlib.util.find_spec("numba") is None:
+        pytest.skip("a sweep needs numba: pip install -e '.[fast]'")
+    told = [line for operation, fmt in _swept(judge) for line in _sweep(judge, operation, fmt)]
+    _tell(request.config, told)
+    failed = [line for line in told if line.endswith("FAILS")]
+    if failed:
+        pytest.fail("\n".join(failed), pytrace=False)
+
+
+def _tell(config: pytest.Config, lines: list[str]) -> None:
+    """Show lines whether the test passes or not."""
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        for line in lines:
+            terminal.write_line(f"\nsweep of pairs: {line}")
+
+
+def _swept(judge: Judge) -> Iterator[tuple[Operation, Format]]:
+    formats = [fmt for fmt in judge.plan.formats if fmt.name in STEPS]
+    for operation in judge.plan.operations:
+        if operation.loss is Loss.CROSS_ENTROPY and not operation.probabilities and Quantity.LOSS in operation.quantities:
+            yield from ((operation, fmt) for fmt in formats if fmt.name in operation.arithmetic)
+
+
+def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[str]:
+    """A line for each quantity: what was reached, over what, and whether that is enough."""
+    from suites.sweep.chunk import Job, judged
+    from suites.sweep.outcome import Outcome
+    from suites.sweep.space import Gaps, Pairs
+    from suites.sweep.tally import QUANTITIES
+
+    space = Gaps(fmt.name, STEPS[fmt.name]) if fmt.bits == 32 else Pairs(fmt.name, STEPS[fmt.name])
+    asked = tuple(q for q, quantity in enumerate(QUANTITIES[:2]) if quantity in operation.quantities)
+    job = Job(judge.plan.adapter.name, judge.plan.adapter.device, operation.label, asked, space)
+    total = Outcome()
+    for chunk in range(space.chunks):
+        total = total.plus(judged(job, chunk, judge.plan.adapter, operation))
+    for q in asked:
+        reached = Grade(next(g for g in range(6) if total.tally.grades[q, g]))
+        needed = _needed(judge.plan.claims, operation, fmt, QUANTITIES[q])
+        yield (
+            f"{operation.label}, {fmt.name}, {QUANTITIES[q]}: {reached.label}, worst {total.tally.worst[q]:.6g} ulp, "
+            f"REDUCED ({space.left_out}), needs {needed.label}: {'holds' if reached >= needed else 'FAILS'}"
+        )
+
+
+def _needed(claims: Claims, operation: Operation, fmt: Format, quantity: Quantity) -> Grade:
+    """The claim, or what known deviations still reach in a region of generated problems."""
+    regions = [d for d in claims.deviations if d.region is not None and d.concerns(operation, fmt.name, quantity)]
+    return min([claims.claimed(operation, fmt.name, quantity), *(d.reaches for d in regions)])
