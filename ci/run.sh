@@ -7,10 +7,11 @@ python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,jax,tensorflow,torc
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
-# What XLA has compiled for JAX once is loaded where the same program comes again: in a run, in its reproducers, in the tests.
-JAX_COMPILATION_CACHE_DIR=$(mktemp -d)
-trap 'rm -rf "$JAX_COMPILATION_CACHE_DIR"' EXIT
-export JAX_COMPILATION_CACHE_DIR JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+# What JAX and torch.compile have compiled is kept for this run: the same program comes again in its reproducers and in the tests.
+compiled=$(mktemp -d)
+trap 'rm -rf "$compiled"' EXIT
+export JAX_COMPILATION_CACHE_DIR="$compiled/jax" TORCHINDUCTOR_CACHE_DIR="$compiled/inductor"
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 # Each backend and mode, and the tests, in a process of its own, two at a time, the longest first; what a run says is shown
 # whole, when it ends.
 suites() {

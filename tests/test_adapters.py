@@ -197,6 +197,16 @@ def test_numpy_raises_for_labels_out_of_range(label: int) -> None:
             assert "IndexError" in str(adapter.observe(operation, bad, (Quantity.LOSS,)).error)
 
 
+@pytest.mark.parametrize("label", [-0.5, 1.5])
+def test_the_positive_control_raises_for_a_binary_label_out_of_range(label: float) -> None:
+    adapter = NumpyAdapter()
+    (operation,) = (op for op in adapter.operations() if op.name == "absorption_free_sigmoid")
+    problem = Problem([[0.5]], [[1.0]], FLOAT32, loss=operation.loss)
+    assert adapter.observe(operation, problem, (Quantity.LOSS,)).error is None
+    observed = adapter.observe(operation, problem.with_unchecked_target([[label]]), (Quantity.LOSS,))
+    assert observed.error == f"ValueError: labels [{label}]; allowed: numbers in [0, 1]"
+
+
 def test_the_name_of_a_kernel_does_not_choose_how_it_is_differentiated() -> None:
     """A kernel called something_func was once taken through torch.func."""
     torch = pytest.importorskip("torch")

@@ -13,7 +13,7 @@ from adapters.operation import Operation
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.grades import Grade
 from suites.cases import stored_cases
-from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
+from suites.claims import CLAIMS_FOLDER, NO_CLASSES, Claims, ClaimsError, load_claims
 from tests.backends import adapter_or_skip
 
 GOOD = """
@@ -144,6 +144,18 @@ def test_a_malformed_file_says_what_is_allowed(tmp_path: Path, change: tuple[str
     with pytest.raises(ClaimsError, match=says) as error:
         claims_of(tmp_path, GOOD.replace(*change))
     assert "claims.toml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"), [('[-1, 1.5, "no classes"]', None), ('["none"]', "label 'none'; allowed: numbers, or")]
+)
+def test_labels_are_numbers_or_no_classes(tmp_path: Path, labels: str, says: str | None) -> None:
+    text = f'[[out_of_range]]\nid = "x"\noperations = ["*"]\ndtypes = ["float16"]\nlabels = {labels}\nreason = "y"\n'
+    if says is None:
+        assert claims_of(tmp_path, text).out_of_range[0].labels == (-1, 1.5, NO_CLASSES)
+    else:
+        with pytest.raises(ClaimsError, match=says):
+            claims_of(tmp_path, text)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tests of how observed meets expected: the format a result is returned in, and class indices out of range."""
+"""Tests of how observed meets expected: the format a result is returned in, and questions that have no answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from adapters.operation import Operation
 from reference import BFLOAT16, FLOAT32, Format, Problem, Quantity
 from reference.arithmetic import Arithmetic
 from reference.grades import Grade
+from reference.loss import Loss
 from suites.cases import Case
-from suites.claims import Claim, Claims, Deviation, Scope
+from suites.claims import NO_CLASSES, Claim, Claims, Deviation, OutOfRange, Scope
 from suites.effort import EFFORTS
 from suites.judge import Judge, Plan
+from suites.test_out_of_range import test_no_classes as no_classes
+from suites.test_out_of_range import test_out_of_range_binary_label as binary_label
 from suites.test_out_of_range import test_out_of_range_label as out_of_range_label
 
 THIRD = Problem([[0.0, 0.0, 0.0]], [0], BFLOAT16)
@@ -37,6 +40,13 @@ class Fixed(NumpyAdapter):
 
     def call(self, *_: Any) -> Call:
         return Call({Quantity.LOSS: self.result})
+
+
+class Raising(NumpyAdapter):
+    """Raises, whatever it is asked."""
+
+    def call(self, *_: Any) -> Call:
+        raise ValueError("no")
 
 
 def operation(fmt: Format, returns: Mapping[str, Mapping[Quantity, Format]], can_raise: bool = True) -> Operation:
@@ -78,6 +88,33 @@ def test_nan_is_not_spared_on_the_cpu() -> None:
     asked = operation(BFLOAT16, {})
     with pytest.raises(pytest.fail.Exception, match="what is out of range must raise"):
         out_of_range_label(judge_of(Fixed(np.nan, "bfloat16"), asked), asked, BFLOAT16, 3)
+
+
+@pytest.mark.parametrize(("probabilities", "loss", "good"), [(True, 0.0, True), (True, -np.inf, False), (False, 0.0, False)])
+def test_of_no_classes_an_empty_sum_is_taken_but_for_an_index(probabilities: bool, loss: float, good: bool) -> None:
+    asked = replace(operation(BFLOAT16, {}), probabilities=probabilities)
+    judge = judge_of(Fixed(loss, "bfloat16"), asked)
+    if good:
+        no_classes(judge, asked, BFLOAT16)
+    else:
+        with pytest.raises(pytest.fail.Exception, match="for a row of no classes; what is out of range must raise"):
+            no_classes(judge, asked, BFLOAT16)
+    assert judge.recorder.out_of_range == {("fixed", "bfloat16", NO_CLASSES): f"returned [{loss}]"}
+
+
+@pytest.mark.parametrize("label", [-0.5, 1.5])
+def test_a_binary_label_that_is_taken_fails_unless_it_is_known(label: float) -> None:
+    asked = replace(operation(BFLOAT16, {}), probabilities=True, loss=Loss.SIGMOID)
+    judge = judge_of(Fixed(1.0, "bfloat16"), asked)
+    with pytest.raises(pytest.fail.Exception, match=f"for the label {label}; what is out of range must raise"):
+        binary_label(judge, asked, BFLOAT16, label)
+    known = OutOfRange("taken", Scope(("*",), ("bfloat16",)), (label,), "why", "")
+    judge = Judge(replace(judge.plan, claims=Claims(out_of_range=(known,))))
+    with pytest.raises(pytest.xfail.Exception, match="taken: why"):
+        binary_label(judge, asked, BFLOAT16, label)
+    raising = Judge(replace(judge.plan, adapter=Raising()))
+    with pytest.raises(pytest.fail.Exception, match="stale entry 'taken'"):
+        binary_label(raising, asked, BFLOAT16, label)
 
 
 LOST = Problem([[20.0, 0.0]], [0], FLOAT32)

@@ -173,6 +173,14 @@ def test_an_unchecked_target_is_taken_as_it_is() -> None:
     assert problem.target.tolist() == [0, -100]
 
 
+def test_without_classes_there_is_nothing_but_rows() -> None:
+    soft = Problem(**BASE | {"target": [[1.0, 0.0], [0.0, 1.0]]})
+    assert (soft.without_classes().logits.shape, soft.without_classes().target.shape) == ((2, 0), (2, 0))
+    indexed = Problem(**BASE).without_classes()
+    assert (indexed.num_rows, indexed.num_classes, indexed.target.shape) == (2, 0, (2,))
+    assert soft.num_classes == 2
+
+
 def test_repr_names_the_format_and_shortens() -> None:
     text = repr(Problem(np.zeros((9, 1000)), np.zeros(9, dtype=np.int64), FLOAT16, label_smoothing=0.5))
     assert text.startswith("<float16 logits (9, 1000): [0. 0. 0. ... 0. 0. 0.]")
