@@ -93,7 +93,8 @@ def test_ligers_gradient_of_transposed_logits_is_the_logits() -> None:
     """Once it is not, the operation and its deviation can go."""
     adapter = adapter_or_skip("liger")
     operation = named(adapter, "cross_entropy_of_transposed")
-    observed = adapter.observe(operation, problem_for(operation, "float32"), (Quantity.GRADIENT,))
+    problem = problem_for(operation, "float32").replace(cotangent=None)
+    observed = adapter.observe(operation, problem, (Quantity.GRADIENT,))
     np.testing.assert_array_equal(observed.values[Quantity.GRADIENT], TABLE)
 
 
