@@ -32,8 +32,8 @@ class Errors:
     """How one quantity of N rows differs from the certified values; an error in ulps is `Enclosure.ulps_from`.
 
     `worst`: the largest error of each row, NaN where an entry is NaN or infinite and should not be, or the reverse.
-    `uncertainty`: how far `worst` may be off, besides 2^-50 of itself. `place`: the class of the worst error. `incorrect`: entries that are not the
-    correctly rounded value. `absorbed`: entries that are 0 although the correctly rounded value is not.
+    `uncertainty`: how far `worst` may be off, besides 2^-50 of itself. `place`: the class of the worst error. `incorrect`:
+    entries that are not the correctly rounded value. `absorbed`: entries that are 0 although that value is not.
     """
 
     worst: Floats
