@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import tomllib
 import zlib
@@ -202,3 +203,27 @@ def test_the_code_that_judges_is_all_in_the_name_of_the_cache() -> None:
             line.split()[1].removeprefix("suites.sweep.") for line in text.splitlines() if line.startswith("from suites.sweep.")
         }
         assert imported <= set(JUDGING), (name, imported - set(JUDGING))
+
+
+def test_the_published_sweep_is_what_the_readme_says() -> None:
+    report = json.loads((ROOT / "ci/reports/sweeps/torch-cross_entropy-float16-pairs-loss-gradient.json").read_text())
+    readme = (ROOT / "README.md").read_text().split("## Exhaustive sweeps", 1)[1].split("\n## ", 1)[0]
+    assert report["coverage"] == "exhaustive"
+    assert report["chunks"]["finished"] == report["chunks"]["planned"] == Pairs("float16").chunks
+    assert report["questions"] == 2 * Pairs("float16").rows
+    assert f"all {report['questions']} questions" in readme
+    assert f"{report['ratio']} times" in readme
+    for result in report["results"]:
+        region = result["failing"]["zero"]
+        low, high = (float.fromhex(end) for end in region["gap"])
+        assert sum(result["grades"].values()) == result["entries"]
+        assert list(result["failing"]) == ["zero"]
+        assert result["worst"]["repeated"]
+        for shown in (
+            f"{result['worst_ulps']:.9g}",
+            str(region["entries"]),
+            f"{low:.8g}",
+            f"{high:.8g}",
+            f"`{result['reached']}`",
+        ):
+            assert shown in readme.replace("\n", " ")

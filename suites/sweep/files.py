@@ -16,6 +16,10 @@ from suites.sweep.report import Report
 from suites.sweep.space import Sample
 
 
+_EVERYWHERE = ("moderate", "bit_patterns", "offset")
+"""Hazards that say little of a worst input: most rows belong to them."""
+
+
 def write_files(report: Report, job: Job, total: Outcome, stem: Path) -> list[Path]:
     """Write JSON and picture beside the journal; the paths written.
 
@@ -43,7 +47,8 @@ def case_text(name: str, worst: dict[str, Any], story: str, provenance: str) -> 
     """One `[[case]]` of suites/cases/*.toml: the input of a worst error, as `suites.recorder.worst_entry` describes it."""
     described = worst["problem"]
     problem = problem_from(described, format_named(described["dtype"]))
-    hazard = next((name for name, hazard in HAZARDS.items() if hazard.holds(problem)), "bit_patterns")
+    named = [name for name, hazard in HAZARDS.items() if hazard.holds(problem)]
+    hazard = next((name for name in named if name not in _EVERYWHERE), named[0])
     rows = ", ".join("[" + ", ".join(f'"{number}"' for number in row) + "]" for row in described["logits"])
     return "\n".join(
         [

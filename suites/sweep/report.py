@@ -122,7 +122,7 @@ def lines_of(report: Report) -> list[str]:
     for result in report["results"]:
         verb = "holds" if result["claim_holds"] else "FAILS"
         lines.append(
-            f"{result['quantity']}: {result['reached']}, worst {result['worst_ulps']:.6g} ulp; "
+            f"{result['quantity']}: {result['reached']}, worst {result['worst_ulps']:.10g} ulp; "
             f"claim {result['claimed']!r} {verb}; {result['entries']} entries"
         )
         for name, region in result["failing"].items():
