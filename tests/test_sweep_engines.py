@@ -125,8 +125,18 @@ def killed_after(folder: Path, lines: int) -> None:
         started = time.monotonic()
         while lines_in(folder) < lines and time.monotonic() - started < 120:
             time.sleep(0.05)
+        workers = children_of(process.pid)
         process.send_signal(signal.SIGKILL)
     assert lines_in(folder) >= lines
+    assert workers
+    started = time.monotonic()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() - started < 30:
+        time.sleep(0.05)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()], "workers outlive their sweep"
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_killed_sweep_goes_on_with_nothing_lost_and_nothing_twice(tmp_path: Path) -> None:

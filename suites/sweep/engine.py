@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
@@ -54,7 +55,8 @@ class LocalEngine(Engine):
         self.stop()
         for name in _ONE_THREAD:
             os.environ.setdefault(name, "1")
-        self._pool = ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_the_parent)
         return self._pool
 
     def stop(self) -> None:
@@ -65,6 +67,18 @@ class LocalEngine(Engine):
             for process in processes:
                 process.terminate()
             self._pool = None
+
+
+def _end_with_the_parent() -> None:
+    """Watch for the end of the process that started this worker: a killed one cannot stop its workers."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class DaskEngine(Engine):

@@ -15,7 +15,6 @@ from suites.sweep.picture import picture_of
 from suites.sweep.report import Report
 from suites.sweep.space import Sample
 
-
 _EVERYWHERE = ("moderate", "bit_patterns", "offset")
 """Hazards that say little of a worst input: most rows belong to them."""
 
