@@ -47,9 +47,13 @@ class Measurement:
             raise ValueError(f"{self.quantity} has shape {self.observed.shape}; allowed: {self.expected.values.shape}")
 
     @cached_property
+    def _rounding(self) -> tuple[Floats, Bools]:
+        return self.expected.values.rounded(self.problem.format)
+
+    @property
     def rounded(self) -> Floats:
         """The correctly rounded values (of the midpoint, where the rounding is undecided)."""
-        return self.expected.values.rounded(self.problem.format)[0]
+        return self._rounding[0]
 
     @cached_property
     def _distance(self) -> tuple[Floats, Floats]:
@@ -121,7 +125,9 @@ class Measurement:
         judged = self.expected.values.is_finite & ~np.isnan(self.observed)
         judged &= self.expected.verdict != Verdict.UNSPECIFIED
         least = np.where(judged, self.least_error, 0.0)
-        exact = ~judged | (self.observed == self.rounded) | (distance <= 0.5 + uncertainty) & np.isfinite(self.rounded)
+        # Half an ulp away lie two numbers, of which one is correct where the rounding is decided.
+        undecided = ~self._rounding[1] & (distance <= 0.5 + uncertainty) & np.isfinite(self.rounded)
+        exact = ~judged | (self.observed == self.rounded) | undecided
         faithful = ~judged | (distance - uncertainty < FAITHFUL_ULPS)
         accurate = (least <= self.accurate_bound) & ~self.returned_zero
         stable = least <= self.stable_bound

@@ -183,3 +183,10 @@ def test_a_failed_operation_reaches_nothing_even_without_entries() -> None:
 def test_a_wrong_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"loss has shape \(2,\); allowed: \(1,\)"):
         measure(PLAIN, [0.0, 1.0])
+
+
+def test_of_the_two_neighbours_of_a_midpoint_one_is_correct() -> None:
+    """The loss is 2049 + exp(-2049): just above the midpoint of 2048 and 2050, so far that half an ulp is both distances."""
+    problem = Problem([[1.0, 2050.0]], [0], FLOAT16)
+    assert measure(problem, [2050.0]).grade is Grade.CORRECT
+    assert measure(problem, [2048.0]).grade is Grade.FAITHFUL
