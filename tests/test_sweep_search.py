@@ -23,7 +23,7 @@ from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Form
 from suites.cases import problem_from
 from suites.sweep.__main__ import main, parser
 from suites.sweep.chunk import Job, made_with, run_chunk
-from suites.sweep.compiled import JUDGING
+from suites.sweep.code import JUDGING
 from suites.sweep.errors import guessed_ulps
 from suites.sweep.outcome import Outcome
 from suites.sweep.picture import picture_of

@@ -14,7 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numba
+try:
+    import numba
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        "compiled functions need the package 'numba', which is not installed; get it with: pip install -e '.[fast]'",
+        name="numba",
+    ) from None
 
 F = TypeVar("F", bound=Callable[..., Any])
 

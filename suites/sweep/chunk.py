@@ -15,7 +15,7 @@ from adapters.bulk import Bulk
 from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
 from reference.formats import FLOAT64, Format
-from suites.sweep.compiled import CODE
+from suites.sweep.code import CODE
 from suites.sweep.declared import declared_of, limits_of
 from suites.sweep.outcome import Outcome
 from suites.sweep.pairs import Batch, Question, fill_gaps, judge_pairs

@@ -11,10 +11,10 @@ from __future__ import annotations
 from math import isinf, isnan
 from typing import NamedTuple
 
+from reference.fast.compiled import compiled
 from reference.fast.elementary import UNIT
 from reference.fast.machine import bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
-from suites.sweep.compiled import compiled
 from suites.sweep.declared import Limits
 
 NONE, FINITE, STABLE, ACCURATE, FAITHFUL, CORRECT = range(6)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.fast.compiled import compiled
 from reference.formats import Format
-from suites.sweep.compiled import compiled
 from suites.sweep.entry import judge_entry
 from suites.sweep.gap_bound import GRADIENT, LOSS
 from suites.sweep.pairs import Batch, Question, owed_of, sign_of

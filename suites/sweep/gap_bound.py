@@ -9,10 +9,8 @@ from __future__ import annotations
 from math import exp, expm1, inf, isnan, log1p
 from typing import NamedTuple
 
-from numba import njit
-
 from reference.bounds import SLACK
-from suites.sweep.compiled import compiled
+from reference.fast.compiled import compiled, inlined
 from suites.sweep.declared import Declared
 
 LOSS, GRADIENT, HESSIAN = 0, 1, 2
@@ -58,7 +56,7 @@ def _class_errors(gap: float, own: float, c: Declared) -> _Class:
     return _Class(probability, error, larger + 2 * c.omega + c.storage_underflow)
 
 
-@njit(inline="always")
+@inlined
 def least_bound(quantity: int, probability: float, own: float, at: bool, c: Declared) -> float:
     """A number that `gap_bound` is never below, for a hundredth of its cost.
 

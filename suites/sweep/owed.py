@@ -35,8 +35,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
-
+from reference.fast.compiled import inlined
 from reference.fast.elementary import EXP_ERROR, LOG1P_ERROR, UNIT, exp_minus, log1p_unit
 from suites.sweep.entry import Owed
 
@@ -59,7 +58,7 @@ class Gap(NamedTuple):
     log: float
 
 
-@njit(inline="always")
+@inlined
 def gap_of(x0: float, x1: float) -> Gap:
     """Of finite logits whose difference does not overflow float64."""
     top, other = max(x0, x1), min(x0, x1)
@@ -70,7 +69,7 @@ def gap_of(x0: float, x1: float) -> Gap:
     return Gap(gap, rest, power, log1p_unit(power))
 
 
-@njit(inline="always")
+@inlined
 def owed_loss(g: Gap, at_top: bool) -> Owed:
     """The loss of a target at the larger logit, or at the other."""
     tail = g.rest + g.log
@@ -82,7 +81,7 @@ def owed_loss(g: Gap, at_top: bool) -> Owed:
     return Owed(top.hi if at_top else g.gap, top.lo if at_top else lo, top.radius if at_top else radius)
 
 
-@njit(inline="always")
+@inlined
 def _near_half(g: Gap, side: float) -> Owed:
     """1/2 + side (d + r)/4 - side d^3/48: the two probabilities of a gap below _NEAR."""
     quarter, cube = 0.25 * g.gap, g.gap * g.gap * g.gap * (1.0 / 48.0)
@@ -96,7 +95,7 @@ def _near_half(g: Gap, side: float) -> Owed:
     return Owed(fine.hi if splits else coarse.hi, fine.lo if splits else coarse.lo, fine.radius if splits else coarse.radius)
 
 
-@njit(inline="always")
+@inlined
 def owed_small(g: Gap) -> Owed:
     """e/(1+e): the size of the gradient's entries where the target is the larger logit."""
     is_near, near = g.gap < _NEAR, _near_half(g, -1.0)
@@ -106,7 +105,7 @@ def owed_small(g: Gap) -> Owed:
     return Owed(near.hi if is_near else value, near.lo if is_near else lo, near.radius if is_near else radius)
 
 
-@njit(inline="always")
+@inlined
 def owed_large(g: Gap) -> Owed:
     """1/(1+e): the size of the gradient's entries where the target is the other logit."""
     is_near, is_one, near = g.gap < _NEAR, g.power < _ONE, _near_half(g, 1.0)
@@ -117,7 +116,7 @@ def owed_large(g: Gap) -> Owed:
     return Owed(near.hi if is_near else hi, near.lo if is_near else lo, near.radius if is_near else radius)
 
 
-@njit(inline="always")
+@inlined
 def owed_curvature(g: Gap) -> Owed:
     """e/(1+e)^2: the size of the Hessian's entries."""
     is_near, tail = g.gap < _NEAR, 0.0625 * g.gap * g.gap

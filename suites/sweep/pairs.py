@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from reference.fast.compiled import compiled, inlined
 from reference.fast.elementary import UNIT
 from reference.fast.machine import bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
-from suites.sweep.compiled import compiled
 from suites.sweep.declared import Declared, Limits
 from suites.sweep.entry import (
     ACCURATE,
@@ -80,7 +79,7 @@ def fill_gaps(x: NDArray[np.float32], gaps: NDArray[np.float64]) -> None:
         gaps[:2, first : first + size], gaps[2:, first : first + size] = one[:, :size], two[:, :size]
 
 
-@njit(inline="always")
+@inlined
 def _owed(quantity: int, g: Gap, at_top: bool) -> Owed:
     """The size of every entry of a quantity of a row whose target is at the larger logit, or not."""
     if quantity == LOSS:
@@ -90,7 +89,7 @@ def _owed(quantity: int, g: Gap, at_top: bool) -> Owed:
     return owed_curvature(g)
 
 
-@njit(inline="always")
+@inlined
 def sign_of(question: Question, entry: int) -> float:
     """That of the true value: the gradient at the target and the Hessian off its diagonal are negative."""
     if question.quantity == LOSS:
@@ -100,7 +99,7 @@ def sign_of(question: Question, entry: int) -> float:
     return -1.0 if entry == 1 or entry == 2 else 1.0
 
 
-@njit(inline="always")
+@inlined
 def owed_of(batch: Batch, row: int, question: Question) -> Owed:
     """What is owed to the entries of a row."""
     g = Gap(batch.gaps[0, row], batch.gaps[1, row], batch.gaps[2, row], batch.gaps[3, row])
