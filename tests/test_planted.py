@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 from suites.hazards import HAZARDS
 from tests.command import ROOT, run_suites
+from tests.planted import alarms
 from tests.planted.matrix import DATA, PAGE, is_rejected, judged, page
 from tests.planted.mutants import mutants
 from tests.planted.parts import results, work_through
@@ -122,3 +123,12 @@ def test_the_matrix_finds_what_the_suite_finds() -> None:
     row = judged(place)
     assert set(row["fails"]) == set(judge(place, KERNELS[place], whole=True)["failed"])
     assert is_rejected(KERNELS[place], row)
+
+
+def test_alarms_are_searched_seed_by_seed_and_told_by_kind() -> None:
+    names = list(alarms.parts())
+    assert len(set(names)) == len(names)
+    assert names[:10] == [f"correct.cross_entropy_indices.float32.{seed}" for seed in range(10)]
+    text = alarms.page({name: {"passed": 25, "failed": 0, "seconds": 2.0} for name in names[:2]})
+    assert "Of 2 runs, no tests failed." in text
+    assert "| correct | cross_entropy_indices | float32 | 0, 1 | 50 | 0 | 4 |" in text
