@@ -41,6 +41,12 @@ def test_log1p_of_any_sum(r):
     assert _log1p_error(r) <= elementary.LOG1P_ERROR
 
 
+def test_log1p_just_above_its_first_branch():
+    """Where its bound is nearest: what is added up there is as large as the result."""
+    sums = np.random.default_rng(1).uniform(0.4142, 0.7, 20000)
+    assert max(_log1p_error(r) for r in sums.tolist()) <= elementary.LOG1P_ERROR
+
+
 def test_exp_at_the_edges_of_its_reduction():
     """Around each multiple of ln 2 / 2, where the reduced argument is largest or smallest."""
     edges = np.arange(1, 1875) * np.log(2.0) / 2

@@ -211,6 +211,14 @@ def test_rows_that_are_not_certified_are_nan() -> None:
         pairs.diagonal_radius()
 
 
+def test_an_error_just_below_a_power_of_two_is_one_of_the_smaller_ulps() -> None:
+    """Four ties and a power of exp(-40): each has a little less than 1/4, which float64 does not tell from 1/4."""
+    logits = np.array([[0.0, 0.0, 0.0, 0.0, -40.0]], dtype=np.float32)
+    gradient = np.array([[0.25, 0.25 - 3 * 2.0**-26, 0.25, -0.75, 1.0620885e-18]], dtype=np.float32)
+    found = compare_batch(FLOAT32, logits, np.array([3]), np.full(1, np.log(4.0), np.float32), gradient)
+    assert found.gradient.worst[0] == pytest.approx(3.0)
+
+
 def test_what_the_tier_takes() -> None:
     plain = Problem(np.zeros((2, 3)), [0, 1], FLOAT16, tangent=np.ones((2, 3)))
     assert takes(plain, Quantity.HVP)
