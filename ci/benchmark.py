@@ -111,6 +111,7 @@ def _plain(run: Callable[[Floats], object]) -> Callable[[Floats, Integers], Run]
 CONTESTANTS = (
     Contestant(YARDSTICK, _plain(lambda x: scipy.special.log_softmax(x, axis=1))),
     Contestant("certified loss and gradient, formats up to float32", _certify(1)),
+    Contestant("the same, into new memory", lambda x, t: lambda: certify(x, t, threads=1)),
     Contestant("the same, two threads", _certify(2)),
     Contestant("the same with the Hessian's diagonal", _certify(1, diagonal=True)),
     Contestant("certified loss and gradient, float64", _wide(1), LOGITS // 4),

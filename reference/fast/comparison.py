@@ -14,8 +14,9 @@ Relative errors in units of u = 2^-53 (rho = R_ROUNDINGS + log((K - 1) / R), `re
     loss         log1p(R): rho + 6; g_t = m - x_t is exact in two parts
 
 Per row the largest of these, for a p_j in the normal range of the format (below it the ulp no longer shrinks with p_j, its
-error does), is the uncertainty of all its errors in ulps: 2^precision u (...). What lies within it of half an ulp, and
-what lies so near to a power of two that its ulp is not known, is counted as undecided: the next tier has to decide it.
+error does), is the uncertainty of all its errors in ulps: 2^precision u (...). What lies within it of half an ulp
+gets a second look in double-double; what that leaves open, and what lies so near to a power of two that its ulp is not
+known, is counted as undecided: the next tier has to decide it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import NamedTuple
 import numpy as np
 
 from reference.fast.compiled import compiled
-from reference.fast.double_double import two_sum
+from reference.fast.double_double import multiply, two_sum
 from reference.fast.elementary import LOG1P_ERROR, UNIT, log1p_unit
 from reference.fast.machine import bits_of, float_of
 from reference.fast.sums import LN2_ABOVE, Frame, Rounded, frame_of
+from reference.fast.wide_sums import extremes_of, power_of_two, scratch_for, total_of
 from reference.formats import Floats, Integers
 
 _MANTISSA = (1 << 52) - 1
@@ -36,6 +38,9 @@ _EXPONENT = 0x7FF
 _BIAS = 1023
 _PIECE = 256
 """Classes between two looks at the worst error so far."""
+
+_SECOND_LOOK = 2.0**-50
+"""Uncertainty in ulps of an error near 1/2 of a double-double probability: 2^24 VALUE_ERROR, and the rounding of the error."""
 
 _INFINITE_BITS = 0x7FF0000000000000
 
@@ -150,7 +155,34 @@ def _ruler_of(frame: Frame, precision: int, emin: int) -> Ruler:
 
 
 @compiled
-def _judge_gradient(e: Floats, observed: Rounded, frame: Frame, ruler: Ruler) -> Seen:
+def _settled(x: Rounded, e: Floats, observed: Rounded, ruler: Ruler, seen: Seen) -> Seen:
+    """The same after a second look, in double-double, at the probabilities whose error is nearly half an ulp."""
+    row = np.empty(x.size)
+    row[:] = x
+    top, second = extremes_of(row)
+    if top < 0:
+        return seen
+    room = scratch_for(x.size)
+    total = total_of(row, top, second, room)
+    wrong, undecided, absorbed = seen.wrong, 0, seen.absorbed
+    for j in range(x.size):
+        p, found = e[j] * ruler.inverse, np.float64(observed[j])
+        error = _error_of(p, found, ruler)
+        if _is_ambiguous(p, error, ruler):
+            undecided += 1
+        elif abs(error - 0.5) <= ruler.uncertainty:
+            h, low = multiply(room.h[j], room.low[j], total.share_h, total.share_l)
+            power = power_of_two(room.k[j] + total.k)
+            nearer = abs((found - power * h) - power * low) * _scale_of(p, ruler.precision, ruler.emin)
+            change = int(nearer > 0.5) - int(error > 0.5)
+            wrong += change
+            absorbed += change if found == 0.0 else 0
+            undecided += int(abs(nearer - 0.5) <= _SECOND_LOOK)
+    return Seen(seen.worst, seen.place, wrong, undecided, absorbed)
+
+
+@compiled
+def _judge_gradient(x: Rounded, e: Floats, observed: Rounded, frame: Frame, ruler: Ruler) -> Seen:
     """All entries of the row: first the probabilities, then the entries of the largest class and of the target."""
     top, target = frame.top, frame.target
     p_target = e[target] * ruler.inverse
@@ -158,6 +190,8 @@ def _judge_gradient(e: Floats, observed: Rounded, frame: Frame, ruler: Ruler) ->
     # In the scan, which has no branches, these two agree with what was observed, whatever it is.
     e[top], e[target] = observed[top] / ruler.inverse, observed[target] / ruler.inverse
     seen = _scan(e, observed, ruler)
+    if seen.undecided > 0:
+        seen = _settled(x, e, observed, ruler, seen)
     q = frame.rest * ruler.inverse
     if top == target:
         value = -np.float64(observed[top])
@@ -195,7 +229,7 @@ def compare_rows(batch: Batch, tops: Integers, span: tuple[int, int], numbers: F
         if frame.rest == 0.0:
             continue
         ruler = _ruler_of(frame, batch.precision, batch.emin)
-        gradient = _judge_gradient(powers, batch.gradient[i], frame, ruler)
+        gradient = _judge_gradient(x, powers, batch.gradient[i], frame, ruler)
         loss, uncertainty = _judge_loss(x, np.float64(batch.loss[i]), frame, ruler)
         for k, number in enumerate((float_of(gradient.worst), ruler.uncertainty, float_of(loss.worst), uncertainty)):
             numbers[i, k] = number

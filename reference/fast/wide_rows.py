@@ -28,11 +28,11 @@ from reference.fast.elementary import UNIT
 from reference.fast.machine import bits_of, float_of
 from reference.fast.wide import LOG1P_ERROR, log1p_wide
 from reference.fast.wide_sums import (
-    FARTHEST,
     LOWEST,
     VALUE_ERROR,
     Scratch,
     Total,
+    extremes_of,
     pairwise,
     power_of_two,
     scratch_for,
@@ -298,22 +298,6 @@ class Span(NamedTuple):
 
 
 @compiled
-def _extremes(x: Floats) -> tuple[int, int]:
-    """The first of the largest classes and the largest of the others; -1 where the row is not for this tier."""
-    top, second = -1, -1
-    for j in range(x.size):
-        if not x[j] < np.inf:
-            return -1, -1
-        if top < 0 or x[j] > x[top]:
-            top, second = j, top
-        elif second < 0 or x[j] > x[second]:
-            second = j
-    if second < 0 or not x[second] - x[top] > FARTHEST:
-        return -1, -1
-    return top, second
-
-
-@compiled
 def _line(columns: Columns, i: int) -> Columns:
     return Columns(columns.hi[i], columns.low[i], columns.radius[i], columns.exponent[i], columns.side[i])
 
@@ -323,7 +307,7 @@ def _state_of(rows: Rows, i: int, room: Scratch) -> tuple[int, State]:
     """The largest class of a row, -1 where the row is not for this tier, and what its entries are computed from."""
     x, target = rows.logits[i], rows.target[i]
     factor = Factor(rows.factor_h[i], rows.factor_low[i], rows.factor_k[i], rows.factor_error)
-    top, second = _extremes(x)
+    top, second = extremes_of(x)
     if top < 0 or target < 0 or not (x[target] > -np.inf and x[top] - x[target] < _LARGEST_GAP):
         return -1, (room, Total(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0), factor)
     return top, (room, total_of(x, top, second, room), factor)

@@ -119,6 +119,22 @@ def sum_wide(room: Scratch) -> Pair:
 
 
 @compiled
+def extremes_of(x: Floats) -> tuple[int, int]:
+    """The first of the largest classes and the largest of the others; -1 where the row is not for this tier."""
+    top, second = -1, -1
+    for j in range(x.size):
+        if not x[j] < np.inf:
+            return -1, -1
+        if top < 0 or x[j] > x[top]:
+            top, second = j, top
+        elif second < 0 or x[j] > x[second]:
+            second = j
+    if second < 0 or not x[second] - x[top] > FARTHEST:
+        return -1, -1
+    return top, second
+
+
+@compiled
 def total_of(x: Floats, top: int, second: int, room: Scratch) -> Total:
     """The row's sums, its powers left in `room`; `second` is not farther than FARTHEST from `top`."""
     fill_wide(x, top, second, room)
