@@ -32,7 +32,7 @@ from reference.quantity import Quantity
 from reference.tiers import Tier
 
 CLASSES = (2, 64, 4096, 131072, 262144)
-LOGITS = 2**21
+LOGITS = 2**22
 """Logits of a batch; a slow contestant gets a part of its rows."""
 
 ORDERS = (Quantity.LOSS, Quantity.GRADIENT)
@@ -117,10 +117,10 @@ CONTESTANTS = (
     Contestant("certified loss and gradient, float64", _wide(1), LOGITS // 4),
     Contestant("the same in float64, two threads", _wide(2), LOGITS // 4),
     Contestant("numpy exp, float64", _plain(np.exp)),
-    Contestant("numpy-quaddtype log_softmax", _plain(_quad), LOGITS // 64, "numpy_quaddtype"),
-    Contestant("exact tier (python-flint)", _exact, LOGITS // 512, largest=4096),
-    Contestant("gmpy2 log_softmax, 113 bits", _plain(_mpfr), LOGITS // 256, "gmpy2", 4096),
-    Contestant("mpmath log_softmax, 113 bits", _plain(_mpmath), LOGITS // 1024, "mpmath", 4096),
+    Contestant("numpy-quaddtype log_softmax", _plain(_quad), LOGITS // 128, "numpy_quaddtype"),
+    Contestant("exact tier (python-flint)", _exact, LOGITS // 1024, largest=4096),
+    Contestant("gmpy2 log_softmax, 113 bits", _plain(_mpfr), LOGITS // 512, "gmpy2", 4096),
+    Contestant("mpmath log_softmax, 113 bits", _plain(_mpmath), LOGITS // 2048, "mpmath", 4096),
 )
 
 

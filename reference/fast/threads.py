@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,11 @@ def in_threads(count: int, run: Callable[[int, int], None], threads: int | None 
     edges = np.linspace(0, count, min(wanted, count) + 1).astype(int).tolist()
     if len(edges) <= 2:
         run(0, count)
-        return
-    with ThreadPoolExecutor(wanted) as pool:
-        list(pool.map(run, *zip(*pairwise(edges), strict=True)))
+    else:
+        list(_pool(os.getpid(), wanted).map(run, *zip(*pairwise(edges), strict=True)))
+
+
+@cache
+def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that are kept: to start them takes as long as a batch of 10^5 logits. A fork has none of its parent's."""
+    return ThreadPoolExecutor(threads)
