@@ -144,6 +144,8 @@ def test_batches_say_what_does_not_fit() -> None:
         compare_batch(FLOAT32, x, t, np.zeros(2), np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"target\[1\] is 3; allowed: a class index in \[0, 3\)"):
         compare_batch(FLOAT32, x, np.array([0, 3]), np.zeros(2), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="logits has dtype float16; allowed: float32 or float64; cast it, that is exact"):
+        compare_batch(FLOAT16, x.astype(np.float16), t, np.zeros(2), np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"logits has shape \(2,\)"):
         compare_batch(FLOAT32, x[:, 0], t, np.zeros(2), np.zeros((2, 3)))
 

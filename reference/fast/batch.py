@@ -60,7 +60,7 @@ def compare_batch(
     All arrays but the target hold members of `fmt` in float32 or float64; `threads` is the number of cores unless given.
 
     Raises:
-      ValueError: shapes do not fit, or a target is not a class index.
+      ValueError: shapes do not fit, a dtype is another, or a target is not a class index.
 
     >>> from reference.formats import FLOAT32
     >>> x = np.array([[20.0, 0.0]], dtype=np.float32)
@@ -83,14 +83,19 @@ def compare_batch(
         escalated,
     )
     rows = np.flatnonzero(escalated)
-    step = max(_MOST_EXACT // max(logits.shape[1], 1), 1)
+    step = max(_MOST_EXACT // logits.shape[1], 1)
     for start in range(0, len(rows), step):
         chosen = rows[start : start + step]
         problem = Problem(logits[chosen].astype(np.float64), target[chosen], fmt)
-        expected = evaluate(problem, (Quantity.LOSS, Quantity.GRADIENT), Tier.FAST)
-        _fill(found.loss, chosen, expected[Quantity.LOSS].values, loss[chosen], fmt)
-        _fill(found.gradient, chosen, expected[Quantity.GRADIENT].values, gradient[chosen], fmt)
+        _escalate(found, problem, chosen, (loss[chosen], gradient[chosen]))
     return found
+
+
+def _escalate(found: Comparison, problem: Problem, rows: Integers, observed: tuple[Rounded, Rounded]) -> None:
+    """Compare some rows as single problems are compared."""
+    expected = evaluate(problem, (Quantity.LOSS, Quantity.GRADIENT), Tier.FAST)
+    _fill(found.loss, rows, expected[Quantity.LOSS].values, observed[0], problem.format)
+    _fill(found.gradient, rows, expected[Quantity.GRADIENT].values, observed[1], problem.format)
 
 
 def _check(logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded) -> None:
@@ -104,6 +109,9 @@ def _check(logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded) 
     ):
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}; allowed: {shape}")
+    for name, array in (("logits", logits), ("loss", loss), ("gradient", gradient)):
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{name} has dtype {array.dtype}; allowed: float32 or float64; cast it, that is exact")
     outside = (target < 0) | (target >= classes)
     if outside.any():
         raise ValueError(
