@@ -90,10 +90,10 @@ def miss_of_label(name: str, story: str, operation: Operation, problem: Problem,
 def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     """The script of a miss.
 
-    None if the backend has no words for the operation, if no entry is owed a value, or if it is not seen in values: a changed
-    input, another device, or the end of the process, which would be that of the script.
+    None if the backend has no words for the operation, if no entry is owed a value, if it is not seen in values: a changed
+    input, another device, or the end of the process, which would be that of the script; or of rows without classes.
     """
-    if miss.measurement.ended:
+    if miss.measurement.ended or miss.measurement.input.num_classes == 0:
         return None
     entries = entries_of(miss)
     script = adapter.script(Asked(miss.operation, miss.measurement.input, miss.measurement.quantity, miss.layout))

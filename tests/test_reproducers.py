@@ -160,6 +160,14 @@ def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_i
     assert run_alone("script.py", cwd=tmp_path).returncode == 0
 
 
+def test_rows_without_classes_have_no_script() -> None:
+    """There are no words for logits of shape (1, 0), and no bound to sort entries by."""
+    adapter = NumpyAdapter("cpu")
+    operation = next(o for o in adapter.operations() if o.has_loss and not o.probabilities)
+    problem = Problem([[1.0]], [0], FLOAT32).without_classes()
+    assert reproducer(miss_of_label("takes-none", "It takes none.", operation, problem, np.array([0.0])), adapter) is None
+
+
 def test_the_runner_says_which_scripts_stand(tmp_path: Path) -> None:
     for name, body in {"stands": "print('seen'); sys.exit(1)", "gone": "sys.exit(0)", "breaks": "1 / 0"}.items():
         (tmp_path / f"{name}.py").write_text(f"import sys\n{body}\n")
