@@ -55,9 +55,7 @@ class CorrectlyRounded(Adapter):
         return (*losses, *blocks, layer)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
-        counted = [] if problem.has_probabilities else problem.target[~problem.ignored]
-        if len(counted) and not ((counted >= 0) & (counted < problem.num_classes)).all():
-            raise IndexError("class index out of range")
+        problem.replace()  # validated anew: labels out of range and rows of no classes raise
         results = {}
         for quantity, expected in evaluate(problem, quantities).items():
             # Undecided are a midpoint and a tail too small to see: either neighbour is as right as can be told.
