@@ -78,7 +78,7 @@ class ArrayAdapter(Adapter):
         layout: Layout = Layout.CONTIGUOUS,
     ) -> Observed:
         """Run an operation; see `Adapter.observe`."""
-        if not (self.unchecked and operation.has_loss and _is_out_of_range(problem)):
+        if not (self.unchecked and operation.has_loss and problem.out_of_range.any()):
             return super().observe(operation, problem, quantities, layout)
         try:
             return Observed({Quantity.LOSS: loss_apart(self.name, operation, problem)})
@@ -92,13 +92,6 @@ class ArrayAdapter(Adapter):
         with np.errstate(all="ignore"):
             results = {q: result_of(operation.function(given, q)) for q, given in inputs.items()}
         return Call(results, tuple(dict.fromkeys(name for given in inputs.values() for name in given.changed())))
-
-
-def _is_out_of_range(problem: Problem) -> bool:
-    if problem.has_probabilities:
-        return False
-    counted = problem.target[~problem.ignored]
-    return bool(((counted < 0) | (counted >= problem.num_classes)).any())
 
 
 def result_of(array: Array) -> Result:

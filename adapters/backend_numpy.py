@@ -175,10 +175,8 @@ class NumpyAdapter(ArrayAdapter):
 
 def _check_labels(problem: Problem) -> None:
     """Numpy's indexing would wrap a negative index round; an index out of range must raise."""
-    if not problem.has_probabilities:
-        counted = problem.target[~problem.ignored]
-        if ((counted < 0) | (counted >= problem.num_classes)).any():
-            raise IndexError(f"class indices {counted.tolist()}; allowed: [0, {problem.num_classes})")
+    if problem.out_of_range.any():
+        raise IndexError(f"class indices {problem.target[~problem.ignored].tolist()}; allowed: [0, {problem.num_classes})")
 
 
 def _check_binary_labels(problem: Problem) -> None:

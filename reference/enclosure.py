@@ -128,7 +128,7 @@ class Enclosure:
         return Enclosure(*(np.asarray(getattr(self, f.name)[index]) for f in fields(self)))
 
     def with_rows(self, indices: Sequence[int], rows: Enclosure) -> Enclosure:
-        """The array with the entries at these first indices replaced."""
+        """The array itself, its entries at these first indices overwritten."""
         for part in fields(self):
             getattr(self, part.name)[indices] = getattr(rows, part.name)
         return self

@@ -134,6 +134,13 @@ class Problem:
         return self.ignore_index if self.ignored.any() else None
 
     @property
+    def out_of_range(self) -> Bools:
+        """(N,): True where a class index that counts is not in [0, K): in problems `with_unchecked_target` alone."""
+        if self.has_probabilities:
+            return np.zeros(self.num_rows, dtype=np.bool_)
+        return ~self.ignored & ((self.target < 0) | (self.target >= self.num_classes))
+
+    @property
     def upstream(self) -> Floats:
         """The cotangent, of ones if none is given: (N,) for 'none' and () otherwise."""
         if self.cotangent is not None:

@@ -42,12 +42,15 @@ def uses_fast(problem: Problem, quantities: tuple[Quantity, ...], tier: Tier) ->
     Raises:
       ValueError: the compiled tier is asked for and numba is not installed.
     """
-    if tier is Tier.EXACT or not any(takes(problem, quantity) for quantity in quantities):
+    # By cost: to look whether numba is there takes longer than most problems are asked about.
+    if tier is Tier.EXACT or (tier is Tier.AUTO and not _is_worth(problem)):
+        return False
+    if not any(takes(problem, quantity) for quantity in quantities):
         return False
     installed = find_spec("numba") is not None
     if tier is Tier.FAST and not installed:
         raise ValueError("tier is 'fast' and numba is not installed; get it with: pip install -e '.[fast]'")
-    return tier is Tier.FAST or (installed and _is_worth(problem))
+    return installed
 
 
 def takes(problem: Problem, quantity: Quantity) -> bool:

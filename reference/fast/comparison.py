@@ -28,14 +28,11 @@ import numpy as np
 from reference.fast.compiled import compiled
 from reference.fast.double_double import multiply, two_sum
 from reference.fast.elementary import LOG1P_ERROR, UNIT, log1p_unit
-from reference.fast.machine import bits_of, float_of
+from reference.fast.machine import BIAS, EXPONENT, FRACTION, bits_of, float_of
 from reference.fast.sums import LN2_ABOVE, Frame, Rounded, frame_of
 from reference.fast.wide_sums import extremes_of, power_of_two, scratch_for, total_of
 from reference.formats import Floats, Integers
 
-_MANTISSA = (1 << 52) - 1
-_EXPONENT = 0x7FF
-_BIAS = 1023
 _PIECE = 256
 """Classes between two looks at the worst error so far."""
 
@@ -79,8 +76,8 @@ class Seen(NamedTuple):
 @compiled
 def _scale_of(value: float, precision: int, emin: int) -> float:
     """1 / ulp(value)."""
-    binade = max(((bits_of(value) >> 52) & _EXPONENT) - _BIAS, emin)
-    return float_of((_BIAS + precision - 1 - binade) << 52)
+    binade = max(((bits_of(value) >> 52) & EXPONENT) - BIAS, emin)
+    return float_of((BIAS + precision - 1 - binade) << 52)
 
 
 @compiled
@@ -92,13 +89,13 @@ def _error_of(value: float, observed: float, ruler: Ruler) -> float:
 @compiled
 def _is_ambiguous(value: float, error: float, ruler: Ruler) -> bool:
     """True where the value may lie on the other side of a power of two, and where that matters."""
-    near = ((bits_of(value) + ruler.width) & _MANTISSA) < 2 * ruler.width
+    near = ((bits_of(value) + ruler.width) & FRACTION) < 2 * ruler.width
     return near and error > 0.25
 
 
 @compiled
 def _scan_piece(e: Floats, observed: Rounded, ruler: Ruler) -> Seen:
-    """The errors of probabilities E_j / S; `index` is not looked for."""
+    """The errors of probabilities E_j / S; `place` is not looked for."""
     worst, wrong, undecided, absorbed = 0, 0, 0, 0
     for j in range(e.size):
         p = e[j] * ruler.inverse

@@ -52,15 +52,15 @@ LARGEST_GAP = 650.0
 
 LN2_HIGH = float.fromhex("0x1.62e42fep-1")
 LN2_LOW = float.fromhex("0x1.f473de6af278fp-30")
-_LOG2_E = float.fromhex("0x1.71547652b82fep+0")
-_ROUNDER = 1.5 * 2.0**52
+LOG2_E = float.fromhex("0x1.71547652b82fep+0")
+ROUNDER = 1.5 * 2.0**52
 """Added to a number below 2^51 in size it leaves its nearest integer in the last bits of the encoding."""
 
-_ROUNDER_BITS = 0x4338000000000000
+ROUNDER_BITS = 0x4338000000000000
 _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11, _E12, _E13 = (1.0 / factorial(n) for n in range(2, 14))
 _A1, _A2, _A3, _A4, _A5, _A6, _A7, _A8, _A9, _A10 = (1.0 / (2 * n + 1) for n in range(1, 11))
 _SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
-_EXPONENT_ONE = 0x3FF0000000000000
+EXPONENT_ONE = 0x3FF0000000000000
 _SMALL = 0.4142
 
 
@@ -68,8 +68,8 @@ _SMALL = 0.4142
 def exp_minus(gap: float) -> float:
     """exp(-gap) within EXP_ERROR, for gap >= 0 or +inf; 0 beyond LARGEST_GAP."""
     kept = min(gap, LARGEST_GAP)
-    shifted = fma(kept, _LOG2_E, _ROUNDER)
-    k = shifted - _ROUNDER
+    shifted = fma(kept, LOG2_E, ROUNDER)
+    k = shifted - ROUNDER
     s = fma(k, LN2_LOW, fma(k, LN2_HIGH, -kept))
     q = fma(_E13, s, _E12)
     q = fma(q, s, _E11)
@@ -82,7 +82,7 @@ def exp_minus(gap: float) -> float:
     q = fma(q, s, _E4)
     q = fma(q, s, _E3)
     q = fma(q, s, _E2)
-    power = float_of(_EXPONENT_ONE - ((bits_of(shifted) - _ROUNDER_BITS) << 52))
+    power = float_of(EXPONENT_ONE - ((bits_of(shifted) - ROUNDER_BITS) << 52))
     value = (1.0 + fma(s * s, q, s)) * power
     return value if gap <= LARGEST_GAP else 0.0
 

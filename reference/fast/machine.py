@@ -10,6 +10,15 @@ from numba import types
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
+BIAS = 1023
+"""Added to the exponent of a float64 in its encoding, above 52 bits of fraction."""
+
+EXPONENT = 0x7FF
+"""The bits of the exponent, once the fraction is shifted out; the sign is above them."""
+
+FRACTION = (1 << 52) - 1
+"""The bits of the fraction."""
+
 _DOUBLE = ir.DoubleType()
 _INT64 = ir.IntType(64)
 

@@ -42,6 +42,10 @@ class Certified:
         """Arrays to be filled, and filled again: memory that is touched for the first time costs more than the values."""
         return cls(np.empty((count, 4)), np.empty((count, classes)), np.empty((count, classes) if diagonal else (0, 0)))
 
+    def rows(self, start: int, stop: int) -> Certified:
+        """The part of some rows, in the same memory."""
+        return Certified(self.numbers[start:stop], self.gradient[start:stop], self.diagonal[start:stop])
+
     @property
     def loss(self) -> Floats:
         """(N,): the losses, rounded to float64."""
@@ -86,6 +90,14 @@ def _radius(values: Floats, roundings: Floats) -> Floats:
 
 
 @compiled
+def _numbers_of(gap: float, lost: float, tail: float, rho: float) -> tuple[float, float, float, float]:
+    """A line of `Certified.numbers`, for the loss gap + lost + tail: the gap is exact, the tail known within rho and log1p."""
+    loss, low = two_sum(gap, tail)
+    radius = UNIT * ((rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
+    return loss, low + lost, radius, 2.0 * rho + 9.0
+
+
+@compiled
 def _certify(x: Rounded, top: int, target: int, gradient: Floats, diagonal: Floats) -> tuple[float, float, float, float]:
     """Loss in two parts, its radius and the row's a; the gradient, and the diagonal if there is room for it."""
     frame = frame_of(x, top, target, gradient)
@@ -103,12 +115,8 @@ def _certify(x: Rounded, top: int, target: int, gradient: Floats, diagonal: Floa
         diagonal[top] = inverse * (frame.rest * inverse)
     gradient[top] = inverse
     gradient[target] = -(frame.rest * inverse) if top == target else -((1.0 + (frame.rest - e_target)) * inverse)
-    largest, other = np.float64(x[top]), np.float64(x[target])
-    gap, lost = two_sum(largest, -other)
-    tail = log1p_unit(frame.rest)
-    loss, low = two_sum(gap, tail)
-    radius = UNIT * ((frame.rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
-    return loss, low + lost, radius, 2.0 * frame.rho + 9.0
+    gap, lost = two_sum(np.float64(x[top]), -np.float64(x[target]))
+    return _numbers_of(gap, lost, log1p_unit(frame.rest), frame.rho)
 
 
 @compiled
@@ -128,34 +136,29 @@ def _tails_of(power: Floats, tail: Floats) -> None:
 
 
 @compiled
-def _certify_pair(x: Rounded, target: int, power: float, tail: float) -> tuple[float, float, float, float, float]:
-    """Loss in two parts, its radius, the row's a, and the slope: minus the gradient at the target."""
+def _certify_pair(x: Rounded, target: int, power: float, tail: float) -> tuple[tuple[float, float, float, float], float]:
+    """The row's numbers, and the slope: minus the gradient at the target."""
     first, second = np.float64(x[0]), np.float64(x[1])
     ordered = first >= second
     at_top = ordered == (target == 0)
     gap, lost = two_sum(first if ordered else second, -(second if ordered else first))
     inverse = 1.0 / (1.0 + power)
-    slope = power * inverse if at_top else inverse
-    loss, low = two_sum(0.0 if at_top else gap, tail)
-    low += 0.0 if at_top else lost
-    rho = error_of(power, 2.0)
-    radius = UNIT * ((rho + LOG1P_ERROR / UNIT) * tail + 2.0 * (abs(low) + abs(lost)))
-    return loss, low, radius, 2.0 * rho + 9.0, slope
+    numbers = _numbers_of(0.0 if at_top else gap, 0.0 if at_top else lost, tail, error_of(power, 2.0))
+    return numbers, power * inverse if at_top else inverse
 
 
 @compiled
-def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
+def _certify_pairs(logits: Rounded, target: Integers, numbers: Floats, gradient: Floats, diagonal: Floats) -> None:
     """Rows of two classes, the exponentials and logarithms of many at a time: loops over rows that LLVM vectorises."""
-    gradient, diagonal, numbers = out
     power, tail = np.empty(_PAIRS), np.empty(_PAIRS)
-    for start in range(span[0], span[1], _PAIRS):
-        stop = min(start + _PAIRS, span[1])
+    for start in range(0, target.size, _PAIRS):
+        stop = min(start + _PAIRS, target.size)
         _powers_of_pairs(logits[start:stop], power)
         _tails_of(power[: stop - start], tail)
         for i in range(start, stop):
             e = power[i - start]
-            loss, low, radius, error, slope = _certify_pair(logits[i], target[i], e, tail[i - start])
-            numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = loss, low, radius, error
+            line, slope = _certify_pair(logits[i], target[i], e, tail[i - start])
+            numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = line
             gradient[i, target[i]], gradient[i, 1 - target[i]] = -slope, slope
             if diagonal.shape[0] > 0:
                 inverse = 1.0 / (1.0 + e)
@@ -163,21 +166,22 @@ def _certify_pairs(logits: Rounded, target: Integers, span: tuple[int, int], out
 
 
 @compiled
-def _certify_rows(logits: Rounded, tops: Integers, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
-    gradient, diagonal, numbers = out
+def _certify_many(
+    logits: Rounded, target: Integers, tops: Integers, numbers: Floats, gradient: Floats, diagonal: Floats
+) -> None:
+    """Rows of any number of classes."""
     nowhere = np.empty(0)
-    for i in range(span[0], span[1]):
+    for i in range(target.size):
         row = diagonal[i] if diagonal.shape[0] > 0 else nowhere
-        for k, number in enumerate(_certify(logits[i], tops[i], target[i], gradient[i], row)):
-            numbers[i, k] = number
+        numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = _certify(logits[i], tops[i], target[i], gradient[i], row)
 
 
-def _certify_many(logits: Rounded, target: Integers, span: tuple[int, int], out: tuple[Floats, ...]) -> None:
-    """Rows of any number of classes; numpy's argmax is faster than a loop of ours."""
-    if span[1] > span[0]:
-        tops = np.zeros(len(logits), dtype=np.int64)
-        tops[span[0] : span[1]] = logits[span[0] : span[1]].argmax(axis=1)
-        _certify_rows(logits, tops, target, span, out)
+def _certify_rows(logits: Rounded, target: Integers, found: Certified) -> None:
+    if logits.shape[1] == 2:
+        _certify_pairs(logits, target, found.numbers, found.gradient, found.diagonal)
+    elif len(logits):
+        # numpy's argmax is faster than a loop of ours.
+        _certify_many(logits, target, logits.argmax(axis=1), found.numbers, found.gradient, found.diagonal)
 
 
 def certify(
@@ -196,13 +200,11 @@ def certify(
     >>> float(found.loss[0]), bool(found.loss_radius[0] < 1e-22)
     (2.061153620314381e-09, True)
     """
-    count, classes = logits.shape
-    found = Certified.room_for(count, classes, diagonal) if into is None else into
+    count = len(logits)
+    found = Certified.room_for(count, logits.shape[1], diagonal) if into is None else into
     if found.gradient.shape != logits.shape or found.numbers.shape != (count, 4):
         raise ValueError(f"into has room for gradients of shape {found.gradient.shape}; allowed: {logits.shape}")
-    out = (found.gradient, found.diagonal, found.numbers)
-    if classes == 2:
-        in_threads(count, lambda start, stop: _certify_pairs(logits, target, (start, stop), out), threads)
-    else:
-        in_threads(count, lambda start, stop: _certify_many(logits, target, (start, stop), out), threads)
+    in_threads(
+        count, lambda start, stop: _certify_rows(logits[start:stop], target[start:stop], found.rows(start, stop)), threads
+    )
     return found

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.fast.compiled import compiled, reordered
+from reference.fast.double_double import two_sum
 from reference.fast.elementary import exp_minus
-from reference.fast.machine import bits_of
+from reference.fast.machine import BIAS, bits_of
 from reference.formats import Floats
 
 Rounded = NDArray[np.floating[Any]]
@@ -31,8 +32,6 @@ Rounded = NDArray[np.floating[Any]]
 
 LN2_ABOVE = 0.6931471805599454
 """A float64 above log 2."""
-
-_BIAS = 1023
 
 BLOCK = 32
 """Powers that are added in any order."""
@@ -68,15 +67,10 @@ def sum_of(e: Floats) -> float:
     total, lost = 0.0, 0.0
     whole = e.size - e.size % BLOCK
     for start in range(0, whole, BLOCK):
-        part = _block_sum(e, start, start + BLOCK)
-        grown = total + part
-        kept = grown - total
-        lost += (total - (grown - kept)) + (part - kept)
-        total = grown
-    part = _block_sum(e, whole, e.size)
-    grown = total + part
-    kept = grown - total
-    return grown + (lost + ((total - (grown - kept)) + (part - kept)))
+        total, left = two_sum(total, _block_sum(e, start, start + BLOCK))
+        lost += left
+    total, left = two_sum(total, _block_sum(e, whole, e.size))
+    return total + (lost + left)
 
 
 class Frame(NamedTuple):
@@ -91,7 +85,7 @@ class Frame(NamedTuple):
 @compiled
 def _log_above(value: float) -> float:
     """An upper bound of log(value), from the binade of value > 0."""
-    return LN2_ABOVE * ((bits_of(value) >> 52) - _BIAS + 1)
+    return LN2_ABOVE * ((bits_of(value) >> 52) - BIAS + 1)
 
 
 @compiled

@@ -35,7 +35,7 @@ from math import factorial
 
 from reference.fast.compiled import compiled, inlined
 from reference.fast.double_double import Pair, add, add_float, fast_two_sum, multiply, two_sum
-from reference.fast.elementary import log1p_unit
+from reference.fast.elementary import EXPONENT_ONE, LOG2_E, ROUNDER, ROUNDER_BITS, log1p_unit
 from reference.fast.machine import bits_of, float_of, fma
 
 EXP_ERROR = 2.0**-93
@@ -47,10 +47,6 @@ LOG1P_ERROR = 2.0**-91
 LN2_A = float.fromhex("0x1.62e42fefa3800p-1")
 LN2_B = float.fromhex("0x1.ef35793c76000p-45")
 LN2_C = float.fromhex("0x1.cc01f97b57a08p-87")
-_LOG2_E = float.fromhex("0x1.71547652b82fep+0")
-_ROUNDER = 1.5 * 2.0**52
-_ROUNDER_BITS = 0x4338000000000000
-_EXPONENT_ONE = 0x3FF0000000000000
 _HALVINGS = 2.0**-4
 _C3, _C3_LOW = 1.0 / 6, float.fromhex("0x1.5555555555555p-57")
 _C4, _C4_LOW = 1.0 / 24, float.fromhex("0x1.5555555555555p-59")
@@ -62,11 +58,11 @@ _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1.0 / factorial(n) for n in range(7, 14
 @inlined
 def reduce(sh: float, sl: float) -> tuple[float, float, int]:
     """T in two parts and k."""
-    shifted = fma(sh, _LOG2_E, _ROUNDER)
-    k = shifted - _ROUNDER
+    shifted = fma(sh, LOG2_E, ROUNDER)
+    k = shifted - ROUNDER
     first, rest = two_sum(fma(-k, LN2_A, sh), -k * LN2_B)
     th, tl = fast_two_sum(first, rest + fma(-k, LN2_C, sl))
-    return th, tl, bits_of(shifted) - _ROUNDER_BITS
+    return th, tl, bits_of(shifted) - ROUNDER_BITS
 
 
 @inlined
@@ -127,7 +123,7 @@ def log1p_wide(rh: float, rl: float) -> Pair:
     th, tl, k = reduce(y, 0.0)
     eh, el = expm1_reduced(th, tl)
     if k != 0:
-        power = float_of(_EXPONENT_ONE + (k << 52))
+        power = float_of(EXPONENT_ONE + (k << 52))
         eh, el = add_float(power * eh, power * el, power - 1.0)
     dh, dl = add(rh, rl, -eh, -el)
     d = (dh + dl) / (1.0 + eh)

@@ -25,7 +25,7 @@ import numpy as np
 from reference.fast.compiled import compiled
 from reference.fast.double_double import Pair, add, fast_two_sum, multiply, two_sum
 from reference.fast.elementary import UNIT
-from reference.fast.machine import bits_of, float_of
+from reference.fast.machine import BIAS, EXPONENT, bits_of, float_of
 from reference.fast.wide import LOG1P_ERROR, log1p_wide
 from reference.fast.wide_sums import (
     LOWEST,
@@ -40,8 +40,6 @@ from reference.fast.wide_sums import (
 )
 from reference.formats import Bools, Floats, Integers
 
-_EXPONENT = 0x7FF
-_BIAS = 1023
 _FAR_EXPONENT = -2000
 """exp(FARTHEST) < 2^-2019: what lies beyond is less than 2^_FAR_EXPONENT times the factor."""
 
@@ -96,8 +94,8 @@ State = tuple[Scratch, Total, Factor]
 @compiled
 def _put(columns: Columns, j: int, value: Number) -> None:
     """Store a number that is not 0, scaled to hi in [1/2, 1)."""
-    shift = ((bits_of(value.h) >> 52) & _EXPONENT) - _BIAS + 1
-    scale = float_of((_BIAS - shift) << 52)
+    shift = ((bits_of(value.h) >> 52) & EXPONENT) - BIAS + 1
+    scale = float_of((BIAS - shift) << 52)
     columns.hi[j], columns.low[j], columns.radius[j] = scale * value.h, scale * value.low, scale * value.radius
     columns.exponent[j], columns.side[j] = value.k + shift, 0
 

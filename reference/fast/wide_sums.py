@@ -25,7 +25,7 @@ import numpy as np
 
 from reference.fast.compiled import compiled, inlined
 from reference.fast.double_double import Pair, add, add_float, invert, multiply, two_sum
-from reference.fast.machine import float_of
+from reference.fast.machine import BIAS, float_of
 from reference.fast.wide import exp_alone, exp_scaled
 from reference.formats import Floats, Integers
 
@@ -37,8 +37,6 @@ FARTHEST = -1400.0
 
 LOWEST = -900
 """Binary exponent below which a power adds nothing to a sum of at least 1."""
-
-_BIAS = 1023
 
 
 class Scratch(NamedTuple):
@@ -74,7 +72,7 @@ def scratch_for(classes: int) -> Scratch:
 @inlined
 def power_of_two(k: int) -> float:
     """2^k, and 0 for k below LOWEST; k <= 1000."""
-    power = float_of((max(k, LOWEST) + _BIAS) << 52)
+    power = float_of((max(k, LOWEST) + BIAS) << 52)
     return power if k >= LOWEST else 0.0
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from reference.fast.compiled import compiled
 from reference.fast.elementary import UNIT
-from reference.fast.machine import bits_of, float_of
+from reference.fast.machine import FRACTION, bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
 from suites.sweep.declared import Limits
 
@@ -26,7 +26,6 @@ BELOW_ACCURATE = -2
 
 WITHIN, BEYOND, UNKNOWN = 0, 1, 2
 
-FRACTION = (1 << 52) - 1
 MARGIN = 64
 """In units of the last place of float64: more than any radius of `suites.sweep.owed`, so a value further than this from a
 power of two lies in the binade of its computed midpoint."""

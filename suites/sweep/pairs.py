@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reference.fast.compiled import compiled, inlined
 from reference.fast.elementary import UNIT
-from reference.fast.machine import bits_of, float_of
+from reference.fast.machine import FRACTION, bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
 from suites.sweep.declared import Declared, Limits
 from suites.sweep.entry import (
@@ -22,7 +22,6 @@ from suites.sweep.entry import (
     CORRECT,
     FAITHFUL,
     FINITE,
-    FRACTION,
     MARGIN,
     NONE,
     UNDECIDED,
