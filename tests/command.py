@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+_IN_CI = {"CI", "BUILD_NUMBER"}
+"""Variables by which pytest knows CI, where its summary repeats each message whole."""
 
 
 def run_suites(*options: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """`pytest suites/` with options; the exit status and what it printed, standard error included."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"COLUMNS": "100"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST") and k not in _IN_CI}
+    environment["COLUMNS"] = "100"
     return subprocess.run(
         [sys.executable, "-m", "pytest", str(ROOT / "suites"), "-q", "-p", "no:cacheprovider", *options],
         cwd=cwd,
