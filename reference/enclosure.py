@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from flint import arb, fmpq
+from numpy.typing import NDArray
 
 from reference.formats import Bools, Floats, Format, Integers
 
@@ -98,13 +99,16 @@ def _radius(rest: arb, scale: int) -> float:
 
 @dataclass(frozen=True)
 class Enclosure:
-    """An array of certified real numbers; see the head of this file for what the five parts mean."""
+    """An array of certified real numbers; see the head of this file for what the five parts mean.
+
+    Radii may be of float32, exponents and sides of any signed integers: the compiled tier stores them so.
+    """
 
     hi: Floats
     lo: Floats
-    radius: Floats
-    exponent: Integers
-    side: Integers
+    radius: NDArray[np.floating[Any]]
+    exponent: NDArray[np.signedinteger[Any]]
+    side: NDArray[np.signedinteger[Any]]
 
     @classmethod
     def of(cls, entries: Sequence[Entry], shape: tuple[int, ...]) -> Enclosure:
@@ -212,7 +216,7 @@ class Enclosure:
             scaled = Enclosure(
                 np.where(finite, np.ldexp(np.abs(np.where(finite, self.hi, 0.0)), shift), 0.0),
                 np.ldexp(self.lo * sign, shift),
-                np.ldexp(self.radius, shift),
+                np.ldexp(self.radius.astype(np.float64), shift),
                 np.zeros_like(self.exponent),
                 (self.side * sign).astype(np.int64),
             )

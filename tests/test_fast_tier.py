@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import mpmath
 import numpy as np
@@ -14,9 +14,11 @@ pytest.importorskip("numba")
 
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
+from reference.fast import wide_rows
 from reference.fast.batch import compare_batch
 from reference.fast.evaluate import evaluate_fast
 from reference.fast.single import UNDERFLOW, certify
+from reference.fast.wide_rows import Columns, Number
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -168,6 +170,25 @@ def test_the_worst_entry_is_found_wherever_it_is() -> None:
         found = compare_batch(FLOAT32, logits, np.array([target]), right[Quantity.LOSS], gradient)
         assert (found.gradient.place[0], found.gradient.incorrect[0]) == (place, 1)
         assert 4 < found.gradient.worst[0] < 17
+
+
+def test_stored_radii_are_rounded_up() -> None:
+    """By 2^-21 at most, whatever the binades of the value and of its radius; never to 0."""
+    rng = np.random.default_rng(4)
+    values, radii = (np.ldexp(rng.random(2000) + 0.5, rng.integers(-900, low, 2000)) for low in (900, -200))
+    columns = Columns(*(np.zeros(2000, dtype) for dtype in (np.float64, np.float64, np.float32, np.int16, np.int8)))
+    for j, (value, relative) in enumerate(zip(values, np.ldexp(radii, 150), strict=True)):
+        wide_rows._put(columns, j, Number(value, 0.0, value * min(relative, 1.0), 3))
+    assert (np.ldexp(columns.hi, columns.exponent.astype(np.int32) - 3) == values).all()
+    asked = np.ldexp(values * np.minimum(np.ldexp(radii, 150), 1.0), 3 - columns.exponent)
+    assert (columns.radius >= asked).all()
+    assert (columns.radius <= asked * (1 + 2.0**-21) + 2.0**-125).all()
+
+
+def test_enclosures_take_three_times_the_memory_of_the_logits() -> None:
+    problem = Problem(np.random.default_rng(0).normal(size=(4, 500)), [0] * 4, FLOAT64)
+    values = evaluate_fast(problem, ORDERS).values
+    assert sum(getattr(each, part.name).nbytes for each in values.values() for part in fields(each)) < 3 * problem.logits.nbytes
 
 
 def _parts(values: Enclosure) -> tuple[Floats, Floats, Floats]:

@@ -73,8 +73,13 @@ def compare_batch(
     numbers, counts = np.zeros((count, 4)), np.zeros((count, 8), dtype=np.int64)
     if fmt.precision <= _WIDEST:
         batch = Batch(logits, target.astype(np.int64), loss, gradient, fmt.precision, fmt.emin)
-        tops = logits.argmax(axis=1) if count else np.zeros(0, dtype=np.int64)
-        in_threads(count, lambda start, stop: compare_rows(batch, tops, (start, stop), numbers, counts), threads)
+        tops = np.empty(count, dtype=np.int64)
+
+        def compare(start: int, stop: int) -> None:
+            logits[start:stop].argmax(axis=1, out=tops[start:stop])
+            compare_rows(batch, tops, (start, stop), numbers, counts)
+
+        in_threads(count, compare, threads)
     done, place, wrong, undecided, absorbed, loss_wrong, loss_undecided, loss_absorbed = counts.T
     escalated = (done == 0) | (undecided > 0) | (loss_undecided > 0)
     found = Comparison(

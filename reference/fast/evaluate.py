@@ -94,21 +94,21 @@ def _tangent_of(problem: Problem) -> Floats:
 
 def _columns(count: int, shape: tuple[int, ...]) -> Columns:
     entries = math.prod(shape)
-    hi, low, radius = (np.zeros((count, entries)) for _ in range(3))
-    exponent, side = (np.zeros((count, entries), dtype=np.int64) for _ in range(2))
+    hi, low = (np.zeros((count, entries)) for _ in range(2))
+    radius, exponent, side = (np.zeros((count, entries), dtype=dtype) for dtype in (np.float32, np.int16, np.int8))
     return Columns(hi, low, radius, exponent, side)
 
 
 def _columns_of(values: Enclosure) -> Columns:
     """The memory of an earlier result."""
     flat = (values.shape[0], -1)
-    floats = [part.reshape(flat) for part in (values.hi, values.lo, values.radius)]
-    return Columns(floats[0], floats[1], floats[2], values.exponent.reshape(flat), values.side.reshape(flat))
+    integers = values.exponent.reshape(flat), values.side.reshape(flat)
+    return Columns(values.hi.reshape(flat), values.lo.reshape(flat), values.radius.reshape(flat), *integers)
 
 
 def _enclosure(c: Columns, shape: tuple[int, ...]) -> Enclosure:
-    floats = [part.reshape(shape) for part in (c.hi, c.low, c.radius)]
-    return Enclosure(floats[0], floats[1], floats[2], c.exponent.reshape(shape), c.side.reshape(shape))
+    integers = c.exponent.reshape(shape), c.side.reshape(shape)
+    return Enclosure(c.hi.reshape(shape), c.low.reshape(shape), c.radius.reshape(shape), *integers)
 
 
 def _factor_columns(problem: Problem, upstream: Floats) -> tuple[Floats, Floats, Integers, float]:

@@ -13,7 +13,7 @@ with w = v - v_c, where f is an exact factor of the row in two parts and c its l
                sums of either sign, 2^-850 for what is left out: 2 VALUE_ERROR of W with the share F / S
     product    VALUE_ERROR |p_i (w_i - <p, w>)|, and p_i (2 VALUE_ERROR + 3 u^2 (|w_i| + W')), W' = W F / S
 
-Every entry is scaled to hi in [1/2, 1) at the end, which is exact.
+Every entry is scaled to hi in [1/2, 1) at the end, which is exact, and its radius rounded up to float32: 23 bytes an entry.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reference.fast.compiled import compiled
 from reference.fast.double_double import Pair, add, fast_two_sum, multiply, two_sum
@@ -55,18 +56,24 @@ _LEFT_OUT = 2.0**-760
 _LARGEST_GAP = 2.0**1000
 """A loss from it on is for the next tier: its binade cannot be scaled in float64."""
 
+_UPWARD = 1.0 + 2.0**-22
+"""A normal number times it, rounded to float32, is not below that number."""
+
+_SMALLEST_RADIUS = 2.0**-126
+"""The smallest normal number of float32, in which radii are stored."""
+
 _LINEAR = -300
 """Binary exponent of R below which log1p(R) is R, within R/2 < 2^-279 for K < 2^20."""
 
 
 class Columns(NamedTuple):
-    """The five parts of the entries of a row; see `reference.enclosure`."""
+    """The five parts of the entries of a row; see `reference.enclosure`. Exponents are within +-2^13, as two factors' are."""
 
     hi: Floats
     low: Floats
-    radius: Floats
-    exponent: Integers
-    side: Integers
+    radius: NDArray[np.float32]
+    exponent: NDArray[np.int16]
+    side: NDArray[np.int8]
 
 
 class Factor(NamedTuple):
@@ -96,7 +103,8 @@ def _put(columns: Columns, j: int, value: Number) -> None:
     """Store a number that is not 0, scaled to hi in [1/2, 1)."""
     shift = ((bits_of(value.h) >> 52) & EXPONENT) - BIAS + 1
     scale = float_of((BIAS - shift) << 52)
-    columns.hi[j], columns.low[j], columns.radius[j] = scale * value.h, scale * value.low, scale * value.radius
+    columns.hi[j], columns.low[j] = scale * value.h, scale * value.low
+    columns.radius[j] = np.float32(scale * value.radius * _UPWARD + _SMALLEST_RADIUS)
     columns.exponent[j], columns.side[j] = value.k + shift, 0
 
 
