@@ -1,7 +1,7 @@
 """scikit-learn on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
 
-Its loss object computes no Hessian but the diagonal; the full one is formed in LinearModelLoss, which the Newton solvers of
-LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the logits of that sample.
+Its loss object computes the diagonal of the Hessian, for gradient boosting; the full one is formed in LinearModelLoss, which
+the Newton solvers of LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the logits of that sample.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ _NUMPY = {fmt.name: Arithmetic(fmt, fmt, exp_ulps=4.0, log_ulps=4.0, summation=B
 
 
 def half_multinomial_loss(inputs: Inputs, quantity: Quantity) -> Array:
-    """HalfMultinomialLoss; the cotangent of the gradient is its sample weight."""
+    """HalfMultinomialLoss; the cotangent of its derivatives is its sample weight."""
     loss, y = HalfMultinomialLoss(n_classes=inputs.logits.shape[1]), inputs.labels.astype(inputs.logits.dtype)
     if quantity is Quantity.LOSS:
         return loss.loss(y, inputs.logits)
+    if quantity is Quantity.HESSIAN_DIAGONAL:
+        return loss.gradient_hessian(y, inputs.logits, sample_weight=inputs.cotangent)[1]
     return loss.gradient(y, inputs.logits, sample_weight=inputs.cotangent)
 
 
@@ -79,7 +81,7 @@ class SklearnAdapter(ArrayAdapter):
             "sklearn._loss.HalfMultinomialLoss",
             half_multinomial_loss,
             _CYTHON,
-            quantities=(Quantity.LOSS, Quantity.GRADIENT),
+            quantities=(Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL),
         ),
         Operation(
             "linear_model_loss",

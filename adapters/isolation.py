@@ -51,6 +51,7 @@ _NEEDS = {
     Quantity.GRADIENT: {Quantity.LOSS},
     Quantity.HESSIAN: {Quantity.LOSS, Quantity.GRADIENT},
     Quantity.HVP: {Quantity.LOSS, Quantity.GRADIENT},
+    Quantity.HESSIAN_DIAGONAL: {Quantity.LOSS, Quantity.GRADIENT},
 } | {quantity: {Quantity.LOSS} for quantity in LAYER_GRADIENTS}
 """What is computed on the way to a quantity: where the loss ends the process, its derivatives do."""
 
