@@ -1,7 +1,8 @@
 """scikit-learn on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
 
 Its loss object computes the diagonal of the Hessian, for gradient boosting; the full one is formed in LinearModelLoss, which
-the Newton solvers of LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the logits of that sample.
+the Newton solvers of LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the
+logits of that sample.
 """
 
 from __future__ import annotations
