@@ -13,6 +13,7 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 from sklearn.metrics import log_loss
 from sklearn.utils.extmath import softmax
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, Inputs, building
 from adapters.operation import Operation, building_block
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic
@@ -101,6 +102,7 @@ class SklearnAdapter(ArrayAdapter):
         ),
         building_block(Quantity.SOFTMAX, "sklearn.utils.extmath.softmax(x)", building(softmax), _NUMPY),
     )
+    script = array_script
 
 
 ADAPTER = SklearnAdapter

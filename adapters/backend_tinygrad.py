@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tinygrad import Tensor
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
 from reference.arithmetic import RECURSIVE, Arithmetic
@@ -78,6 +79,7 @@ class TinygradAdapter(ArrayAdapter):
         building_block(Quantity.SOFTMAX, "x.softmax()", _block(Tensor.softmax), _ARITHMETIC),
         building_block(Quantity.LOGSUMEXP, "x.logsumexp(1)", _block(lambda x: x.logsumexp(1)), _ARITHMETIC),
     )
+    script = array_script
 
 
 ADAPTER = TinygradAdapter

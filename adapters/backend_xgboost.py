@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, Inputs
 from adapters.operation import Operation
 from reference.arithmetic import RECURSIVE, Arithmetic
@@ -72,6 +73,7 @@ class XgboostAdapter(ArrayAdapter):
             quantities=(Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL),
         ),
     )
+    script = array_script
 
 
 ADAPTER = XgboostAdapter
