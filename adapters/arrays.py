@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.adapter import Adapter, Call, Observed, Result
-from adapters.apart import loss_apart
+from adapters.isolation import Trial, observed_apart
 from adapters.layout import Layout, laid_out
 from adapters.operation import Operation
 from reference.problem import Problem
@@ -77,13 +77,11 @@ class ArrayAdapter(Adapter):
         quantities: tuple[Quantity, ...],
         layout: Layout = Layout.CONTIGUOUS,
     ) -> Observed:
-        """Run an operation; see `Adapter.observe`."""
+        """Run an operation; see `Adapter.observe`. A loss that ended the process that it was asked in is NaN."""
         if not (self.unchecked and operation.has_loss and problem.out_of_range.any()):
             return super().observe(operation, problem, quantities, layout)
-        try:
-            return Observed({Quantity.LOSS: loss_apart(self.name, operation, problem)})
-        except IndexError as error:
-            return Observed({}, error=f"IndexError: {error}")
+        found = observed_apart(Trial(self.name, self.device), operation, problem)
+        return Observed({Quantity.LOSS: np.full(problem.num_rows, np.nan)}) if found.ended else found
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter
 from adapters.onnx_models import Feeds, operations_of
 from reference.arithmetic import BLOCKED, RECURSIVE, Arithmetic
@@ -29,6 +30,7 @@ class OnnxAdapter(ArrayAdapter):
     name = "onnx"
     packages = ("onnx", "numpy")
     listed = operations_of(_prepared, _ARITHMETIC)
+    script = array_script
 
 
 ADAPTER = OnnxAdapter

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import onnx
 import onnxruntime
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter
 from adapters.onnx_models import Feeds, operations_of
 from reference.arithmetic import RECURSIVE, Arithmetic
@@ -31,6 +32,7 @@ class OnnxRuntimeAdapter(ArrayAdapter):
     name = "onnxruntime"
     packages = ("onnxruntime",)
     listed = operations_of(_prepared, _ARITHMETIC)
+    script = array_script
 
 
 ADAPTER = OnnxRuntimeAdapter

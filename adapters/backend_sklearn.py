@@ -1,7 +1,8 @@
 """scikit-learn on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
 
-Its loss object computes no Hessian but the diagonal; the full one is formed in LinearModelLoss, which the Newton solvers of
-LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the logits of that sample.
+Its loss object computes the diagonal of the Hessian, for gradient boosting; the full one is formed in LinearModelLoss, which
+the Newton solvers of LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the
+logits of that sample.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 from sklearn.metrics import log_loss
 from sklearn.utils.extmath import softmax
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, Inputs, building
 from adapters.operation import Operation, building_block
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic
@@ -29,10 +31,12 @@ _NUMPY = {fmt.name: Arithmetic(fmt, fmt, exp_ulps=4.0, log_ulps=4.0, summation=B
 
 
 def half_multinomial_loss(inputs: Inputs, quantity: Quantity) -> Array:
-    """HalfMultinomialLoss; the cotangent of the gradient is its sample weight."""
+    """HalfMultinomialLoss; the cotangent of its derivatives is its sample weight."""
     loss, y = HalfMultinomialLoss(n_classes=inputs.logits.shape[1]), inputs.labels.astype(inputs.logits.dtype)
     if quantity is Quantity.LOSS:
         return loss.loss(y, inputs.logits)
+    if quantity is Quantity.HESSIAN_DIAGONAL:
+        return loss.gradient_hessian(y, inputs.logits, sample_weight=inputs.cotangent)[1]
     return loss.gradient(y, inputs.logits, sample_weight=inputs.cotangent)
 
 
@@ -79,7 +83,7 @@ class SklearnAdapter(ArrayAdapter):
             "sklearn._loss.HalfMultinomialLoss",
             half_multinomial_loss,
             _CYTHON,
-            quantities=(Quantity.LOSS, Quantity.GRADIENT),
+            quantities=(Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL),
         ),
         Operation(
             "linear_model_loss",
@@ -98,6 +102,7 @@ class SklearnAdapter(ArrayAdapter):
         ),
         building_block(Quantity.SOFTMAX, "sklearn.utils.extmath.softmax(x)", building(softmax), _NUMPY),
     )
+    script = array_script
 
 
 ADAPTER = SklearnAdapter

@@ -1,8 +1,8 @@
-"""XGBoost's multi:softprob on the CPU: the gradient, read from trees of one leaf.
+"""XGBoost's multi:softprob on the CPU: the gradient and the diagonal of the Hessian, read from trees of one leaf.
 
 A row alone, with its logits as base margin, makes one tree a class whose only leaf is -g/h, and whose cover is the Hessian h
-of the objective, max(2 p (1 - p), 1e-16): both float32, without regularisation. So g = -leaf cover, to within two roundings.
-That h is no entry of the Hessian of the loss, by its documented factor 2, and is not judged.
+of the objective, max(2 p (1 - p), 1e-16): both float32, without regularisation. So g = -leaf cover, to within two roundings,
+and half the cover, exactly, is the diagonal of the Hessian without the objective's factor 2.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, Inputs
 from adapters.operation import Operation
 from reference.arithmetic import RECURSIVE, Arithmetic
@@ -35,16 +36,17 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-def _gradient_of_row(logits: Array, label: int) -> Array:
+def _of_row(logits: Array, label: int, quantity: Quantity) -> Array:
     one = np.zeros((1, 1), dtype=np.float32)
     data = xgboost.DMatrix(one, label=[label], base_margin=logits[None])
     booster = xgboost.train(_PLAIN | {"num_class": len(logits)}, data, num_boost_round=1)
     trees = [json.loads(tree) for tree in booster.get_dump(with_stats=True, dump_format="json")]
-    return np.array([-np.float32(tree["leaf"]) * np.float32(tree["cover"]) for tree in trees], dtype=np.float32)
+    leaf, cover = (np.array([tree[name] for tree in trees], dtype=np.float32) for name in ("leaf", "cover"))
+    return -leaf * cover if quantity is Quantity.GRADIENT else cover / np.float32(2)
 
 
-def softprob(inputs: Inputs, _: Quantity) -> Array:
-    """The gradient, row by row, times the cotangent.
+def softprob(inputs: Inputs, quantity: Quantity) -> Array:
+    """The gradient or the diagonal of the Hessian, row by row, times the cotangent.
 
     Raises:
       NotImplementedError: too many classes for a tree each.
@@ -52,8 +54,8 @@ def softprob(inputs: Inputs, _: Quantity) -> Array:
     rows, classes = inputs.logits.shape
     if classes > _MOST_CLASSES:
         raise NotImplementedError(f"{classes} classes are a tree each; at most {_MOST_CLASSES}")
-    gradients = [_gradient_of_row(inputs.logits[row], int(inputs.labels[row])) for row in range(rows)]
-    stacked = np.array(gradients, dtype=np.float32).reshape(rows, classes)
+    found = [_of_row(inputs.logits[row], int(inputs.labels[row]), quantity) for row in range(rows)]
+    stacked = np.array(found, dtype=np.float32).reshape(rows, classes)
     return inputs.cotangent[:, None] * stacked
 
 
@@ -65,12 +67,13 @@ class XgboostAdapter(ArrayAdapter):
     listed = (
         Operation(
             "multi_softprob",
-            "objective multi:softprob, -leaf cover of a row alone",
+            "objective multi:softprob, -leaf cover and cover / 2 of a row alone",
             softprob,
             {FLOAT32.name: Arithmetic(FLOAT32, FLOAT32, summation=RECURSIVE)},
-            quantities=(Quantity.GRADIENT,),
+            quantities=(Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL),
         ),
     )
+    script = array_script
 
 
 ADAPTER = XgboostAdapter

@@ -51,6 +51,7 @@ _NEEDS = {
     Quantity.GRADIENT: {Quantity.LOSS},
     Quantity.HESSIAN: {Quantity.LOSS, Quantity.GRADIENT},
     Quantity.HVP: {Quantity.LOSS, Quantity.GRADIENT},
+    Quantity.HESSIAN_DIAGONAL: {Quantity.LOSS, Quantity.GRADIENT},
 } | {quantity: {Quantity.LOSS} for quantity in LAYER_GRADIENTS}
 """What is computed on the way to a quantity: where the loss ends the process, its derivatives do."""
 
@@ -89,7 +90,9 @@ class Worker:
     """A process with the backend loaded, and the socket to it."""
 
     def __init__(self, trial: Trial, allowance: Allowance) -> None:
-        """Raises AdapterError if the backend is not there, or its process ends while it is loaded."""
+        """Raises AdapterError if the backend or processes are not there, or its process ends while it is loaded."""
+        if os.name != "posix":
+            raise AdapterError(f"a worker process: this system is {os.name!r}; allowed: Linux, macOS and other POSIX systems")
         self._allowance, self._calls = allowance, 0
         here, there = socket.socketpair()
         with there:
@@ -220,13 +223,30 @@ class _Endings:
         return next((r.observed for r in known if r.answers(operation, quantities, layout)), None)
 
 
+def observed_apart(trial: Trial, operation: Operation, problem: Problem) -> Observed:
+    """The loss in a process for this call alone, which it may end; the row lies among NaN, where a read beyond it shows.
+
+    Raises:
+      AdapterError: processes cannot be had.
+    """
+    worker = Worker(trial, Allowance())
+    answer = worker.ask("observe_here", without_function(operation), problem, (Quantity.LOSS,), Layout.OFFSET)
+    worker.close()
+    if isinstance(answer, Ending):
+        return _observed_end(answer)
+    found: Observed = answer
+    return found
+
+
+def _observed_end(ending: Ending) -> Observed:
+    return Observed({}, error=f"the process of the call {ending.text}", ended=True)
+
+
 class Isolated(Adapter):
     """The backend on trial, in a worker; a process that ends is replaced."""
 
     def __init__(self, trial: Trial, allowance: Allowance) -> None:
         """Raises AdapterError if the backend is not there, or processes cannot be had."""
-        if os.name != "posix":
-            raise AdapterError(f"--isolate: this system is {os.name!r}; allowed: Linux, macOS and other POSIX systems")
         self._trial, self.allowance = trial, allowance
         self._endings = _Endings()
         self._worker: Worker | None = Worker(trial, allowance)
@@ -279,7 +299,7 @@ class Isolated(Adapter):
         if isinstance(answer, NotOffered):
             raise NotImplementedError(answer.message)
         if isinstance(answer, Ending):
-            observed = Observed({}, error=f"the process of the call {answer.text}", ended=True)
+            observed = _observed_end(answer)
             remembered = _Remembered(operation.label, layout, frozenset(quantities), observed)
             self._endings.add(operation, problem, remembered, answer.cost)
             return observed

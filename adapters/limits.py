@@ -22,7 +22,8 @@ INPUTS = ("logits", "target")
 LEAST_MAX_CLASSES = 64
 """The hazard of a long tail has as many classes; a kernel of fewer is not for softmax layers."""
 
-_ORDERS = {Quantity.GRADIENT: 1, Quantity.HESSIAN: 2, Quantity.HVP: 2} | dict.fromkeys(LAYER_GRADIENTS, 1)
+_SECOND = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
+_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS), 1) | dict.fromkeys(_SECOND, 2)
 """Order of the derivative that a quantity is; the loss and its building blocks are of order 0."""
 
 _ATTRIBUTE = "__softmax_ce_limits__"

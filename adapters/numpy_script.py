@@ -84,7 +84,7 @@ def numpy_script(asked: Asked) -> Script | None:
         return None
     return Script(
         ["import numpy as np", "import scipy", *import_of(asked.operation)],
-        _inputs(asked),
+        array_inputs(asked),
         [function("observe()", observe)],
         'f"numpy {np.__version__}, scipy {scipy.__version__}"',
     )
@@ -108,7 +108,8 @@ def _array(name: str, values: NDArray[np.float64], problem: Problem) -> str:
     return wrapped(f"{name} = np.array({literal(values)}, dtype={dtype}){shaped}")
 
 
-def _inputs(asked: Asked) -> list[str]:
+def array_inputs(asked: Asked) -> list[str]:
+    """Statements that make x, and what of t, upstream and v the quantity needs, as NumPy arrays."""
     problem = asked.problem
     lines = ["import ml_dtypes", ""] if problem.format.name == "bfloat16" else []
     lines += [_array("x", problem.logits, problem), *layout_lines(asked.layout, "np")]

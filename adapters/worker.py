@@ -1,4 +1,4 @@
-"""The process that runs the operations of `--isolate`: it loads a backend, then answers questions over a socket.
+"""A process that runs the operations of a backend for another: it loads the backend, then answers questions over a socket.
 
 Started by `adapters.isolation`, never by hand.
 """
@@ -65,6 +65,12 @@ class Answers:
         except NotImplementedError as error:
             return NotOffered(str(error))
         return observed
+
+    def observe_here(
+        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
+    ) -> Observed:
+        """The same without what a backend does first to spare its process: this one is there to be ended."""
+        return Adapter.observe(self.adapter, self._with_function(operation), problem, quantities, layout)
 
     def script(self, asked: Asked) -> Script | None:
         """See `Adapter.script`."""

@@ -31,7 +31,7 @@ def blind_from(allowed: Tolerance, quantity: Quantity = Quantity.LOSS, classes: 
 
     Arguments:
       allowed: the test's rtol and atol.
-      quantity: loss, gradient (of the target) or hessian (its diagonal entry).
+      quantity: loss, gradient (of the target), hessian (its diagonal entry) or hessian_diagonal.
       classes: K >= 2, all but the target's at the gap.
 
     Raises:
@@ -58,8 +58,12 @@ _SUMS = {
     Quantity.LOSS: lambda passed: math.expm1(passed) if passed < 700 else math.inf,
     Quantity.GRADIENT: lambda passed: passed / (1 - passed) if passed < 1 else math.inf,
     Quantity.HESSIAN: _of_hessian,
+    Quantity.HESSIAN_DIAGONAL: _of_hessian,
 }
 """S at which a quantity is c; infinite if it never is more."""
+
+LOST_TO_ZERO = tuple(_SUMS)
+"""The quantities of which an absorbed row returns 0."""
 
 
 def why_blind(fmt: Format) -> str:

@@ -110,6 +110,17 @@ def _hessian(rows: RowErrors) -> Floats:
     return scale / rows.problem.temperature**2 * pairs + 4 * _floor(rows, scale[:, :, 0])[:, :, None]
 
 
+def _diagonal(rows: RowErrors) -> Floats:
+    """That of the Hessian at j = i, without the other entries; other losses than cross-entropy form them all."""
+    if has_family_bounds(rows.problem):
+        return np.diagonal(family_second_order(rows, Quantity.HESSIAN).error, axis1=1, axis2=2)
+    scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
+    grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
+    p, dp = rows.probabilities, rows.probability_error
+    error = (p * dp + dp * (p + dp) + dp) * (1 + grown) + (p * p + p) * grown
+    return scale / rows.problem.temperature**2 * error + 4 * _floor(rows, scale)
+
+
 def _hvp(rows: RowErrors) -> Floats:
     if has_family_bounds(rows.problem):
         return family_second_order(rows, Quantity.HVP).error
@@ -149,6 +160,7 @@ _STABLE = {
     Quantity.GRADIENT: lambda rows: _gradient(rows).error,
     Quantity.HESSIAN: _hessian,
     Quantity.HVP: _hvp,
+    Quantity.HESSIAN_DIAGONAL: _diagonal,
     Quantity.LOG_SOFTMAX: lambda rows: rows.log_error,
     Quantity.SOFTMAX: _softmax,
     Quantity.LOGSUMEXP: _logsumexp,
@@ -160,7 +172,7 @@ _ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS
 """What a sigmoid loss keeps of the bounds of the row [x, 0]; of any other quantity the first column."""
 
 
-_DERIVATIVES = {Quantity.LOSS: 0, Quantity.HESSIAN: 2, Quantity.HVP: 2}
+_DERIVATIVES = {Quantity.LOSS: 0, Quantity.HESSIAN: 2, Quantity.HVP: 2, Quantity.HESSIAN_DIAGONAL: 2}
 """How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
 
 

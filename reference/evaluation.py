@@ -22,7 +22,7 @@ from reference.linear import feature_of
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from reference.row import Row, rows_of
-from reference.rows import gradient_of, hessian_of, loss_of, product_of, row_softmax
+from reference.rows import diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
 from reference.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.special_values import VERDICTS, RowKind, Verdict
 from reference.tiers import Tier, uses_fast
@@ -126,6 +126,11 @@ def _regular_hessian(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats
     return both[where], np.array(scales)[where]
 
 
+def _regular_diagonal(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
+    entries, scales = diagonal_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 2))
+    return spread(row, entries), np.array(scales)[row.inverse]
+
+
 def _regular_logsumexp(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
     softmax = evaluator.softmax(row)
     term = shifted_term(softmax.top, softmax.tail)
@@ -149,6 +154,7 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
     Quantity.GRADIENT: _regular_gradient,
     Quantity.HESSIAN: _regular_hessian,
     Quantity.HVP: _regular_hvp,
+    Quantity.HESSIAN_DIAGONAL: _regular_diagonal,
     Quantity.LOGSUMEXP: _regular_logsumexp,
     Quantity.LOG_SOFTMAX: _regular_log_softmax,
     Quantity.SOFTMAX: _regular_softmax,

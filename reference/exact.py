@@ -193,16 +193,21 @@ def gradient_terms(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term]
     return terms, scales
 
 
-def hessian_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[Entry]]:
-    """Diagonal entries of the distinct classes, and off-diagonal entries of each pair of them (row-major)."""
+def diagonal_entries(row: Row, softmax: Softmax, factor: fmpq) -> list[Entry]:
+    """Diagonal entries of the Hessian at the distinct classes."""
+    scale = row.total_weight * factor
+    return [softmax.variance_term(i).scaled(scale).entry() for i in range(len(row.count))]
+
+
+def pair_entries(row: Row, softmax: Softmax, factor: fmpq) -> list[Entry]:
+    """Off-diagonal entries of the Hessian at each pair of distinct classes (row-major)."""
     scale = row.total_weight * factor
     distinct = len(row.count)
-    diagonal = [softmax.variance_term(i).scaled(scale).entry() for i in range(distinct)]
     pairs = [[_ZERO_ENTRY] * distinct for _ in range(distinct)]
     for i in range(distinct):
         for j in range(i + 1):
             pairs[i][j] = pairs[j][i] = softmax.product_term(i, j).scaled(-scale).entry()
-    return diagonal, [entry for line in pairs for entry in line]
+    return [entry for line in pairs for entry in line]
 
 
 _ZERO_ENTRY = special(0.0)

@@ -14,6 +14,7 @@ class Quantity(StrEnum):
     | gradient    | d<cotangent, loss>/dx = A p - a, times the cotangent   | (N, K)                    |
     | hessian     | A (diag(p) - p p^T), times the cotangent, row by row   | (N, K, K)                 |
     | hvp         | hessian times the tangent v = A (p*v - p <p, v>)       | (N, K)                    |
+    | hessian_diagonal | the Hessian's diagonal alone, A p (1 - p)        | (N, K)                    |
     | log_softmax | x_c - lse(x)                                          | (N, K)                    |
     | softmax     | exp(x_c - lse(x))                                     | (N, K)                    |
     | logsumexp   | lse(x) = log sum_c exp(x_c)                           | (N,)                      |
@@ -22,7 +23,8 @@ class Quantity(StrEnum):
     | bias_gradient   | d<cotangent, loss>/db of that layer: the sum of the gradient's rows | (K,)     |
 
     With a temperature T the row is x/T, so the gradient carries 1/T and the Hessian 1/T^2. The table is that of
-    cross-entropy; `reference.loss` has the other losses. A sigmoid loss has one logit x a row, for the row [x, 0]: its
+    cross-entropy; `reference.loss` has the other losses. The diagonal is a quantity of its own because tree boosting and
+    coordinate descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its
     log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x). The linear layer is that of
     `reference.linear`; the two quantities are defined for a problem with a `feature` only.
     """
@@ -31,6 +33,7 @@ class Quantity(StrEnum):
     GRADIENT = "gradient"
     HESSIAN = "hessian"
     HVP = "hvp"
+    HESSIAN_DIAGONAL = "hessian_diagonal"
     LOG_SOFTMAX = "log_softmax"
     SOFTMAX = "softmax"
     LOGSUMEXP = "logsumexp"

@@ -10,10 +10,11 @@ from reference.enclosure import Entry
 from reference.exact import (
     Softmax,
     Term,
+    diagonal_entries,
     gradient_terms,
-    hessian_entries,
     hvp_entries,
     loss_term,
+    pair_entries,
     plain_term,
     sum_term,
 )
@@ -71,13 +72,23 @@ def gradient_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], l
 
 def hessian_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
     """Entries of each pair of distinct classes (row-major), then the diagonal ones; and the sizes of their terms."""
+    diagonal, sizes = diagonal_of(row, softmax, factor)
     formulas = _row_loss(row, softmax)
-    distinct = range(len(row.count))
     if formulas is None:
-        diagonal, pairs = hessian_entries(row, softmax, factor)
-        return pairs + diagonal, [0.0] * (len(pairs) + len(diagonal))
+        pairs = pair_entries(row, softmax, factor)
+        return pairs + diagonal, [0.0] * len(pairs) + sizes
+    distinct = range(len(row.count))
     entries = [formulas.curvature(i, j, False).times(factor) for i in distinct for j in distinct]
-    entries += [formulas.curvature(i, i, True).times(factor) for i in distinct]
+    return [plain_term(entry.value).entry() for entry in entries] + diagonal, _sizes(entries) + sizes
+
+
+def diagonal_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
+    """The Hessian's diagonal of a regular row at its distinct classes, and the sizes of its terms."""
+    formulas = _row_loss(row, softmax)
+    if formulas is None:
+        diagonal = diagonal_entries(row, softmax, factor)
+        return diagonal, [0.0] * len(diagonal)
+    entries = [formulas.curvature(i, i, True).times(factor) for i in range(len(row.count))]
     return [plain_term(entry.value).entry() for entry in entries], _sizes(entries)
 
 

@@ -66,7 +66,7 @@ def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> 
         return filled(quantity, row, np.nan)
     if quantity is Quantity.GRADIENT:
         return spread(row, _limit_gradient(row, factor(1)))
-    if quantity in (Quantity.HESSIAN, Quantity.HVP):
+    if quantity in (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL):
         return _limit_curvature(quantity, row, 2 * rational(row.problem.z_loss) * factor(2))
     there, elsewhere = (1.0, 0.0) if quantity is Quantity.SOFTMAX else (0.0, -np.inf)
     return spread(row, [Term(exact=rational(there)).entry() if one else special(elsewhere) for one in _hit(row)])
@@ -94,5 +94,7 @@ def _limit_curvature(quantity: Quantity, row: Row, curvature: fmpq) -> Enclosure
     if quantity is Quantity.HVP:
         moved = [curvature * rational(v) if one else _ZERO for v, one in zip(row.tangent, _hit(row), strict=True)]
         return spread(row, [Term(exact=value).entry() for value in moved])
+    if quantity is Quantity.HESSIAN_DIAGONAL:
+        return spread(row, [entry() if one else special(0.0) for one in _hit(row)])
     hit = np.array(_hit(row))[row.inverse]
     return Enclosure.of([special(0.0), entry()], (2,))[np.outer(hit, hit).astype(np.intp)]

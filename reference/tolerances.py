@@ -177,6 +177,7 @@ class _Supremum:
             Quantity.LOSS: self._loss,
             Quantity.GRADIENT: self._gradient,
             Quantity.HESSIAN: self._hessian,
+            Quantity.HESSIAN_DIAGONAL: self._hessian,
             Quantity.HVP: self._product,
             Quantity.LOG_SOFTMAX: lambda: self._logarithm,
             Quantity.SOFTMAX: self._softmax,

@@ -1,4 +1,4 @@
-"""The Hessian, entry by entry, and its product with a direction."""
+"""The Hessian, entry by entry, its product with a direction, and its diagonal, where that is all there is."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from suites.problems import Ask
 
 HAZARDS = ("moderate", "absorption", "overflow", "underflow", "offset", "ties", "subnormal", "bit_patterns")
 
+SECOND_ORDER = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
 
-@pytest.mark.asks(Quantity.HESSIAN, Quantity.HVP)
+
+@pytest.mark.asks(*SECOND_ORDER)
 def test_hessian(judge: Judge, operation: Operation, fmt: Format) -> None:
     ask = Ask(fmt, HAZARDS, directions=True, max_rows=2)
-    judge.search_claims("hessian", operation, ask, (Quantity.HESSIAN, Quantity.HVP))
+    judge.search_claims("hessian", operation, ask, SECOND_ORDER)

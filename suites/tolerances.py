@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from adapters.operation import Operation
-from reference.blindness import blind_from
+from reference.blindness import LOST_TO_ZERO, blind_from
 from reference.formats import FORMATS
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
 from reference.loss import Loss
@@ -76,5 +76,5 @@ def recommended(operation: Operation, of: tuple[str, Quantity, Grade], record: R
         measured = tolerance(quantity, grade, arithmetic, asked, min(used, 1.0))
     except ValueError:
         return None
-    blind = blind_from(promised, quantity) if quantity in (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN) else None
+    blind = blind_from(promised, quantity) if quantity in LOST_TO_ZERO else None
     return Recommendation(operation.label, dtype, quantity, grade, asked, promised, measured, blind)

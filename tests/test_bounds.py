@@ -14,7 +14,8 @@ from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.measurement import Measurement
 
-QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.SOFTMAX, Quantity.LOG_SOFTMAX, Quantity.HESSIAN)
+DIAGONAL = Quantity.HESSIAN_DIAGONAL
+QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.SOFTMAX, Quantity.LOG_SOFTMAX, Quantity.HESSIAN, DIAGONAL)
 EXP_ULPS = 0.501
 """float64 exp and log, rounded once more into the format."""
 
@@ -49,6 +50,7 @@ def textbook(problem: Problem, summation: Summation) -> dict[Quantity, Floats]:
         Quantity.SOFTMAX: p,
         Quantity.LOG_SOFTMAX: log_softmax,
         Quantity.HESSIAN: fmt.round(p[:, :, None] * np.eye(problem.num_classes) - outer),
+        DIAGONAL: fmt.round(p * fmt.round(1 - p)),
     }
 
 

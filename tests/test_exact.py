@@ -28,6 +28,7 @@ from reference.special_values import Verdict
 from tests.oracles.agreement import FAMILIES, random_problem
 
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
+DIAGONAL = Quantity.HESSIAN_DIAGONAL
 LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP
 EVERYTHING = tuple(q for q in Quantity if q not in LAYER_GRADIENTS)
 OF_THE_TARGET = tuple(q for q in EVERYTHING if q not in BUILDING_BLOCKS)
@@ -90,10 +91,10 @@ def nothing(value: float) -> dict[Quantity, ArrayLike]:
 HALVES = [[0.25, 0.0, -0.25], [0.0, 0.0, 0.0], [-0.25, 0.0, 0.25]]
 """diag(p) - p p^T of p = (1/2, 0, 1/2)."""
 
-CURVED: dict[Quantity, ArrayLike] = {HESSIAN: HALVES, HVP: [-0.75, 0.0, 0.75]}
+CURVED: dict[Quantity, ArrayLike] = {HESSIAN: HALVES, HVP: [-0.75, 0.0, 0.75], DIAGONAL: [0.25, 0.0, 0.25]}
 MASKED_BLOCKS: dict[Quantity, ArrayLike] = {LOG_SOFTMAX: [-LN2, -INF, -LN2], SOFTMAX: [0.5, 0.0, 0.5], LOGSUMEXP: LN2}
 MASKED: dict[Quantity, ArrayLike] = CURVED | MASKED_BLOCKS
-FLAT: dict[Quantity, ArrayLike] = {HESSIAN: 0.0, HVP: 0.0}
+FLAT: dict[Quantity, ArrayLike] = {HESSIAN: 0.0, HVP: 0.0, DIAGONAL: 0.0}
 HIGH_BLOCKS: dict[Quantity, ArrayLike] = {LOG_SOFTMAX: [-INF, 0.0, -INF], SOFTMAX: [0.0, 1.0, 0.0], LOGSUMEXP: INF}
 HIGH: dict[Quantity, ArrayLike] = FLAT | HIGH_BLOCKS
 NAN_BLOCKS: dict[Quantity, ArrayLike] = dict.fromkeys(BUILDING_BLOCKS, NAN)
@@ -137,7 +138,7 @@ LINES = [
         MUST,
         # a = 1/2, 0, 1/4: no weight lies on the masked class, and A = 3/4
         {LOSS: float(np.float32(0.75 * math.log(2))), GRADIENT: [-0.125, 0.0, 0.125], **MASKED_BLOCKS}
-        | {HESSIAN: 0.75 * np.array(HALVES), HVP: [-0.5625, 0.0, 0.5625]},
+        | {HESSIAN: 0.75 * np.array(HALVES), HVP: [-0.5625, 0.0, 0.5625], DIAGONAL: [0.1875, 0.0, 0.1875]},
         {"label_smoothing": 0.75} | WEIGHTLESS,
     ),
     Line("masked-but-target", [-INF, 2.0, -INF], 1, MUST, nothing(0.0) | HIGH_BLOCKS | {LOGSUMEXP: 2.0}),
@@ -300,6 +301,7 @@ TIED = [
     ("off-diagonal", HESSIAN, (0, 0, 1), -4.0, [0.0, 0.0, 0.0], 1, 1),
     # A p (1 - p) = A (1/4 - D^2).
     ("diagonal", HESSIAN, (0, 1, 1), 4.0, [0.0, 0.0, 0.0], 1, 1),
+    ("diagonal-alone", DIAGONAL, (0, 1), 4.0, [0.0, 0.0, 0.0], 1, 1),
     # The maxima have mean tangent 0, so A p w_0 = A (1/2 - D).
     ("product", HVP, (0, 0), 2.0, [1.0, -1.0, 0.0], 1, 1),
     # w = (1, -1, 3) has the mean 3 p_2 = 6 D: A p (1 - 6 D) is inside, too.
@@ -481,6 +483,7 @@ def test_no_rows(reduction: str) -> None:
         GRADIENT: (0, 3),
         HESSIAN: (0, 3, 3),
         HVP: (0, 3),
+        DIAGONAL: (0, 3),
         LOG_SOFTMAX: (0, 3),
         SOFTMAX: (0, 3),
         LOGSUMEXP: (0,),

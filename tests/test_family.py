@@ -77,6 +77,7 @@ TABLE = [
     Known("squared-gradient", EVEN, GRADIENT, (0, 0), Fraction(-3, 8), "2 1/4 (-3/4 - 0)"),
     Known("squared-gradient-other", EVEN, GRADIENT, (0, 3), Fraction(1, 8), "2 1/4 (1/4 - 0)"),
     Known("squared-hessian", EVEN, HESSIAN, (0, 0, 0), Fraction(-3, 32), "2/4 k_0 - 2/16 (2 k_0 - 1/4), k_0 = -1/2"),
+    Known("squared-diagonal", EVEN, Quantity.HESSIAN_DIAGONAL, (0, 0), Fraction(-3, 32), "the Hessian's entry"),
     Known("squared-hessian-off", EVEN, HESSIAN, (0, 1, 2), Fraction(-3, 32), "-2/16 (1/2 + 1/2 - 1/4)"),
     Known("squared-one-class", soft([[3.0]], [[0.5]], SQUARED), LOSS, (0,), Fraction(1, 4), "(1 - 1/2)^2"),
     Known("squared-one-class-flat", soft([[3.0]], [[0.5]], SQUARED), HESSIAN, (0, 0, 0), 0.0, "p is constant"),
@@ -253,7 +254,8 @@ SPECIAL = [
     (
         "z-limit",
         Problem([[INF, 0.0]], [1], FLOAT64, z_loss=0.5, cotangent=[-2.0], tangent=[[3.0, 1.0]]),
-        {LOSS: INF, GRADIENT: [-INF, 2.0], HESSIAN: [[-2.0, 0.0], [0.0, 0.0]], HVP: [-6.0, 0.0]},
+        {LOSS: INF, GRADIENT: [-INF, 2.0], HESSIAN: [[-2.0, 0.0], [0.0, 0.0]], HVP: [-6.0, 0.0]}
+        | {Quantity.HESSIAN_DIAGONAL: [-2.0, 0.0]},
         Verdict.LIMIT_OR_NAN,
     ),
     (

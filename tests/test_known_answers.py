@@ -17,6 +17,7 @@ import pytest
 from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, Problem, Quantity, evaluate
 
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
+DIAGONAL = Quantity.HESSIAN_DIAGONAL
 LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP
 INF, NAN = math.inf, math.nan
 
@@ -122,12 +123,17 @@ SURE = log1p_exp(20)
 TAIL = sigmoid_of_minus(20)
 SLOPE = times(TAIL, TAIL, exp(20))
 """sigma'(20) = e^20 / (1 + e^20)^2."""
+SLOWER = times(sigmoid_of_minus(5), sigmoid_of_minus(5), exp(5), Decimal("0.0625"))
+"""sigma'(5) / 16."""
 
 CONFIDENT = [
     Known("confident-loss", PAIR, LOSS, (0,), SURE, "ln(1 + e^-20), where 1 + e^-20 is 1 in float32"),
     Known("confident-gradient-target", PAIR, GRADIENT, (0, 0), minus(TAIL), "p - 1 = -1/(1 + e^20)"),
     Known("confident-gradient-other", PAIR, GRADIENT, (0, 1), TAIL, "p = 1/(1 + e^20)"),
     Known("confident-hessian", PAIR, HESSIAN, (0, 0, 0), SLOPE, "sigma'(20)"),
+    Known("confident-diagonal", PAIR, DIAGONAL, (0, 0), SLOPE, "sigma'(20), where 1 - p is 0 in float32"),
+    Known("tempered-diagonal", PAIR.replace(temperature=4.0), DIAGONAL, (0, 1), SLOWER, "sigma'(5) / 4^2"),
+    Known("weighted-diagonal", PAIR.replace(cotangent=[-4.0]), DIAGONAL, (0, 0), times(-4, SLOPE), "-4 sigma'(20)"),
     Known("confident-hessian-off", PAIR, HESSIAN, (0, 0, 1), minus(SLOPE), "-sigma'(20)"),
     Known("confident-wrong", PAIR.replace(target=[1]), LOSS, (0,), plus(20, SURE), "20 + ln(1 + e^-20)"),
     Known("confident-log-softmax", PAIR, LOG_SOFTMAX, (0, 0), minus(SURE), "minus the loss"),
@@ -166,6 +172,7 @@ UNIFORM = [
     Known("three-gradient", uniform(3, FLOAT64, 1e300), GRADIENT, (0, 1), Fraction(1, 3), "three equal logits"),
     Known("three-target", uniform(3, FLOAT64, 1e300), GRADIENT, (0, 2), Fraction(-2, 3), "three equal logits"),
     Known("three-hessian", uniform(3, BFLOAT16, 0.0), HESSIAN, (0, 1, 1), Fraction(2, 9), "1/3 (1 - 1/3)"),
+    Known("three-diagonal", uniform(3, BFLOAT16, 0.0), DIAGONAL, (0, 1), Fraction(2, 9), "1/3 (1 - 1/3)"),
     Known("three-hessian-off", uniform(3, BFLOAT16, 0.0), HESSIAN, (0, 0, 2), Fraction(-1, 9), "-1/3 1/3"),
     Known("three-softmax", uniform(3, FLOAT16, 5.0), SOFTMAX, (0, 0), Fraction(1, 3), "1/K"),
     Known("two-logsumexp", uniform(2, FLOAT64, -7.0), LOGSUMEXP, (0,), plus(-7, ln(2)), "c + ln 2"),
@@ -174,6 +181,7 @@ UNIFORM = [
     Known("float16-sum-overflow", uniform(70000, FLOAT16, 0.0), LOSS, (0,), ln(70000), "70000 ones exceed float16's max"),
     Known("one-class-loss", uniform(1, FLOAT32, 88.0), LOSS, (0,), 0.0, "lse(x) - x = 0"),
     Known("one-class-gradient", uniform(1, FLOAT32, 88.0), GRADIENT, (0, 0), 0.0, "1 - 1"),
+    Known("one-class-diagonal", uniform(1, FLOAT32, 88.0), DIAGONAL, (0, 0), 0.0, "1 - 1"),
     Known("one-class-hessian", uniform(1, FLOAT32, 88.0), HESSIAN, (0, 0, 0), 0.0, "1 - 1"),
     Known("one-class-softmax", uniform(1, FLOAT32, 88.0), SOFTMAX, (0, 0), Fraction(1), "the only class"),
 ]

@@ -12,6 +12,8 @@ import pytest
 
 from adapters.adapter import Adapter, AdapterError
 from adapters.arrays import Inputs
+from adapters.backend_numpy import NumpyAdapter
+from adapters.isolation import Trial, observed_apart
 from adapters.layout import Layout
 from adapters.loading import backend_names
 from adapters.operation import Operation
@@ -74,13 +76,11 @@ def test_an_index_that_ends_the_process_ends_another_one(backend: str, name: str
 
 
 def test_an_index_that_is_refused_apart_is_an_error() -> None:
-    from adapters.apart import loss_apart
-    from adapters.backend_numpy import NumpyAdapter
-
-    adapter = NumpyAdapter()
     problem = Problem([[1.0, 2.0]], [0], FLOAT32).with_unchecked_target([7])
-    with pytest.raises(IndexError, match="class indices"):
-        loss_apart("numpy", named(adapter, "naive"), problem)
+    observed = observed_apart(Trial("numpy", "cpu"), named(NumpyAdapter(), "naive"), problem)
+    assert observed.error is not None
+    assert observed.error.startswith("IndexError: class indices")
+    assert not observed.ended
 
 
 def test_inputs_notice_that_they_were_changed() -> None:

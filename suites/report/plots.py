@@ -30,6 +30,7 @@ _NAMES = {
     "gradient": "grad",
     "hessian": "Hess",
     "hvp": "H·v",
+    "hessian_diagonal": "diag H",
     "log_softmax": "log p",
     "softmax": "p",
     "logsumexp": "lse",

@@ -39,7 +39,7 @@ MAX_GAP = 2000.0
 """Largest gap generated; the cost of mpmath grows with it."""
 
 ALWAYS = (Quantity.LOSS, Quantity.GRADIENT, Quantity.LOG_SOFTMAX)
-SOMETIMES = (Quantity.HESSIAN, Quantity.HVP, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
+SOMETIMES = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
 """Compared on every fourth batch."""
 
 Generator = np.random.Generator

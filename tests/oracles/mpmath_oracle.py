@@ -252,6 +252,12 @@ def _hvp(row: OracleRow) -> Results:
     return Results([(p * v - p * mean) * f for p, v in pairs], errors)
 
 
+def _diagonal(row: OracleRow) -> Results:
+    f = row.mass * row.factor / MP.mpf(row.temperature) ** 2
+    values = [(p - p * p) * f for p in row.p]
+    return Results(values, [(p + p * p) * abs(f) * row.error for p in row.p])
+
+
 def _logsumexp(row: OracleRow) -> Results:
     return Results([row.lse], [row.error])
 
@@ -269,6 +275,7 @@ WEIGHTED_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {
     Quantity.GRADIENT: _gradient,
     Quantity.HESSIAN: _hessian,
     Quantity.HVP: _hvp,
+    Quantity.HESSIAN_DIAGONAL: _diagonal,
     Quantity.LOGSUMEXP: _logsumexp,
     Quantity.LOG_SOFTMAX: _log_softmax,
     Quantity.SOFTMAX: _softmax,
@@ -382,6 +389,8 @@ def _extended(row: OracleRow, quantity: Quantity) -> Results:
         return _lost(gradient)
     if quantity is Quantity.HESSIAN:
         return _lost([entry for line in hessian for entry in line])
+    if quantity is Quantity.HESSIAN_DIAGONAL:
+        return _lost([line[i] for i, line in enumerate(hessian)])
     assert row.tangent is not None
     return _lost([sum((h * v for h, v in zip(line, row.tangent, strict=True)), MP.zero) for line in hessian])
 
