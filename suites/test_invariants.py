@@ -221,7 +221,11 @@ def test_two_runs_give_the_same_bits(judge: Judge, operation: Operation, fmt: Fo
     def check(problem: Problem) -> None:
         quantities = tuple(q for q in operation.asked(problem, LOSS_QUANTITIES) if q is not Quantity.HESSIAN)
         first, second = (judge.observe(operation, problem, quantities) for _ in range(2))
-        if (first.error is None) != (second.error is None):
+        if first.error is not None and second.error is not None:
+            # Nothing to compare: where it claims a value, an exception is no answer however often it comes.
+            judge.check(operation, problem, quantities)
+            return
+        if first.error is not None or second.error is not None:
             told = f"what   : one of two runs of {operation.name}: {first.error or second.error}\ninput  : {problem!r}"
             pytest.fail(told, pytrace=False)
         for quantity, values in first.values.items():

@@ -20,6 +20,7 @@ from suites.cases import Case
 from suites.claims import NO_CLASSES, Claim, Claims, Deviation, OutOfRange, Scope
 from suites.effort import EFFORTS
 from suites.judge import Judge, Plan
+from suites.test_invariants import test_two_runs_give_the_same_bits as two_runs
 from suites.test_out_of_range import test_no_classes as no_classes
 from suites.test_out_of_range import test_out_of_range_binary_label as binary_label
 from suites.test_out_of_range import test_out_of_range_label as out_of_range_label
@@ -45,8 +46,26 @@ class Fixed(NumpyAdapter):
 class Raising(NumpyAdapter):
     """Raises, whatever it is asked."""
 
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error or ValueError("no")
+
     def call(self, *_: Any) -> Call:
-        raise ValueError("no")
+        raise self.error
+
+
+class RaisingInTurn(Fixed):
+    """Raises at every second call: the `first`, third, or second, fourth."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__(0.0, "float32")
+        self.raises = not first
+
+    def call(self, *_: Any) -> Call:
+        self.raises = not self.raises
+        if self.raises:
+            raise ValueError("not now")
+        return super().call()
 
 
 def operation(fmt: Format, returns: Mapping[str, Mapping[Quantity, Format]], can_raise: bool = True) -> Operation:
@@ -54,7 +73,7 @@ def operation(fmt: Format, returns: Mapping[str, Mapping[Quantity, Format]], can
     return Operation("fixed", "f(x)", None, arithmetic, (Quantity.LOSS,), returns=returns, can_raise=can_raise)
 
 
-def judge_of(adapter: Fixed, asked: Operation) -> Judge:
+def judge_of(adapter: NumpyAdapter, asked: Operation) -> Judge:
     return Judge(Plan(adapter, (asked,), (BFLOAT16,), (), (), Claims(), EFFORTS["quick"], 0, "pytest suites/"))
 
 
@@ -154,3 +173,32 @@ def test_a_deviation_from_more_than_is_claimed_lowers_nothing() -> None:
     judge, asked = judged(1.0, Grade.STABLE, replace(MISSES_ACCURATE, reaches=Grade.FINITE))
     with pytest.raises(pytest.fail.Exception, match="claim 'stable'"):
         judge.check_case(CASE, asked, Quantity.LOSS)
+
+
+def repeated(adapter: NumpyAdapter, claimed: Grade) -> None:
+    """The test of two runs, on an adapter whose operation claims that grade of its loss in float32."""
+    asked = operation(FLOAT32, {})
+    claims = Claims((Claim(Scope(("*",), ("float32",)), {Quantity.LOSS: claimed}),))
+    plan = replace(judge_of(adapter, asked).plan, claims=claims, hazards=("moderate",))
+    two_runs(Judge(plan), asked, FLOAT32)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_exception_in_one_of_two_runs_fails(first: bool) -> None:
+    with pytest.raises(pytest.fail.Exception, match="one of two runs of fixed: ValueError: not now"):
+        repeated(RaisingInTurn(first), Grade.NONE)
+
+
+def test_an_exception_in_both_of_two_runs_fails_where_an_answer_is_claimed() -> None:
+    with pytest.raises(pytest.fail.Exception, match="what   : loss: ValueError: no; claim 'finite'"):
+        repeated(Raising(), Grade.FINITE)
+    repeated(Raising(), Grade.NONE)
+
+
+def test_what_is_not_implemented_is_skipped_and_said() -> None:
+    judge, asked = judged(0.0, Grade.FINITE)
+    judge = Judge(replace(judge.plan, adapter=Raising(NotImplementedError("of one row alone"))))
+    with pytest.raises(pytest.skip.Exception, match="fixed: not implemented: of one row alone"):
+        judge.measure(asked, LOST, (Quantity.LOSS,))
+    with pytest.raises(pytest.skip.Exception, match="not implemented"):
+        repeated(Raising(NotImplementedError("of one row alone")), Grade.FINITE)

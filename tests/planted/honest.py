@@ -6,16 +6,18 @@ number is infinite although half of it is not.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from adapters.backend_torch import TorchAdapter
+from adapters.limits import limits, limits_of
+from adapters.operation import Operation
 from tests.planted.kernel import Kernel, Rows, Tensor
 
 _TILE = 128
 
 _MOST_TILES = 2048
-
-_LONGEST_RUN = 128
-"""Largest K of the one-pass sum: it is one running sum, deeper for more classes than what is declared for a kernel."""
 
 
 class _Honest(Kernel):
@@ -54,12 +56,11 @@ class _TwoPass(_Honest):
         return torch.exp(x - self.top(x)).sum(dim=1, keepdim=True)
 
 
+@limits("one running sum, deeper for more classes than what is declared for a kernel", max_classes=128)
 class _Online(_Honest):
     """One pass: the sum is rescaled whenever the maximum moves (Milakov and Gimelshein, arXiv 1805.02867)."""
 
     def total(self, x: Tensor) -> Tensor:
-        if x.shape[1] > _LONGEST_RUN:
-            raise NotImplementedError(f"more than {_LONGEST_RUN} classes")
         top, total = x[:, :1], torch.ones_like(x[:, :1])
         for column in x.split(1, dim=1)[1:]:
             moved = torch.maximum(top, column)
@@ -112,3 +113,13 @@ def _power(exponent: Tensor) -> Tensor:
 
 
 two_pass, online, tiled, pairwise, compensated = _TwoPass(), _Online(), _Tiled(), _Pairwise(), _Compensated()
+
+
+class Honest(TorchAdapter):
+    """All five in one run: what is generated and owed for one serves the others."""
+
+    name = "honest"
+
+    def operations(self) -> tuple[Operation, ...]:
+        kernels = (two_pass, online, tiled, pairwise, compensated)
+        return tuple(replace(op, limits=limits_of(kernel)) for kernel in kernels for op in self.implementation(kernel))

@@ -1,6 +1,11 @@
-"""Backends that return the reference's own values, correctly or faithfully rounded: whoever rejects them cries wolf."""
+"""Backends that return the reference's own values, correctly or faithfully rounded: whoever rejects them cries wolf.
+
+Backend and judge may share what is owed (`tests.planted.shared`): what is on trial is the judging, not the oracle.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,11 +15,11 @@ from adapters.limits import OPTIONS
 from adapters.operation import Operation, building_block
 from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
-from reference.evaluation import evaluate
 from reference.formats import FORMATS, Floats, Format
 from reference.loss import LOSS_OPTIONS, LOSS_TARGETS, Loss, Target
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from tests.planted.shared import evaluated
 
 _ARITHMETIC = {fmt.name: Arithmetic(fmt, fmt) for fmt in FORMATS.values()}
 _COMMON = frozenset(OPTIONS) - {option for options in LOSS_OPTIONS.values() for option in options}
@@ -57,7 +62,7 @@ class CorrectlyRounded(Adapter):
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         problem.replace()  # validated anew: labels out of range and rows of no classes raise
         results = {}
-        for quantity, expected in evaluate(problem, quantities).items():
+        for quantity, expected in evaluated(problem, quantities).items():
             # Undecided are a midpoint and a tail too small to see: either neighbour is as right as can be told.
             values, _ = expected.values.rounded(problem.format)
             results[quantity] = Result(self.returned(values, expected.values, problem.format), problem.format.name, "cpu")
@@ -80,3 +85,19 @@ class FaithfullyRounded(CorrectlyRounded):
         side = np.where(apart == 0, true.side, np.sign(apart))
         other = np.where(side > 0, fmt.next_up(nearest), np.where(side < 0, fmt.next_down(nearest), nearest))
         return np.where(finite & np.isfinite(other) & (other != 0) & (rounded != 0), other, rounded)
+
+
+class BothWays(CorrectlyRounded):
+    """Both as modes of each operation, nearest and neighbour: what is generated and owed serves the two."""
+
+    name = "both_ways"
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__(device)
+        self.modes = {"nearest": CorrectlyRounded(device), "neighbour": FaithfullyRounded(device)}
+
+    def operations(self) -> tuple[Operation, ...]:
+        return tuple(replace(operation, mode=mode) for operation in super().operations() for mode in self.modes)
+
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        return self.modes[operation.mode].call(operation, problem, quantities, layout)
