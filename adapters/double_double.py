@@ -92,7 +92,7 @@ class DoubleDouble:
         return DoubleDouble(quotient.hi, quotient.lo, quotient.exponent + self.exponent - other.exponent)
 
     def _at(self, exponent: Integers) -> tuple[Floats, Floats]:
-        shift = np.clip(self.exponent - exponent, -2000, 0).astype(np.int32)
+        shift = np.maximum(np.minimum(self.exponent - exponent, 0), -2000).astype(np.int32)
         return np.ldexp(self.hi, shift), np.ldexp(self.lo, shift)
 
     def value(self) -> Floats:
@@ -128,16 +128,20 @@ def _concatenate(a: DoubleDouble, b: DoubleDouble, axis: int) -> DoubleDouble:
     return DoubleDouble(*parts)
 
 
+_ONE, _TWO = DoubleDouble.of(1.0), DoubleDouble.of(2.0)
+_INVERSES = tuple(_ONE / DoubleDouble.of(float(n)) for n in range(_TERMS, 1, -1))
+"""1/n of the Taylor sum, the last term first."""
+
+
 def expm1_small(r: DoubleDouble) -> DoubleDouble:
     """exp(r) - 1 for |r| <= 0.35 by a Taylor sum of r 2^-8 and eight doublings, e <- e (2 + e)."""
     small = DoubleDouble(r.hi, r.lo, r.exponent - _HALVINGS)
-    one, two = DoubleDouble.of(1.0), DoubleDouble.of(2.0)
-    total = one
-    for n in range(_TERMS, 1, -1):
-        total = one + small * total * (one / DoubleDouble.of(float(n)))
+    total = _ONE
+    for inverse in _INVERSES:
+        total = _ONE + small * total * inverse
     e = small * total
     for _ in range(_HALVINGS):
-        e = e * (two + e)
+        e = e * (_TWO + e)
     return e
 
 
