@@ -1,11 +1,11 @@
 """Writes the reproducers of a backend's published deviations, and what the adapter observed there.
 
-    python -m tests.reproducing torch FOLDER one | every | options
+    python -m tests.reproducing torch FOLDER KIND...
 
 `one`: a script for each deviation, and for each operation and mode that has one. `every`: for each case, operation, dtype and
 quantity that a deviation lists. `options`: for each quantity of each operation, Hessians apart, with all its options set.
-`observed.json` holds, by script, the entries that it looks at: the value that the adapter observed, in hexadecimal, and
-whether it meets the grade.
+`observed.json` holds, by kind and script, the entries that it looks at: the value that the adapter observed, in hexadecimal,
+and whether it meets the grade.
 """
 
 from __future__ import annotations
@@ -123,23 +123,30 @@ def _entry(miss: Miss, index: tuple[int, ...]) -> tuple[str, bool]:
     return float(miss.measurement.observed[index]).hex(), bool(miss.measurement.grades[index] >= miss.missed)
 
 
-def main(backend: str, folder: Path, which: str) -> None:
-    """Write the scripts and observed.json."""
-    judge = judge_of(load_adapter(backend, "cpu"))
+def _misses(judge: Judge, which: str) -> list[Miss]:
     if which == "options":
-        misses = list(with_options(judge))
-    else:
-        every = which == "every"
-        found = published(judge) if every else one_of_each(published(judge))
-        misses = [miss for where in found if (miss := miss_of(judge, where, every))]
-    written = write_reproducers(misses, judge.plan.adapter, folder)
-    observed = {
+        return list(with_options(judge))
+    every = which == "every"
+    found = published(judge) if every else one_of_each(published(judge))
+    return [miss for where in found if (miss := miss_of(judge, where, every))]
+
+
+def _observed(misses: list[Miss], written: dict[str, Path]) -> dict[str, list[tuple[str, bool]]]:
+    return {
         written[miss.name].stem: [] if miss.measurement.error else [_entry(miss, index) for index in entries_of(miss)]
         for miss in misses
         if miss.name in written
     }
+
+
+def main(backend: str, folder: Path, kinds: list[str]) -> None:
+    """Write the scripts and observed.json."""
+    judge = judge_of(load_adapter(backend, "cpu"))
+    misses = {which: _misses(judge, which) for which in kinds}
+    written = write_reproducers([miss for some in misses.values() for miss in some], judge.plan.adapter, folder)
+    observed = {which: _observed(some, written) for which, some in misses.items()}
     (folder / "observed.json").write_text(json.dumps(observed))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ from tests.command import ROOT, run_suites
 from tests.reproducing import judge_of, miss_of, one_of_each, published
 
 STANDS = 1
+PUBLISHED = os.environ.get("REPRODUCERS", "one")
+"""The kind of the scripts of deviations; see `tests.reproducing`."""
 PRINTED = re.compile(r"^    observed (\S+) .*: (right|WRONG)$", flags=re.MULTILINE)
 MENTIONED = re.compile(r"^\s*(?:from|import) (?:adapters|reference|suites|tests|pytest)\b", flags=re.MULTILINE)
 
@@ -45,34 +47,50 @@ def run_alone(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def reproduced(backend: str, which: str, folder: Path) -> dict[str, tuple[int, str]]:
-    """Exit status and output of scripts that are run elsewhere, in one process; they saw what the adapter observed."""
+@dataclass(frozen=True)
+class Reproduced:
+    """The scripts of a backend, the names of each kind, and exit status and output of each, run elsewhere in one process."""
+
+    folder: Path
+    names: dict[str, list[str]]
+    results: dict[str, tuple[int, str]]
+
+    def of(self, kind: str) -> dict[str, tuple[int, str]]:
+        """Exit status and output of the scripts of a kind."""
+        return {name: self.results[name] for name in self.names[kind]}
+
+
+@pytest.fixture(scope="module", params=backend_names())
+def reproduced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reproduced:
+    """The scripts of a backend, which saw what the adapter observed; of all kinds at once: importing a framework costs."""
+    backend, folder = request.param, tmp_path_factory.mktemp(request.param)
     if type(adapter_or_skip(backend)).script is Adapter.script:
         pytest.skip(f"{backend} has no words for scripts")
-    subprocess.run([sys.executable, "-m", "tests.reproducing", backend, str(folder), which], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.reproducing", backend, str(folder), PUBLISHED, "options"], cwd=ROOT, check=True
+    )
     scripts = sorted((folder / "reproducers").glob("*.py"))
     assert not [path.name for path in scripts if MENTIONED.search(path.read_text())]
     ran = run_alone(str(ROOT / "ci" / "run_reproducers.py"), "--json", str(folder / "reproducers"), cwd=folder)
-    results, observed = json.loads(ran.stdout), json.loads((folder / "observed.json").read_text())
+    results, by_kind = json.loads(ran.stdout), json.loads((folder / "observed.json").read_text())
+    observed = {name: entries for some in by_kind.values() for name, entries in some.items()}
     assert results.keys() == observed.keys() == {path.stem for path in scripts}
     printed = {name: [[value, verdict == "right"] for value, verdict in PRINTED.findall(results[name][1])] for name in results}
     assert printed == observed
-    return {name: (status, output) for name, (status, output) in results.items()}
+    ended = {name: (status, output) for name, (status, output) in results.items()}
+    return Reproduced(folder, {kind: list(some) for kind, some in by_kind.items()}, ended)
 
 
-@pytest.mark.parametrize("backend", backend_names())
-def test_the_published_deviations_reproduce_to_the_bit(backend: str, tmp_path: Path) -> None:
-    results = reproduced(backend, os.environ.get("REPRODUCERS", "one"), tmp_path)
+def test_the_published_deviations_reproduce_to_the_bit(reproduced: Reproduced) -> None:
+    results = reproduced.of(PUBLISHED)
     assert {name: output for name, (status, output) in results.items() if status != STANDS} == {}
-    script = min((tmp_path / "reproducers").glob("*.py"))
-    alone = run_alone(str(script), cwd=tmp_path)
+    script = reproduced.folder / "reproducers" / f"{min(results)}.py"
+    alone = run_alone(str(script), cwd=reproduced.folder)
     assert (alone.returncode, alone.stdout) == results[script.stem]
 
 
-@pytest.mark.parametrize("backend", backend_names())
-def test_the_words_of_a_script_are_what_the_adapter_runs_under_all_options(backend: str, tmp_path: Path) -> None:
-    results = reproduced(backend, "options", tmp_path)
-    assert {name: output for name, (status, output) in results.items() if "expected;" in output} == {}
+def test_the_words_of_a_script_are_what_the_adapter_runs_under_all_options(reproduced: Reproduced) -> None:
+    assert {name: output for name, (status, output) in reproduced.of("options").items() if "expected;" in output} == {}
 
 
 def test_every_deviation_of_numpy_has_a_script() -> None:
