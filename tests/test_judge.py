@@ -20,6 +20,7 @@ from suites.cases import Case
 from suites.claims import NO_CLASSES, Claim, Claims, Deviation, OutOfRange, Scope
 from suites.effort import EFFORTS
 from suites.judge import Judge, Plan
+from suites.test_invariants import test_loss_lies_above_its_tangents as tangents
 from suites.test_invariants import test_two_runs_give_the_same_bits as two_runs
 from suites.test_out_of_range import test_no_classes as no_classes
 from suites.test_out_of_range import test_out_of_range_binary_label as binary_label
@@ -181,6 +182,14 @@ def repeated(adapter: NumpyAdapter, claimed: Grade) -> None:
     claims = Claims((Claim(Scope(("*",), ("float32",)), {Quantity.LOSS: claimed}),))
     plan = replace(judge_of(adapter, asked).plan, claims=claims, hazards=("moderate",))
     two_runs(Judge(plan), asked, FLOAT32)
+
+
+def test_an_operation_without_a_loss_has_no_tangents_below_it() -> None:
+    alone = replace(operation(FLOAT32, {}), quantities=(Quantity.GRADIENT,))
+    claims = Claims((Claim(Scope(("*",), ("float32",)), {Quantity.GRADIENT: Grade.STABLE}),))
+    plan = replace(judge_of(Raising(), alone).plan, claims=claims)
+    with pytest.raises(pytest.skip.Exception, match="fixed has no loss"):
+        tangents(Judge(plan), alone, FLOAT32)
 
 
 @pytest.mark.parametrize("first", [True, False])
