@@ -128,5 +128,5 @@ def test_alarms_are_searched_seed_by_seed_and_told_by_kind() -> None:
     assert names[:10] == [f"rounded.cross_entropy_indices.float32.{seed}" for seed in range(10)]
     ran: alarms.Ran = {"passed": 25, "skipped": 3, "failed": [], "seconds": 2.0}
     text = alarms.page({names[0]: ran, names[1]: ran | {"failed": ["suites/test_loss.py::test_loss[x]"]}})
-    assert "Of 51 tests in 2 runs, 1 failed" in text
+    assert f"\n2 of {len(names)} runs are done, those of the table and no others. Of 51 tests in 2 runs, 1 failed" in text
     assert "| rounded | cross_entropy_indices | float32 | 0, 1 | 50 | 6 | 1 | 4 |" in text

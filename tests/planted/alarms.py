@@ -57,7 +57,8 @@ What is right must be rejected by nothing: values of the reference, *rounded* co
 neighbour (held to `faithful`), and kernels that add up in the five usual ways (`tests/planted/honest.py`, held to *stable*,
 without `overflow`, where they are wrong; one pass up to 128 classes). Every property of `suites/` is searched on each, anew for
 each seed, with {examples} generated problems ({large} of very many classes; invariants and layouts take a half or a quarter).
-Of {tests} tests in {parts} runs, {failed} failed ({versions}).
+{parts} of {planned} runs are done, those of the table and no others. Of {tests} tests in {parts} runs, {failed} failed
+({versions}).
 
 Made by `python -m tests.planted.alarms --write`; do not edit.
 """
@@ -123,6 +124,7 @@ def page(ran: dict[str, Ran]) -> str:
         examples=EFFORTS["thorough"].examples,
         large=EFFORTS["thorough"].large,
         parts=len(ran),
+        planned=len(list(parts())),
         tests=sum(one["passed"] for one in ran.values()) + len(failed),
         failed=len(failed) or "none",
         versions=", ".join(f"{package} {version(package)}" for package in _PACKAGES),
