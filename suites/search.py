@@ -4,6 +4,11 @@ Every operation that is asked the same gets the same problems, since the seed of
 generated once; a check that fails on one of them is searched anew, to be shrunk. A failure that does not come back when
 it is tried again is a failure all the same: the operation is not deterministic. Where failures end the process of the call
 (`--isolate`), shrinking them costs a timeout or a new process each, so it stops early, with the last of them.
+
+`hypothesis.target()` is left out: problems would depend on the errors of the operation that is asked first, and little is won.
+Aimed at error over bound of PyTorch's cross_entropy (1000 examples, five seeds, mean of the worst), it moved the gradient from
+0.37 to 0.45 in float32 and from 0.73 to 0.71 in bfloat16, the loss not at all and from 0.957 to 0.943. `suites.sweep.search`
+climbs instead.
 """
 
 from __future__ import annotations
