@@ -14,14 +14,11 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from adapters.arrays import Array, ArrayAdapter, Inputs
-from adapters.operation import Operation
+from adapters.arrays import Array, ArrayAdapter
+from adapters.tree_boosting import objective
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
-
-_MOST_CLASSES = 256
-"""Trees of a row."""
 
 _WEIGHT = 2.0**64
 _NEAR, _SMALL = 1e19, 1e6
@@ -74,32 +71,18 @@ def _of_row(logits: Array, label: int, quantity: Quantity) -> Array:
     return (curvature - _EPSILON) / _WEIGHT * (classes - 1) / classes
 
 
-def multiclass(inputs: Inputs, quantity: Quantity) -> Array:
-    """The gradient or the diagonal of the Hessian, row by row, times the cotangent.
-
-    Raises:
-      NotImplementedError: a single class, which LightGBM refuses, or too many for a tree each.
-    """
-    rows, classes = inputs.logits.shape
-    if not 2 <= classes <= _MOST_CLASSES:
-        raise NotImplementedError(f"{classes} classes are a tree each; allowed: 2 to {_MOST_CLASSES}")
-    found = [_of_row(inputs.logits[row], int(inputs.labels[row]), quantity) for row in range(rows)]
-    stacked = np.array(found, dtype=np.float32).reshape(rows, classes)
-    return inputs.cotangent[:, None].astype(np.float32) * stacked
-
-
 class LightgbmAdapter(ArrayAdapter):
     """LightGBM."""
 
     name = "lightgbm"
     packages = ("lightgbm",)
     listed = (
-        Operation(
+        objective(
             "multiclass",
             "objective multiclass, leaf values of a row alone at three lambdas",
-            multiclass,
-            {FLOAT32.name: Arithmetic(FLOAT32, FLOAT64, summation=RECURSIVE)},
-            quantities=(Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL),
+            _of_row,
+            Arithmetic(FLOAT32, FLOAT64, summation=RECURSIVE),
+            least_classes=2,
         ),
     )
 

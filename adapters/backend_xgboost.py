@@ -14,14 +14,11 @@ import numpy as np
 import xgboost
 
 from adapters.array_scripts import array_script
-from adapters.arrays import Array, ArrayAdapter, Inputs
-from adapters.operation import Operation
+from adapters.arrays import Array, ArrayAdapter
+from adapters.tree_boosting import objective
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32
 from reference.quantity import Quantity
-
-_MOST_CLASSES = 256
-"""Trees of a row; those of a vocabulary take minutes."""
 
 _PLAIN: dict[str, Any] = {
     "objective": "multi:softprob",
@@ -45,32 +42,17 @@ def _of_row(logits: Array, label: int, quantity: Quantity) -> Array:
     return -leaf * cover if quantity is Quantity.GRADIENT else cover / np.float32(2)
 
 
-def softprob(inputs: Inputs, quantity: Quantity) -> Array:
-    """The gradient or the diagonal of the Hessian, row by row, times the cotangent.
-
-    Raises:
-      NotImplementedError: too many classes for a tree each.
-    """
-    rows, classes = inputs.logits.shape
-    if classes > _MOST_CLASSES:
-        raise NotImplementedError(f"{classes} classes are a tree each; at most {_MOST_CLASSES}")
-    found = [_of_row(inputs.logits[row], int(inputs.labels[row]), quantity) for row in range(rows)]
-    stacked = np.array(found, dtype=np.float32).reshape(rows, classes)
-    return inputs.cotangent[:, None] * stacked
-
-
 class XgboostAdapter(ArrayAdapter):
     """XGBoost."""
 
     name = "xgboost"
     packages = ("xgboost",)
     listed = (
-        Operation(
+        objective(
             "multi_softprob",
             "objective multi:softprob, -leaf cover and cover / 2 of a row alone",
-            softprob,
-            {FLOAT32.name: Arithmetic(FLOAT32, FLOAT32, summation=RECURSIVE)},
-            quantities=(Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL),
+            _of_row,
+            Arithmetic(FLOAT32, FLOAT32, summation=RECURSIVE),
         ),
     )
     script = array_script
