@@ -28,7 +28,7 @@ from adapters.operation import Operation
 from adapters.script import Asked, Script
 from adapters.worker import Description, NotOffered, Refused, without_function
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
 
 LOADING_SECONDS = 600.0
 """A framework that takes longer to load is taken to hang."""
@@ -47,12 +47,9 @@ _LAST_SECONDS = 5.0
 
 _GIB = 2**30
 
-_NEEDS = {
-    Quantity.GRADIENT: {Quantity.LOSS},
-    Quantity.HESSIAN: {Quantity.LOSS, Quantity.GRADIENT},
-    Quantity.HVP: {Quantity.LOSS, Quantity.GRADIENT},
-    Quantity.HESSIAN_DIAGONAL: {Quantity.LOSS, Quantity.GRADIENT},
-} | {quantity: {Quantity.LOSS} for quantity in LAYER_GRADIENTS}
+_NEEDS = {quantity: {Quantity.LOSS} for quantity in (Quantity.GRADIENT, *LAYER_GRADIENTS)} | {
+    quantity: {Quantity.LOSS, Quantity.GRADIENT} for quantity in SECOND_ORDER
+}
 """What is computed on the way to a quantity: where the loss ends the process, its derivatives do."""
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from reference.formats import FORMATS
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
 
 T = TypeVar("T")
 
@@ -22,8 +22,7 @@ INPUTS = ("logits", "target")
 LEAST_MAX_CLASSES = 64
 """The hazard of a long tail has as many classes; a kernel of fewer is not for softmax layers."""
 
-_SECOND = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
-_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS), 1) | dict.fromkeys(_SECOND, 2)
+_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS), 1) | dict.fromkeys(SECOND_ORDER, 2)
 """Order of the derivative that a quantity is; the loss and its building blocks are of order 0."""
 
 _ATTRIBUTE = "__softmax_ce_limits__"

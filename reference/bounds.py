@@ -37,7 +37,7 @@ from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
 from reference.row_errors import RowErrors
 from reference.running import Running, growth_of
 
@@ -172,7 +172,7 @@ _ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS
 """What a sigmoid loss keeps of the bounds of the row [x, 0]; of any other quantity the first column."""
 
 
-_DERIVATIVES = {Quantity.LOSS: 0, Quantity.HESSIAN: 2, Quantity.HVP: 2, Quantity.HESSIAN_DIAGONAL: 2}
+_DERIVATIVES = {Quantity.LOSS: 0} | dict.fromkeys(SECOND_ORDER, 2)
 """How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
 
 

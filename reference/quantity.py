@@ -44,5 +44,8 @@ class Quantity(StrEnum):
 BUILDING_BLOCKS = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
 """Quantities of the logits alone: no target, weight, reduction or cotangent enters them."""
 
+SECOND_ORDER = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
+"""Second derivatives of the loss, whole or in part."""
+
 LAYER_GRADIENTS = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
 """Quantities of the linear layer in front of the logits: sums over the rows."""

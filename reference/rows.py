@@ -72,8 +72,8 @@ def gradient_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], l
 
 def hessian_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
     """Entries of each pair of distinct classes (row-major), then the diagonal ones; and the sizes of their terms."""
-    diagonal, sizes = diagonal_of(row, softmax, factor)
     formulas = _row_loss(row, softmax)
+    diagonal, sizes = _diagonal(row, softmax, formulas, factor)
     if formulas is None:
         pairs = pair_entries(row, softmax, factor)
         return pairs + diagonal, [0.0] * len(pairs) + sizes
@@ -84,7 +84,10 @@ def hessian_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], l
 
 def diagonal_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
     """The Hessian's diagonal of a regular row at its distinct classes, and the sizes of its terms."""
-    formulas = _row_loss(row, softmax)
+    return _diagonal(row, softmax, _row_loss(row, softmax), factor)
+
+
+def _diagonal(row: Row, softmax: Softmax, formulas: RowLoss | None, factor: fmpq) -> tuple[list[Entry], list[float]]:
     if formulas is None:
         diagonal = diagonal_entries(row, softmax, factor)
         return diagonal, [0.0] * len(diagonal)

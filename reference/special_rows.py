@@ -11,7 +11,7 @@ from reference.enclosure import Enclosure, Entry, special
 from reference.exact import Term, plain_term
 from reference.family import entropy_term
 from reference.loss import Loss
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
 from reference.row import Row
 from reference.special_values import RowKind
 from reference.weights import rational
@@ -66,7 +66,7 @@ def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> 
         return filled(quantity, row, np.nan)
     if quantity is Quantity.GRADIENT:
         return spread(row, _limit_gradient(row, factor(1)))
-    if quantity in (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL):
+    if quantity in SECOND_ORDER:
         return _limit_curvature(quantity, row, 2 * rational(row.problem.z_loss) * factor(2))
     there, elsewhere = (1.0, 0.0) if quantity is Quantity.SOFTMAX else (0.0, -np.inf)
     return spread(row, [Term(exact=rational(there)).entry() if one else special(elsewhere) for one in _hit(row)])

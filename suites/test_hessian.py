@@ -6,13 +6,11 @@ import pytest
 
 from adapters.operation import Operation
 from reference.formats import Format
-from reference.quantity import Quantity
+from reference.quantity import SECOND_ORDER
 from suites.judge import Judge
 from suites.problems import Ask
 
 HAZARDS = ("moderate", "absorption", "overflow", "underflow", "offset", "ties", "subnormal", "bit_patterns")
-
-SECOND_ORDER = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
 
 
 @pytest.mark.asks(*SECOND_ORDER)

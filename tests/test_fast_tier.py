@@ -16,9 +16,9 @@ from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.fast import wide_rows
 from reference.fast.batch import compare_batch
-from reference.fast.evaluate import evaluate_fast
+from reference.fast.evaluate import _columns, evaluate_fast
 from reference.fast.single import UNDERFLOW, certify
-from reference.fast.wide_rows import Columns, Number
+from reference.fast.wide_rows import Number
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -176,7 +176,7 @@ def test_stored_radii_are_rounded_up() -> None:
     """By 2^-21 at most, whatever the binades of the value and of its radius; never to 0."""
     rng = np.random.default_rng(4)
     values, radii = (np.ldexp(rng.random(2000) + 0.5, rng.integers(-900, low, 2000)) for low in (900, -200))
-    columns = Columns(*(np.zeros(2000, dtype) for dtype in (np.float64, np.float64, np.float32, np.int16, np.int8)))
+    columns = wide_rows._line(_columns(1, (2000,)), 0)
     for j, (value, relative) in enumerate(zip(values, np.ldexp(radii, 150), strict=True)):
         wide_rows._put(columns, j, Number(value, 0.0, value * min(relative, 1.0), 3))
     assert (np.ldexp(columns.hi, columns.exponent.astype(np.int32) - 3) == values).all()
