@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+import numpy as np
+
 from reference.formats import FORMATS
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
@@ -41,6 +43,7 @@ class Limit:
       options: options that it takes at values other than their defaults (`adapters.operation.OPTIONS`).
       classes_multiple_of: K must be a multiple of it; generated problems are.
       max_classes: largest K, at least 64.
+      finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.
       overwrites: inputs that it changes by design, logits or target; that they are left untouched is then not checked.
 
     Raises:
@@ -58,6 +61,7 @@ class Limit:
     options: tuple[str, ...] | None = None
     classes_multiple_of: int = 1
     max_classes: int | None = None
+    finite_logits: bool = False
     overwrites: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,6 +73,8 @@ class Limit:
         _check_whole("derivatives", self.derivatives, 0, 2)
         _check_whole("classes_multiple_of", self.classes_multiple_of, 1, 2**20)
         _check_whole("max_classes", self.max_classes, LEAST_MAX_CLASSES, 2**63 - 1)
+        if not isinstance(self.finite_logits, bool):
+            raise ValueError(f"finite_logits is {self.finite_logits!r}; allowed: true, false")
         if set(self.as_json()) == {"reason"}:
             raise ValueError(f"nothing is limited; allowed: {', '.join(f.name for f in fields(self) if f.name != 'reason')}")
 
@@ -83,6 +89,7 @@ class Limit:
             _only("options ", self.options),
             None if self.classes_multiple_of == 1 else f"K a multiple of {self.classes_multiple_of}",
             None if self.max_classes is None else f"K at most {self.max_classes}",
+            "finite logits" if self.finite_logits else None,
             f"overwrites {', '.join(self.overwrites)}, not checked" if self.overwrites else None,
         ]
         return f"{'; '.join(part for part in parts if part)}: {self.reason}"
@@ -107,8 +114,10 @@ class Limit:
         return self.derivatives is None or _ORDERS.get(quantity, 0) <= self.derivatives
 
     def fits(self, problem: Problem) -> bool:
-        """True if it leaves the number of classes of a problem."""
+        """True if it leaves the number of classes of a problem, and its logits."""
         most = self.max_classes or problem.num_classes
+        if self.finite_logits and not np.isfinite(problem.logits).all():
+            return False
         return problem.num_classes % self.classes_multiple_of == 0 and problem.num_classes <= most
 
 

@@ -90,6 +90,11 @@ class Operation:
         return min((limit.max_classes for limit in self.limits if limit.max_classes is not None), default=None)
 
     @property
+    def finite_logits(self) -> bool:
+        """True if it takes finite logits only."""
+        return any(limit.finite_logits for limit in self.limits)
+
+    @property
     def overwrites(self) -> frozenset[str]:
         """Inputs that it may change by design."""
         return frozenset(name for limit in self.limits for name in limit.overwrites)
@@ -134,7 +139,7 @@ class Operation:
         return next((f"declared limit: {li.text}" for li in (*taken, *without)), None)
 
     def problem_declared_away(self, problem: Problem) -> str | None:
-        """The limit by which a problem is not asked, for its number of classes or its options; None if there is none."""
+        """The limit by which a problem is not asked, for its logits, their number or its options; None if there is none."""
         used = options_used(problem)
         for limit in self.limits:
             if not limit.fits(problem) or (limit.options is not None and used - set(limit.options)):

@@ -26,6 +26,9 @@ SMALL_CLASSES = 6
 MANY_CLASSES = ("long_tail", "large_vocabulary")
 """Hazards of the number of classes: a sigmoid has two."""
 
+NONFINITE = ("masked", "nonfinite")
+"""Hazards of logits that are not finite; no other way of generating makes them."""
+
 UNMARKED = ("moderate", "bit_patterns")
 """Ways of generating that mark nothing out: nearly every problem has a gap of at most 4 and finite logits."""
 

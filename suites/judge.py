@@ -22,11 +22,12 @@ from suites.cases import Case
 from suites.claims import Claims
 from suites.effort import Effort
 from suites.failure import failure_text
-from suites.hazards import LARGE_CLASSES, MANY_CLASSES
+from suites.hazards import LARGE_CLASSES, MANY_CLASSES, NONFINITE
 from suites.measurement import Measurement
 from suites.owed import Owed
 from suites.problems import Ask
 from suites.recorder import CaseOutcome, Recorder, unspecified_outcomes
+from suites.refusals import Asked, Refusals
 from suites.reproducer import Miss, miss_of_deviation
 from suites.search import Searches
 
@@ -71,6 +72,7 @@ class Judge:
     """The last miss that failed a test: of a search the shrunk one."""
     _kept: dict[tuple[str, str], dict[Quantity, Measurement]] = field(default_factory=dict)
     _owed: Owed = field(default_factory=Owed)
+    _refusals: Refusals = field(default_factory=Refusals)
 
     def __post_init__(self) -> None:
         self._searches = Searches(self.plan.seed, lambda: self.plan.adapter.spent)
@@ -95,8 +97,10 @@ class Judge:
             hazards = tuple(h for h in hazards if h not in MANY_CLASSES)
         if (operation.max_classes or LARGE_CLASSES[0]) < LARGE_CLASSES[0]:
             hazards = tuple(h for h in hazards if h != "large_vocabulary")
+        if operation.finite_logits:
+            hazards = tuple(h for h in hazards if h not in NONFINITE)
         if not hazards:
-            pytest.skip(f"--hazard, a loss of two classes or a limit of K leaves none of {', '.join(ask.hazards)}")
+            pytest.skip(f"--hazard, a loss of two classes or a limit leaves none of {', '.join(ask.hazards)}")
         return replace(
             ask,
             hazards=hazards,
@@ -123,16 +127,19 @@ class Judge:
         return observed
 
     def _ask(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
-        """What the operation does with a problem.
-
-        An operation that raises NotImplementedError does not offer what is asked: the test is skipped and says so.
-        """
+        """What the operation does with a problem, unless it refuses it: `Refused`, or a failure if that is no limit."""
+        asked = Asked(operation, problem, quantities, layout)
+        refusal = None
         try:
-            return self.plan.adapter.observe(operation, problem, quantities, layout)
+            observed = self.plan.adapter.observe(operation, problem, quantities, layout)
         except NotImplementedError as error:
-            pytest.skip(f"{operation.name}: not implemented: {error}")
+            refusal = str(error)
         except GivenUpError as error:
             pytest.skip(str(error))
+        if refusal is not None:
+            self._refusals.refused(asked, refusal)
+        self._refusals.answered(asked)
+        return observed
 
     def measure(
         self,

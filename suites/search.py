@@ -13,6 +13,7 @@ climbs instead.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from hypothesis.errors import Flaky
 
 from reference.problem import Problem
 from suites.problems import Ask, problems
+from suites.refusals import Refused, RefusedWarning
 
 MOST_KEPT = 2**20
 """Logits of the problems that are kept of one search: 8 MiB, with a tangent and what they are owed five times as much."""
@@ -49,13 +51,16 @@ class Searches:
     def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
         """Look for a problem that fails the check; `name` is that of the property."""
         key = (name, ask, examples)
-        watched = _Watched(check, self.spent)
-        if key in self._passed and all(watched.passes(problem) for problem in self._passed[key]):
-            return
+        watched = Watched(check, self.spent)
+        if key not in self._passed or not all(watched.passes(problem) for problem in self._passed[key]):
+            self._anew(key, watched)
+        watched.tell_refused()
+
+    def _anew(self, key: tuple[str, Ask, int], watched: Watched) -> None:
         stopped = False
         try:
             watched.stop_if_enough()
-            drawn = self._generate(name, ask, watched, examples)
+            drawn = self._generate(*key, watched)
         except _Enough:
             stopped = True
         except Flaky:
@@ -67,7 +72,7 @@ class Searches:
         if sum(problem.logits.size for problem in drawn) <= MOST_KEPT:
             self._passed[key] = drawn
 
-    def _generate(self, name: str, ask: Ask, check: Check, examples: int) -> list[Problem]:
+    def _generate(self, name: str, ask: Ask, examples: int, check: Check) -> list[Problem]:
         profile = settings(
             max_examples=examples,
             deadline=None,
@@ -94,19 +99,25 @@ _NOT_REPEATED = "again  : the same problem passed when it was tried again: the o
 
 
 @dataclass
-class _Watched:
-    """A check that remembers how it failed, in whatever way; a skip is no failure."""
+class Watched:
+    """A check that remembers how it failed, in whatever way, and passes over what is refused; another skip is a skip."""
 
     check: Check
     spent: Callable[[], int]
     failures: list[BaseException] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self._before = self.spent()
 
     def __call__(self, problem: Problem) -> None:
+        """Check a problem; once failures have ended too many processes, raises _Enough."""
+        self.asked += 1
         try:
             self.check(problem)
+        except Refused as refused:
+            self.refused.append(str(refused))
         except (Exception, pytest.fail.Exception) as failure:
             self.failures.append(failure)
             self.stop_if_enough()
@@ -117,7 +128,16 @@ class _Watched:
         if self.failures and self.spent() - self._before >= MOST_SPENT:
             raise _Enough
 
+    def tell_refused(self) -> None:
+        """Skip the test if every problem was refused; warn if some were."""
+        if self.refused and len(self.refused) == self.asked:
+            pytest.skip(self.refused[0])
+        if self.refused:
+            told = f"{len(self.refused)} of {self.asked} problems passed over; {self.refused[0]}"
+            warnings.warn(told, RefusedWarning, stacklevel=2)
+
     def passes(self, problem: Problem) -> bool:
+        """True if the check does not fail."""
         try:
             self(problem)
         except (Exception, pytest.fail.Exception, _Enough):

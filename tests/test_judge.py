@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from suites.cases import Case
 from suites.claims import NO_CLASSES, Claim, Claims, Deviation, OutOfRange, Scope
 from suites.effort import EFFORTS
 from suites.judge import Judge, Plan
+from suites.problems import Ask
+from suites.refusals import RefusedWarning
 from suites.test_invariants import test_loss_lies_above_its_tangents as tangents
 from suites.test_invariants import test_two_runs_give_the_same_bits as two_runs
 from suites.test_out_of_range import test_no_classes as no_classes
@@ -202,6 +205,63 @@ def test_an_exception_in_both_of_two_runs_fails_where_an_answer_is_claimed() -> 
     with pytest.raises(pytest.fail.Exception, match="what   : loss: ValueError: no; claim 'finite'"):
         repeated(Raising(), Grade.FINITE)
     repeated(Raising(), Grade.NONE)
+
+
+class Refusing(NumpyAdapter):
+    """What `when` holds for is not implemented; of the rest the loss is 0."""
+
+    def __init__(self, when: Callable[[Problem], bool]) -> None:
+        super().__init__()
+        self.when = when
+
+    def call(self, _: Operation, problem: Problem, *__: Any) -> Call:
+        if self.when(problem):
+            raise NotImplementedError("too hard")
+        return Call({Quantity.LOSS: Result(np.zeros(problem.num_rows, np.float32), "float32", "cpu")})
+
+
+def searched(when: Callable[[Problem], bool], wanted: Grade) -> None:
+    """A search for gaps of which the loss is not `wanted`, where what `when` holds for is refused."""
+    asked = operation(FLOAT32, {})
+    claims = Claims((Claim(Scope(("*",), ("float32",)), {Quantity.LOSS: wanted}),))
+    plan = replace(judge_of(Refusing(when), asked).plan, claims=claims, hazards=("absorption",))
+    ask = Ask(FLOAT32, ("absorption",))
+    Judge(plan).search_claims("search", asked, ask, (Quantity.LOSS,))
+
+
+def test_what_is_refused_for_its_shape_is_passed_over_and_said() -> None:
+    with pytest.warns(RefusedWarning, match=r"\d+ of \d+ problems passed over; fixed: not implemented: too hard"):
+        searched(lambda problem: problem.num_classes == 2, Grade.NONE)
+    with pytest.raises(pytest.skip.Exception, match="fixed: not implemented: too hard"):
+        searched(lambda _: True, Grade.ACCURATE)
+
+
+def test_what_is_refused_hides_no_failure() -> None:
+    with pytest.raises(pytest.fail.Exception, match="loss.* returned as 0"):
+        searched(lambda problem: problem.num_classes == 2, Grade.ACCURATE)
+
+
+@pytest.mark.parametrize("hard", [[500.0, 0.0], [0.0, 1.0]])
+def test_a_refusal_may_not_depend_on_values(hard: list[float]) -> None:
+    """Whichever of the two is asked first."""
+    asked = operation(FLOAT32, {})
+    judge = judge_of(Refusing(lambda problem: problem.logits.tolist() == [hard]), asked)
+    judged = [Problem([logits], [0], FLOAT32) for logits in ([0.0, 1.0], [500.0, 0.0])]
+    refused_first = hard == [0.0, 1.0]
+    told = "refused a problem .too hard. and answers" if refused_first else "answered a problem and refuses another .too hard."
+    with contextlib.suppress(pytest.skip.Exception):
+        judge.measure(asked, judged[0], (Quantity.LOSS,))
+    with pytest.raises(pytest.fail.Exception, match=f"fixed {told}.*declare a limit, or answer"):
+        judge.measure(asked, judged[1], (Quantity.LOSS,))
+
+
+def test_a_refusal_may_depend_on_what_a_limit_may() -> None:
+    asked = operation(FLOAT32, {})
+    judge = judge_of(Refusing(lambda problem: problem.num_classes == 3 or problem.label_smoothing > 0), asked)
+    judge.measure(asked, Problem([[0.0, 1.0]], [0], FLOAT32), (Quantity.LOSS,))
+    for problem in (Problem([[0.0, 1.0, 2.0]], [0], FLOAT32), Problem([[0.0, 1.0]], [0], FLOAT32, label_smoothing=0.5)):
+        with pytest.raises(pytest.skip.Exception, match="too hard"):
+            judge.measure(asked, problem, (Quantity.LOSS,))
 
 
 def test_what_is_not_implemented_is_skipped_and_said() -> None:

@@ -17,7 +17,7 @@ from adapters.operation import Operation
 from reference import FLOAT32, Problem
 from reference.quantity import Quantity
 from suites.claims import ClaimsError, load_claims
-from suites.hazards import HAZARDS
+from suites.hazards import HAZARDS, NONFINITE
 from suites.problems import Ask, problems
 from suites.report.compare import compare
 from suites.report.wording import verdict_line
@@ -99,6 +99,7 @@ def test_limits_add_up_and_are_told_in_words() -> None:
         ({"derivatives": 3}, "derivatives is 3; allowed: a whole number from 0 to 2"),
         ({"classes_multiple_of": 0}, "classes_multiple_of is 0; allowed: a whole number from 1"),
         ({"max_classes": 10}, "max_classes is 10; allowed: a whole number from 64"),
+        ({"finite_logits": 1}, "finite_logits is 1; allowed: true, false"),
         ({"k_multiple": 8}, r"unknown keys \['k_multiple'\]; allowed: reason, dtypes"),
     ],
 )
@@ -141,6 +142,19 @@ def test_generated_problems_keep_to_the_classes(data: st.DataObject, multiple: i
     problem = data.draw(problems(ask))
     assert problem.num_classes % multiple == 0
     assert most is None or problem.num_classes <= most
+
+
+def test_logits_that_must_be_finite_are(tmp_path: Path) -> None:
+    """By every hazard that is left, and of stored cases; one that is left out says so."""
+    for hazard in set(HAZARDS) - set(NONFINITE):
+        assert all(np.isfinite(problem.logits).all() for problem in drawn(Ask(FLOAT32, (hazard,)))), hazard
+    result = run_suites(
+        kernel(tmp_path, '@limits("no masks", finite_logits=True, overwrites=["logits"])'),
+        *("--effort=quick", "--claim=none", "--dtype=float32", "-k", "test_masked or test_case", "--hazard=masked", "-rs"),
+    )
+    assert "finite logits; overwrites logits, not checked: no masks" in result.stdout
+    assert "a limit leaves none of masked" in result.stdout
+    assert "passed" not in result.stdout
 
 
 def test_every_hazard_is_generated_within_a_limit() -> None:

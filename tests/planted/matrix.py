@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from reference.problem import Problem
 from suites.problems import Ask
-from suites.search import Check, Searches
+from suites.search import Check, Searches, Watched
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
 from tests.planted.shared import evaluated
@@ -50,9 +50,11 @@ class _Unshrunk(Searches):
     def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
         key = (name, ask, examples)
         if key not in _DRAWN:
-            _DRAWN[key] = self._generate(name, ask, lambda _: None, examples)
+            _DRAWN[key] = self._generate(name, ask, examples, lambda _: None)
+        watched = Watched(check, self.spent)
         for problem in _DRAWN[key]:
-            check(problem)
+            watched(problem)
+        watched.tell_refused()
 
 
 def judged(place: str) -> Row:

@@ -1,0 +1,76 @@
+"""What operations refuse by raising NotImplementedError: passed over, unless it depends on the values of what is asked.
+
+A kernel that takes no more than 128 classes has a limit. One that answers logits 0 and 1, and refuses 0 and 500 in the same
+shape, dtype and options, has a defect where it is hard to be right, and would be told to conform on the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import pytest
+from _pytest.outcomes import Skipped  # `pytest.skip.Exception`, which is no type
+
+from adapters.layout import Layout
+from adapters.operation import Operation, options_used
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+
+class Refused(Skipped):
+    """A problem is not taken: a search passes it over, any other test is skipped."""
+
+
+class RefusedWarning(UserWarning):
+    """Some of the problems of a search were passed over."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call of an operation."""
+
+    operation: Operation
+    problem: Problem
+    quantities: tuple[Quantity, ...]
+    layout: Layout
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """All that a limit may depend on: calls of a kind are refused together, or not at all."""
+        problem = self.problem
+        given = (problem.cotangent is None, problem.tangent is None, problem.reduction, *sorted(options_used(problem)))
+        return (self.operation.label, problem.format.name, problem.logits.shape, self.quantities, self.layout, given)
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """The kinds of calls that were answered, and those that were refused with the message of the first."""
+
+    _known: dict[tuple[Any, ...], str | None] = field(default_factory=dict)
+
+    def answered(self, asked: Asked) -> None:
+        """Note an answer.
+
+        Raises:
+          pytest.fail.Exception: one of the kind was refused.
+        """
+        refused = self._known.setdefault(asked.kind, None)
+        if refused is not None:
+            _fail(asked, f"refused a problem ({refused}) and answers another")
+
+    def refused(self, asked: Asked, message: str) -> NoReturn:
+        """Note a refusal.
+
+        Raises:
+          pytest.fail.Exception: one of the kind was answered.
+          Refused: otherwise.
+        """
+        if self._known.setdefault(asked.kind, message) is None:
+            _fail(asked, f"answered a problem and refuses another ({message})")
+        raise Refused(f"{asked.operation.name}: not implemented: {message}")
+
+
+def _fail(asked: Asked, what: str) -> NoReturn:
+    advice = "of the same shape, dtype and options; NotImplementedError may not depend on values: declare a limit, or answer"
+    pytest.fail(f"what   : {asked.operation.label} {what} {advice}\ninput  : {asked.problem!r}", pytrace=False)
