@@ -230,7 +230,8 @@ def searched(when: Callable[[Problem], bool], wanted: Grade) -> None:
 
 
 def test_what_is_refused_for_its_shape_is_passed_over_and_said() -> None:
-    with pytest.warns(RefusedWarning, match=r"\d+ of \d+ problems passed over; fixed: not implemented: too hard"):
+    told = r"\d+ of \d+ problems passed over; fixed: not implemented: too hard"
+    with pytest.warns(RefusedWarning, match=told), contextlib.suppress(pytest.skip.Exception):
         searched(lambda problem: problem.num_classes == 2, Grade.NONE)
     with pytest.raises(pytest.skip.Exception, match="fixed: not implemented: too hard"):
         searched(lambda _: True, Grade.ACCURATE)
