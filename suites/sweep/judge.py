@@ -1,12 +1,10 @@
-"""The compiled passes over a batch of rows of two logits: every returned entry judged and counted, what is undecided listed.
+"""The compiled passes over a batch of rows of two or three logits: every returned entry judged, what is undecided listed.
 
 The first look is free of branches, so that LLVM vectorises it. It settles the entries that are accurate for certain, most of
 them; the second looks at the others one by one and in full.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,8 @@ from reference.fast.compiled import compiled, inlined
 from reference.fast.elementary import UNIT
 from reference.fast.machine import FRACTION, bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
-from suites.sweep.declared import Declared, Limits
+from suites.sweep.batch import BLOCK, Batch, Question, Spot, fill_owed, owed_of, sign_of, spot_of
+from suites.sweep.declared import Limits
 from suites.sweep.entry import (
     ACCURATE,
     BELOW_ACCURATE,
@@ -26,99 +25,15 @@ from suites.sweep.entry import (
     NONE,
     UNDECIDED,
     Owed,
+    Verdict,
     accurate_error,
     below_accurate,
     judge_entry,
 )
-from suites.sweep.gap_bound import GRADIENT, LOSS, gap_bound, least_bound
-from suites.sweep.owed import Gap, gap_of, owed_curvature, owed_large, owed_loss, owed_small
+from suites.sweep.gap_bound import gap_bound, least_bound
 from suites.sweep.tally import INF, NAN, OVER, WRONG, ZERO, Tally
 
-_BLOCK = 512
-"""Rows that are looked at together: their numbers stay in the first-level cache."""
-
 _BELOW_ONE = 1 - 2.0**-40
-
-
-class Question(NamedTuple):
-    """A quantity, by its number, of rows of one target: the format it is returned in, and the declared arithmetic."""
-
-    quantity: int
-    target: int
-    limits: Limits
-    declared: Declared
-
-
-class Batch(NamedTuple):
-    """Rows (2, N), their gaps as `fill_gaps` writes them, and which of them lie together in a bin of the map.
-
-    Rows starts[r] to starts[r + 1] lie in the bin cells[r].
-    """
-
-    x: NDArray[np.float32]
-    gaps: NDArray[np.float64]
-    starts: NDArray[np.int64]
-    cells: NDArray[np.int64]
-
-
-@compiled
-def fill_gaps(x: NDArray[np.float32], gaps: NDArray[np.float64]) -> None:
-    """Write gap, rest, power and log of rows (2, N) into (4, N); see `suites.sweep.owed.Gap`."""
-    one, two = np.empty((2, _BLOCK)), np.empty((2, _BLOCK))
-    for first in range(0, x.shape[1], _BLOCK):
-        size = min(_BLOCK, x.shape[1] - first)
-        x0, x1 = x[0, first : first + size], x[1, first : first + size]
-        # Two loops of few arrays each: LLVM does not vectorise a loop that writes to four.
-        for i in range(size):
-            g = gap_of(np.float64(x0[i]), np.float64(x1[i]))
-            one[0, i], one[1, i] = g.gap, g.rest
-        for i in range(size):
-            g = gap_of(np.float64(x0[i]), np.float64(x1[i]))
-            two[0, i], two[1, i] = g.power, g.log
-        gaps[:2, first : first + size], gaps[2:, first : first + size] = one[:, :size], two[:, :size]
-
-
-@inlined
-def _owed(quantity: int, g: Gap, at_top: bool) -> Owed:
-    """The size of every entry of a quantity of a row whose target is at the larger logit, or not."""
-    if quantity == LOSS:
-        return owed_loss(g, at_top)
-    if quantity == GRADIENT:
-        return owed_small(g) if at_top else owed_large(g)
-    return owed_curvature(g)
-
-
-@inlined
-def sign_of(question: Question, entry: int) -> float:
-    """That of the true value: the gradient at the target and the Hessian off its diagonal are negative."""
-    if question.quantity == LOSS:
-        return 1.0
-    if question.quantity == GRADIENT:
-        return -1.0 if entry == question.target else 1.0
-    return -1.0 if entry == 1 or entry == 2 else 1.0
-
-
-@inlined
-def owed_of(batch: Batch, row: int, question: Question) -> Owed:
-    """What is owed to the entries of a row."""
-    g = Gap(batch.gaps[0, row], batch.gaps[1, row], batch.gaps[2, row], batch.gaps[3, row])
-    at_top = (g.gap == 0.0) | ((batch.x[0, row] >= batch.x[1, row]) == (question.target == 0))
-    return _owed(question.quantity, g, at_top)
-
-
-@compiled
-def _fill_owed(question: Question, batch: Batch, first: int, owed: NDArray[np.float64]) -> None:
-    """Write hi, lo and radius of a block of rows into (3, size)."""
-    size = owed.shape[1]
-    x0, x1 = batch.x[0, first : first + size], batch.x[1, first : first + size]
-    gap, rest = batch.gaps[0, first : first + size], batch.gaps[1, first : first + size]
-    power, log = batch.gaps[2, first : first + size], batch.gaps[3, first : first + size]
-    hi, lo, radius = owed[0], owed[1], owed[2]
-    is_first, quantity = question.target == 0, question.quantity
-    for i in range(size):
-        at_top = (gap[i] == 0.0) | ((x0[i] >= x1[i]) == is_first)
-        y = _owed(quantity, Gap(gap[i], rest[i], power[i], log[i]), at_top)
-        hi[i], lo[i], radius[i] = y.hi, y.lo, y.radius
 
 
 @compiled
@@ -171,17 +86,18 @@ def _count_settled(ulps: NDArray[np.float64], grades: NDArray[np.int64]) -> floa
 @compiled
 def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
     """Counts the settled entries of `observed` (E, N); the others are returned, as entry N + row."""
-    entries, rows = observed.shape
+    classes, (entries, rows) = batch.x.shape[0], observed.shape
     quantity, limits = question.quantity, question.limits
     grades, worst_map, worst = tally.grades[quantity], tally.map[quantity], tally.worst
-    owed, ulps = np.empty((3, _BLOCK)), np.empty(_BLOCK)
-    found, count = np.empty(_BLOCK + observed.size // 8, dtype=np.int64), 0
+    owed, ulps = np.empty((3, BLOCK)), np.empty(BLOCK)
+    found, count = np.empty(BLOCK + observed.size // 8, dtype=np.int64), 0
     for run in range(batch.cells.size):
-        for first in range(batch.starts[run], batch.starts[run + 1], _BLOCK):
-            size = min(_BLOCK, batch.starts[run + 1] - first)
-            _fill_owed(question, batch, first, owed[:, :size])
+        for first in range(batch.starts[run], batch.starts[run + 1], BLOCK):
+            size = min(BLOCK, batch.starts[run + 1] - first)
             for k in range(entries):
-                _fill_ulps(observed[k, first : first + size], sign_of(question, k), owed, limits, ulps[:size])
+                if k == 0 or classes > 2:
+                    fill_owed(question, batch, first, k, owed[:, :size])
+                _fill_ulps(observed[k, first : first + size], sign_of(question, k, classes), owed, limits, ulps[:size])
                 before = grades[CORRECT] + grades[FAITHFUL] + grades[ACCURATE]
                 highest = _count_settled(ulps[:size], grades)
                 worst_map[batch.cells[run]] = max(worst_map[batch.cells[run]], np.float32(highest))
@@ -199,9 +115,18 @@ def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question,
                     elif is_new and ulps[i] == highest:
                         worst[quantity] = highest
                         tally.worst_place[quantity, 0], tally.worst_place[quantity, 1] = question.target, k
-                        tally.worst_logits[quantity, 0] = batch.x[0, first + i]
-                        tally.worst_logits[quantity, 1] = batch.x[1, first + i]
+                        tally.worst_logits[quantity] = batch.x[:, first + i]
     return found[:count]
+
+
+@inlined
+def _graded(spot: Spot, question: Question, owed: Owed, verdict: Verdict) -> int:
+    """The grade of an entry that is BELOW_ACCURATE: the bound decides, if it must."""
+    q, declared = question.quantity, question.declared
+    bound = least_bound(q, spot.probability, spot.entry, declared)
+    if verdict.error + verdict.uncertainty > bound * _BELOW_ONE:
+        bound = gap_bound(q, spot.row, spot.entry, declared)
+    return below_accurate(verdict, bound, accurate_error(owed, question.limits))
 
 
 @compiled
@@ -209,29 +134,16 @@ def _second_look(
     batch: Batch, observed: NDArray[np.float32], question: Question, places: NDArray[np.int64], tally: Tally
 ) -> NDArray[np.int64]:
     """Counts entries (as `_first_look` lists them) with their classes, regions and errors; returns the undecided ones."""
-    q, target, limits, declared = question.quantity, question.target, question.limits, question.declared
-    grades, worst_map, worst = tally.grades[q], tally.map[q], tally.worst
-    failing, seen, box = tally.failing[q], tally.seen[q], tally.box[q]
-    holds = np.zeros(5, dtype=np.bool_)
-    rows, count = observed.shape[1], 0
+    q, classes, rows, count = question.quantity, batch.x.shape[0], observed.shape[1], 0
+    grades, worst_map, worst, failing, seen = tally.grades[q], tally.map[q], tally.worst, tally.failing[q], tally.seen[q]
+    holds, box, x, gaps = np.zeros(5, dtype=np.bool_), tally.box[q], batch.x, batch.gaps
     for place in places:
         k, i = place // rows, place % rows
-        x0, x1 = np.float64(batch.x[0, i]), np.float64(batch.x[1, i])
-        g = Gap(batch.gaps[0, i], batch.gaps[1, i], batch.gaps[2, i], batch.gaps[3, i])
-        top = 0 if x0 >= x1 else 1
-        owed = owed_of(batch, i, question)
-        value = np.float64(observed[k, i])
-        verdict = judge_entry(value * sign_of(question, k), owed, limits)
+        value, owed = np.float64(observed[k, i]), owed_of(x, gaps, i, question, k)
+        verdict = judge_entry(value * sign_of(question, k, classes), owed, question.limits)
         grade = verdict.grade
         if grade == BELOW_ACCURATE:
-            index = target if q == LOSS else k if q == GRADIENT else k // 2
-            own = 0.0 if index == top else g.gap
-            at = index == target if q == GRADIENT else k == 0 or k == 3
-            probability = (1.0 if index == top else g.power) / (1.0 + g.power)
-            bound = least_bound(q, probability, own, at, declared)
-            if verdict.error + verdict.uncertainty > bound * _BELOW_ONE:
-                bound = gap_bound(q, g.gap, own, at, declared)
-            grade = below_accurate(verdict, bound, accurate_error(owed, limits))
+            grade = _graded(spot_of(x, gaps, i, k, question), question, owed, verdict)
         if grade == UNDECIDED:
             places[count] = place
             count += 1
@@ -242,8 +154,8 @@ def _second_look(
             worst_map[cell] = max(worst_map[cell], np.float32(verdict.ulps))
             if verdict.ulps > worst[q]:
                 worst[q] = verdict.ulps
-                tally.worst_place[q, 0], tally.worst_place[q, 1] = target, k
-                tally.worst_logits[q, 0], tally.worst_logits[q, 1] = x0, x1
+                tally.worst_place[q, 0], tally.worst_place[q, 1] = question.target, k
+                tally.worst_logits[q] = batch.x[:, i]
         holds[ZERO], holds[NAN] = verdict.is_zero, value != value
         holds[INF] = abs(value) == np.inf and verdict.class_differs
         holds[WRONG], holds[OVER] = grade == NONE, grade == FINITE
@@ -251,12 +163,18 @@ def _second_look(
             if holds[which]:
                 failing[which] += 1
                 seen[cell] |= np.uint8(1 << which)
-                box[which, 0, 0], box[which, 0, 1] = min(box[which, 0, 0], x0), max(box[which, 0, 1], x0)
-                box[which, 1, 0], box[which, 1, 1] = min(box[which, 1, 0], x1), max(box[which, 1, 1], x1)
-                box[which, 2, 0], box[which, 2, 1] = min(box[which, 2, 0], g.gap), max(box[which, 2, 1], g.gap)
+                _widen(box[which], x, gaps, i)
     return places[:count]
 
 
-def judge_pairs(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
+@inlined
+def _widen(box: NDArray[np.float64], x: NDArray[np.float32], gaps: NDArray[np.float64], row: int) -> None:
+    """Have the box of a failing class take in a row: its logits, and the gap between the two largest."""
+    for n in range(box.shape[0]):
+        number = np.float64(x[n, row]) if n < x.shape[0] else gaps[0, row]
+        box[n, 0], box[n, 1] = min(box[n, 0], number), max(box[n, 1], number)
+
+
+def judge_batch(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
     """Judge all entries (E, N) of a quantity; returns the undecided ones, as entry N + row."""
     return _second_look(batch, observed, question, _first_look(batch, observed, question, tally), tally)
