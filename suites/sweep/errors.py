@@ -1,4 +1,4 @@
-"""The error of each row, as a search needs it: compiled and certified for two logits up to float32, else a good guess."""
+"""The error of each row, as a search needs it: certified for two or three logits up to float32, else a good guess."""
 
 from __future__ import annotations
 
