@@ -19,7 +19,7 @@ from adapters.bulk import Bulk
 from adapters.layout import Layout
 from adapters.operation import Operation, building_block
 from adapters.script import Asked, Script
-from adapters.torch_bulk import bulk_call
+from adapters.torch_bulk import bulk_call, device_of
 from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer, loss_alone
 from adapters.torch_losses import (
     AUTOCAST,
@@ -334,8 +334,8 @@ class TorchAdapter(Adapter):
 
 
 def _result(tensor: Tensor) -> Result:
-    device = "cpu" if tensor.device.type == "cpu" else f"{tensor.device.type}:{tensor.device.index}"
-    return Result(tensor.detach().to("cpu", torch.float64).numpy(), str(tensor.dtype).removeprefix("torch."), device)
+    wide = tensor.detach().to("cpu", torch.float64).numpy()
+    return Result(wide, str(tensor.dtype).removeprefix("torch."), device_of(tensor))
 
 
 ADAPTER = TorchAdapter

@@ -40,16 +40,24 @@ def bulk_call(loss: Loss, bulk: Bulk, quantities: tuple[Quantity, ...], device: 
     run = BulkRun(bulk, device)
     started = thread_time()
     values = by_autograd(loss, run, quantities)
-    if run.logits.is_cuda:
-        torch.cuda.synchronize(run.logits.device)
+    _finish(run.logits.device)
     seconds = thread_time() - started
     return Call({quantity: _carried(values[quantity], bulk) for quantity in quantities}, seconds=seconds)
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what a device was told to do: a call returns when its kernels are queued."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def device_of(tensor: Tensor) -> str:
+    """Its name, as `Adapter.device` has it."""
+    return "cpu" if tensor.device.type == "cpu" else str(tensor.device)
 
 
 def _carried(tensor: Tensor, bulk: Bulk) -> Result:
     """Float32 holds the narrower formats; entries lie apart and rows together, as the sweep reads them."""
     carrier = torch.float64 if bulk.format == FLOAT64 else torch.float32
-    place = tensor.device
     wide = tensor.detach().movedim(0, -1).to("cpu", carrier).contiguous().movedim(-1, 0)
-    device = "cpu" if place.type == "cpu" else f"{place.type}:{place.index}"
-    return Result(wide.numpy(), str(tensor.dtype).removeprefix("torch."), device)
+    return Result(wide.numpy(), str(tensor.dtype).removeprefix("torch."), device_of(tensor))

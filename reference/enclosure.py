@@ -192,17 +192,21 @@ class Enclosure:
         return np.where(known, distance, np.nan), np.where(known, scaled.radius + 2.0**-50 * distance, np.nan)
 
     def ulp_exponent(self, fmt: Format) -> Integers:
-        """Exponent of ulp(y); a y just below a power of two belongs to the binade below, whatever hi says."""
+        """Exponent of ulp(y); a y just below a power of two belongs to the binade below, whatever hi says.
+
+        Where that is not known, of the binade above: an error is never told larger than it is.
+        """
         inward = self.lo * np.sign(self.hi)
         inward = np.where(inward == 0, self.side * np.sign(self.hi), inward)
-        below = (np.abs(self.hi) == 0.5) & (inward < 0)
+        below = (np.abs(self.hi) == 0.5) & (inward < 0) & self.binade_known
         binade = self.exponent - 1 - below
         return np.maximum(np.where(self.hi == 0, TINY_EXPONENT, binade), fmt.emin) - fmt.precision + 1
 
     @property
     def binade_known(self) -> Bools:
         """False where the entry may lie on either side of a power of two: its ulp is then one of two."""
-        unsided = (self.side == 0) & (self.radius > 0) & (np.abs(self.lo) <= self.radius)
+        turns_back = (self.side == 0) | (self.side * self.lo < 0)
+        unsided = turns_back & (self.radius > 0) & (np.abs(self.lo) <= self.radius)
         return ~(unsided & (np.abs(self.hi) == 0.5))
 
     def _in_ulps(self, fmt: Format) -> tuple[Floats, Integers, Enclosure]:

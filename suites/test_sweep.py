@@ -8,20 +8,25 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.operation import Operation
 from reference.formats import Format
 from reference.grades import Grade
 from reference.loss import Loss
+from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.claims import Claims
 from suites.judge import Judge
 
 STEPS = {"float16": 64, "bfloat16": 64, "float32": 2**12}
 """Every how many numbers: about two million questions in each dtype."""
+
+_PROBES = 16
+"""Numbers on an axis, about, at which the claims are asked what a pair is held to."""
 
 
 def test_pairs(judge: Judge, request: pytest.FixtureRequest) -> None:
@@ -67,14 +72,20 @@ def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[str]:
         total = total.plus(judged(job, chunk, judge.plan.adapter, operation))
     for q in asked:
         reached = Grade(next(g for g in range(6) if total.tally.grades[q, g]))
-        needed = _needed(judge.plan.claims, operation, fmt, QUANTITIES[q])
+        needed = min(judge.plan.claims.required(operation, QUANTITIES[q], problem) for problem in probes(fmt))
         yield (
             f"{operation.label}, {fmt.name}, {QUANTITIES[q]}: {reached.label}, worst {total.tally.worst[q]:.6g} ulp, "
             f"REDUCED ({space.left_out}), needs {needed.label}: {'holds' if reached >= needed else 'FAILS'}"
         )
 
 
-def _needed(claims: Claims, operation: Operation, fmt: Format, quantity: Quantity) -> Grade:
-    """The claim, or what known deviations still reach in a region of generated problems."""
-    regions = [d for d in claims.deviations if d.region is not None and d.concerns(operation, fmt.name, quantity)]
-    return min([claims.claimed(operation, fmt.name, quantity), *(d.reaches for d in regions)])
+def probes(fmt: Format) -> Iterator[Problem]:
+    """Pairs all over the plane, each alone: what a sweep is held to is what deviations leave of the claim at one of them.
+
+    A deviation of options, reductions or many classes leaves all of it: no pair is in its region.
+    """
+    from suites.sweep.space import count_of, lattice
+
+    values = lattice(fmt, count_of(fmt) // _PROBES).astype(np.float64)
+    for first, second in product(values, repeat=2):
+        yield Problem(np.array([[first, second]]), np.array([0]), fmt)

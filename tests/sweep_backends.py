@@ -54,3 +54,16 @@ class Rounded(NumpyAdapter):
         off = np.where((first >= 8) & (first < 16), hill, 0.0)
         losses = seen.values[Quantity.LOSS]
         return replace(seen, values={**seen.values, Quantity.LOSS: losses + off * bulk.format.ulp(losses)})
+
+
+class Absorbing(NumpyAdapter):
+    """Its first operation, with a loss of 0 where the target is more than 8 above all others."""
+
+    def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
+        seen = super().observe_bulk(operation, bulk, quantities)
+        if Quantity.LOSS not in seen.values:
+            return seen
+        x = bulk.logits.astype(np.float64)
+        ahead = x[:, bulk.target] - np.delete(x, bulk.target, axis=1).max(axis=1)
+        losses = np.where(ahead > 8.0, 0.0, seen.values[Quantity.LOSS])
+        return replace(seen, values={**seen.values, Quantity.LOSS: losses})

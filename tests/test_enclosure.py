@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.enclosure import TINY_EXPONENT, Enclosure, Entry, enclose, special
-from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
+from reference.evaluation import evaluate
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
+from reference.problem import Problem
+from reference.quantity import Quantity
 
 ALL = pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
 HALF = Fraction(1, 2)
@@ -337,3 +340,20 @@ def test_a_ball_around_a_power_of_two_has_no_known_ulp() -> None:
         (4,),
     )
     assert around.binade_known.tolist() == [False, True, True, True]
+
+
+def test_a_remainder_that_may_reach_back_over_a_power_of_two_has_no_known_ulp() -> None:
+    """1/2 - 2^-80 and up to 2^-70 more may be on either side: the ulp is the larger, and no error is told too large."""
+    back = Enclosure.of(
+        [(0.5, -(2.0**-80), 2.0**-70, 0, side) for side in (1, -1)] + [(0.5, -(2.0**-70), 2.0**-80, 0, 1)], (3,)
+    )
+    assert back.binade_known.tolist() == [False, True, True]
+    assert back.ulp_exponent(FLOAT16).tolist() == [-11, -12, -12]
+
+
+def test_a_loss_between_a_power_of_two_and_the_tail_that_a_tie_adds_is_in_the_binade_above() -> None:
+    """2^126 - 2^-133 + log 2 is above 2^126: an ulp of bfloat16 is 2^119 there, and was taken to be half of that."""
+    problem = Problem(np.array([[2.0**126, 2.0**-133, 2.0**126]]), np.array([1]), BFLOAT16)
+    loss = evaluate(problem, (Quantity.LOSS,))[Quantity.LOSS].values
+    assert loss.binade_known.all()
+    assert loss.ulp_exponent(BFLOAT16).tolist() == [119]

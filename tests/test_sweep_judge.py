@@ -16,12 +16,11 @@ from reference.bounds import stable_bound
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Floats, Format
 from reference.problem import Problem
-from reference.quantity import Quantity
 from suites.measurement import Measurement
+from suites.sweep.batch import Batch, Question, gaps_of, owed_of, sign_of
 from suites.sweep.declared import declared_of, limits_of
-from suites.sweep.gap_bound import GRADIENT, HESSIAN, LOSS, gap_bound, least_bound
-from suites.sweep.owed import gap_of, owed_curvature, owed_large, owed_loss, owed_small
-from suites.sweep.pairs import Batch, Question, _second_look, fill_gaps, judge_pairs
+from suites.sweep.gap_bound import GRADIENT, HESSIAN, LOSS, Below, Entry, gap_bound, least_bound
+from suites.sweep.judge import _second_look, judge_batch
 from suites.sweep.settle import Undecided, measured, settle
 from suites.sweep.tally import QUANTITIES, Tally, empty_tally
 
@@ -56,14 +55,29 @@ def pairs(fmt: Format, seed: int, count: int) -> Floats:
 
 def batch_of(rows: Floats) -> Batch:
     x = np.ascontiguousarray(rows.T.astype(np.float32))
-    gaps = np.empty((4, len(rows)))
-    fill_gaps(x, gaps)
-    return Batch(x, gaps, np.array([0, len(rows)]), np.array([0]))
+    return Batch(x, gaps_of(x), np.array([0, len(rows)]), np.array([0]))
 
 
-def question(operation: Operation, fmt: Format, quantity: int, target: int) -> Question:
+def triples(fmt: Format, seed: int, count: int) -> Floats:
+    """A third logit beside `pairs`, before, between or after: equal to one, within steps of it, far off, or anything."""
+    rows, random = pairs(fmt, seed, count), np.random.default_rng(seed)
+    near = rows[:, 0] + random.choice([0.0, 1.0, -1.0, 11.0, -40.0, -700.0], len(rows)) * 2.0 ** random.integers(
+        -12, 1, len(rows)
+    )
+    half = rows[:, 0] + np.log(np.abs(np.expm1(-np.abs(np.minimum(rows[:, 0] - rows[:, 1], 1.0)))) + 1e-9)
+    anything = random.permutation(rows[:, 1])
+    chosen = random.integers(0, 4, len(rows))
+    third = fmt.round(np.select([chosen == 0, chosen == 1, chosen == 2], [rows[:, 0], near, half], anything))
+    table = random.permuted(np.column_stack([rows, third]), axis=1)
+    return table[np.isfinite(table).all(axis=1)]
+
+
+ROWS = {2: pairs, 3: triples}
+
+
+def question(operation: Operation, fmt: Format, quantity: int, target: int, classes: int = 2) -> Question:
     arithmetic = operation.arithmetic[fmt.name]
-    return Question(quantity, target, limits_of(fmt, arithmetic, 2), declared_of(arithmetic, 2))
+    return Question(quantity, target, limits_of(fmt, arithmetic, classes), declared_of(arithmetic, classes))
 
 
 def returned_by(measurement: Measurement, fmt: Format, seed: int) -> Floats:
@@ -79,42 +93,40 @@ def returned_by(measurement: Measurement, fmt: Format, seed: int) -> Floats:
     return np.asarray(values, dtype=np.float64)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("fmt", SWEPT, ids=lambda f: f.name)
-def test_owed_values_contain_the_exact_ones(fmt: Format) -> None:
-    rows = pairs(fmt, 1, 60)
-    for target in (0, 1):
-        problem = Problem(rows, np.full(len(rows), target), fmt)
-        exact = evaluate(problem, QUANTITIES)
-        for i, (a, b) in enumerate(rows.tolist()):
-            g = gap_of(a, b)
-            at_top = g.gap == 0 or (a >= b) == (target == 0)
-            owed = {
-                Quantity.LOSS: owed_loss(g, at_top),
-                Quantity.GRADIENT: owed_small(g) if at_top else owed_large(g),
-                Quantity.HESSIAN: owed_curvature(g),
-            }
-            for quantity, y in owed.items():
-                entries = exact[quantity].values[i]
-                first = entries if quantity is Quantity.LOSS else entries[(0,) * entries.hi.ndim]
-                value = abs(Fraction(float(first.hi)) + Fraction(float(first.lo))) * Fraction(2) ** int(first.exponent)
-                slack = Fraction(float(first.radius)) * Fraction(2) ** int(first.exponent)
-                distance = abs(value - Fraction(y.hi) - Fraction(y.lo))
-                assert distance <= Fraction(y.radius) + slack, (quantity, a, b, y)
+def test_owed_values_contain_the_exact_ones(fmt: Format, classes: int) -> None:
+    rows, operation = ROWS[classes](fmt, 1, 60), operation_in(fmt)
+    batch = batch_of(rows)
+    for target in range(classes):
+        exact = evaluate(Problem(rows, np.full(len(rows), target), fmt), QUANTITIES)
+        for q, quantity in enumerate(QUANTITIES):
+            asked, values = question(operation, fmt, q, target, classes), exact[quantity].values
+            hi, lo, exponent, radius = (
+                np.asarray(part).reshape(len(rows), -1) for part in (values.hi, values.lo, values.exponent, values.radius)
+            )
+            for i, k in np.ndindex(hi.shape):
+                y, scale = owed_of(batch.x, batch.gaps, i, asked, k), Fraction(2) ** int(exponent[i, k])
+                value = (Fraction(hi[i, k]) + Fraction(lo[i, k])) * scale * int(sign_of(asked, k, classes))
+                slack = Fraction(radius[i, k]) * scale
+                where = (quantity, rows[i].tolist(), target, k, y)
+                assert abs(value - Fraction(y.hi) - Fraction(y.lo)) <= Fraction(y.radius) + slack, where
                 if y.lo and not slack:
-                    assert (value - Fraction(y.hi) > 0) == (y.lo > 0), (quantity, a, b, y)
+                    assert (value - Fraction(y.hi) > 0) == (y.lo > 0), where
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("quantity", [LOSS, GRADIENT, HESSIAN], ids=[str(q) for q in QUANTITIES])
 @pytest.mark.parametrize("fmt", SWEPT, ids=lambda f: f.name)
-def test_every_entry_is_judged_as_a_measurement_judges_it(fmt: Format, quantity: int) -> None:
+def test_every_entry_is_judged_as_a_measurement_judges_it(fmt: Format, quantity: int, classes: int) -> None:
     operation = operation_in(fmt)
-    rows = pairs(fmt, 2, 150)
+    rows = ROWS[classes](fmt, 2, 150 if classes == 2 else 50)
     undecided = 0
-    for target in (0, 1):
-        shape = {LOSS: (len(rows),), GRADIENT: (len(rows), 2), HESSIAN: (len(rows), 2, 2)}[quantity]
+    for target in range(classes):
+        shape = (len(rows),) + (classes,) * quantity
         observed = returned_by(measured(operation, fmt, rows, target, quantity, np.zeros(shape)), fmt, target)
         truth = measured(operation, fmt, rows, target, quantity, observed)
-        asked = question(operation, fmt, quantity, target)
+        asked = question(operation, fmt, quantity, target, classes)
         seen = np.ascontiguousarray(observed.reshape(len(rows), -1).T, dtype=np.float32)
         tallies = [judged_alone(batch_of(rows), seen, asked, place) for place in range(seen.size)]
         for place, tally in enumerate(tallies):
@@ -123,12 +135,12 @@ def test_every_entry_is_judged_as_a_measurement_judges_it(fmt: Format, quantity:
             else:
                 check_entry(tally, quantity, truth, place % len(rows), place // len(rows))
         check_sum(tallies, batch_of(rows), seen, asked)
-    assert undecided <= 0.01 * len(rows) * 2 * 2**quantity, undecided
+    assert undecided <= 0.01 * len(rows) * classes ** (quantity + 1), undecided
 
 
 def judged_alone(batch: Batch, seen: Any, asked: Question, place: int) -> Tally | None:
     """One entry through the second look; None if it is undecided."""
-    tally = empty_tally(cells=1)
+    tally = empty_tally(len(batch.x), cells=1)
     return None if _second_look(batch, seen, asked, np.array([place]), tally).size else tally
 
 
@@ -154,7 +166,7 @@ def check_entry(tally: Tally, q: int, truth: Measurement, row: int, entry: int) 
         ),
     )
     on_edge = any(abs(ulps - limit) <= 2.0**-40 * limit for limit in limits)
-    touches = abs(at(values.hi)) == 0.5 and at(values.lo) == 0 and at(values.side) == 0 and at(values.radius) > 0
+    touches = not at(values.binade_known)
     assert grade <= at(truth.grades), where
     assert grade == at(truth.grades) or on_edge or touches, where
     classes = [at(truth.returned_zero), np.isnan(seen), np.isinf(seen) and seen != at(truth.rounded), grade == 0, grade == 1]
@@ -165,8 +177,8 @@ def check_entry(tally: Tally, q: int, truth: Measurement, row: int, entry: int) 
 
 def check_sum(tallies: list[Tally | None], batch: Batch, seen: Any, asked: Question) -> None:
     """The two looks at a batch count what the second look counts at each entry alone."""
-    whole = empty_tally(cells=1)
-    judge_pairs(batch, seen, asked, whole)
+    whole = empty_tally(len(batch.x), cells=1)
+    judge_batch(batch, seen, asked, whole)
     alone = [tally for tally in tallies if tally is not None]
     assert np.array_equal(whole.grades, sum(tally.grades for tally in alone))
     assert np.array_equal(whole.failing, sum(tally.failing for tally in alone))
@@ -174,40 +186,44 @@ def check_sum(tallies: list[Tally | None], batch: Batch, seen: Any, asked: Quest
     assert np.array_equal(whole.seen[:, 0], np.bitwise_or.reduce([tally.seen[:, 0] for tally in alone]))
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
 @pytest.mark.parametrize("flush", [False, True])
-def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool) -> None:
+def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool, classes: int) -> None:
     working = fmt if fmt.bits > 16 else FLOAT32
     arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, stores_sum=True, flush_to_zero=flush)
-    gaps = fmt.round(np.concatenate([[0.0], 10 ** np.random.default_rng(0).uniform(-6, 3, 200), [fmt.max, fmt.max / 2]]))
-    rows = np.stack([np.zeros_like(gaps), -gaps], axis=1)
-    c = declared_of(arithmetic, 2)
-    for target in (0, 1):
+    random = np.random.default_rng(0)
+    gaps = fmt.round(np.concatenate([[0.0], 10 ** random.uniform(-6, 3, 200 if classes == 2 else 60), [fmt.max, fmt.max / 2]]))
+    below = np.sort(np.stack([gaps, random.permutation(gaps)][: classes - 1], axis=1), axis=1)
+    rows = np.column_stack([np.zeros_like(gaps), -below])
+    c = declared_of(arithmetic, classes)
+    for target in range(classes):
         problem = Problem(rows, np.full(len(gaps), target), fmt)
         for q, quantity in enumerate(QUANTITIES):
             bound = stable_bound(problem, quantity, arithmetic).reshape(len(gaps), -1)
-            for i, gap in enumerate(gaps.tolist()):
-                for k, expected in enumerate(bound[i].tolist()):
-                    index = target if q == LOSS else k if q == GRADIENT else k // 2
-                    own, at = (0.0 if index == 0 else gap), (index == target if q == GRADIENT else k in (0, 3))
-                    found = gap_bound(q, gap, own, at, c)
-                    assert found == pytest.approx(expected, rel=1e-12), (q, gap, own, at)
-                    probability = (np.exp(-gap) if own else 1.0) / (1.0 + np.exp(-gap))
-                    assert least_bound(q, probability, own, at, c) <= expected * (1 + 1e-12)
+            for i, k in np.ndindex(bound.shape):
+                index = target if q == LOSS else k if q == GRADIENT else k // classes
+                column = k % classes if q == HESSIAN else index
+                row = Below(-rows[i, 1], np.inf if classes == 2 else -rows[i, 2])
+                entry = Entry(-rows[i, index], -rows[i, column], index == target if q == GRADIENT else index == column)
+                assert gap_bound(q, row, entry, c) == pytest.approx(bound[i, k], rel=1e-12), (q, row, entry)
+                probability = np.exp(-entry.own) / (1.0 + np.exp(-row.gap) + np.exp(-row.far))
+                assert least_bound(q, probability, entry, c) <= bound[i, k] * (1 + 1e-12)
 
 
-def test_the_exact_tier_counts_what_is_undecided() -> None:
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_exact_tier_counts_what_is_undecided(classes: int) -> None:
     """All entries given to it: the tallies are those of the compiled pass (no error here is on the edge of a grade)."""
     operation, fmt = operation_in(FLOAT16), FLOAT16
-    rows = fmt.round(np.random.default_rng(3).normal(0, 5, (60, 2)))
+    rows = fmt.round(np.random.default_rng(3).normal(0, 5, (60, classes)))
     for q in (LOSS, GRADIENT, HESSIAN):
-        asked = question(operation, fmt, q, 1)
-        shape = {LOSS: (len(rows),), GRADIENT: (len(rows), 2), HESSIAN: (len(rows), 2, 2)}[q]
+        asked = question(operation, fmt, q, 1, classes)
+        shape = (len(rows),) + (classes,) * q
         observed = returned_by(measured(operation, fmt, rows, 1, q, np.zeros(shape)), fmt, 5)
         seen = np.ascontiguousarray(observed.reshape(len(rows), -1).T, dtype=np.float32)
-        compiled, settled = empty_tally(), empty_tally()
+        compiled, settled = empty_tally(classes), empty_tally(classes)
         batch = batch_of(rows)
-        places = judge_pairs(batch, seen, asked, compiled)
+        places = judge_batch(batch, seen, asked, compiled)
         everything = np.arange(seen.size)
         given = [Undecided(q, 1, p, rows, seen, batch.starts, batch.cells) for p in (places, everything)]
         settle(operation, fmt, given[0], compiled)

@@ -31,7 +31,7 @@ from suites.sweep.picture import picture_of
 from suites.sweep.plan import Probe, plan_lines
 from suites.sweep.search import Hunt, errors_of, search
 from suites.sweep.settle import measured
-from suites.sweep.space import Gaps, Pairs, Sample, Space, count_of, members, of_places, of_ranks, places_of
+from suites.sweep.space import Gaps, Pairs, Sample, Space, Triples, count_of, members, of_places, of_ranks, places_of
 from suites.sweep.tally import QUANTITIES, empty_tally
 from tests.command import ROOT
 from tests.sweep_backends import Rounded
@@ -92,6 +92,7 @@ def expected_rows(space: Space) -> np.ndarray | None:
 
 
 def test_only_whole_spaces_are_exhaustive() -> None:
+    assert Triples("float16").extent != Pairs("float16").extent == "exhaustive"
     assert [s.left_out for s in (Pairs("float16"), Pairs("bfloat16"), Gaps("float32"))] == [None] * 3
     assert all(s.left_out for s in (Pairs("float16", 2), Gaps("float32", 2), Sample("float16", 2**40)))
     assert Pairs("float16").rows == 63488**2
@@ -128,10 +129,11 @@ def test_guesses_rank_as_measurements_do(quantity: int, classes: int) -> None:
     np.testing.assert_allclose(guessed_ulps(rows, seen, quantity, 1, fmt), truth, rtol=1e-6, atol=1e-6)
 
 
-def test_errors_of_rows_are_those_of_the_exact_tier() -> None:
-    rows = FLOAT16.cast(FLOAT16.round(np.random.default_rng(0).normal(0, 3, (50, 2))))
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_errors_of_rows_are_those_of_the_exact_tier(classes: int) -> None:
+    rows = FLOAT16.cast(FLOAT16.round(np.random.default_rng(0).normal(0, 3, (50, classes))))
     for quantity in range(3):
-        one = hunt(FLOAT16, quantity, 2)
+        one = hunt(FLOAT16, quantity, classes)
         ulps = errors_of(one, rows, np.ones(50, dtype=np.int64))
         seen = one.adapter.observe(one.operation, measured_problem(one, rows), (QUANTITIES[quantity],))
         truth = measured(one.operation, FLOAT16, rows, 1, quantity, seen.values[QUANTITIES[quantity]])
@@ -210,7 +212,7 @@ def test_the_code_that_judges_is_all_in_the_name_of_the_cache() -> None:
     ("name", "space", "decimals"),
     [
         ("float16-pairs-loss-gradient-hessian", Pairs("float16"), 5),
-        ("bfloat16-pairs-loss-gradient", Pairs("bfloat16"), 5),
+        ("bfloat16-pairs-loss-gradient-hessian", Pairs("bfloat16"), 5),
         ("float32-gaps-loss-gradient", Gaps("float32"), 2),
     ],
     ids=["float16", "bfloat16", "float32"],
@@ -218,9 +220,10 @@ def test_the_code_that_judges_is_all_in_the_name_of_the_cache() -> None:
 def test_the_published_sweep_is_what_the_readme_says(name: str, space: Space, decimals: int) -> None:
     report = published(name)
     readme = (ROOT / "README.md").read_text().split("## Exhaustive sweeps", 1)[1].split("\n## ", 1)[0].replace("\n", " ")
-    assert report["coverage"] == "exhaustive"
+    assert report["coverage"] == space.extent
     assert report["chunks"]["finished"] == report["chunks"]["planned"] == space.chunks
-    assert report["questions"] == 2 * space.rows
+    assert report["space"] == space.story
+    assert report["questions"] == space.questions
     assert f"all {report['questions']} questions" in readme
     assert f"{report['ratio']} times" in readme
     for result in report["results"]:

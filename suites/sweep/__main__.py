@@ -20,6 +20,7 @@ from suites.sweep.report import holds, lines_of, report_of
 from suites.sweep.request import SPACES, Request, job_of
 from suites.sweep.run import header_of, journal_name, run_sweep
 from suites.sweep.search_report import search_lines, search_report
+from suites.sweep.space import Triples
 
 GOOD, WORSE, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all that was swept holds its claims; a claim fails; what was asked cannot be done; stopped by the user."""
@@ -28,12 +29,13 @@ _DESCRIPTION = """\
 Ask an operation for every row of a set, judge every entry that it returns, and say what the worst error is.
 
   pairs   every pair of finite numbers of float16 or bfloat16: 4.0e9 and 4.3e9 rows, about ten minutes on two idle cores
+  triples every triple of a lattice of float16 or bfloat16: each --step-th number and landmarks; no bound for those between
   gaps    [0, d] and [d, 0] for every finite d: float32 where the difference of the logits is exact
   sample  --rows pseudo-random pairs of any of these formats: never exhaustive
 
-Each row is asked with either target. Expected values are certified (suites/sweep/owed.py); an entry whose grade that
+Each row is asked with every target. Expected values are certified (suites/sweep/owed.py); an entry whose grade that
 leaves open goes to the exact tier. Errors are in ulps. The result is `exhaustive`, a bound and not a lower bound, only if
-every chunk was run; else it says REDUCED."""
+every chunk was run (of triples `exhaustive on the lattice`); else it says REDUCED."""
 
 _EPILOG = """\
 files     FOLDER/NAME.journal grows while the sweep runs; .json, .svg (a map of the plane) and, with --cases, .toml are made
@@ -44,6 +46,7 @@ clusters  --engine=dask --scheduler=tcp://HOST:8786 runs the chunks on the worke
           checkout must be importable (PYTHONPATH). Workers with other versions or another processor capability are refused.
 examples  python -m suites.sweep --backend=torch --dtype=float16 --report=sweeps
           python -m suites.sweep --backend=torch --dtype=bfloat16 --quantities=hessian --report=sweeps
+          python -m suites.sweep --backend=torch --dtype=float16 --space=triples --step=71 --report=sweeps
           python -m suites.sweep --backend=torch --dtype=float32 --space=sample --rows=1000000000000 --plan --cores=1000
           python -m suites.sweep --backend=torch --dtype=float32 --search --seconds=60
 
@@ -70,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--quantities", default="loss,gradient", help="of loss,gradient,hessian (default: loss,gradient)")
     what.add_argument("--space", choices=SPACES, help="default: pairs, for float32 gaps")
     what.add_argument("--stride", type=int, default=1, metavar="N", help="every Nth number only: REDUCED (default: 1)")
+    what.add_argument(
+        "--step", type=int, default=Triples.step, metavar="N", help=f"of the lattice of triples (default: {Triples.step})"
+    )
     what.add_argument("--rows", type=_count, default=2**20, metavar="N", help="rows of a sample (default: 2^20)")
     what.add_argument("--seed", type=int, default=0, help="of a sample or search (default: 0)")
     how = made.add_argument_group("how it runs")
@@ -127,7 +133,7 @@ def sweep(options: argparse.Namespace) -> int:
             f"--report={options.report}: {error.strerror}; give a folder, which is made if it is not there"
         ) from None
     stem = options.report / journal_name(job)
-    with open_journal(stem.with_suffix(".journal"), header_of(job)) as journal:
+    with open_journal(stem.with_suffix(".journal"), header_of(job), job.space.classes) as journal:
         run_sweep(job, chunks, engine, journal)
         report = report_of(job, adapter, operation, journal)
         print("\n".join(lines_of(report)))

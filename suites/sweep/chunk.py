@@ -15,12 +15,13 @@ from adapters.bulk import Bulk
 from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
 from reference.formats import FLOAT64, Format
+from suites.sweep.batch import Batch, Question, gaps_of
 from suites.sweep.code import CODE
 from suites.sweep.declared import declared_of, limits_of
+from suites.sweep.judge import judge_batch
 from suites.sweep.outcome import Outcome
-from suites.sweep.pairs import Batch, Question, fill_gaps, judge_pairs
 from suites.sweep.settle import Undecided, settle
-from suites.sweep.space import Rows, Sample, Space
+from suites.sweep.space import Rows, Space
 from suites.sweep.tally import QUANTITIES, Tally, empty_tally
 
 
@@ -71,7 +72,7 @@ def run_chunk(job: Job, chunk: int) -> Outcome:
     here = made_with(adapter)
     if job.made_with != here:
         raise SweepError(f"a worker has {dict(here)}, the sweep was started with {dict(job.made_with)}; make them the same")
-    _warm_up(replace(job, space=Sample(job.space.dtype, count=64)))
+    _warm_up(replace(job, space=job.space.taste))
     return judged(job, chunk, adapter, operations[job.operation])
 
 
@@ -85,11 +86,11 @@ def _warm_up(job: Job) -> None:
 def judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outcome:
     """A chunk of a job by an adapter that is there already; see `run_chunk`."""
     started = thread_time()
-    work = _Work(job, adapter, operation, empty_tally())
+    work = _Work(job, adapter, operation, empty_tally(job.space.classes))
     rows, undecided, framework = 0, 0, 0.0
     for batch in job.space.batches(chunk):
         compared = compiled_batch(batch)
-        for target in (0, 1):
+        for target in range(job.space.classes):
             observed, seconds = work.ask(batch, target)
             framework += seconds
             rows += len(batch.logits)
@@ -101,9 +102,7 @@ def judged(job: Job, chunk: int, adapter: Adapter, operation: Operation) -> Outc
 def compiled_batch(rows: Rows) -> Batch:
     """The rows as the compiled pass takes them."""
     x = np.ascontiguousarray(rows.logits.T.astype(np.float32))
-    gaps = np.empty((4, x.shape[1]))
-    fill_gaps(x, gaps)
-    return Batch(x, gaps, rows.starts, rows.cells)
+    return Batch(x, gaps_of(x), rows.starts, rows.cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,14 +127,15 @@ class _Work:
     def judge(self, rows: Rows, batch: Batch, target: int, quantity: int, observed: NDArray[np.float32]) -> int:
         """Count what was returned; how many entries the exact tier had to decide."""
         fmt = self.job.space.format
-        places = judge_pairs(batch, observed, question_of(self.operation, fmt, quantity, target), self.tally)
+        question = question_of(self.operation, fmt, quantity, target, len(batch.x))
+        places = judge_batch(batch, observed, question, self.tally)
         if places.size:
             undecided = Undecided(quantity, target, places, rows.logits, observed, rows.starts, rows.cells)
             settle(self.operation, fmt, undecided, self.tally)
         return int(places.size)
 
 
-def question_of(operation: Operation, fmt: Format, quantity: int, target: int) -> Question:
+def question_of(operation: Operation, fmt: Format, quantity: int, target: int, classes: int) -> Question:
     """How what an operation returns for logits in a format is judged.
 
     Raises:
@@ -145,7 +145,7 @@ def question_of(operation: Operation, fmt: Format, quantity: int, target: int) -
     if returned == FLOAT64:
         raise SweepError(f"{operation.label} returns {QUANTITIES[quantity]} of {fmt.name} as float64; only --search takes that")
     arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
-    return Question(quantity, target, limits_of(returned, arithmetic, 2), declared_of(arithmetic, 2))
+    return Question(quantity, target, limits_of(returned, arithmetic, classes), declared_of(arithmetic, classes))
 
 
 def entries_apart(values: NDArray[Any]) -> NDArray[np.float32]:

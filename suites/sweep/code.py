@@ -8,14 +8,16 @@ from pathlib import Path
 import reference
 
 JUDGING = (
+    "batch",
     "chunk",
     "code",
     "declared",
     "entry",
     "gap_bound",
+    "judge",
     "outcome",
     "owed",
-    "pairs",
+    "owed_three",
     "settle",
     "space",
     "tally",

@@ -32,6 +32,7 @@ class Declared(NamedTuple):
     sum_stored: float
     grown: float
     omega: float
+    omega_sum: float
     storage_underflow: float
     first_order: float
     second_order: float
@@ -61,6 +62,7 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         sum_stored=arithmetic.storage_roundoff if arithmetic.stores_sum else 0.0,
         grown=growth(unit, arithmetic.summation.depth(classes)),
         omega=arithmetic.underflow,
+        omega_sum=classes * arithmetic.underflow,
         storage_underflow=arithmetic.storage_underflow,
         first_order=growth_of(arithmetic, PLAIN_ROUNDINGS, PLAIN_ROUNDINGS),
         second_order=growth_of(arithmetic, SECOND_ORDER_ROUNDINGS, SECOND_ORDER_ROUNDINGS),

@@ -145,7 +145,7 @@ def judge_entry(observed: float, given: Owed, limits: Limits) -> Verdict:
     error = abs(step - owed.lo)
     uncertainty = owed.radius + 2 * UNIT * error if owed.radius > 0.0 or owed.lo != 0.0 else 0.0
     ulps = error * scale
-    is_zero = observed == 0.0 and value > limits.half_subnormal
+    is_zero = observed == 0.0 and value > limits.half_subnormal and overflows == WITHIN
     if observed == 0.0 and owed.radius > 0.0 and abs(value - limits.half_subnormal) <= owed.radius:
         return Verdict(UNDECIDED, -1.0, 0.0, 0.0, False, False)
     grade = (

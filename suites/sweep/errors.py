@@ -1,4 +1,4 @@
-"""The error of each row, as a search needs it: compiled and certified for two logits up to float32, else a good guess."""
+"""The error of each row, as a search needs it: certified for two or three logits up to float32, else a good guess."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from reference.fast.compiled import compiled
 from reference.formats import Format
+from suites.sweep.batch import Batch, Question, owed_of, sign_of
 from suites.sweep.entry import judge_entry
 from suites.sweep.gap_bound import GRADIENT, LOSS
-from suites.sweep.pairs import Batch, Question, owed_of, sign_of
 
 Wide = NDArray[np.longdouble]
 
@@ -21,9 +21,9 @@ def certified_ulps(batch: Batch, observed: NDArray[np.float32], question: Questi
     """(N,): the largest error of each row's entries (E, N) in ulps; -1 where none is measured or decided."""
     worst = np.full(observed.shape[1], -1.0)
     for i in range(observed.shape[1]):
-        owed = owed_of(batch, i, question)
         for k in range(observed.shape[0]):
-            verdict = judge_entry(np.float64(observed[k, i]) * sign_of(question, k), owed, question.limits)
+            value = np.float64(observed[k, i]) * sign_of(question, k, batch.x.shape[0])
+            verdict = judge_entry(value, owed_of(batch.x, batch.gaps, i, question, k), question.limits)
             worst[i] = max(worst[i], verdict.ulps)
     return worst
 

@@ -13,7 +13,6 @@ from suites.sweep.chunk import Job, SweepError
 from suites.sweep.outcome import Outcome
 from suites.sweep.picture import picture_of
 from suites.sweep.report import Report
-from suites.sweep.space import Sample
 
 _EVERYWHERE = ("moderate", "bit_patterns", "offset")
 """Hazards that say little of a worst input: most rows belong to them."""
@@ -26,7 +25,7 @@ def write_files(report: Report, job: Job, total: Outcome, stem: Path) -> list[Pa
       SweepError: one cannot be written; the journal has everything that it is made of.
     """
     texts = {stem.with_suffix(".json"): as_json(report)}
-    if not isinstance(job.space, Sample):
+    if job.space.has_map:
         title = f"{report['operation']}, {report['space']}: {report['coverage']}"
         texts[stem.with_suffix(".svg")] = picture_of(job, total, title)
     return write_texts(texts)

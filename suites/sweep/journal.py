@@ -18,6 +18,7 @@ from typing import Any
 
 from suites.sweep.chunk import SweepError
 from suites.sweep.outcome import Outcome, outcome_from
+from suites.sweep.tally import empty_tally
 
 
 class JournalError(SweepError):
@@ -27,10 +28,10 @@ class JournalError(SweepError):
 class Journal:
     """An open journal: which chunks are `finished`, and their `total`."""
 
-    def __init__(self, path: Path, descriptor: int, header: dict[str, Any]) -> None:
+    def __init__(self, path: Path, descriptor: int, header: dict[str, Any], empty: Outcome) -> None:
         self.path = path
         self.finished: set[int] = set()
-        self.total = Outcome()
+        self.total = empty
         self._descriptor = descriptor
         self._end = 0
         self._read(header)
@@ -97,8 +98,8 @@ class Journal:
 
 
 @contextmanager
-def open_journal(path: Path, header: dict[str, Any]) -> Iterator[Journal]:
-    """A new journal with this header, or the one that is there if its header is the same.
+def open_journal(path: Path, header: dict[str, Any], classes: int = 2) -> Iterator[Journal]:
+    """A new journal of rows of so many logits with this header, or the one that is there if its header is the same.
 
     Raises:
       JournalError: another process has it, it is damaged, it is of another sweep, or it cannot be written.
@@ -112,7 +113,7 @@ def open_journal(path: Path, header: dict[str, Any]) -> Iterator[Journal]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise JournalError(f"{path}: another sweep is writing it; wait for it, or give another --report") from None
-        yield Journal(path, descriptor, header)
+        yield Journal(path, descriptor, header, Outcome(tally=empty_tally(classes)))
     finally:
         os.close(descriptor)
 

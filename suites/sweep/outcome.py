@@ -74,8 +74,9 @@ def outcome_from(entry: dict[str, Any]) -> Outcome:
     Raises:
       KeyError, ValueError: it is not what `as_json` writes.
     """
-    empty = empty_tally()
     q, start = len(QUANTITIES), int(entry["start"])
+    worst_logits = _numbers(entry["worst_logits"]).reshape(q, -1)
+    empty = empty_tally(worst_logits.shape[1])
     bins, seen = _unpacked(entry["map"], np.float32, q), _unpacked(entry["seen"], np.uint8, q)
     empty.map[:, start : start + bins.shape[1]] = bins
     empty.seen[:, start : start + seen.shape[1]] = seen
@@ -85,7 +86,7 @@ def outcome_from(entry: dict[str, Any]) -> Outcome:
         box=_numbers(entry["box"]).reshape(empty.box.shape),
         worst=_numbers(entry["worst"]),
         worst_place=np.array(entry["worst_place"], dtype=np.int64).reshape(q, 2),
-        worst_logits=_numbers(entry["worst_logits"]).reshape(q, -1),
+        worst_logits=worst_logits,
     )
     return Outcome(int(entry["rows"]), int(entry["undecided"]), {name: float(entry["seconds"][name]) for name in TIMES}, tally)
 

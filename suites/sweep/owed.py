@@ -45,8 +45,11 @@ ERROR = 16 * UNIT
 assert EXP_ERROR + LOG1P_ERROR <= 8 * UNIT
 
 _NEAR = 2.0**-14
-_ONE = 2.0**-20
-_VANISHED = 2.0**-937
+ONE = 2.0**-20
+"""Below this, what is lacking to 1 is a tail."""
+
+VANISHED = 2.0**-937
+"""More than any power that `exp_minus` does not reach."""
 
 
 class Gap(NamedTuple):
@@ -75,9 +78,9 @@ def owed_loss(g: Gap, at_top: bool) -> Owed:
     tail = g.rest + g.log
     error = ERROR * (g.log + abs(tail))
     sign_known = abs(tail) > error
-    lo = (tail if sign_known else 0.0) if g.power > 0.0 else (g.rest if g.rest != 0.0 else _VANISHED)
-    radius = (error if sign_known else 2 * error) if g.power > 0.0 else _VANISHED
-    top = Owed(g.log, 0.0 if g.power > 0.0 else _VANISHED, ERROR * g.log if g.power > 0.0 else _VANISHED)
+    lo = (tail if sign_known else 0.0) if g.power > 0.0 else (g.rest if g.rest != 0.0 else VANISHED)
+    radius = (error if sign_known else 2 * error) if g.power > 0.0 else VANISHED
+    top = Owed(g.log, 0.0 if g.power > 0.0 else VANISHED, ERROR * g.log if g.power > 0.0 else VANISHED)
     return Owed(top.hi if at_top else g.gap, top.lo if at_top else lo, top.radius if at_top else radius)
 
 
@@ -100,18 +103,18 @@ def owed_small(g: Gap) -> Owed:
     """e/(1+e): the size of the gradient's entries where the target is the larger logit."""
     is_near, near = g.gap < _NEAR, _near_half(g, -1.0)
     value = g.power / (1.0 + g.power)
-    radius = ERROR * value if g.power > 0.0 else _VANISHED
-    lo = 0.0 if g.power > 0.0 else _VANISHED
+    radius = ERROR * value if g.power > 0.0 else VANISHED
+    lo = 0.0 if g.power > 0.0 else VANISHED
     return Owed(near.hi if is_near else value, near.lo if is_near else lo, near.radius if is_near else radius)
 
 
 @inlined
 def owed_large(g: Gap) -> Owed:
     """1/(1+e): the size of the gradient's entries where the target is the other logit."""
-    is_near, is_one, near = g.gap < _NEAR, g.power < _ONE, _near_half(g, 1.0)
+    is_near, is_one, near = g.gap < _NEAR, g.power < ONE, _near_half(g, 1.0)
     value = 1.0 / (1.0 + g.power)
-    rest = g.power * value if g.power > 0.0 else _VANISHED
-    radius = ERROR * (rest if is_one else value) if g.power > 0.0 else _VANISHED
+    rest = g.power * value if g.power > 0.0 else VANISHED
+    radius = ERROR * (rest if is_one else value) if g.power > 0.0 else VANISHED
     hi, lo = 1.0 if is_one else value, -rest if is_one else 0.0
     return Owed(near.hi if is_near else hi, near.lo if is_near else lo, near.radius if is_near else radius)
 
@@ -122,6 +125,6 @@ def owed_curvature(g: Gap) -> Owed:
     is_near, tail = g.gap < _NEAR, 0.0625 * g.gap * g.gap
     whole = 1.0 + g.power
     value = g.power / (whole * whole)
-    lo = -tail if is_near else (0.0 if g.power > 0.0 else _VANISHED)
-    radius = ERROR * tail + tail * g.gap * g.gap if is_near else (ERROR * value if g.power > 0.0 else _VANISHED)
+    lo = -tail if is_near else (0.0 if g.power > 0.0 else VANISHED)
+    radius = ERROR * tail + tail * g.gap * g.gap if is_near else (ERROR * value if g.power > 0.0 else VANISHED)
     return Owed(0.25 if is_near else value, lo, radius)

@@ -51,7 +51,7 @@ def picture_of(job: Job, total: Outcome, title: str) -> str:
       ValueError: the space has no map.
     """
     if not isinstance(job.space, Pairs | Gaps):
-        raise ValueError("a sample has no map")
+        raise ValueError(f"{job.space.story}: no map")
     fmt = job.space.format
     panels = [
         Panel(str(QUANTITIES[q]), short_ulps(float(total.tally.worst[q]), fmt.name), _png(_colours(total, q, fmt)), n == 0)

@@ -30,11 +30,11 @@ def plan_lines(job: Job, measured: Probe, cores: int) -> list[str]:
     """The plan in words."""
     space, seconds = job.space, measured.outcome.seconds
     per_question = seconds["chunk"] / max(measured.outcome.rows, 1)
-    whole = per_question * 2 * space.rows
+    whole = per_question * space.questions
     framework = seconds["framework"] / max(measured.outcome.rows, 1)
     return [
-        f"{job.operation}, {space.story}: {'exhaustive' if space.left_out is None else 'REDUCED: ' + space.left_out}",
-        f"{space.chunks} chunks, {space.rows} rows, {2 * space.rows} questions (both targets)",
+        f"{job.operation}, {space.story}: {space.extent if space.left_out is None else 'REDUCED: ' + space.left_out}",
+        f"{space.chunks} chunks, {space.rows} rows, {space.questions} questions (every target)",
         (
             f"measured on chunk {measured.chunk}: {measured.outcome.rows} in {seconds['chunk']:.2f} s of processor time, "
             f"{per_question * 1e9:.1f} ns each, of these {framework * 1e9:.1f} ns the framework's own"

@@ -35,7 +35,7 @@ def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal
     claims = _claims(job, adapter)
     return {
         "schema": SCHEMA,
-        "coverage": "REDUCED" if reason else "exhaustive",
+        "coverage": "REDUCED" if reason else job.space.extent,
         "left_out": reason,
         "backend": job.backend,
         "operation": job.operation,
@@ -80,15 +80,16 @@ def _result(job: Job, adapter: Adapter, operation: Operation, claims: Claims, to
         "worst_ulps": float(tally.worst[q]),
         "worst": worst_of(adapter, operation, job, total, q),
         "grades": {grade.label: int(tally.grades[q, grade]) for grade in Grade},
-        "failing": {name: _region(total, q, which) for which, name in enumerate(CLASSES) if tally.failing[q, which]},
+        "failing": {name: _region(job, total, q, which) for which, name in enumerate(CLASSES) if tally.failing[q, which]},
     }
 
 
-def _region(total: Outcome, q: int, which: int) -> dict[str, Any]:
+def _region(job: Job, total: Outcome, q: int, which: int) -> dict[str, Any]:
     """How many entries fail in a way, and the least box that has them: exact, both ends included."""
-    box = [[low.hex(), high.hex()] for low, high in total.tally.box[q, which].tolist()]
-    bins = int(np.count_nonzero(total.tally.seen[q] & (1 << which)))
-    return {"entries": int(total.tally.failing[q, which]), "x0": box[0], "x1": box[1], "gap": box[2], "bins_of_the_map": bins}
+    names = [f"x{n}" for n in range(job.space.classes)] + ["gap"]
+    box = {name: [low.hex(), high.hex()] for name, (low, high) in zip(names, total.tally.box[q, which].tolist(), strict=True)}
+    bins = {"bins_of_the_map": int(np.count_nonzero(total.tally.seen[q] & (1 << which)))} if job.space.has_map else {}
+    return {"entries": int(total.tally.failing[q, which])} | box | bins
 
 
 def worst_of(adapter: Adapter, operation: Operation, job: Job, total: Outcome, q: int) -> dict[str, Any] | None:
@@ -113,7 +114,7 @@ def lines_of(report: Report) -> list[str]:
     lines = [
         f"{report['operation']} ({report['formula']}), {report['dtype']}, {report['backend']} on {report['device']}",
         (
-            f"{report['space']}, both targets: {report['questions']} questions, "
+            f"{report['space']}, every target: {report['questions']} questions, "
             f"{report['chunks']['finished']} of {report['chunks']['planned']} chunks"
         ),
         f"processor time: {seconds['framework']} s framework, {seconds['comparison']} s comparison"

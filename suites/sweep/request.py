@@ -10,10 +10,10 @@ from reference.formats import FORMATS
 from reference.loss import Loss
 from reference.quantity import Quantity
 from suites.sweep.chunk import Job, SweepError, made_with, opened
-from suites.sweep.space import Gaps, Pairs, Sample, Space
+from suites.sweep.space import Gaps, Pairs, Sample, Space, Triples
 from suites.sweep.tally import QUANTITIES
 
-SPACES = ("pairs", "gaps", "sample")
+SPACES = ("pairs", "triples", "gaps", "sample")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Request:
     space: str | None = None
     quantities: str = "loss,gradient"
     stride: int = 1
+    step: int = Triples.step
     rows: int = 2**20
     seed: int = 0
 
@@ -49,7 +50,11 @@ def space_of(request: Request) -> Space:
         raise SweepError(f"--space={name}: not known; allowed: {', '.join(SPACES)}")
     if request.stride < 1 or request.rows < 1:
         raise SweepError(f"--stride={request.stride} --rows={request.rows}: allowed: 1 and more")
+    if name == "triples" and request.stride != 1:
+        raise SweepError(f"--stride={request.stride} is of pairs and gaps; the lattice of triples has a --step")
     try:
+        if name == "triples":
+            return Triples(request.dtype, request.step)
         if name == "sample":
             return Sample(request.dtype, request.rows, request.seed)
         return Pairs(request.dtype, request.stride) if name == "pairs" else Gaps(request.dtype, request.stride)

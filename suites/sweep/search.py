@@ -150,7 +150,7 @@ def errors_of(hunt: Hunt, logits: NDArray[Any], targets: NDArray[np.int64]) -> N
     """The largest error in ulps of each row's entries, -1 where there is none."""
     quantity = QUANTITIES[hunt.quantity]
     returned = hunt.operation.returned(quantity, hunt.format)
-    certified = hunt.classes == 2 and FLOAT64 not in (hunt.format, returned)
+    certified = hunt.classes in (2, 3) and FLOAT64 not in (hunt.format, returned)
     ulps = np.full(len(logits), -1.0)
     for target in range(hunt.classes):
         chosen = np.flatnonzero(targets == target)
@@ -162,7 +162,7 @@ def errors_of(hunt: Hunt, logits: NDArray[Any], targets: NDArray[np.int64]) -> N
             raise SweepError(f"{hunt.operation.label} on {hunt.format.name}: {seen.error or seen.violations[0]}")
         values = seen.values[quantity]
         if certified:
-            question = question_of(hunt.operation, hunt.format, hunt.quantity, target)
+            question = question_of(hunt.operation, hunt.format, hunt.quantity, target, hunt.classes)
             batch = compiled_batch(Rows(rows, np.array([0, len(rows)]), np.array([0])))
             ulps[chosen] = certified_ulps(batch, entries_apart(values), question)
         else:

@@ -93,6 +93,7 @@ def _note(tally: Tally, found: Found, measurement: Measurement) -> None:
     for which in (which for which, is_so in holds.items() if is_so):
         tally.failing[q, which] += 1
         tally.seen[q, cell] |= np.uint8(1 << which)
-        numbers = np.append(x, abs(x[0] - x[1]))
+        largest, second = np.sort(x)[:-3:-1]
+        numbers = np.append(x, largest - second)
         tally.box[q, which, :, 0] = np.minimum(tally.box[q, which, :, 0], numbers)
         tally.box[q, which, :, 1] = np.maximum(tally.box[q, which, :, 1], numbers)

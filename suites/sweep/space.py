@@ -23,7 +23,7 @@ _MOST_CHUNKS = 2**14
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Logits (N, 2) in their own dtype; rows starts[r] to starts[r + 1] lie in the bin cells[r] of the map."""
+    """Logits (N, K) in their own dtype; rows starts[r] to starts[r + 1] lie in the bin cells[r] of the map."""
 
     logits: NDArray[Any]
     starts: NDArray[np.int64]
@@ -86,6 +86,31 @@ class Space(ABC):
         return format_named(self.dtype)
 
     @property
+    def classes(self) -> int:
+        """Logits of a row; it is asked with each of them as its target."""
+        return 2
+
+    @property
+    def has_map(self) -> bool:
+        """True if its rows lie in a plane."""
+        return True
+
+    @property
+    def extent(self) -> str:
+        """What a sweep of it is if nothing is left out."""
+        return "exhaustive"
+
+    @property
+    def taste(self) -> Space:
+        """A few rows of as many logits, to compile everything with."""
+        return Sample(self.dtype, count=64)
+
+    @property
+    def questions(self) -> int:
+        """Rows with a target."""
+        return self.classes * self.rows
+
+    @property
     @abstractmethod
     def chunks(self) -> int:
         """Number of chunks."""
@@ -93,7 +118,7 @@ class Space(ABC):
     @property
     @abstractmethod
     def rows(self) -> int:
-        """Number of rows of logits; each is asked with either target."""
+        """Number of rows of logits."""
 
     @property
     @abstractmethod
@@ -157,6 +182,89 @@ class Pairs(Space):
             yield Rows(logits.reshape(-1, 2), np.append(starts, len(tops) * len(values)), cells)
 
 
+def lattice(fmt: Format, step: int) -> NDArray[Any]:
+    """Every `step`th finite number of a format from 0, the least subnormal and normal, 1 and the largest, of either sign.
+
+    >>> from reference.formats import FLOAT16
+    >>> lattice(FLOAT16, 2**14)[6:].tolist()
+    [0.0, 5.960464477539063e-08, 6.103515625e-05, 1.0, 2.0, 65504.0]
+    """
+    landmarks = places_of(fmt, np.array([fmt.min_subnormal, fmt.min_normal, 1.0, fmt.max]))
+    sizes = np.unique(np.append(np.arange(0, count_of(fmt) // 2, step, dtype=np.int64), landmarks))
+    return of_places(fmt, np.concatenate([-1 - sizes[::-1], sizes]))
+
+
+@dataclass(frozen=True)
+class Triples(Space):
+    """Every triple of numbers of the `lattice` of a step in a 16-bit format; a chunk has one first number."""
+
+    step: int = 71
+
+    def __post_init__(self) -> None:
+        if self.format.bits != 16:
+            raise ValueError(f"triples of {self.dtype} are not swept; allowed: float16, bfloat16, or --search --classes=3")
+        if not 1 <= self.step < count_of(self.format) // 2:
+            raise ValueError(f"--step={self.step}: allowed: 1 to {count_of(self.format) // 2 - 1}")
+
+    @cached_property
+    def _values(self) -> NDArray[Any]:
+        return lattice(self.format, self.step)
+
+    @property
+    def classes(self) -> int:
+        """Three."""
+        return 3
+
+    @property
+    def has_map(self) -> bool:
+        """Three logits are no plane."""
+        return False
+
+    @property
+    def extent(self) -> str:
+        """No bound for the triples between."""
+        return "exhaustive on the lattice"
+
+    @property
+    def taste(self) -> Space:
+        """The landmarks and a few more."""
+        return Triples(self.dtype, 2**14)
+
+    @property
+    def chunks(self) -> int:
+        """One for each number."""
+        return len(self._values)
+
+    @property
+    def rows(self) -> int:
+        """All triples."""
+        return len(self._values) ** 3
+
+    @property
+    def left_out(self) -> str | None:
+        """Nothing of the lattice."""
+        return None
+
+    @property
+    def story(self) -> str:
+        """The lattice by its step and size."""
+        return (
+            f"triples of {len(self._values)} {self.dtype} numbers: the lattice of step {self.step} (every {self.step}th finite "
+            "number from 0, the least subnormal and normal, 1 and the largest, of either sign)"
+        )
+
+    def batches(self, chunk: int) -> Iterator[Rows]:
+        """One first number with some second and every third one."""
+        values = self._values
+        step = max(1, _BATCH // len(values))
+        for first in range(0, len(values), step):
+            seconds = values[first : first + step]
+            logits = np.empty((len(seconds), len(values), 3), dtype=values.dtype)
+            logits[:, :, 0], logits[:, :, 1], logits[:, :, 2] = values[chunk], seconds[:, None], values
+            rows = logits.reshape(-1, 3)
+            yield Rows(rows, np.array([0, len(rows)]), np.array([0]))
+
+
 @dataclass(frozen=True)
 class Gaps(Space):
     """Every finite d of a format, in the logits [0, d] and [d, 0], or every `stride`th; the map is d in 65536 bins."""
@@ -212,6 +320,11 @@ class Sample(Space):
 
     count: int = 2**20
     seed: int = 0
+
+    @property
+    def has_map(self) -> bool:
+        """Its rows are not in order."""
+        return False
 
     @property
     def _size(self) -> int:

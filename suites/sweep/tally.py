@@ -26,7 +26,8 @@ class Tally(NamedTuple):
     """Counts of entries, by quantity; the arrays are filled in place by compiled code.
 
     `worst_place` is (target, entry) of the worst error and has the row's logits in `worst_logits`; `box` has the least and
-    largest x_0, x_1 and gap of the rows of a failing class; `seen` has a bit for each failing class of a bin.
+    largest of each logit, and of the gap between the two largest, of the rows of a failing class; `seen` has a bit for each
+    failing class of a bin.
     """
 
     grades: NDArray[np.int64]

@@ -73,7 +73,10 @@ class CorrectlyRounded(Adapter):
 
 
 class FaithfullyRounded(CorrectlyRounded):
-    """The number on the other side of the true value; the nearest where that is 0, infinite or the value itself."""
+    """The number on the other side of the true value; the nearest where that is 0, infinite or the value itself.
+
+    So is it where the enclosure reaches from one side of the nearest number to the other.
+    """
 
     name = "faithfully_rounded"
 
@@ -82,7 +85,8 @@ class FaithfullyRounded(CorrectlyRounded):
         nearest = np.where(finite, rounded, 1.0)
         with np.errstate(over="ignore", under="ignore"):
             apart = np.where(finite, (true.hi - np.ldexp(nearest, -true.exponent.astype(np.int32))) + true.lo, 0.0)
-        side = np.where(apart == 0, true.side, np.sign(apart))
+        is_open = (np.abs(apart) <= true.radius) & (np.sign(apart) * true.side <= 0)
+        side = np.where(apart == 0, true.side, np.where(is_open, 0, np.sign(apart)))
         other = np.where(side > 0, fmt.next_up(nearest), np.where(side < 0, fmt.next_down(nearest), nearest))
         return np.where(finite & np.isfinite(other) & (other != 0) & (rounded != 0), other, rounded)
 
