@@ -11,37 +11,49 @@ import pytest
 
 pytest.importorskip("torch")
 
-from suites.hazards import HAZARDS
-from tests.command import ROOT, run_suites
+from tests.command import ROOT
 from tests.planted import alarms
 from tests.planted.matrix import DATA, PAGE, is_rejected, judged, page
 from tests.planted.mutants import mutants
 from tests.planted.parts import results, work_through
-from tests.planted.trial import FOLDER, Outcome, judge, planted_kernels
+from tests.planted.shared import shared
+from tests.planted.trial import FOLDER, Outcome, judge, planted_kernels, run
 
 KERNELS = planted_kernels()
 FILES = sorted({place.partition(":")[0] for place in KERNELS})
+ALONE = ("half:StoredLogProbability", "other_losses:CapsPadding")
+"""Kernels that are judged in a process of their own too, and shrunk: one of each way of entry."""
 
 
-@pytest.fixture(scope="module", params=FILES)
-def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """What the suite said of the planted kernels of one file, in a process of its own."""
-    output = tmp_path_factory.mktemp("planted") / "outcomes.json"
-    places = [place for place in KERNELS if place.startswith(f"{request.param}:")]
-    subprocess.run([sys.executable, "-m", "tests.planted.trial", str(output), *places], cwd=ROOT, check=True, timeout=600)
-    found: dict[str, Outcome] = json.loads(output.read_text())
-    return found
-
-
-def test_planted_kernels_are_rejected_by_the_test_that_is_theirs(outcomes: dict[str, Outcome]) -> None:
-    survived = [f"{place}: {KERNELS[place].defect.story}" for place, outcome in outcomes.items() if not outcome["failed"]]
-    assert not survived
-    unsaid = [
-        f"{place}: {outcome['failed']}"
-        for place, outcome in outcomes.items()
-        if not all("what   : " in text and KERNELS[place].defect.says in text for text in outcome["failed"].values())
-    ]
+def assert_rejected(place: str, outcome: Outcome) -> None:
+    """By a test that is about its mistake, with a message that says so."""
+    defect = KERNELS[place].defect
+    assert outcome["failed"], f"survived: {defect.story}"
+    unsaid = {name: text for name, text in outcome["failed"].items() if not ("what   : " in text and defect.says in text)}
     assert not unsaid
+
+
+@pytest.mark.parametrize("place", KERNELS)
+def test_a_planted_kernel_is_rejected_by_the_test_that_is_about_its_mistake(place: str) -> None:
+    """Each in a run of its own, with the options of a user."""
+    with shared():
+        assert_rejected(place, judge(place, KERNELS[place]))
+
+
+def test_kernels_are_rejected_as_a_user_runs_them(tmp_path: Path) -> None:
+    """In another process, where nothing was drawn or owed before, and failures are shrunk."""
+    output = tmp_path / "outcomes.json"
+    subprocess.run([sys.executable, "-m", "tests.planted.trial", str(output), *ALONE], cwd=ROOT, check=True, timeout=600)
+    outcomes: dict[str, Outcome] = json.loads(output.read_text())
+    assert set(outcomes) == set(ALONE)
+    for place, outcome in outcomes.items():
+        assert_rejected(place, outcome)
+
+
+def assert_accepted(*options: str) -> None:
+    """By every test, in this process too."""
+    with shared():
+        assert run(*options) == (0, {})
 
 
 @pytest.mark.parametrize(
@@ -49,26 +61,21 @@ def test_planted_kernels_are_rejected_by_the_test_that_is_theirs(outcomes: dict[
 )
 def test_the_right_kernel_passes_whatever_it_is_held_to(options: tuple[str, ...]) -> None:
     """Held to `accurate` where float64 is wide enough for that; its mean overflows in float64, which the cases leave out."""
-    place = f"--implementation={FOLDER / 'kernel.py'}:right"
-    result = run_suites("--backend=torch", place, "--effort=quick", "-k", "not test_case", *options)
-    assert result.returncode == 0, result.stdout
+    assert_accepted("--backend=torch", f"--implementation={FOLDER / 'kernel.py'}:right", "-k", "not test_case", *options)
 
 
 @pytest.mark.parametrize("name", ["two_pass", "online", "tiled", "pairwise", "compensated"])
 def test_a_stable_kernel_is_not_rejected_however_it_sums(name: str) -> None:
     """But for `overflow`, where a gap beyond the largest number is infinite: there they are wrong, and are told so."""
-    hazards = ",".join(hazard for hazard in HAZARDS if hazard != "overflow")
     place = f"--implementation={FOLDER / 'honest.py'}:{name}"
-    options = ("--dtype=float32,bfloat16", "--claim=stable", "--effort=quick", f"--hazard={hazards}")
-    result = run_suites("--backend=torch", place, *options)
-    assert result.returncode == 0, result.stdout
+    options = ("--dtype=float32,bfloat16", "--claim=stable", f"--hazard={alarms.NOT_OVERFLOW}")
+    assert_accepted("--backend=torch", place, *options)
 
 
 @pytest.mark.parametrize(("mode", "dtype"), [("nearest", "float64,float32"), ("neighbour", "float64,bfloat16")])
 def test_the_right_values_are_not_rejected(mode: str, dtype: str) -> None:
     place = f"--backend={FOLDER / 'rounded.py'}:BothWays"
-    result = run_suites(place, f"--claims={FOLDER / 'rounded.toml'}", f"--mode={mode}", f"--dtype={dtype}", "--effort=quick")
-    assert result.returncode == 0, result.stdout
+    assert_accepted(place, f"--claims={FOLDER / 'rounded.toml'}", f"--mode={mode}", f"--dtype={dtype}")
 
 
 def test_there_are_enough_and_each_is_told_apart() -> None:

@@ -11,14 +11,10 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import TypedDict
-from unittest.mock import patch
 
-from reference.problem import Problem
-from suites.problems import Ask
-from suites.search import Check, Searches, Watched
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
-from tests.planted.shared import evaluated
+from tests.planted.shared import shared
 from tests.planted.trial import ROOT, Planted, judge, planted_kernels
 
 DATA = ROOT / "ci" / "planted.json"
@@ -41,26 +37,10 @@ class Row(TypedDict):
     fails: list[str]
 
 
-_DRAWN: dict[tuple[str, Ask, int], list[Problem]] = {}
-
-
-class _Unshrunk(Searches):
-    """The searches of the suite with the same problems, generated once for all kernels; a failure is not shrunk."""
-
-    def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
-        key = (name, ask, examples)
-        if key not in _DRAWN:
-            _DRAWN[key] = self._generate(name, ask, examples, lambda _: None)
-        watched = Watched(check, self.spent)
-        for problem in _DRAWN[key]:
-            watched(problem)
-        watched.tell_refused()
-
-
 def judged(place: str) -> Row:
     """The row of one kernel; the time is taken last, when all that is imported late is there."""
     kernel = planted_kernels()[place]
-    with patch("suites.judge.Searches", _Unshrunk), patch("suites.owed.evaluate", evaluated):
+    with shared():
         failed = judge(place, kernel, whole=True)["failed"]
     began = time.process_time()
     judge(place, kernel)

@@ -1,13 +1,19 @@
-"""What is owed for a problem, evaluated once in a process for whoever asks: kernels in turn, or a backend and its judge."""
+"""What is drawn, and what is owed for it, once in a process for whoever asks: kernels in turn, or a backend and its judge."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 from reference.evaluation import Expected, evaluate
 from reference.problem import Problem
 from reference.quantity import Quantity
+from suites.problems import Ask
+from suites.search import Check, Searches, Watched
 
+_DRAWN: dict[tuple[str, Ask, int], list[Problem]] = {}
 _KNOWN: WeakKeyDictionary[Problem, dict[Quantity, Expected]] = WeakKeyDictionary()
 
 
@@ -17,3 +23,23 @@ def evaluated(problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quanti
     if missing := tuple(quantity for quantity in quantities if quantity not in known):
         known.update(evaluate(problem, missing))
     return {quantity: known[quantity] for quantity in quantities}
+
+
+class _Unshrunk(Searches):
+    """The searches of the suite with the same problems, generated once for all kernels; a failure is not shrunk."""
+
+    def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
+        key = (name, ask, examples)
+        if key not in _DRAWN:
+            _DRAWN[key] = self._generate(name, ask, examples, lambda _: None)
+        watched = Watched(check, self.spent)
+        for problem in _DRAWN[key]:
+            watched(problem)
+        watched.tell_refused()
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[None]:
+    """Runs of the suite in this process, all with the same seed, share what is drawn and owed and shrink no failure."""
+    with patch("suites.judge.Searches", _Unshrunk), patch("suites.owed.evaluate", evaluated):
+        yield

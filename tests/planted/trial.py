@@ -70,19 +70,26 @@ def _function(nodeid: str) -> str:
     return nodeid.split("::")[-1].partition("[")[0]
 
 
+def run(*options: str) -> tuple[int, dict[str, str]]:
+    """A run of the suite at quick effort in this process: exit status, and the first message of each test that failed."""
+    failures = _Failures()
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = pytest.main([str(ROOT / "suites"), "-q", *QUICKLY, "--effort=quick", *options], plugins=[failures])
+    return int(status), failures.failed
+
+
 def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
-    """Run the suite on one kernel at quick effort: the test that must reject it until its first failure, or the `whole`."""
+    """Run the suite on one kernel: the test that must reject it until its first failure, or the `whole`."""
     file, _, name = place.partition(":")
-    defect, failures = kernel.defect, _Failures()
+    defect = kernel.defect
     at = f"{FOLDER / file}.py:{name}"
     options = [f"--backend={at}"] if isinstance(kernel, type) else ["--backend=torch", f"--implementation={at}"]
-    options += [f"--dtype={defect.dtype}", "--effort=quick"]
+    options += [f"--dtype={defect.dtype}"]
     options += [] if defect.claim == "accurate" else [f"--claim={defect.claim}"]
     options += [] if whole else ["-x", "-k", defect.test]
     began = time.monotonic()
-    with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main([str(ROOT / "suites"), "-q", *QUICKLY, *options], plugins=[failures])
-    return {"failed": failures.failed, "seconds": time.monotonic() - began}
+    _, failed = run(*options)
+    return {"failed": failed, "seconds": time.monotonic() - began}
 
 
 def main() -> None:
