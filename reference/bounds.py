@@ -199,7 +199,10 @@ def accurate_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic,
     if quantity is Quantity.HVP and problem.tangent is not None:
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes
-    lost = _shaped(problem, quantity, classes * arithmetic.underflow * amplitude, expected.values.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = _shaped(problem, quantity, classes * arithmetic.underflow * amplitude, expected.values.shape)
+    # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
+    lost = np.where(np.isnan(lost), 0.0, lost)
     result = arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0
     with np.errstate(over="ignore"):
         return ACCURATE_ULPS * problem.format.ulp(expected.scale) + lost + result

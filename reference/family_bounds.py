@@ -344,7 +344,8 @@ def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> F
 def amplitude_of(problem: Problem) -> Floats:
     """(N, 1): how much a relative change of S by 1 may change a loss or a derivative of it in y, beyond what A does.
 
-    z-loss: z lse^2, 2 z lse p and its Hessian change by at most 4 z (1 + |lse|)^2. Squared error: value and derivatives are
+    z-loss: z lse^2, 2 z lse p and its Hessian change by at most 4 z (1 + |lse|)^2, where lse is the maximum and at most log K
+    more; z under the square overflows no sooner than z lse^2 does. Squared error: value and derivatives are
     polynomials in p of degree 4 at most whose coefficients add up to at most 20 (1 + max q). Focal: each derivative of
     w^a p^b L has three terms of its kind with factors of at most g + 2, and its value is at most 1; there are three at most.
     """
@@ -355,8 +356,9 @@ def amplitude_of(problem: Problem) -> Floats:
     total = weights_of(problem).sum(axis=1, keepdims=True)
     if problem.z_loss == 0.0:
         return total
-    logits = np.where(np.isfinite(problem.logits), problem.logits, 0.0)
-    top = np.abs(logits).max(axis=1, keepdims=True) / problem.temperature
+    top = np.where(np.isfinite(problem.logits), problem.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    top = np.abs(np.where(np.isfinite(top), top, 0.0)) / problem.temperature
     if problem.logit_softcap is not None:
         top = np.full_like(top, problem.logit_softcap / problem.temperature)
-    return total + 4.0 * problem.z_loss * (1.0 + top + np.log(problem.num_classes)) ** 2
+    with np.errstate(over="ignore"):
+        return total + 4.0 * (np.sqrt(problem.z_loss) * (1.0 + top + np.log(problem.num_classes))) ** 2

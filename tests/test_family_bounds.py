@@ -449,6 +449,18 @@ def test_the_correctly_rounded_values_are_correct(kind: Kind, fmt: Format) -> No
         assert (flushing >= fmt.min_normal).all()
 
 
+@pytest.mark.parametrize(
+    "logits", [[709.78, -FLOAT64.max], [2.0**600, 0.0], [-FLOAT64.max, -FLOAT64.max]], ids=["far class", "lse^2", "all low"]
+)
+def test_a_correct_z_loss_is_correct_where_squares_of_its_logits_overflow(logits: list[float]) -> None:
+    """Its amplitude is 4 z (1 + |lse|)^2: of the first row 204, since lse is the maximum; of the others beyond float64."""
+    problem = Problem([logits], [0], FLOAT64, z_loss=1e-4, tangent=[[1.0, 2.0]])
+    assert (amplitude_of(problem) < 204).all() == (logits[0] == 709.78)
+    for quantity, expected in evaluate(problem, DERIVED).items():
+        values, _ = expected.values.rounded(FLOAT64)
+        assert Measurement(problem, quantity, Arithmetic(FLOAT64, FLOAT64), expected, values).grade is Grade.CORRECT, quantity
+
+
 @pytest.mark.parametrize("quantity", LAYER_GRADIENTS)
 def test_a_correct_gradient_of_the_layer_is_correct(quantity: Quantity) -> None:
     problem = Problem([[20.0, 0.0], [1.0, 2.0]], [0, 1], FLOAT32, feature=[3.0, -1.0])

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.adapter import Call, Result
 from adapters.backend_numpy import NumpyAdapter
+from adapters.layout import Layout
 from adapters.operation import Operation
 from reference import BFLOAT16, FLOAT32, Format, Problem, Quantity
 from reference.arithmetic import Arithmetic
@@ -25,6 +26,7 @@ from suites.problems import Ask
 from suites.refusals import RefusedWarning
 from suites.test_invariants import test_loss_lies_above_its_tangents as tangents
 from suites.test_invariants import test_two_runs_give_the_same_bits as two_runs
+from suites.test_out_of_range import EMPTY_SUMS
 from suites.test_out_of_range import test_no_classes as no_classes
 from suites.test_out_of_range import test_out_of_range_binary_label as binary_label
 from suites.test_out_of_range import test_out_of_range_label as out_of_range_label
@@ -123,6 +125,44 @@ def test_of_no_classes_an_empty_sum_is_taken_but_for_an_index(probabilities: boo
         with pytest.raises(pytest.fail.Exception, match="for a row of no classes; what is out of range must raise"):
             no_classes(judge, asked, BFLOAT16)
     assert judge.recorder.out_of_range == {("fixed", "bfloat16", NO_CLASSES): f"returned [{loss}]"}
+
+
+class Blocks(NumpyAdapter):
+    """Building blocks of which those named raise, and the others return an empty sum."""
+
+    def __init__(self, raising: str) -> None:
+        super().__init__()
+        self.raising = raising.split()
+
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        if operation.name in self.raising:
+            raise ValueError("nothing to normalise")
+        return Call({q: Result(EMPTY_SUMS[q], problem.format.name, "cpu") for q in quantities})
+
+
+@pytest.mark.parametrize(
+    ("raising", "asked", "says"),
+    [
+        ("softmax log_softmax logsumexp", "softmax", None),
+        ("", "softmax", None),
+        ("softmax log_softmax", "logsumexp", None),
+        ("softmax log_softmax", "log_softmax", "log_softmax raised ValueError for a row of no classes; logsumexp answers"),
+        ("logsumexp", "logsumexp", "logsumexp raised ValueError for a row of no classes; log_softmax answers"),
+    ],
+)
+def test_of_no_classes_all_building_blocks_answer_or_all_raise(raising: str, asked: str, says: str | None) -> None:
+    adapter = Blocks(raising)
+    operation = next(op for op in adapter.operations() if op.name == asked)
+    judge = judge_of(adapter, operation)
+    if says is None:
+        no_classes(judge, operation, FLOAT32)
+    else:
+        with pytest.raises(pytest.fail.Exception, match=says):
+            no_classes(judge, operation, FLOAT32)
+    known = OutOfRange("known", Scope((asked,), ("float32",)), (NO_CLASSES,), "why", "")
+    ends = pytest.fail.Exception if says is None else pytest.xfail.Exception
+    with pytest.raises(ends, match="stale entry 'known'" if says is None else "known: why"):
+        no_classes(Judge(replace(judge.plan, claims=Claims(out_of_range=(known,)))), operation, FLOAT32)
 
 
 @pytest.mark.parametrize("label", [-0.5, 1.5])

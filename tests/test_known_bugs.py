@@ -67,7 +67,7 @@ def test_a_malformed_entry_is_refused(change: dict[str, object]) -> None:
 
 def test_what_is_within_reach_is_caught() -> None:
     total = sum(counts(BUGS).values(), Counter[str]())
-    assert set(total) == set(OUTCOMES)
+    assert set(total) <= set(OUTCOMES)
     assert total["caught"] >= 0.95 * (total["caught"] + total["missed"])
     assert all(count["caught"] for count in counts(BUGS).values())
 

@@ -16,7 +16,7 @@ from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32, FLOAT64, FORMATS, Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import BUILDING_BLOCKS, Quantity
 from tests.planted.kernel import Defect
 from tests.planted.rounded import CorrectlyRounded
 
@@ -167,3 +167,20 @@ class NoSlopeAtZero(WrongBackend):
     def answer(self, problem: Problem, quantity: Quantity, right: Floats) -> Floats:
         at_zero = problem.logits == 0
         return np.where(at_zero, -problem.target * problem.upstream[:, None], right) if quantity is Quantity.GRADIENT else right
+
+
+@planted(
+    "no classes",
+    "softmax and log_softmax of no logits raise, and logsumexp of none is -inf",
+    "test_no_classes",
+    "logsumexp answers: all answer, or all raise",
+    link="https://github.com/scipy/scipy/issues/20399",
+)
+class RefusesNoClasses(WrongBackend):
+    def operations(self) -> tuple[Operation, ...]:
+        return tuple(op for op in CorrectlyRounded.operations(self) if op.quantities[0] in BUILDING_BLOCKS)
+
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        if quantities == (Quantity.LOGSUMEXP,) and not problem.num_classes:
+            return Call({Quantity.LOGSUMEXP: Result(np.array([-np.inf]), problem.format.name, "cpu")})
+        return super().call(operation, problem, quantities, layout)
