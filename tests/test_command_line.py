@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.command import ROOT, run_suites
+from tests.command import ROOT, run_here, run_suites
 
 USAGE_ERROR = 4
 
@@ -38,13 +38,10 @@ USAGE_ERROR = 4
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_bad_options_are_one_line(
-    options: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In this process: seventeen others would take a second each."""
-    monkeypatch.chdir(ROOT)
-    assert pytest.main([str(ROOT / "suites"), "-q", "-p", "no:cacheprovider", *options]) == USAGE_ERROR
-    lines = [line for line in "".join(capsys.readouterr()).splitlines() if line.strip()]
+def test_bad_options_are_one_line(options: list[str], says: str) -> None:
+    status, output = run_here(*options)
+    assert status == USAGE_ERROR
+    lines = [line for line in output.splitlines() if line.strip()]
     assert lines[0].startswith("ERROR: ")
     assert says in lines[0]
     assert len(lines) == 1
