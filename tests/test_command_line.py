@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.command import ROOT, run_suites
+from tests.command import ROOT, run_here, run_suites
 
 USAGE_ERROR = 4
 
@@ -39,9 +39,9 @@ USAGE_ERROR = 4
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_bad_options_are_one_line(options: list[str], says: str) -> None:
-    result = run_suites(*options)
-    assert result.returncode == USAGE_ERROR
-    lines = [line for line in result.stdout.splitlines() if line.strip()]
+    status, output = run_here(*options)
+    assert status == USAGE_ERROR
+    lines = [line for line in output.splitlines() if line.strip()]
     assert lines[0].startswith("ERROR: ")
     assert says in lines[0]
     assert len(lines) == 1

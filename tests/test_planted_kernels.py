@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import run_suites
+from tests.command import run_here
 
 pytest.importorskip("torch")
 
@@ -80,8 +80,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judge(kernels: Path, name: str, *options: str) -> tuple[int, str]:
     """Exit status and output of a quick run in float32, class indices only."""
     place = f"--implementation={kernels}:{name}"
-    result = run_suites("--backend=torch", place, f"--operation={name}", "--effort=quick", "--dtype=float32", *options)
-    return result.returncode, result.stdout
+    return run_here("--backend=torch", place, f"--operation={name}", "--effort=quick", "--dtype=float32", *options)
 
 
 @pytest.mark.parametrize(

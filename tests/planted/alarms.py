@@ -24,10 +24,11 @@ import pytest
 from reference.formats import FORMATS
 from suites.effort import EFFORTS
 from suites.hazards import HAZARDS
+from tests.command import ROOT
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
 from tests.planted.shared import evaluated
-from tests.planted.trial import FOLDER, QUICKLY, ROOT
+from tests.planted.trial import FOLDER, QUICKLY
 
 PAGE = ROOT / "ci" / "alarms.md"
 SEEDS = range(10)

@@ -12,10 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TypedDict
 
+from tests.command import ROOT
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
 from tests.planted.shared import shared
-from tests.planted.trial import ROOT, Planted, judge, planted_kernels
+from tests.planted.trial import Planted, judge, planted_kernels
 
 DATA = ROOT / "ci" / "planted.json"
 PAGE = ROOT / "ci" / "planted.md"

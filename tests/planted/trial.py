@@ -6,9 +6,7 @@ python -m tests.planted.trial OUTPUT FILE:NAME ...
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
-import io
 import json
 import time
 from dataclasses import dataclass, field
@@ -17,13 +15,13 @@ from typing import TypedDict
 
 import pytest
 
+from tests.command import run_here
 from tests.planted.kernel import Kernel
 from tests.planted.other_losses import WrongBackend
 
 Planted = Kernel | type[WrongBackend]
 
 FOLDER = Path(__file__).parent
-ROOT = FOLDER.parent.parent
 
 QUICKLY = ("-p", "no:cacheprovider", "-p", "no:unraisableexception")
 """Without ten collections of all garbage at the end of each run, which take longer than most kernels."""
@@ -73,9 +71,8 @@ def _function(nodeid: str) -> str:
 def run(*options: str) -> tuple[int, dict[str, str]]:
     """A run of the suite at quick effort in this process: exit status, and the first message of each test that failed."""
     failures = _Failures()
-    with contextlib.redirect_stdout(io.StringIO()):
-        status = pytest.main([str(ROOT / "suites"), "-q", *QUICKLY, "--effort=quick", *options], plugins=[failures])
-    return int(status), failures.failed
+    status, _ = run_here(*QUICKLY, "--effort=quick", *options, plugins=(failures,))
+    return status, failures.failed
 
 
 def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
@@ -84,7 +81,7 @@ def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
     defect = kernel.defect
     at = f"{FOLDER / file}.py:{name}"
     options = [f"--backend={at}"] if isinstance(kernel, type) else ["--backend=torch", f"--implementation={at}"]
-    options += [f"--dtype={defect.dtype}"]
+    options.append(f"--dtype={defect.dtype}")
     options += [] if defect.claim == "accurate" else [f"--claim={defect.claim}"]
     options += [] if whole else ["-x", "-k", defect.test]
     began = time.monotonic()
