@@ -149,6 +149,34 @@ def _tinygrad(asked: Asked) -> str:
     return "\n".join([*lines, "eye = np.eye(x.shape[1], dtype=x.dtype)", f"return np.stack([{each} for row in eye], axis=1)"])
 
 
+_PADDLE = {
+    "log_softmax": "F.log_softmax(logits, axis=-1)",
+    "softmax": "F.softmax(logits, axis=-1)",
+    "logsumexp": "paddle.logsumexp(logits, axis=-1)",
+    "cross_entropy": "F.cross_entropy(logits, target, {})",
+    "cross_entropy_probabilities": "F.cross_entropy(logits, target, soft_label=True, {})",
+    "softmax_with_cross_entropy": "F.softmax_with_cross_entropy(logits, target.unsqueeze(-1)).squeeze(-1)",
+    "log_softmax_nll_loss": "F.nll_loss(F.log_softmax(logits, axis=-1), target, {})",
+}
+
+
+def _paddle(asked: Asked) -> str:
+    weights, quantity = asked.problem.class_weights, asked.quantity
+    keywords = [f"{key}={value!r}" for key, value in _constants(asked).items()]
+    if weights is not None:
+        keywords.append(f"weight=paddle.to_tensor(np.array({literal(weights)}, dtype=x.dtype))")
+    called = _PADDLE[asked.operation.name].format(", ".join(keywords))
+    lines = ['paddle.set_device("cpu")', "logits = paddle.to_tensor(np.ascontiguousarray(x), stop_gradient=False)"]
+    if not asked.operation.has_loss:
+        return "\n".join([*lines, f"return {called}.numpy()"])
+    if asked.operation.probabilities and asked.problem.reduction == "none":
+        called += ".squeeze(-1)"
+    lines += ["target = paddle.to_tensor(t)", f"losses = {called}"]
+    if quantity is Quantity.LOSS:
+        return "\n".join([*lines, "return losses.numpy()"])
+    return "\n".join([*lines, "return paddle.grad((losses * paddle.to_tensor(upstream)).sum(), logits)[0].numpy()"])
+
+
 def _runtime(run: str) -> tuple[str, ...]:
     return (function("run(operator, feeds, outputs, **attributes)", _ONNX_MODEL + run),)
 
@@ -186,6 +214,11 @@ _LIBRARIES: Mapping[str, _Words] = {
             "session = onnxruntime.InferenceSession(model.SerializeToString(), providers=providers)\n"
             "return session.run(None, feeds)"
         ),
+    ),
+    "paddle": _Words(
+        ("import paddle", "import paddle.nn.functional as F"),
+        _paddle,
+        "paddle {paddle.__version__}",
     ),
     "tinygrad": _Words(
         ("from importlib.metadata import version", "", "from tinygrad import Tensor"),

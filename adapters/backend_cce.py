@@ -12,20 +12,21 @@ from typing import Any
 import torch
 from cut_cross_entropy import linear_cross_entropy
 
+from adapters.limits import Limit
 from adapters.torch_kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel
 from adapters.torch_losses import Options, Tensor
 
-_LARGEST_IDENTITY = 4096
+_IN_MEMORY = Limit("the identity matrix of more classes fills the memory", max_classes=4096)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     """linear_cross_entropy of the identity, with the options of the problem.
 
     Raises:
-      NotImplementedError: the identity would not pass the logits on, or would fill the memory.
+      NotImplementedError: the identity would not pass the logits on.
     """
-    if not logits.isfinite().all() or logits.shape[1] > _LARGEST_IDENTITY:
-        raise NotImplementedError("logits through an identity matrix: finite ones, of at most 4096 classes")
+    if not logits.isfinite().all():
+        raise NotImplementedError("logits through an identity matrix: finite ones")
     more: dict[str, Any] = {} if options.ignore_index is None else {"ignore_index": options.ignore_index}
     classifier = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
     return linear_cross_entropy(
@@ -52,6 +53,7 @@ class CceAdapter(TorchKernels):
             options=frozenset({"ignore_index", "reduction"}),
             returns=FLOAT32_LOSS,
             few_shapes=True,
+            limits=(_IN_MEMORY,),
         ),
     )
 

@@ -82,7 +82,6 @@ class LightgbmAdapter(ArrayAdapter):
             "objective multiclass, leaf values of a row alone at three lambdas",
             _of_row,
             Arithmetic(FLOAT32, FLOAT64, summation=RECURSIVE),
-            least_classes=2,
         ),
     )
 

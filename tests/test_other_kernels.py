@@ -83,6 +83,12 @@ def test_an_index_that_is_refused_apart_is_an_error() -> None:
     assert not observed.ended
 
 
+@pytest.mark.parametrize(("backend", "most"), [("cce", 4096), ("lightgbm", 256), ("xgboost", 256)])
+def test_the_most_classes_are_a_declared_limit(backend: str, most: int) -> None:
+    (operation,) = adapter_or_skip(backend).operations()
+    assert operation.within((), "cpu").max_classes == most
+
+
 def test_inputs_notice_that_they_were_changed() -> None:
     inputs = Inputs(Problem([[1.0, 2.0]], [0], FLOAT32), Layout.CONTIGUOUS)
     inputs.logits[0, 0] = 5.0
