@@ -154,6 +154,7 @@ def test_logits_that_must_be_finite_are(tmp_path: Path) -> None:
     )
     assert "finite logits; overwrites logits, not checked: no masks" in result.stdout
     assert "a limit leaves none of masked" in result.stdout
+    assert result.returncode == 0, result.stdout
     assert "passed" not in result.stdout
 
 
