@@ -34,7 +34,7 @@ def assert_rejected(place: str, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("place", KERNELS)
-def test_a_planted_kernel_is_rejected_by_the_test_that_is_about_its_mistake(place: str) -> None:
+def test_planted_kernels_are_rejected_by_the_test_that_is_theirs(place: str) -> None:
     """Each in a run of its own, with the options of a user."""
     with shared():
         assert_rejected(place, judge(place, KERNELS[place]))
