@@ -20,7 +20,17 @@ from adapters.layout import Layout
 from adapters.operation import Operation, building_block
 from adapters.script import Asked, Script
 from adapters.torch_bulk import bulk_call, device_of
-from adapters.torch_derivatives import FORWARD, FORWARD_OVER_REVERSE, ByFunc, Results, Run, by_autograd, by_layer, loss_alone
+from adapters.torch_derivatives import (
+    FORWARD,
+    FORWARD_OVER_REVERSE,
+    ByFunc,
+    Results,
+    Run,
+    as_used,
+    by_autograd,
+    by_layer,
+    loss_alone,
+)
 from adapters.torch_losses import (
     AUTOCAST,
     COMPILED,
@@ -290,7 +300,7 @@ class TorchAdapter(Adapter):
         """The operations by which a callable is judged; see the README for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: F.cross_entropy's signature")
-        loss, arithmetic = Differentiated(implementation_loss(function)), arithmetic_of(self.device)
+        loss, arithmetic = Differentiated(implementation_loss(function), as_used), arithmetic_of(self.device)
         name = getattr(function, "__name__", "implementation")
         return (
             Operation(name, f"{name}(x, index)", loss, arithmetic, options=_EVERY),
@@ -321,7 +331,7 @@ class TorchAdapter(Adapter):
 
     def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
         """Many rows without a detour through float64; see `Adapter.observe_bulk`."""
-        if getattr(operation.function, "derivatives", None) is not by_autograd:
+        if getattr(operation.function, "derivatives", None) not in (by_autograd, as_used):
             return super().observe_bulk(operation, bulk, quantities)
         try:
             return self._proved(bulk_call(operation.function.loss, bulk, quantities, self.device), operation, bulk.format)

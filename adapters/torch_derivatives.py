@@ -37,15 +37,16 @@ class Run:
     """One problem on the device: leaves, their snapshots, and the loss on trial."""
 
     def __init__(self, problem: Problem, device: str, layout: Layout) -> None:
-        self.problem, self.device = problem, device
+        self.problem, self.device, self._layout = problem, device, layout
         self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
         self.target = _target_view(target_tensor(problem, device), layout)
         self.options = options_of(problem, device)
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
 
     def cotangent(self, shape: torch.Size) -> Tensor:
-        """The upstream gradient of a loss of this shape."""
-        return cotangent_tensor(self.problem, shape, self.device)
+        """The upstream gradient of a loss of this shape; that of several rows lies as the class indices do."""
+        upstream = cotangent_tensor(self.problem, shape, self.device)
+        return _target_view(upstream, self._layout) if shape else upstream
 
     def tangent(self) -> Tensor:
         """The direction of the Hessian-vector product."""
@@ -75,7 +76,7 @@ def _view(tensor: Tensor, layout: Layout) -> Tensor:
 
 
 def _target_view(target: Tensor, layout: Layout) -> Tensor:
-    """Class indices lie as the logits do: a column of a table with one index a row."""
+    """Class indices, one a row, lie as the logits do: a column of a table."""
     return _view(target, layout) if target.ndim == 2 else _view(target[:, None], layout)[:, 0]
 
 
@@ -121,6 +122,11 @@ def by_autograd(loss: Loss, run: Questioned, quantities: tuple[Quantity, ...]) -
 def loss_alone(loss: Loss, run: Run, _: tuple[Quantity, ...]) -> Results:
     """The loss of logits that need no gradient, as inference takes it."""
     return {Quantity.LOSS: loss(run.logits.detach(), run.target, run.options)}
+
+
+def as_used(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
+    """A kernel as training uses it, and, where the loss alone is asked, as inference does: it may go another way there."""
+    return (loss_alone if quantities == (Quantity.LOSS,) else by_autograd)(loss, run, quantities)
 
 
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]

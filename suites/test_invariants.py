@@ -218,8 +218,16 @@ def test_loss_lies_above_its_tangents(judge: Judge, operation: Operation, fmt: F
 
 @pytest.mark.asks(Quantity.LOSS)
 def test_two_runs_give_the_same_bits(judge: Judge, operation: Operation, fmt: Format) -> None:
-    ask = judge.narrowed(operation, Ask(fmt, HAZARDS, directions=True))
+    _search_two_runs(judge, operation, Ask(fmt, HAZARDS, directions=True), judge.plan.effort.examples)
 
+
+@pytest.mark.asks(Quantity.LOSS)
+def test_two_runs_of_a_large_vocabulary_give_the_same_bits(judge: Judge, operation: Operation, fmt: Format) -> None:
+    """There threads share a row."""
+    _search_two_runs(judge, operation, Ask(fmt, ("large_vocabulary",)), judge.plan.effort.large)
+
+
+def _search_two_runs(judge: Judge, operation: Operation, ask: Ask, examples: int) -> None:
     def check(problem: Problem) -> None:
         quantities = tuple(q for q in operation.asked(problem, LOSS_QUANTITIES) if q is not Quantity.HESSIAN)
         first, second = (judge.observe(operation, problem, quantities) for _ in range(2))
@@ -234,4 +242,4 @@ def test_two_runs_give_the_same_bits(judge: Judge, operation: Operation, fmt: Fo
             if not np.array_equal(values, second.values[quantity], equal_nan=True):
                 pytest.fail(f"what   : two runs of {operation.name} differ in {quantity}\ninput  : {problem!r}", pytrace=False)
 
-    judge.search("two runs", ask, check, max(2, judge.plan.effort.examples // 4))
+    judge.search("two runs", judge.narrowed(operation, ask), check, max(2, examples // 4))

@@ -211,10 +211,10 @@ def test_the_name_of_a_kernel_does_not_choose_how_it_is_differentiated() -> None
     """A kernel called something_func was once taken through torch.func."""
     torch = pytest.importorskip("torch")
     from adapters.backend_torch import ADAPTER
-    from adapters.torch_derivatives import by_autograd
+    from adapters.torch_derivatives import as_used
 
     def my_func(logits: Any, target: Any, **options: Any) -> Any:
         return torch.nn.functional.cross_entropy(logits, target, **options)
 
     for operation in ADAPTER().implementation(my_func):
-        assert operation.function.derivatives is by_autograd
+        assert operation.function.derivatives is as_used

@@ -238,3 +238,14 @@ class GradientOfOwnShard(Kernel):
         shards = torch.tensor_split(a, 2, dim=1)
         owned = torch.cat([(shard > 0).any(dim=1, keepdim=True).expand_as(shard) for shard in shards], dim=1)
         return torch.where(owned, super().slope(rows, a), 0.0)
+
+
+@planted(
+    "tiles",
+    "a last block that is full is taken for one that is empty: K a multiple of 1024",
+    "test_large_vocabulary or test_case",
+)
+class FullLastBlock(_Tiled):
+    def kept(self, classes: int) -> Tensor:
+        kept = classes - 1024 if classes % 1024 == 0 else classes
+        return torch.arange(classes) < kept

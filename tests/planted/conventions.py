@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from tests.planted.kernel import Call, Kernel, Rows, Tensor, planted
@@ -222,3 +224,30 @@ class OutOfRangeCostsLogSum(Kernel):
 
     def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
         return super().losses(rows, a, call) + (a == 0).all(dim=1) * ~call.ignored * torch.log(rows.total)[:, 0]
+
+
+@planted(
+    "smoothing",
+    "the rest is divided by K - 1 and multiplied by K - 1: NaN where there is one class",
+    "test_options or test_case or test_degenerate",
+)
+class SmoothsOneClass(Kernel):
+    def smoothed(self, label: Tensor, call: Call) -> Tensor:
+        if not call.label_smoothing:
+            return label
+        others = label.shape[1] - 1
+        rest = torch.tensor(call.label_smoothing, dtype=torch.float64) / others * others
+        return (1 - call.label_smoothing) * label + rest / label.shape[1]
+
+
+@planted("smoothing", "probabilities are not smoothed, class indices are", "test_options or test_case")
+class SmoothsIndicesAlone(Kernel):
+    def smoothed(self, label: Tensor, call: Call) -> Tensor:
+        return label if call.has_probabilities else super().smoothed(label, call)
+
+
+@planted("weights", "class weights are rounded to bfloat16", "test_options or test_case")
+class HalfWeights(Kernel):
+    def weights(self, call: Call) -> Tensor:
+        weight = None if call.weight is None else call.weight.bfloat16()
+        return super().weights(replace(call, weight=weight))

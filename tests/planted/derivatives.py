@@ -244,3 +244,60 @@ class _LogaddexpFold(torch.autograd.Function):
 )
 class LogaddexpTwice(Kernel):
     function = _LogaddexpFold
+
+
+@planted("upstream gradient", "the upstream gradient is rounded to bfloat16, right for 1 and for a half", "test_gradient")
+class HalfUpstream(_Upstream):
+    def taken(self, upstream: Tensor) -> Tensor:
+        return upstream.bfloat16().to(upstream.dtype)
+
+
+@planted(
+    "upstream gradient",
+    "the upstream gradient is read as if its rows lay one after another",
+    "test_layout",
+    "gradient",
+    dtype="float64",  # of narrower ones a cast in front lays the rows together
+)
+class IgnoresStridesOfUpstream(_Upstream):
+    def taken(self, upstream: Tensor) -> Tensor:
+        storage = upstream.untyped_storage().nbytes() // upstream.element_size()
+        return upstream.as_strided(upstream.shape, (1,), 0) if storage >= len(upstream) else upstream
+
+
+@planted("Hessian", "the product takes the direction of the first row for all rows", "test_hessian")
+class FirstDirection(Kernel):
+    def second(self, rows: Rows, a: Tensor, upstream: Tensor, v: Tensor, call: Call) -> Tensor:
+        return super().second(rows, a, upstream, v[:1].expand_as(v), call)
+
+
+@planted("Hessian", "a product of several rows counts the ignored ones in a mean", "test_options or test_case")
+class HessianOfMeanOverRows(Kernel):
+    def second(self, rows: Rows, a: Tensor, upstream: Tensor, v: Tensor, call: Call) -> Tensor:
+        counted = self.denominator(call) / len(a) if call.reduction == "mean" else 1.0
+        return super().second(rows, a, upstream, v, call) * counted
+
+
+@planted("flush to zero", "subnormal gradients are 0, and losses are not", "test_gradient or test_absorption", claim="accurate")
+class FlushesGradient(Kernel):
+    def gradient(self, rows: Rows, a: Tensor, upstream: Tensor, call: Call) -> Tensor:
+        exact = super().gradient(rows, a, upstream, call)
+        return torch.where(exact.abs() < torch.finfo(call.input.dtype).tiny, 0.0, exact)
+
+
+@planted("gradient", "a row of equal logits is taken for one that has not been trained, and has no gradient", "test_gradient")
+class NothingFromTies(Kernel):
+    def slope(self, rows: Rows, a: Tensor) -> Tensor:
+        return torch.where((rows.gaps == 0).all(dim=1, keepdim=True), 0.0, super().slope(rows, a))
+
+
+@planted(
+    "nan",
+    "NaN in a row reaches the gradient of the row below",
+    "test_nonfinite or test_case or test_rows_do_not_depend_on_each_other",
+)
+class NanReachesNextGradient(Kernel):
+    def slope(self, rows: Rows, a: Tensor) -> Tensor:
+        slope = super().slope(rows, a)
+        above = rows.x.isnan().any(dim=1, keepdim=True).roll(1, dims=0)
+        return torch.where(above, torch.nan, slope)

@@ -125,3 +125,38 @@ class UpstreamInPlace(Kernel):
         exact = super().gradient(rows, a, upstream, call)
         upstream.data.mul_(0.5)
         return exact
+
+
+@planted("rows", "pairs of rows: the last row of an odd batch has the loss of the row before", "test_loss or test_case")
+class OddBatch(Kernel):
+    def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
+        losses = super().losses(rows, a, call)
+        return torch.cat([losses[:-1], losses[-2:-1]]) if len(losses) % 2 and len(losses) > 1 else losses
+
+
+@planted("state", "a row with the logits of the row before takes its loss, whatever its class", "test_loss or test_case")
+class KeepsLossOfEqualRow(Kernel):
+    def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
+        losses = super().losses(rows, a, call)
+        again = (rows.x[1:] == rows.x[:-1]).all(dim=1)
+        return torch.cat([losses[:1], torch.where(again, losses[:-1], losses[1:])])
+
+
+@planted(
+    "not deterministic",
+    "losses of vocabularies vary by an ulp from run to run, small ones do not",
+    "test_two_runs_of_a_large_vocabulary_give_the_same_bits",
+)
+class LargeVariesByAnUlp(Kernel):
+    sign = 1.0
+
+    def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
+        self.sign = -self.sign
+        return super().losses(rows, a, call) * (1 + self.sign * 2.0**-23 * (a.shape[1] >= 4096))
+
+
+@planted("dtype", "without a gradient the loss is computed in bfloat16", "test_loss", "loss")
+class InferenceGoesAnotherWay(Kernel):
+    def reduced(self, losses: Tensor, call: Call) -> Tensor:
+        reduced = super().reduced(losses, call)
+        return reduced if call.input.requires_grad else reduced.bfloat16().double()
