@@ -249,8 +249,8 @@ class Triples(Space):
     def story(self) -> str:
         """The lattice by its step and size."""
         return (
-            f"triples of {len(self._values)} {self.dtype} numbers: the lattice of step {self.step} (every {self.step}th finite "
-            "number from 0, the least subnormal and normal, 1 and the largest, of either sign)"
+            f"triples of {len(self._values)} {self.dtype} numbers: the lattice of step {self.step} (finite numbers {self.step} "
+            "encodings apart from 0 on, the least subnormal and normal, 1 and the largest, of either sign)"
         )
 
     def batches(self, chunk: int) -> Iterator[Rows]:
