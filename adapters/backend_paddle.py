@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import paddle.nn.functional as F
 
 from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
+from adapters.limits import Limit
 from adapters.operation import Operation, building_block
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
@@ -23,6 +25,8 @@ _ARITHMETIC = {f.name: Arithmetic(f, f, exp_ulps=2.0, log_ulps=2.0, summation=RE
 
 _FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
 """The gradient of its fused kernels has no gradient."""
+
+_LOG_SOFTMAX = (Limit("the time of log_softmax grows with the square of K: 2 s for a row of 65536", max_classes=4096),)
 
 Loss = Callable[[Any, Any, Inputs], Any]
 """(logits, target, inputs) -> losses, reduced as the problem says."""
@@ -63,11 +67,11 @@ def _differentiated(loss: Loss) -> ArrayFunction:
     return compute
 
 
-def _block(quantity: Quantity, formula: str, function: Callable[[Any], Any]) -> Operation:
+def _block(quantity: Quantity, formula: str, function: Callable[[Any], Any], limits: tuple[Limit, ...] = ()) -> Operation:
     def compute(inputs: Inputs, _: Quantity) -> Array:
         return np.asarray(function(paddle.to_tensor(np.ascontiguousarray(inputs.logits))).numpy())
 
-    return building_block(quantity, formula, compute, _ARITHMETIC)
+    return replace(building_block(quantity, formula, compute, _ARITHMETIC), limits=limits)
 
 
 def _operation(name: str, formula: str, loss: Loss, options: set[str], **more: Any) -> Operation:
@@ -93,8 +97,8 @@ class PaddleAdapter(ArrayAdapter):
             probabilities=True,
         ),
         _operation("softmax_with_cross_entropy", "F.softmax_with_cross_entropy(x, index)", _fused, set()),
-        _operation("log_softmax_nll_loss", "F.nll_loss(F.log_softmax(x), index)", _nll, _OF_INDICES),
-        _block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, -1)", lambda x: F.log_softmax(x, axis=-1)),
+        _operation("log_softmax_nll_loss", "F.nll_loss(F.log_softmax(x), index)", _nll, _OF_INDICES, limits=_LOG_SOFTMAX),
+        _block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, -1)", lambda x: F.log_softmax(x, axis=-1), _LOG_SOFTMAX),
         _block(Quantity.SOFTMAX, "F.softmax(x, -1)", lambda x: F.softmax(x, axis=-1)),
         _block(Quantity.LOGSUMEXP, "paddle.logsumexp(x, -1)", lambda x: paddle.logsumexp(x, axis=-1)),
     )
