@@ -214,7 +214,7 @@ def test_the_code_that_judges_is_all_in_the_name_of_the_cache() -> None:
         ("float16-pairs-loss-gradient-hessian", Pairs("float16"), 5),
         ("bfloat16-pairs-loss-gradient-hessian", Pairs("bfloat16"), 5),
         ("float32-gaps-loss-gradient", Gaps("float32"), 2),
-        ("float16-triples-loss-gradient-hessian", Triples("float16", 283), 5),
+        ("float16-triples-loss-gradient-hessian", Triples("float16", 141), 5),
     ],
     ids=["float16", "bfloat16", "float32", "triples"],
 )
