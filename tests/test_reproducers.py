@@ -186,6 +186,19 @@ def test_rows_without_classes_have_no_script() -> None:
     assert reproducer(miss_of_label("takes-none", "It takes none.", operation, problem, np.array([0.0])), adapter) is None
 
 
+def test_a_kernel_on_pytorch_that_is_not_listed_has_no_script() -> None:
+    pytest.importorskip("torch")
+    from adapters.torch_kernels import TorchKernels, kernel
+
+    class Mine(TorchKernels):
+        name = "mine"
+        package = "torch"
+        listed = (kernel("cross_entropy", "mine(x, t)", None, {}),)
+
+    asked = Asked(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.LOSS)
+    assert Mine("cpu").script(asked) is None
+
+
 def test_the_runner_says_which_scripts_stand(tmp_path: Path) -> None:
     for name, body in {"stands": "print('seen'); sys.exit(1)", "gone": "sys.exit(0)", "breaks": "1 / 0"}.items():
         (tmp_path / f"{name}.py").write_text(f"import sys\n{body}\n")
