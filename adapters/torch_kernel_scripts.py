@@ -64,8 +64,11 @@ def _liger(copy: str) -> Code:
 def _cce(problem: Problem) -> str:
     ignored = "" if problem.ignored_class is None else f", ignore_index={problem.ignored_class}"
     options = f'reduction="{problem.reduction}", impl="torch_compile"{ignored}'
-    identity = "identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)\n"
-    return identity + f"return linear_cross_entropy(x, identity, t, {options})"
+    before = (
+        "torch.compiler.reset()  # the graphs of other scripts count, should they run in one process\n"
+        "identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)\n"
+    )
+    return before + f"return linear_cross_entropy(x, identity, t, {options})"
 
 
 _CONTIGUOUS = "x.clone(memory_format=torch.contiguous_format)"
