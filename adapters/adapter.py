@@ -39,7 +39,7 @@ class Observed:
 
     `values` holds what it returned; `violations` says what it did against the protocol (wrong dtype, device or shape, a
     changed input); `error` is the exception it raised, if it raised one, or how it ended the process that it ran in, and
-    `ended` then is True.
+    `ended` then is True. Where a backend spares its process what is known to end one, it is `ended` with values in its place.
     """
 
     values: Mapping[Quantity, Floats]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,6 +98,37 @@ def _xgboost(asked: Asked) -> str:
     return read + f"return upstream[:, None] * np.array([{wanted} for leaf, cover in read])"
 
 
+_LIGHTGBM_LEAVES = """
+parameters = {"objective": "multiclass", "num_class": len(row), "learning_rate": 1.0, "lambda_l2": 0.0, "min_data_in_leaf": 1,
+              "min_sum_hessian_in_leaf": 0.0, "num_leaves": 2, "num_threads": 1, "verbosity": -1}
+kept = {"min_data_in_bin": 1, "feature_pre_filter": False, "verbosity": -1}
+data = lightgbm.Dataset(np.arange(len(row), dtype=float)[:, None], label=np.arange(len(row)), params=kept)
+model = lightgbm.train(parameters, data, num_boost_round=1).model_to_string()
+model = model.replace("[lambda_l2: 0]", f"[lambda_l2: {penalty:g}]")
+one, given = np.zeros((1, 1)), {"label": [label], "weight": [2.0**64], "init_score": row.astype(float)[None]}
+refitted = lightgbm.Booster(model_str=model).refit(one, decay_rate=0.0, dataset_params=kept, **given)
+return refitted.predict(one, raw_score=True)[0]
+"""
+
+_LIGHTGBM_EQUATIONS = """
+# A leaf is -g w / (h w + kEpsilon + lambda_l2) of a row of weight w alone: at two lambdas, two equations for g and h.
+weight, epsilon, classes = 2.0**64, float(np.float32(1e-15)), len(row)
+plain, near, small = (leaves(row, label, penalty) for penalty in (0.0, 1e19, 1e6))
+tiny = np.abs(near) < 1e-20  # leaves below 1e-35 become 0
+penalty, penalised = np.where(tiny, 1e6, 1e19), np.where(tiny, small, near)
+with np.errstate(all="ignore"):
+    h = np.where(penalised == 0, epsilon, penalty * penalised / (plain - penalised))
+# LightGBM's h has a factor K / (K - 1).
+return -penalised * (h + penalty) / weight, (h - epsilon) / weight * (classes - 1) / classes
+"""
+
+
+def _lightgbm(asked: Asked) -> str:
+    place = 0 if asked.quantity is Quantity.GRADIENT else 1
+    read = f"found = [gradient_and_diagonal(row, label)[{place}] for row, label in zip(x, t)]\n"
+    return read + "return upstream[:, None] * np.array(found, dtype=np.float32)"
+
+
 _BLOCKS = {"log_softmax": "LogSoftmax", "softmax": "Softmax", "logsumexp": "ReduceLogSumExp"}
 _ONNX_MODEL = """
 kind = onnx.helper.np_dtype_to_tensor_dtype(x.dtype)
@@ -130,23 +161,91 @@ def _dict(entries: Mapping[str, str]) -> str:
     return "{" + ", ".join(f'"{key}": {value}' for key, value in entries.items()) + "}"
 
 
+@dataclass(frozen=True)
+class _Differentiated:
+    """Statements that make losses, then their gradient, then its product with a direction; and what is returned of each.
+
+    The three expressions are of NumPy's arrays; {} in the last one is the direction.
+    """
+
+    losses: Sequence[str]
+    gradient: Sequence[str]
+    product: Sequence[str]
+    returned: tuple[str, str, str]
+
+
+def _body(quantity: Quantity, of: _Differentiated) -> str:
+    """The body of observe() for a loss or one of its derivatives; of the Hessian it stacks products with unit vectors."""
+    loss, gradient, product = of.returned
+    unit = "np.broadcast_to(row, x.shape).copy()"
+    columns = ["eye = np.eye(x.shape[1], dtype=x.dtype)", f"return np.stack([{product.format(unit)} for row in eye], axis=1)"]
+    last = {
+        Quantity.LOSS: [f"return {loss}"],
+        Quantity.GRADIENT: [*of.gradient, f"return {gradient}"],
+        Quantity.HVP: [*of.gradient, *of.product, f"return {product.format('v')}"],
+        Quantity.HESSIAN: [*of.gradient, *of.product, *columns],
+    }
+    return "\n".join([*of.losses, *last[quantity]])
+
+
+def _keywords(asked: Asked) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in _constants(asked).items())
+
+
 def _tinygrad(asked: Asked) -> str:
-    name, quantity = asked.operation.name, asked.quantity
+    name = asked.operation.name
     if not asked.operation.has_loss:
         return f"return Tensor(x).{name}({'1' if name == 'logsumexp' else ''}).numpy()"
-    keywords = ", ".join(f"{key}={value!r}" for key, value in _constants(asked).items())
-    called = name.removesuffix("_probabilities")
-    lines = ["logits = Tensor(x)", f"losses = logits.{called}(Tensor(t), {keywords})"]
-    if quantity is Quantity.LOSS:
-        return "\n".join([*lines, "return losses.numpy()"])
-    lines.append("(gradient,) = losses.gradient(logits, gradient=Tensor(upstream))")
-    if quantity is Quantity.GRADIENT:
-        return "\n".join([*lines, "return gradient.numpy()"])
-    along = "gradient.gradient(logits, gradient=Tensor({}))[0].numpy()"
-    if quantity is Quantity.HVP:
-        return "\n".join([*lines, f"return {along.format('v')}"])
-    each = along.format("np.broadcast_to(row, x.shape).copy()")
-    return "\n".join([*lines, "eye = np.eye(x.shape[1], dtype=x.dtype)", f"return np.stack([{each} for row in eye], axis=1)"])
+    losses = f"losses = logits.{name.removesuffix('_probabilities')}(Tensor(t), {_keywords(asked)})"
+    gradient = "(gradient,) = losses.gradient(logits, gradient=Tensor(upstream))"
+    product = "gradient.gradient(logits, gradient=Tensor({}))[0].numpy()"
+    returned = ("losses.numpy()", "gradient.numpy()", product)
+    return _body(asked.quantity, _Differentiated(["logits = Tensor(x)", losses], [gradient], [], returned))
+
+
+def _mlx(asked: Asked) -> str:
+    kind = f"dtype=mx.{asked.problem.format.name}"
+    half = asked.problem.format.name == "bfloat16"
+    shown = "np.array({}.astype(mx.float32)).astype(ml_dtypes.bfloat16)" if half else "np.array({})"
+    lines = ["mx.set_default_device(mx.cpu)", f"logits = mx.array(x, {kind})"]
+    if not asked.operation.has_loss:
+        return "\n".join([*lines, f"return {shown.format(f'mx.{asked.operation.name}(logits, axis=-1)')}"])
+    lines.append(f"target = mx.array(t, {kind})" if asked.problem.has_probabilities else "target = mx.array(t)")
+    lines.append(f"loss = lambda logits: nn.losses.cross_entropy(logits, target, {_keywords(asked)})")
+    weight = f"weight = mx.array(upstream, {kind})"
+    gradient = "gradient = mx.grad(lambda logits: (loss(logits) * weight).sum())"
+    product = f"mx.jvp(gradient, [logits], [mx.array({{}}, {kind})])[1][0]"
+    loss, first, second = (shown.replace("{}", value) for value in ("loss(logits)", "gradient(logits)", product))
+    return _body(asked.quantity, _Differentiated(lines, [weight, gradient], [], (loss, first, second)))
+
+
+_PYTENSOR = {
+    "log_softmax_index": "-log_softmax(logits, axis=-1)[pt.arange(labels.shape[0]), labels]",
+    "logsumexp_index": "pt.logsumexp(logits, axis=-1) - logits[pt.arange(labels.shape[0]), labels]",
+    "log_softmax": "log_softmax(logits, axis=-1)",
+    "softmax": "softmax(logits, axis=-1)",
+    "logsumexp": "pt.logsumexp(logits, axis=-1)",
+}
+
+
+def _pytensor(asked: Asked) -> str:
+    result, kind = _PYTENSOR[asked.operation.name], f'dtype="{asked.problem.format.name}"'
+    logits = f'logits = pt.matrix("logits", {kind})'
+    if not asked.operation.has_loss:
+        return f"{logits}\nreturn pytensor.function([logits], {result})(x)"
+    losses = [logits, 'labels = pt.lvector("labels")', f"losses = {result}"]
+    gradient = [f'weight = pt.vector("weight", {kind})', "gradient = pt.grad((losses * weight).sum(), logits)"]
+    product = [
+        f'direction = pt.matrix("direction", {kind})',
+        "along = pt.grad((gradient * direction).sum(), logits)",
+        "product = pytensor.function([logits, labels, weight, direction], along)",
+    ]
+    returned = (
+        "pytensor.function([logits, labels], losses)(x, t)",
+        "pytensor.function([logits, labels, weight], gradient)(x, t, upstream)",
+        "product(x, t, upstream, {})",
+    )
+    return _body(asked.quantity, _Differentiated(losses, gradient, product, returned))
 
 
 _PADDLE = {
@@ -161,20 +260,17 @@ _PADDLE = {
 
 
 def _paddle(asked: Asked) -> str:
-    weights, quantity = asked.problem.class_weights, asked.quantity
-    keywords = [f"{key}={value!r}" for key, value in _constants(asked).items()]
-    if weights is not None:
-        keywords.append(f"weight=paddle.to_tensor(np.array({literal(weights)}, dtype=x.dtype))")
-    called = _PADDLE[asked.operation.name].format(", ".join(keywords))
+    weights = asked.problem.class_weights
+    given = "" if weights is None else f", weight=paddle.to_tensor(np.array({literal(weights)}, dtype=x.dtype))"
+    called = _PADDLE[asked.operation.name].format(_keywords(asked) + given)
     lines = ['paddle.set_device("cpu")', "logits = paddle.to_tensor(np.ascontiguousarray(x), stop_gradient=False)"]
     if not asked.operation.has_loss:
         return "\n".join([*lines, f"return {called}.numpy()"])
     if asked.operation.probabilities and asked.problem.reduction == "none":
         called += ".squeeze(-1)"
     lines += ["target = paddle.to_tensor(t)", f"losses = {called}"]
-    if quantity is Quantity.LOSS:
-        return "\n".join([*lines, "return losses.numpy()"])
-    return "\n".join([*lines, "return paddle.grad((losses * paddle.to_tensor(upstream)).sum(), logits)[0].numpy()"])
+    gradient = "paddle.grad((losses * paddle.to_tensor(upstream)).sum(), logits)[0].numpy()"
+    return _body(asked.quantity, _Differentiated(lines, [], [], ("losses.numpy()", gradient, "")))
 
 
 def _runtime(run: str) -> tuple[str, ...]:
@@ -199,6 +295,20 @@ _LIBRARIES: Mapping[str, _Words] = {
         "xgboost {xgboost.__version__}",
         (function("leaf_and_cover(row, label)", _XGBOOST),),
     ),
+    "lightgbm": _Words(
+        ("import lightgbm",),
+        _lightgbm,
+        "lightgbm {lightgbm.__version__}",
+        (
+            function("leaves(row, label, penalty)", _LIGHTGBM_LEAVES),
+            function("gradient_and_diagonal(row, label)", _LIGHTGBM_EQUATIONS),
+        ),
+    ),
+    "mlx": _Words(
+        ("import mlx.core as mx", "import mlx.nn as nn"),
+        _mlx,
+        "mlx {mx.__version__}",
+    ),
     "onnx": _Words(
         ("import onnx", "from onnx.reference import ReferenceEvaluator"),
         _onnx,
@@ -219,6 +329,16 @@ _LIBRARIES: Mapping[str, _Words] = {
         ("import paddle", "import paddle.nn.functional as F"),
         _paddle,
         "paddle {paddle.__version__}",
+    ),
+    "pytensor": _Words(
+        (
+            "import numba",
+            "import pytensor",
+            "import pytensor.tensor as pt",
+            "from pytensor.tensor.special import log_softmax, softmax",
+        ),
+        _pytensor,
+        "pytensor {pytensor.__version__}, numba {numba.__version__}",
     ),
     "tinygrad": _Words(
         ("from importlib.metadata import version", "", "from tinygrad import Tensor"),

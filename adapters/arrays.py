@@ -81,7 +81,8 @@ class ArrayAdapter(Adapter):
         if not (self.unchecked and operation.has_loss and problem.out_of_range.any()):
             return super().observe(operation, problem, quantities, layout)
         found = observed_apart(Trial(self.name, self.device), operation, problem)
-        return Observed({Quantity.LOSS: np.full(problem.num_rows, np.nan)}) if found.ended else found
+        nothing = Observed({Quantity.LOSS: np.full(problem.num_rows, np.nan)}, ended=True)
+        return nothing if found.ended else found
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         """Run an operation; see `Adapter.call`."""

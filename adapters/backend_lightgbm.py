@@ -14,6 +14,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter
 from adapters.tree_boosting import objective
 from reference.arithmetic import RECURSIVE, Arithmetic
@@ -84,6 +85,7 @@ class LightgbmAdapter(ArrayAdapter):
             Arithmetic(FLOAT32, FLOAT64, summation=RECURSIVE),
         ),
     )
+    script = array_script
 
 
 ADAPTER = LightgbmAdapter

@@ -13,6 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
 from reference.arithmetic import RECURSIVE, Arithmetic
@@ -91,6 +92,7 @@ class MlxAdapter(ArrayAdapter):
         building_block(Quantity.SOFTMAX, "mx.softmax(x, -1)", _block(lambda x: mx.softmax(x, axis=-1)), _ARITHMETIC),
         building_block(Quantity.LOGSUMEXP, "mx.logsumexp(x, -1)", _block(lambda x: mx.logsumexp(x, axis=-1)), _ARITHMETIC),
     )
+    script = array_script
 
 
 ADAPTER = MlxAdapter

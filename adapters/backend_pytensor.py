@@ -11,6 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.special import log_softmax, softmax
 
+from adapters.array_scripts import array_script
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
 from reference.arithmetic import RECURSIVE, Arithmetic
@@ -82,6 +83,7 @@ class PytensorAdapter(ArrayAdapter):
         building_block(Quantity.SOFTMAX, "softmax(x)", _block(lambda x: softmax(x, axis=-1)), _ARITHMETIC),
         building_block(Quantity.LOGSUMEXP, "pt.logsumexp(x)", _block(lambda x: pt.logsumexp(x, axis=-1)), _ARITHMETIC),
     )
+    script = array_script
 
 
 ADAPTER = PytensorAdapter

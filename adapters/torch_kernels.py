@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from adapters.adapter import Adapter
 from adapters.backend_torch import Differentiated, TorchAdapter, arithmetic_of
 from adapters.operation import Operation
+from adapters.script import Asked, Script
+from adapters.torch_kernel_scripts import kernel_script
 from reference.arithmetic import Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32
 from reference.quantity import Quantity
@@ -44,8 +46,9 @@ class TorchKernels(TorchAdapter):
         """None: a callable is judged by --backend=torch."""
         return Adapter.implementation(self, function)
 
-    script = Adapter.script
-    """None: they have no reproducers yet."""
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in the words of its package and PyTorch's; see `Adapter.script`."""
+        return kernel_script(self.name, asked, self.device)
 
 
 def kernel(name: str, formula: str, loss: Any, arithmetic: Mapping[str, Arithmetic], **more: Any) -> Operation:

@@ -6,6 +6,9 @@ two to the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from adapters.layout import Layout
 from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.torch_derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
@@ -149,16 +152,33 @@ return torch.autograd.grad(losses, (weight, bias), {upstream})[{place}]
 """
 
 
-def torch_script(asked: Asked, device: str) -> Script | None:
-    """The script of a quantity on a device; None if the operation is not one of the backend's."""
-    code = code_of(asked.operation, LOSSES, called)
+ENVIRONMENT = "torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+"""What decides the result, as the inside of an f-string."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What PyTorch, or a package on it, says in a script: its losses, what it imports, defines first, and where it runs."""
+
+    losses: Mapping[str, Code]
+    imports: Sequence[str]
+    functions: Sequence[str] = ()
+    environment: str = ENVIRONMENT
+
+
+_PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
+
+
+def torch_script(asked: Asked, device: str, words: Words = _PYTORCH) -> Script | None:
+    """The script of a quantity on a device; None if the operation is not among the words."""
+    code = code_of(asked.operation, words.losses, called)
     if code is None:
         return None
     return Script(
-        ["import torch", "import torch.nn.functional as F", *import_of(asked.operation)],
+        [*words.imports, *import_of(asked.operation)],
         [*_device_lines(device), *_inputs(asked)],
-        _functions(asked, code(asked.problem)),
-        'f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"',
+        [*words.functions, *_functions(asked, code(asked.problem))],
+        f'f"{words.environment}"',
     )
 
 
@@ -221,8 +241,6 @@ def _functions(asked: Asked, code: str) -> list[str]:
         indented = code.replace("\n", "\n    ")
         code = f"with torch.autocast(x.device.type, dtype=torch.bfloat16):\n    {indented}"
     upstream = "torch.ones_like(losses)" if problem.cotangent is None else "upstream"
-    if mode == AUTOCAST and problem.cotangent is not None:
-        upstream += ".to(losses.dtype)"
     keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
     if not asked.operation.has_loss:
         observe = f"return {'compiled' if mode == COMPILED else 'block'}(x)"

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.adapter import Adapter
+from adapters.adapter import Adapter, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation
 from adapters.script import Asked, short_hex
 from reference.enclosure import Enclosure, special
 from reference.evaluation import Expected
-from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -78,12 +77,14 @@ def miss_of_deviation(deviation: Deviation, case: Case, operation: Operation, me
     return Miss(deviation.id, operation, measurement, deviation.misses, story + link)
 
 
-def miss_of_label(name: str, story: str, operation: Operation, problem: Problem, observed: Floats) -> Miss:
+def miss_of_label(name: str, story: str, operation: Operation, problem: Problem, observed: Observed) -> Miss:
     """A label out of range, or a row of no classes, that an operation took: it must raise, or return NaN where it cannot."""
     quantity = operation.quantities[0]
-    owed = Enclosure.of([special(np.nan)] * observed.size, observed.shape)
-    expected = Expected(owed, np.zeros(observed.shape), np.full(observed.shape, Verdict.MUST, dtype=np.int8))
-    measurement = Measurement(problem, quantity, operation.arithmetic[problem.format.name], expected, observed)
+    values = observed.values.get(quantity, np.zeros(0))
+    owed = Enclosure.of([special(np.nan)] * values.size, values.shape)
+    expected = Expected(owed, np.zeros(values.shape), np.full(values.shape, Verdict.MUST, dtype=np.int8))
+    arithmetic = operation.arithmetic[problem.format.name]
+    measurement = Measurement(problem, quantity, arithmetic, expected, values, ended=observed.ended)
     return Miss(name, operation, measurement, Grade.FINITE, (story,), should_raise=True)
 
 

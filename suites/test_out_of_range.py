@@ -112,7 +112,7 @@ def _hold(judge: Judge, operation: Operation, question: Question) -> None:
     if good:
         return
     name, story = (known.id, f"Cause: {known.reason}.") if known else ("", f"Asked for {question.said}.")
-    miss = miss_of_label(name, story, operation, question.problem, observed.values.get(quantity, np.zeros(0)))
+    miss = miss_of_label(name, story, operation, question.problem, observed)
     judge.failure = miss
     if known is not None:
         judge.deviations_seen.setdefault(known.id, miss)

@@ -3,7 +3,8 @@
     python -m tests.reproducing torch FOLDER KIND...
 
 `one`: a script for each deviation, and for each operation and mode that has one. `every`: for each case, operation, dtype and
-quantity that a deviation lists. `options`: for each quantity of each operation, Hessians apart, with all its options set.
+quantity that a deviation lists. `options`: for each quantity of each operation, Hessians apart, with all its options set, in
+float32, and, of bfloat16, in each mode that returns a wider loss.
 `observed.json` holds, by kind and script, the entries that it looks at: the value that the adapter observed, in hexadecimal,
 and whether it meets the grade.
 """
@@ -22,7 +23,7 @@ import pytest
 from adapters.adapter import Adapter
 from adapters.loading import load_adapter
 from adapters.operation import Operation
-from reference.formats import FLOAT32
+from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.grades import Grade
 from reference.loss import BINARY
 from reference.problem import Problem
@@ -79,19 +80,24 @@ def miss_of(judge: Judge, where: Found, with_others: bool = False) -> Miss | Non
 
 
 def with_options(judge: Judge) -> Iterator[Miss]:
-    """Each quantity of each operation in its first mode, at a problem that sets all its options."""
+    """Each quantity of each operation with all its options set: in its first mode, and where its loss is wider."""
     names: set[str] = set()
     for operation in judge.plan.operations:
-        if operation.name in names:
-            continue
-        names.add(operation.name)
-        problem = _all_options(operation)
-        for quantity in operation.asked(problem, tuple(q for q in Quantity if q is not Quantity.HESSIAN)):
-            (measurement,) = judge.measure(operation, problem, (quantity,))
-            yield Miss(f"{operation.label} {quantity}", operation, measurement, Grade.CORRECT, ())
+        if operation.name not in names:
+            names.add(operation.name)
+            yield from _with_options(judge, operation, FLOAT32)
+        if operation.returned(Quantity.LOSS, BFLOAT16) != BFLOAT16:
+            yield from _with_options(judge, operation, BFLOAT16)
 
 
-def _all_options(operation: Operation) -> Problem:
+def _with_options(judge: Judge, operation: Operation, fmt: Format) -> Iterator[Miss]:
+    problem = _all_options(operation, fmt)
+    for quantity in operation.asked(problem, tuple(q for q in Quantity if q is not Quantity.HESSIAN)):
+        (measurement,) = judge.measure(operation, problem, (quantity,))
+        yield Miss(f"{operation.label} {fmt.name} {quantity}", operation, measurement, Grade.CORRECT, ())
+
+
+def _all_options(operation: Operation, fmt: Format) -> Problem:
     binary = operation.loss in BINARY
     logits = np.array([[1.5], [-0.5]] if binary else [[1.5, -0.5, 0.25], [0.0, 2.0, -1.0]])
     soft = [[1.0], [0.0]] if binary else [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]
@@ -110,7 +116,7 @@ def _all_options(operation: Operation) -> Problem:
     return Problem(
         logits=logits,
         target=soft if operation.probabilities else [1, 2],
-        format=FLOAT32,
+        format=fmt,
         loss=operation.loss,
         cotangent=3.0 if "reduction" in operation.options else [3.0, -0.5],
         tangent=np.resize([1.0, -2.0], logits.shape),

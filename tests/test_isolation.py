@@ -7,11 +7,12 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from adapters.adapter import Adapter, Call, GivenUpError, Observed
@@ -218,10 +219,23 @@ class Fragile(NumpyAdapter):
         return super().call(*arguments)
 
 
-def test_an_end_that_no_quantity_repeats_alone_is_not_forgotten() -> None:
-    """An exception that only showed when all quantities were asked at once was once dropped."""
-    adapter: Adapter = Fragile()
+def judge_of(adapter: Adapter) -> tuple[Judge, Operation]:
     operations = tuple(op for op in adapter.operations() if op.name == "scipy_log_softmax")
     plan = Plan(adapter, operations, tuple(FORMATS.values()), (), (), Claims(), EFFORTS["quick"], 0, "pytest suites/")
-    measurements = Judge(replace(plan)).measure(operations[0], HARMLESS, BOTH)
+    return Judge(plan), operations[0]
+
+
+def test_an_end_that_no_quantity_repeats_alone_is_not_forgotten() -> None:
+    """An exception that only showed when all quantities were asked at once was once dropped."""
+    judge, operation = judge_of(Fragile())
+    measurements = judge.measure(operation, HARMLESS, BOTH)
     assert [(m.quantity, m.error, m.ended) for m in measurements] == [(q, "was ended", True) for q in BOTH]
+
+
+def test_an_end_that_a_backend_spared_its_process_is_judged_by_what_stands_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    spared = Observed({Quantity.LOSS: np.array([np.nan])}, ended=True)
+    monkeypatch.setattr(NumpyAdapter, "observe", lambda *_: spared)
+    judge, operation = judge_of(NumpyAdapter())
+    assert judge.observe(operation, HARMLESS, LOSS) is spared
+    with pytest.raises(pytest.fail.Exception, match="was ended"):
+        judge_of(Fragile())[0].observe(operation, HARMLESS, BOTH)

@@ -72,6 +72,7 @@ def test_an_index_that_ends_the_process_ends_another_one(backend: str, name: str
     adapter = adapter_or_skip(backend)
     far = Problem(TABLE[:1], np.array([0]), FLOAT32)
     observed = adapter.observe(named(adapter, name), far.with_unchecked_target([2**31]), (Quantity.LOSS,))
+    assert observed.ended
     assert np.isnan(observed.values[Quantity.LOSS]).all()
 
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.adapter import Adapter
+from adapters.adapter import Adapter, Observed
 from adapters.backend_numpy import NumpyAdapter
 from adapters.layout import Layout, laid_out
 from adapters.loading import backend_names, load_attribute
@@ -161,6 +161,10 @@ def test_a_failure_writes_a_script_that_ends_with_0_once_the_kernel_is_repaired(
     assert run_alone(str(script), cwd=tmp_path).returncode == 0
 
 
+def returned(loss: float) -> Observed:
+    return Observed({Quantity.LOSS: np.array([loss])})
+
+
 def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_it_raises(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").write_text(
         "def kernel(logits, labels):\n    return logits[range(len(labels)), labels], 0 * logits\n"
@@ -170,7 +174,7 @@ def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_i
     (operation,) = adapter.implementation(load_attribute(place, "--implementation"))
     operation = replace(operation, implementation=place)
     problem = Problem([[1.0, 2.0, 3.0]], [0], FLOAT32).with_unchecked_target([-1])
-    text = reproducer(miss_of_label("wraps", "It wraps.", operation, problem, np.array([3.0])), adapter)
+    text = reproducer(miss_of_label("wraps", "It wraps.", operation, problem, returned(3.0)), adapter)
     assert text is not None
     (tmp_path / "script.py").write_text(text)
     assert run_alone("script.py", cwd=tmp_path).returncode == STANDS
@@ -178,12 +182,35 @@ def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_i
     assert run_alone("script.py", cwd=tmp_path).returncode == 0
 
 
+def script_of_label(problem: Problem, observed: Observed) -> str | None:
+    adapter = NumpyAdapter("cpu")
+    operation = next(o for o in adapter.operations() if o.name == "naive")
+    return reproducer(miss_of_label("takes-it", "It takes it.", operation, problem, observed), adapter)
+
+
 def test_rows_without_classes_have_no_script() -> None:
     """There are no words for logits of shape (1, 0), and no bound to sort entries by."""
-    adapter = NumpyAdapter("cpu")
-    operation = next(o for o in adapter.operations() if o.has_loss and not o.probabilities)
-    problem = Problem([[1.0]], [0], FLOAT32).without_classes()
-    assert reproducer(miss_of_label("takes-none", "It takes none.", operation, problem, np.array([0.0])), adapter) is None
+    assert script_of_label(Problem([[1.0]], [0], FLOAT32).without_classes(), returned(0.0)) is None
+
+
+def test_an_index_that_ends_the_process_has_no_script() -> None:
+    """It would end the script, and the runner of a folder with it."""
+    far = Problem([[1.0, 2.0]], [0], FLOAT32).with_unchecked_target([2**31])
+    assert script_of_label(far, returned(3.0)) is not None
+    assert script_of_label(far, replace(returned(3.0), ended=True)) is None
+
+
+def test_a_kernel_on_pytorch_that_is_not_listed_has_no_script() -> None:
+    pytest.importorskip("torch")
+    from adapters.torch_kernels import TorchKernels, kernel
+
+    class Mine(TorchKernels):
+        name = "mine"
+        package = "torch"
+        listed = (kernel("cross_entropy", "mine(x, t)", None, {}),)
+
+    asked = Asked(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.LOSS)
+    assert Mine("cpu").script(asked) is None
 
 
 def test_the_runner_says_which_scripts_stand(tmp_path: Path) -> None:
