@@ -27,7 +27,7 @@ from suites.measurement import Measurement
 from suites.owed import Owed
 from suites.problems import Ask
 from suites.recorder import CaseOutcome, Recorder, unspecified_outcomes
-from suites.refusals import Asked, Refusals
+from suites.refusals import Attempt, Refusals
 from suites.reproducer import Miss, miss_of_deviation
 from suites.search import Searches
 
@@ -127,8 +127,8 @@ class Judge:
         return observed
 
     def _ask(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
-        """What the operation does with a problem, unless it refuses it: `Refused`, or a failure if that is no limit."""
-        asked = Asked(operation, problem, quantities, layout)
+        """What the operation does with a problem, unless it refuses it: `PassedOver`, or a failure if that is no limit."""
+        attempt = Attempt(operation, problem, quantities, layout)
         refusal = None
         try:
             observed = self.plan.adapter.observe(operation, problem, quantities, layout)
@@ -137,8 +137,8 @@ class Judge:
         except GivenUpError as error:
             pytest.skip(str(error))
         if refusal is not None:
-            self._refusals.refused(asked, refusal)
-        self._refusals.answered(asked)
+            self._refusals.refused(attempt, refusal)
+        self._refusals.answered(attempt)
         return observed
 
     def measure(

@@ -18,16 +18,16 @@ from reference.problem import Problem
 from reference.quantity import Quantity
 
 
-class Refused(Skipped):
+class PassedOver(Skipped):
     """A problem is not taken: a search passes it over, any other test is skipped."""
 
 
-class RefusedWarning(UserWarning):
+class PassedOverWarning(UserWarning):
     """Some of the problems of a search were passed over."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class Attempt:
     """One call of an operation."""
 
     operation: Operation
@@ -49,28 +49,28 @@ class Refusals:
 
     _known: dict[tuple[Any, ...], str | None] = field(default_factory=dict)
 
-    def answered(self, asked: Asked) -> None:
+    def answered(self, attempt: Attempt) -> None:
         """Note an answer.
 
         Raises:
           pytest.fail.Exception: one of the kind was refused.
         """
-        refused = self._known.setdefault(asked.kind, None)
+        refused = self._known.setdefault(attempt.kind, None)
         if refused is not None:
-            _fail(asked, f"refused a problem ({refused}) and answers another")
+            _fail(attempt, f"refused a problem ({refused}) and answers another")
 
-    def refused(self, asked: Asked, message: str) -> NoReturn:
+    def refused(self, attempt: Attempt, message: str) -> NoReturn:
         """Note a refusal.
 
         Raises:
           pytest.fail.Exception: one of the kind was answered.
-          Refused: otherwise.
+          PassedOver: otherwise.
         """
-        if self._known.setdefault(asked.kind, message) is None:
-            _fail(asked, f"answered a problem and refuses another ({message})")
-        raise Refused(f"{asked.operation.name}: not implemented: {message}")
+        if self._known.setdefault(attempt.kind, message) is None:
+            _fail(attempt, f"answered a problem and refuses another ({message})")
+        raise PassedOver(f"{attempt.operation.name}: not implemented: {message}")
 
 
-def _fail(asked: Asked, what: str) -> NoReturn:
+def _fail(attempt: Attempt, what: str) -> NoReturn:
     advice = "of the same shape, dtype and options; NotImplementedError may not depend on values: declare a limit, or answer"
-    pytest.fail(f"what   : {asked.operation.label} {what} {advice}\ninput  : {asked.problem!r}", pytrace=False)
+    pytest.fail(f"what   : {attempt.operation.label} {what} {advice}\ninput  : {attempt.problem!r}", pytrace=False)

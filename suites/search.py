@@ -25,7 +25,7 @@ from hypothesis.errors import Flaky
 
 from reference.problem import Problem
 from suites.problems import Ask, problems
-from suites.refusals import Refused, RefusedWarning
+from suites.refusals import PassedOver, PassedOverWarning
 
 MOST_KEPT = 2**20
 """Logits of the problems that are kept of one search: 8 MiB, with a tangent and what they are owed five times as much."""
@@ -116,7 +116,7 @@ class Watched:
         self.asked += 1
         try:
             self.check(problem)
-        except Refused as refused:
+        except PassedOver as refused:
             self.refused.append(str(refused))
         except (Exception, pytest.fail.Exception) as failure:
             self.failures.append(failure)
@@ -134,7 +134,7 @@ class Watched:
             pytest.skip(self.refused[0])
         if self.refused:
             told = f"{len(self.refused)} of {self.asked} problems passed over; {self.refused[0]}"
-            warnings.warn(told, RefusedWarning, stacklevel=2)
+            warnings.warn(told, PassedOverWarning, stacklevel=2)
 
     def passes(self, problem: Problem) -> bool:
         """True if the check does not fail."""

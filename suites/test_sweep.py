@@ -70,9 +70,10 @@ def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[str]:
     total = Outcome()
     for chunk in range(space.chunks):
         total = total.plus(judged(job, chunk, judge.plan.adapter, operation))
+    pairs = list(probes(fmt))
     for q in asked:
         reached = Grade(next(g for g in range(6) if total.tally.grades[q, g]))
-        needed = min(judge.plan.claims.required(operation, QUANTITIES[q], problem) for problem in probes(fmt))
+        needed = min(judge.plan.claims.required(operation, QUANTITIES[q], problem) for problem in pairs)
         yield (
             f"{operation.label}, {fmt.name}, {QUANTITIES[q]}: {reached.label}, worst {total.tally.worst[q]:.6g} ulp, "
             f"REDUCED ({space.left_out}), needs {needed.label}: {'holds' if reached >= needed else 'FAILS'}"

@@ -23,7 +23,7 @@ from suites.claims import NO_CLASSES, Claim, Claims, Deviation, OutOfRange, Scop
 from suites.effort import EFFORTS
 from suites.judge import Judge, Plan
 from suites.problems import Ask
-from suites.refusals import RefusedWarning
+from suites.refusals import PassedOverWarning
 from suites.test_invariants import test_loss_lies_above_its_tangents as tangents
 from suites.test_invariants import test_two_runs_give_the_same_bits as two_runs
 from suites.test_out_of_range import EMPTY_SUMS
@@ -271,7 +271,7 @@ def searched(when: Callable[[Problem], bool], wanted: Grade) -> None:
 
 def test_what_is_refused_for_its_shape_is_passed_over_and_said() -> None:
     told = r"\d+ of \d+ problems passed over; fixed: not implemented: too hard"
-    with pytest.warns(RefusedWarning, match=told), contextlib.suppress(pytest.skip.Exception):
+    with pytest.warns(PassedOverWarning, match=told), contextlib.suppress(pytest.skip.Exception):
         searched(lambda problem: problem.num_classes == 2, Grade.NONE)
     with pytest.raises(pytest.skip.Exception, match="fixed: not implemented: too hard"):
         searched(lambda _: True, Grade.ACCURATE)
