@@ -206,20 +206,31 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
         return loss_of(row, evaluator.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)
 
     def compute() -> Enclosure:
-        terms = [loss(row)[0] for row in counting]
-        unbounded = [term for term in terms if isinstance(term, float)]
+        total = _total([loss(row)[0] for row in counting])
         if denominator == 0:
-            return Enclosure.of([special(np.nan)], ())
-        if unbounded:
-            return Enclosure.of([special(float(np.sum(unbounded)))], ())
-        total = _sum_of([term for term in terms if isinstance(term, Term)])
-        return Enclosure.of([total.scaled(1 / denominator).entry()], ())
+            return Enclosure.of([special(_over_zero(total))], ())
+        return Enclosure.of([special(total) if isinstance(total, float) else total.scaled(1 / denominator).entry()], ())
 
     values = _refine(compute, problem.format, PRECISIONS)
     with ctx.workprec(PRECISIONS[0]):
         sizes = [loss(row)[1] for row in counting]
     scale = sum(size / float(arb(denominator)) for size in sizes) if denominator != 0 else 0.0
+    if denominator == 0 and np.isinf(values.approximate()):
+        verdict = max(verdict, Verdict.LIMIT_OR_NAN)
     return _expected(values, np.array(scale), np.array(verdict, dtype=np.int8))
+
+
+def _over_zero(total: Term | float) -> float:
+    """A sum of losses, which is not negative, over 0: +inf, or NaN if there is no loss."""
+    nothing = isinstance(total, Term) and total.exact == 0 and total.ball.is_zero()
+    return np.nan if nothing or (isinstance(total, float) and np.isnan(total)) else np.inf
+
+
+def _total(losses: list[Term | float]) -> Term | float:
+    """The sum; a float if one of them is."""
+    if unbounded := [one for one in losses if isinstance(one, float)]:
+        return float(np.sum(unbounded))
+    return _sum_of([one for one in losses if isinstance(one, Term)])
 
 
 def _sum_of(terms: list[Term]) -> Term:

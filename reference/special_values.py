@@ -10,7 +10,8 @@
 | all -inf                        | NaN                     | NaN       | NaN          | reported     |
 | two or more +inf                | NaN                     | NaN       | NaN          | reported     |
 | A = 0 with a logit not finite   | 0                       | 0         | 0            | reported     |
-| mean of nothing (denominator 0) | NaN: must               | NaN       | NaN          | reported     |
+| mean of nothing (0 over 0)      | NaN: must               | NaN       | NaN          | reported     |
+| a mean that divides more by 0   | +inf: limit or NaN      | NaN       | NaN          | reported     |
 
 | row                     | log_softmax         | softmax    | logsumexp | verdict                              |
 |-------------------------|---------------------|------------|-----------|--------------------------------------|
@@ -21,8 +22,10 @@
 | two or more +inf        | NaN                 | NaN        | +inf      | reported                             |
 
 -inf is the limit of a class that is removed: continuous, so a number is owed. A single +inf has a limit too, but every
-framework documents or returns NaN, so either passes. Where the limit depends on the path nothing is owed; what an
-operation does is reported. The sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
+framework documents or returns NaN, so either passes. So it is with a mean, which divides by the weights of the targets: where
+those are 0, and label smoothing leaves a loss at other classes, it grows without bound as they go to 0, but who divides both
+parts of the loss gets NaN. Where the limit depends on the path nothing is owed; what an operation does is reported. The sign
+of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
 """
 
 from __future__ import annotations

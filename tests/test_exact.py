@@ -207,6 +207,28 @@ def test_special_rows_in_a_sum(row: tuple[str, list[list[float]], list[int], flo
     assert loss.verdict == verdict
 
 
+WEIGHTLESS_TARGETS: list[tuple[list[list[float]], dict[str, Any], float, Verdict]] = [
+    ([LEFT], {}, NAN, MUST),
+    ([LEFT], {"label_smoothing": 0.25}, INF, LIMIT),
+    ([LEFT, RIGHT], {"label_smoothing": 1.0}, INF, LIMIT),
+    ([[0.0, -INF]], {}, NAN, REPORTED),
+    ([[0.0, -INF]], {"label_smoothing": 0.25}, INF, LIMIT),
+    ([LEFT, [0.0, NAN]], {"label_smoothing": 0.25}, NAN, MUST),
+    ([LEFT, [INF, INF]], {"label_smoothing": 0.25}, NAN, REPORTED),
+]
+
+
+@pytest.mark.parametrize(("logits", "options", "owed", "verdict"), WEIGHTLESS_TARGETS)
+def test_a_mean_over_targets_without_weight_grows_or_is_that_of_nothing(
+    logits: list[list[float]], options: dict[str, Any], owed: float, verdict: Verdict
+) -> None:
+    target = [0] * len(logits)
+    problem = Problem(logits, target, FLOAT32, reduction="mean", class_weights=[0.0, 1.0], **options)
+    loss = evaluate(problem, [LOSS])[LOSS]
+    np.testing.assert_array_equal(rounded(loss, FLOAT32), owed)
+    assert loss.verdict == verdict
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("bad", [[NAN, 0.0, 1.0], [INF, INF, 0.0], [-INF, -INF, -INF], [INF, 0.0, 1.0]], ids=str)
 def test_a_special_row_leaves_the_derivatives_of_the_others_alone(bad: list[float], reduction: str) -> None:

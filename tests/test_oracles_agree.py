@@ -108,6 +108,14 @@ def _assert_close(given: list[Real], wanted: list[Real], accuracy: Real) -> None
         assert abs(left - right) <= accuracy, (MP.nstr(left, 30), MP.nstr(right, 30))
 
 
+@pytest.mark.parametrize("masked", [0.0, -np.inf])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.25])
+def test_means_over_targets_without_weight_agree(masked: float, label_smoothing: float) -> None:
+    logits, weights = [[0.0, 1.0], [3.0, masked]], [0.0, 1.0]
+    given = Problem(logits, [0, 0], FLOAT32, class_weights=weights, label_smoothing=label_smoothing, reduction="mean")
+    check_problem(given, (Quantity.LOSS, Quantity.GRADIENT))
+
+
 @pytest.mark.parametrize("problem", DIFFERENTIATED, ids=range(len(DIFFERENTIATED)))
 def test_derivatives_are_those_of_finite_differences(problem: Problem) -> None:
     check_problem(problem, EVERYTHING)

@@ -278,7 +278,7 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
         with MP.workprec(max(bits)):
             rows = [oracle_row(problem, index) for index in range(problem.num_rows)]
             sums = reduced_loss(problem, rows) if quantity is Quantity.LOSS else layer_gradient(problem, rows, quantity)
-            if problem.reduction == "mean" and not mean_divisor(problem):
+            if quantity is not Quantity.LOSS and problem.reduction == "mean" and not mean_divisor(problem):
                 sums = Results.filled(np.nan, len(sums.values))
             _compare(problem, quantity, _entries(given[quantity], 1)[0], sums, problem.reduction)
 

@@ -440,9 +440,10 @@ def reduced_loss(problem: Problem, rows: list[OracleRow]) -> Results:
     """Sum or mean of the losses of the rows that count."""
     counting = [ROW_RESULTS[Quantity.LOSS](row) for index, row in enumerate(rows) if not _is_ignored(problem, index)]
     divisor = mean_divisor(problem) if problem.reduction == "mean" else MP.one
-    if not divisor:
-        return Results.filled(nan, 1)
     values = [value for part in counting for value in part.values]
+    if not divisor:
+        grows = any(value > 0 for value in values) and not any(value != value for value in values)
+        return Results.filled(inf if grows else nan, 1)
     if any(isinf(value) for value in values if isinstance(value, float)):
         return Results.filled(inf, 1)
     errors = [error for part in counting for error in part.errors]

@@ -12,6 +12,7 @@ import io
 import itertools
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,9 +22,12 @@ from unittest.mock import patch
 
 import pytest
 
+from adapters.operation import options_used
 from reference.formats import FORMATS
-from suites.effort import EFFORTS
+from suites.effort import EFFORTS, Effort
 from suites.hazards import HAZARDS
+from suites.measurement import Measurement
+from suites.recorder import Recorder
 from tests.command import ROOT
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
@@ -35,8 +39,19 @@ SEEDS = range(10)
 NOT_OVERFLOW = ",".join(hazard for hazard in HAZARDS if hazard != "overflow")
 """A gap beyond the largest number is infinite in the honest kernels, and that they are told is right."""
 
-_OPERATIONS = ("cross_entropy_probabilities", "log_softmax", "logsumexp", "softmax", "layer")
-_LOSSES = ("sigmoid_probabilities", "kl_divergence_probabilities", "squared_error_probabilities", "focal_indices")
+_OPERATIONS = (
+    "cross_entropy_indices",
+    "cross_entropy_probabilities",
+    "kl_divergence_probabilities",
+    "squared_error_probabilities",
+    "focal_indices",
+    "sigmoid_probabilities",
+    "sigmoid_focal_probabilities",
+    "log_softmax",
+    "softmax",
+    "logsumexp",
+    "layer",
+)
 
 _OPTIONS = {
     "rounded": (
@@ -52,15 +67,18 @@ _SEEDLESS = ("test_cases", "test_sweep", "test_out_of_range")
 """Files without a search: stored cases, the sweep of pairs and questions without an answer do not depend on the seed."""
 
 _SEARCHES = {
-    name: path
+    name: f"{path}::{name}"
     for path in sorted((ROOT / "suites").glob("test_*.py"))
     for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     if path.stem not in _SEEDLESS
 }
-"""Every search of the suite, with its file."""
+"""Every search of the suite, with its place."""
 
-_NOT_OF_LOSSES = ("test_building_blocks", "test_linear_layer", "test_linear_layer_of_a_large_vocabulary")
-"""Searches that ask nothing of the stable kernels."""
+_DEEP = ("test_options", "test_building_blocks", "test_linear_layer")
+"""Searches by which alone, in each seed, every quantity of every operation is asked often enough, and with every option."""
+
+_BROAD = Effort("broad", examples=100, large=20)
+"""How hard all others search, whose problems are alike but for their hazards."""
 
 _PACKAGES = ("hypothesis", "numpy", "python-flint", "torch")
 
@@ -69,89 +87,122 @@ _HEAD = """# No false alarm
 What is right must be rejected by nothing: values of the reference, *rounded* correctly (held to `correct`) and to the other
 neighbour (held to `faithful`), and kernels that add up in the five usual ways (`tests/planted/honest.py`, held to *stable*,
 without `overflow`, where they are wrong; one pass up to 128 classes). Every property of `suites/` is searched on each, anew for
-each seed, with {examples} generated problems ({large} of very many classes; invariants and layouts take a half or a quarter).
+each seed: {deep} with {examples} generated problems, the
+others with {broad} ({large} of very many classes; invariants and layouts take a half or a quarter).
 {parts} of {planned} runs are done, those of the table and no others. Of {tests} tests in {parts} runs, {failed} failed
 ({versions}).
+
+*Problems* is the least number that any quantity was judged on in one seed, and *options* the least that had any one option of
+the operation at another value than its default, of those and of each mode or kernel.
 
 Made by `python -m tests.planted.alarms --write`; do not edit.
 """
 
 
 class Ran(TypedDict):
-    """How the tests of a part ended, those that failed by name, and the seconds of a core that they took."""
+    """How the tests of a part ended, those that failed by name, and the seconds of a core that they took.
+
+    `problems` is the least number that a quantity of an operation was judged on, `options` the same of an option that it takes.
+    """
 
     passed: int
     skipped: int
     failed: list[str]
+    problems: int
+    options: int | None
     seconds: float
 
 
 @dataclass
 class _Ends:
-    """A pytest plugin that notes how tests end."""
+    """A pytest plugin that notes how tests end, and counts in place of the recorder what they judge."""
 
     passed: int = 0
     skipped: int = 0
     failed: list[str] = field(default_factory=list)
+    problems: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    options: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.passed += report.when == "call" and report.passed
         self.skipped += report.skipped
         self.failed += [report.nodeid] if report.failed else []
 
+    def count(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
+        """As `Recorder.add`, whose profile takes a quarter of the time."""
+        of = (operation, measurement.quantity)
+        self.problems[of] += 1
+        self.options.update((*of, option) for option in options_used(measurement.input))
+
 
 def parts() -> Iterator[str]:
-    """All parts, `rounded.OPERATION.DTYPE.SEED` and `stable.TEST.DTYPE.SEED`; two seeds of all come before the others.
-
-    The stable kernels share what is generated and owed, so a part is one test of all of them.
-    """
+    """All parts, `rounded.OPERATION.DTYPE.SEED` and `stable.sums.DTYPE.SEED`; a seed of all comes before the next."""
     kinds = [
-        *itertools.product(["stable"], (name for name in _SEARCHES if name not in _NOT_OF_LOSSES), ["float32"]),
-        *itertools.product(["rounded"], ("cross_entropy_indices", *_OPERATIONS, *_LOSSES), FORMATS),
+        *itertools.product(["rounded"], _OPERATIONS, FORMATS),
+        *itertools.product(["stable"], ["sums"], FORMATS),
     ]
-    for seeds in (SEEDS[:2], SEEDS[2:]):
-        for kind in kinds:
-            yield from (".".join([*kind, str(seed)]) for seed in seeds)
+    for seed in SEEDS:
+        yield from (".".join([*kind, str(seed)]) for kind in kinds)
 
 
 def searched(part: str) -> Ran:
     """The searches of a part."""
     what, of, dtype, seed = part.split(".")
-    tests = [f"{_SEARCHES[of]}::{of}"] if what == "stable" else [str(path) for path in dict.fromkeys(_SEARCHES.values())]
-    options = [*_OPTIONS[what], f"--dtype={dtype}", f"--hypothesis-seed={seed}", "--effort=thorough"]
+    options = [*_OPTIONS[what], f"--dtype={dtype}", f"--hypothesis-seed={seed}"]
     options += [] if what == "stable" else [f"--operation={of}"]
     ends, began = _Ends(), time.process_time()
-    with contextlib.redirect_stdout(io.StringIO()), patch("suites.owed.evaluate", evaluated):
-        pytest.main([*tests, "-q", *QUICKLY, *options], plugins=[ends])
-    seconds = round(time.process_time() - began, 1)
-    return {"passed": ends.passed, "skipped": ends.skipped, "failed": ends.failed, "seconds": seconds}
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        patch("suites.owed.evaluate", evaluated),
+        patch.object(Recorder, "add", ends.count),
+        patch.dict(EFFORTS, {_BROAD.name: _BROAD}),
+    ):
+        for effort in (_BROAD.name, "thorough"):
+            tests = [place for name, place in _SEARCHES.items() if (name in _DEEP) == (effort == "thorough")]
+            pytest.main([*tests, "-q", *QUICKLY, *options, f"--effort={effort}"], plugins=[ends])
+    return {
+        "passed": ends.passed,
+        "skipped": ends.skipped,
+        "failed": ends.failed,
+        "problems": min(ends.problems.values()),
+        "options": min(ends.options.values(), default=None),
+        "seconds": round(time.process_time() - began, 1),
+    }
 
 
 def page(ran: dict[str, Ran]) -> str:
     """The page: what ran, by operation and dtype, with which seeds."""
     seeds: dict[tuple[str, ...], list[str]] = {}
-    for part in ran:
-        *kind, seed = part.split(".")
-        seeds.setdefault(tuple(kind), []).append(seed)
+    for part in parts():
+        if part in ran:
+            *kind, seed = part.split(".")
+            seeds.setdefault(tuple(kind), []).append(seed)
     rows = [(*kind, ", ".join(of), *_totals([ran[".".join([*kind, seed])] for seed in of])) for kind, of in seeds.items()]
     failed = [name for one in ran.values() for name in one["failed"]]
     head = _HEAD.format(
+        deep=", ".join(f"`{name}`" for name in _DEEP),
         examples=EFFORTS["thorough"].examples,
-        large=EFFORTS["thorough"].large,
+        broad=_BROAD.examples,
+        large=_BROAD.large,
         parts=len(ran),
         planned=len(list(parts())),
         tests=sum(one["passed"] for one in ran.values()) + len(failed),
         failed=len(failed) or "none",
         versions=", ".join(f"{package} {version(package)}" for package in _PACKAGES),
     )
-    return f"{head}\n{table(('what', 'operation or test', 'dtype', 'seeds', 'passed', 'skipped', 'failed', 'seconds'), rows)}"
+    return f"{head}\n{table(_COLUMNS, rows)}"
+
+
+_COLUMNS = ("what", "operation", "dtype", "seeds", "passed", "skipped", "failed", "problems", "options", "seconds")
 
 
 def _totals(runs: list[Ran]) -> tuple[str, ...]:
     """The last columns of a row."""
     passed, skipped = (sum(run[key] for run in runs) for key in ("passed", "skipped"))
     failed, seconds = sum(len(run["failed"]) for run in runs), sum(run["seconds"] for run in runs)
-    return str(passed), str(skipped), str(failed), f"{seconds:.0f}"
+    options = [run["options"] for run in runs if run["options"] is not None]
+    least = (min(run["problems"] for run in runs), min(options, default="-"))
+    return str(passed), str(skipped), str(failed), *map(str, least), f"{seconds:.0f}"
 
 
 def main() -> None:
