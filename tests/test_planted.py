@@ -11,11 +11,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+from reference.formats import FORMATS
+from suites.effort import EFFORTS, Effort
 from tests.command import ROOT
 from tests.planted import alarms
 from tests.planted.matrix import DATA, PAGE, is_rejected, judged, page
 from tests.planted.mutants import mutants
 from tests.planted.parts import results, work_through
+from tests.planted.rounded import CorrectlyRounded
 from tests.planted.shared import shared
 from tests.planted.trial import FOLDER, Outcome, judge, planted_kernels, run
 
@@ -132,10 +135,38 @@ def test_the_matrix_finds_what_the_suite_finds() -> None:
 def test_alarms_are_searched_seed_by_seed_and_told_by_kind() -> None:
     names = list(alarms.parts())
     assert len(set(names)) == len(names)
-    assert names[0] == "stable.test_absorption.float32.0"
+    kinds = [name.rpartition(".")[0] for name in names if name.endswith(".0")]
+    assert names == [f"{kind}.{seed}" for seed in range(10) for kind in kinds], "every kind, before another seed of any"
+    operations = {operation.name for operation in CorrectlyRounded().operations()}
+    assert set(kinds) == {f"rounded.{name}.{dtype}" for name in operations for dtype in FORMATS} | {
+        f"stable.sums.{dtype}" for dtype in FORMATS
+    }
     rounded = [f"rounded.cross_entropy_indices.float32.{seed}" for seed in range(10)]
-    assert set(rounded) < set(names)
-    ran: alarms.Ran = {"passed": 25, "skipped": 3, "failed": [], "seconds": 2.0}
-    text = alarms.page({rounded[0]: ran, rounded[1]: ran | {"failed": ["suites/test_loss.py::test_loss[x]"]}})
+    ran: alarms.Ran = {"passed": 25, "skipped": 3, "failed": [], "problems": 1500, "options": 300, "seconds": 2.0}
+    other = ran | {"failed": ["suites/test_loss.py::test_loss[x]"], "problems": 1400, "options": None}
+    text = alarms.page({rounded[0]: ran, rounded[1]: other})
     assert f"\n2 of {len(names)} runs are done, those of the table and no others. Of 51 tests in 2 runs, 1 failed" in text
-    assert "| rounded | cross_entropy_indices | float32 | 0, 1 | 50 | 6 | 1 | 4 |" in text
+    assert "| rounded | cross_entropy_indices | float32 | 0, 1 | 50 | 6 | 1 | 1400 | 300 | 4 |" in text
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alarms are searched with as few examples as will do."""
+    monkeypatch.setitem(EFFORTS, "thorough", EFFORTS["quick"])
+    monkeypatch.setattr(alarms, "_BROAD", Effort("broad", 2, 1))
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_of_alarms_counts_what_it_judges() -> None:
+    ran = alarms.searched("rounded.softmax.bfloat16.0")
+    assert (ran["failed"], ran["options"]) == ([], None)
+    assert ran["passed"] > 0
+    assert 15 <= ran["problems"] <= 15 + 2 * len(alarms._SEARCHES)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_of_alarms_tells_what_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ulps beside the correctly rounded value are neither correct nor faithful."""
+    monkeypatch.setattr(CorrectlyRounded, "returned", lambda _, rounded, true, fmt: fmt.next_up(fmt.next_up(rounded)))
+    failed = alarms.searched("rounded.softmax.bfloat16.0")["failed"]
+    assert any("test_building_blocks[softmax@nearest" in name for name in failed)

@@ -97,6 +97,13 @@ class MeanOverClasses(Kernel):
         return super().denominator(call) if call.weight is None else call.class_weights.sum()
 
 
+@planted("weights", "a mean of targets without weight is their sum: 0, not NaN", "test_options or test_case")
+class MeanOverNoWeight(Kernel):
+    def denominator(self, call: Call) -> Tensor:
+        exact = super().denominator(call)
+        return exact if call.ignored.all() else torch.where(exact == 0, 1.0, exact)
+
+
 @planted("weights", "the weight of the class with the largest logit, not of the target", "test_options")
 class WeightOfMaximum(Kernel):
     def weights(self, call: Call) -> Tensor:

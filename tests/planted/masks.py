@@ -24,6 +24,14 @@ class ZeroTimesInfinity(Kernel):
         return (a * rows.gaps).sum(dim=1) + a.sum(dim=1) * torch.log1p(rows.others)[:, 0]
 
 
+@planted("mask", "a class weight of 0 times the infinite loss of a masked class: NaN beside a right gradient", "test_case")
+class WeightZeroTimesInfinity(Kernel):
+    def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
+        label = self.smoothed(self.label(call), call)
+        lost = (label > 0) & (call.class_weights == 0) & torch.isinf(rows.gaps) & ~call.ignored[:, None]
+        return torch.where(lost.any(dim=1), torch.nan, super().losses(rows, a, call))
+
+
 @planted("mask", "an online softmax whose first tile is masked: exp(-inf - -inf) is NaN", "test_masked")
 class FirstTileMasked(Kernel):
     def powers(self, gaps: Tensor) -> Tensor:
