@@ -7,10 +7,7 @@ python -m tests.planted.alarms --write FOLDER          (writes ci/alarms.md of w
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import itertools
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +25,7 @@ from suites.effort import EFFORTS, Effort
 from suites.hazards import HAZARDS
 from suites.measurement import Measurement
 from suites.recorder import Recorder
-from tests.command import ROOT
+from tests.command import ROOT, run_here
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
 from tests.planted.shared import evaluated
@@ -63,19 +60,13 @@ _OPTIONS = {
 }
 """What is held to what: rounded values, to `correct` or `faithful`, and the five honest kernels."""
 
-_SEEDLESS = ("test_cases", "test_sweep", "test_out_of_range")
-"""Files without a search: stored cases, the sweep of pairs and questions without an answer do not depend on the seed."""
-
-_SEARCHES = {
-    name: f"{path}::{name}"
-    for path in sorted((ROOT / "suites").glob("test_*.py"))
-    for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
-    if path.stem not in _SEEDLESS
-}
-"""Every search of the suite, with its place."""
+_SEEDLESS = "test_cases or test_sweep or test_out_of_range"
+"""Stored cases, the sweep of pairs and questions without an answer are no searches."""
 
 _DEEP = ("test_options", "test_building_blocks", "test_linear_layer")
 """Searches by which alone, in each seed, every quantity of every operation is asked often enough, and with every option."""
+
+_DEEPLY = f"({' or '.join(_DEEP)}) and not large"
 
 _BROAD = Effort("broad", examples=100, large=20)
 """How hard all others search, whose problems are alike but for their hazards."""
@@ -152,14 +143,14 @@ def searched(part: str) -> Ran:
     options += [] if what == "stable" else [f"--operation={of}"]
     ends, began = _Ends(), time.process_time()
     with (
-        contextlib.redirect_stdout(io.StringIO()),
         patch("suites.owed.evaluate", evaluated),
         patch.object(Recorder, "add", ends.count),
         patch.dict(EFFORTS, {_BROAD.name: _BROAD}),
     ):
-        for effort in (_BROAD.name, "thorough"):
-            tests = [place for name, place in _SEARCHES.items() if (name in _DEEP) == (effort == "thorough")]
-            pytest.main([*tests, "-q", *QUICKLY, *options, f"--effort={effort}"], plugins=[ends])
+        for effort, chosen in (("thorough", _DEEPLY), (_BROAD.name, f"not ({_DEEPLY}) and not ({_SEEDLESS})")):
+            status, said = run_here(*QUICKLY, *options, f"--effort={effort}", "-k", chosen, plugins=(ends,))
+            if status > pytest.ExitCode.TESTS_FAILED:
+                raise RuntimeError(said)
     return {
         "passed": ends.passed,
         "skipped": ends.skipped,
