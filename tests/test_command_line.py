@@ -96,6 +96,20 @@ def test_a_narrowed_run_is_reduced_and_repeatable(tmp_path: Path) -> None:
     assert json.loads(written[0]["report.json"])["verdict"] == "REDUCED"
 
 
+def test_every_option_that_narrows_a_run_reduces_it(tmp_path: Path) -> None:
+    narrow = [
+        "--dtype=float32",
+        "--operation=scipy_log_softmax",
+        "--hazard=absorption",
+        "--case=absorption/gap-20",
+        "--claim=stable",
+        "--effort=quick",
+    ]
+    status, _ = run_here(*narrow, "-k", "test_case", f"--report={tmp_path}")
+    assert status == 0
+    assert json.loads((tmp_path / "report.json").read_text())["run"]["reduced_by"] == [*narrow, "a selection of tests"]
+
+
 def test_junit_xml_carries_grade_and_worst_error(tmp_path: Path) -> None:
     options = [
         "--operation=scipy_log_softmax",

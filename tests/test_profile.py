@@ -55,8 +55,18 @@ def test_each_row_is_counted_at_its_own_gap() -> None:
     assert whole.values == 2
 
 
+def test_the_worst_error_of_a_bin_is_kept_wherever_it_comes() -> None:
+    slight = Problem([[20.0, 0.0]], [1], FLOAT32)
+    for problems in ((ABSORBED, slight), (slight, ABSORBED)):
+        (tally,) = profile_of(*problems).by_gap.values()
+        assert tally.values == 2
+        assert tally.worst_ulps > 2**20
+
+
 def test_rows_that_are_summed_have_no_gap() -> None:
+    """A row alone is its own sum."""
     rows = np.array([[20.0, 0.0], [1.0, 0.0]])
+    assert len(profile_of(Problem(rows[:1], [0], FLOAT32, reduction="sum"), name="absorption_free").by_gap) == 1
     summed = Problem(rows, [0, 0], FLOAT32, reduction="sum")
     assert not profile_of(summed, name="absorption_free").by_gap
     assert len(profile_of(summed, quantity=Quantity.GRADIENT, name="absorption_free").by_gap) == 2

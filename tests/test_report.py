@@ -92,8 +92,18 @@ def test_the_summary_fits_a_hundred_columns(judge: Judge) -> None:
     assert lines[-1].startswith("CONFORMS: numpy ")
 
 
-def test_a_grade_below_its_claim_is_marked(judge: Judge) -> None:
+def test_results_say_what_is_claimed_and_what_was_reached_in_the_order_of_quantities(judge: Judge) -> None:
+    results = [r for r in measured(judge)["results"] if r["operation"] == "absorption_free"]
+    assert [r["quantity"] for r in results] == [str(q) for q in Quantity if q in {r["quantity"] for r in results}]
+    assert {(r["quantity"], r["claimed"], r["reached"]) for r in results} >= {
+        ("loss", "faithful", "correct"),
+        ("gradient", "accurate", "correct"),
+    }
+
+
+def test_a_grade_below_its_claim_is_marked_and_no_other(judge: Judge) -> None:
     report = measured(judge)
+    assert not any(" !" in line for line in summary_lines(report)[2:])
     report["results"][0] |= {"claimed": "correct", "reached": "finite"}
     assert any(" !" in line for line in summary_lines(report)[2:])
 
