@@ -15,10 +15,12 @@ from reference.arithmetic import Arithmetic, Order, Summation
 from reference.bounds import stable_bound
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Floats, Format
+from reference.grades import Grade
 from reference.problem import Problem
 from suites.measurement import Measurement
 from suites.sweep.batch import Batch, Question, gaps_of, owed_of, sign_of
 from suites.sweep.declared import declared_of, limits_of
+from suites.sweep.entry import BELOW_ACCURATE, Verdict, below_accurate
 from suites.sweep.gap_bound import GRADIENT, HESSIAN, LOSS, Below, Entry, gap_bound, least_bound
 from suites.sweep.judge import _second_look, judge_batch
 from suites.sweep.settle import Undecided, measured, settle
@@ -211,6 +213,13 @@ def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool, classe
                 assert least_bound(q, probability, entry, c) <= bound[i, k] * (1 + 1e-12)
 
 
+def test_stable_allows_what_accurate_does() -> None:
+    """A zero is not accurate, however near it is; where the bound of `stable` is the narrower one, it is stable still."""
+    lost = Verdict(BELOW_ACCURATE, 2.0, 2.0, 0.0, True, False)
+    assert below_accurate(lost, 1.0, 4.0) == below_accurate(lost, 4.0, 1.0) == Grade.STABLE
+    assert below_accurate(lost, 1.0, 1.0) == Grade.FINITE
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_exact_tier_counts_what_is_undecided(classes: int) -> None:
     """All entries given to it: the tallies are those of the compiled pass (no error here is on the edge of a grade)."""
@@ -229,6 +238,7 @@ def test_the_exact_tier_counts_what_is_undecided(classes: int) -> None:
         settle(operation, fmt, given[0], compiled)
         settle(operation, fmt, given[1], settled)
         assert_same(compiled, settled)
+        assert compiled.worst_place[q, 0] == settled.worst_place[q, 0] == asked.target
 
 
 def assert_same(one: Tally, other: Tally) -> None:

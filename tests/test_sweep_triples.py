@@ -106,6 +106,7 @@ def test_a_planted_absorbed_loss_is_found_with_its_count_and_region(tmp_path: Pa
     (path,) = tmp_path.glob("*.json")
     assert not list(tmp_path.glob("*.svg"))
     report = json.loads(path.read_text())
+    assert report["results"][0]["reached"] == "stable", "the grade that allows absorption, and the lowest there"
     region = report["results"][0]["failing"]["zero"]
     assert region["entries"] == count
     assert [float.fromhex(end) for end in region["gap"]] == [min(gaps), max(gaps)]
