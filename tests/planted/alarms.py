@@ -48,6 +48,7 @@ _OPERATIONS = (
     "softmax",
     "logsumexp",
     "layer",
+    "diagonal",
 )
 
 _OPTIONS = {

@@ -57,7 +57,10 @@ class CorrectlyRounded(Adapter):
         losses = [operation for loss in Loss for operation in _of_loss(loss)]
         blocks = [building_block(quantity, "the reference's own value", None, _ARITHMETIC) for quantity in BUILDING_BLOCKS]
         layer = Operation("layer", "the reference's own value", None, _ARITHMETIC, quantities=LAYER_GRADIENTS)
-        return (*losses, *blocks, layer)
+        diagonal = replace(
+            _of_loss(Loss.CROSS_ENTROPY)[0], name="diagonal", quantities=(Quantity.LOSS, Quantity.HESSIAN_DIAGONAL)
+        )
+        return (*losses, *blocks, layer, diagonal)
 
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
         problem.replace()  # validated anew: labels out of range and rows of no classes raise
