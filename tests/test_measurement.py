@@ -29,7 +29,7 @@ def correct(problem: Problem, quantity: Quantity = Quantity.LOSS) -> Floats:
     return evaluate(problem, [quantity])[quantity].values.rounded(problem.format)[0]
 
 
-def steps_from(problem: Problem, steps: int) -> Floats:
+def steps_from(problem: Problem, steps: float) -> Floats:
     """The correctly rounded loss, moved by a number of ulps."""
     value = correct(problem)
     return value + steps * problem.format.ulp(value)

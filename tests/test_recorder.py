@@ -6,26 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from reference.arithmetic import Arithmetic
-from reference.evaluation import evaluate
-from reference.formats import FLOAT32
 from reference.grades import Grade
-from reference.problem import Problem
-from reference.quantity import Quantity
 from suites.measurement import Measurement
 from suites.profile import tally
 from suites.recorder import Record, Recorder
-
-PLAIN = Problem([[1.0, 2.0, 3.0]], [0], FLOAT32)
-"""True loss 2.4076."""
+from tests.test_measurement import PLAIN, measure, steps_from
 
 
 def off_by(steps: float) -> Measurement:
     """Of the correctly rounded loss, moved by a number of ulps; NaN of NaN."""
-    expected = evaluate(PLAIN, [Quantity.LOSS])[Quantity.LOSS]
-    nearest = expected.values.rounded(FLOAT32)[0]
-    observed = nearest + steps * FLOAT32.ulp(nearest)
-    return Measurement(PLAIN, Quantity.LOSS, Arithmetic(FLOAT32, FLOAT32), expected, observed)
+    return measure(PLAIN, steps_from(PLAIN, steps))
 
 
 def record_of(*added: tuple[Measurement, bool]) -> Record:

@@ -265,10 +265,10 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
     bits = [working_bits(problem, index) for index in range(problem.num_rows)]
     summed = (*reduced, *LAYER_GRADIENTS)
     tables = {q: _entries(values, problem.num_rows) for q, values in given.items() if q not in summed}
+    undefined = problem.reduction == "mean" and not mean_divisor(problem)
     for index, precision in enumerate(bits):
         with MP.workprec(precision):
             row = oracle_row(problem, index)
-            undefined = problem.reduction == "mean" and not mean_divisor(problem)
             for quantity, table in tables.items():
                 entries = table[index]
                 hidden = undefined and quantity not in BUILDING_BLOCKS
@@ -278,7 +278,7 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
         with MP.workprec(max(bits)):
             rows = [oracle_row(problem, index) for index in range(problem.num_rows)]
             sums = reduced_loss(problem, rows) if quantity is Quantity.LOSS else layer_gradient(problem, rows, quantity)
-            if quantity is not Quantity.LOSS and problem.reduction == "mean" and not mean_divisor(problem):
+            if undefined and quantity is not Quantity.LOSS:
                 sums = Results.filled(np.nan, len(sums.values))
             _compare(problem, quantity, _entries(given[quantity], 1)[0], sums, problem.reduction)
 
