@@ -170,3 +170,9 @@ def test_a_run_of_alarms_tells_what_is_rejected(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(CorrectlyRounded, "returned", lambda _, rounded, true, fmt: fmt.next_up(fmt.next_up(rounded)))
     failed = alarms.searched("rounded.softmax.bfloat16.0")["failed"]
     assert any("test_building_blocks[softmax@nearest" in name for name in failed)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_quantity_that_is_never_judged_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarms._Ends, "count", lambda *_: None)
+    assert alarms.searched("rounded.softmax.bfloat16.0")["problems"] == 0

@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 import pytest
 
+from adapters.limits import OPTIONS
 from adapters.operation import options_used
 from reference.formats import FORMATS
 from suites.effort import EFFORTS, Effort
@@ -28,6 +29,7 @@ from suites.recorder import Recorder
 from tests.command import ROOT, run_here
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
+from tests.planted.rounded import CorrectlyRounded
 from tests.planted.shared import evaluated
 from tests.planted.trial import FOLDER, QUICKLY
 
@@ -35,21 +37,6 @@ PAGE = ROOT / "ci" / "alarms.md"
 SEEDS = range(10)
 NOT_OVERFLOW = ",".join(hazard for hazard in HAZARDS if hazard != "overflow")
 """A gap beyond the largest number is infinite in the honest kernels, and that they are told is right."""
-
-_OPERATIONS = (
-    "cross_entropy_indices",
-    "cross_entropy_probabilities",
-    "kl_divergence_probabilities",
-    "squared_error_probabilities",
-    "focal_indices",
-    "sigmoid_probabilities",
-    "sigmoid_focal_probabilities",
-    "log_softmax",
-    "softmax",
-    "logsumexp",
-    "layer",
-    "diagonal",
-)
 
 _OPTIONS = {
     "rounded": (
@@ -115,6 +102,18 @@ class _Ends:
     problems: Counter[tuple[str, ...]] = field(default_factory=Counter)
     options: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
+    def pytest_runtest_setup(self, item: pytest.Function) -> None:
+        """What the operation of a test has and takes is counted from 0: what is never judged must show.
+
+        Probabilities have no index to ignore.
+        """
+        operation = item.callspec.params["operation"]
+        options = operation.options.intersection(OPTIONS) - ({"ignore_index"} if operation.probabilities else set())
+        for quantity in operation.quantities:
+            self.problems[operation.label, quantity] += 0
+            for option in options:
+                self.options[operation.label, quantity, option] += 0
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.passed += report.when == "call" and report.passed
         self.skipped += report.skipped
@@ -130,7 +129,7 @@ class _Ends:
 def parts() -> Iterator[str]:
     """All parts, `rounded.OPERATION.DTYPE.SEED` and `stable.sums.DTYPE.SEED`; a seed of all comes before the next."""
     kinds = [
-        *itertools.product(["rounded"], _OPERATIONS, FORMATS),
+        *itertools.product(["rounded"], (operation.name for operation in CorrectlyRounded().operations()), FORMATS),
         *itertools.product(["stable"], ["sums"], FORMATS),
     ]
     for seed in SEEDS:
