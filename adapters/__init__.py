@@ -1,1 +1,1 @@
-"""One file a backend (backend_NAME.py): how to ask it for losses and derivatives, in which dtype, on which device."""
+"""How to ask each backend for losses and derivatives: a folder for each framework, and a file for each kernel in kernels/."""

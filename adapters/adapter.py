@@ -53,8 +53,8 @@ class Observed:
 class Adapter(ABC):
     """A backend on a device.
 
-    A subclass names itself, lists its operations, and answers `call`. It lives in adapters/backend_NAME.py as the class
-    that `ADAPTER` there names, or in any file or module of the user's.
+    A subclass names itself, lists its operations, and answers `call`. It is the class that `ADAPTER` names in
+    adapters/NAME/backend.py or adapters/kernels/NAME.py, or it lives in any file or module of the user's.
     """
 
     name: str

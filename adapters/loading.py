@@ -15,14 +15,17 @@ from adapters.adapter import Adapter, AdapterError
 from adapters.limits import limits_of
 from adapters.operation import Operation
 
-_PREFIX = "backend_"
+_HERE = Path(__file__).parent
+_KERNELS = _HERE / "kernels"
 ENTRY_POINTS = "softmax_ce_conformance.backends"
 """Entry point group by which an installed package offers backends: NAME = "package.module:Class"."""
 
 
 def backend_names() -> tuple[str, ...]:
-    """Names of the backends of this project: one for each adapters/backend_NAME.py."""
-    return tuple(sorted(path.stem.removeprefix(_PREFIX) for path in Path(__file__).parent.glob(f"{_PREFIX}*.py")))
+    """Names of the backends of this project: one for each adapters/NAME/backend.py and adapters/kernels/NAME.py."""
+    frameworks = (path.parent.name for path in _HERE.glob("*/backend.py"))
+    kernels = (path.stem for path in _KERNELS.glob("[!_]*.py"))
+    return tuple(sorted([*frameworks, *kernels]))
 
 
 def installed_backends() -> dict[str, list[EntryPoint]]:
@@ -58,8 +61,9 @@ def load_adapter(reference: str, device: str) -> Adapter:
 
 def _load_own(name: str) -> type[Adapter]:
     """A backend of this project."""
+    place = f"kernels.{name}" if (_KERNELS / f"{name}.py").is_file() else f"{name}.backend"
     try:
-        module = importlib.import_module(f"adapters.{_PREFIX}{name}")
+        module = importlib.import_module(f"adapters.{place}")
     except ModuleNotFoundError as error:
         raise AdapterError(
             f"backend {name!r} needs the package {error.name!r}, which is not installed; "

@@ -1,7 +1,7 @@
 """What a backend contributes to a reproducer: an operation at a problem as statements in the framework's own words.
 
-A script needs neither this project nor pytest. A backend returns its part from `Adapter.script`; suites/reproducer.py puts
-it between the story, the expected values and the verdict. `h` in the statements is float.fromhex.
+A script needs neither this project nor pytest. A backend returns its part from `Adapter.script`; suites/judging/reproducer.py
+puts it between the story, the expected values and the verdict. `h` in the statements is float.fromhex.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ import scipy.special
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from reference.batch import compare_batch
 from reference.evaluation import evaluate
-from reference.fast.batch import compare_batch
 from reference.fast.evaluate import evaluate_fast
 from reference.fast.single import Certified, certify
 from reference.formats import FLOAT32, FLOAT64, Floats, Integers

@@ -4,6 +4,7 @@
 set -euo pipefail
 suite=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 extra=""
-[[ ! -f $suite/adapters/backend_${BACKEND:-numpy}.py || ${BACKEND:-numpy} == numpy ]] || extra="[$BACKEND]"
+own() { [[ -f $suite/adapters/$1/backend.py || -f $suite/adapters/kernels/$1.py ]]; }
+[[ ${BACKEND:-numpy} == numpy ]] || ! own "$BACKEND" || extra="[$BACKEND]"
 read -ra requirements <<<"${REQUIREMENTS:-}"
 python -m pip install -q -e "$suite$extra" "${requirements[@]}"

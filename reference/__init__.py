@@ -1,7 +1,8 @@
 """What the right answer is: problems, formats, certified enclosures, the exact and the fast oracle, bounds and tolerances."""
 
 from reference.arithmetic import Arithmetic
-from reference.blindness import blind_from
+from reference.bounds.blindness import blind_from
+from reference.bounds.tolerances import Domain, Tolerance, tolerance
 from reference.evaluation import Expected, evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.grades import Grade
@@ -9,7 +10,6 @@ from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.tiers import Tier
-from reference.tolerances import Domain, Tolerance, tolerance
 
 __all__ = [
     "BFLOAT16",

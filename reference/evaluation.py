@@ -16,14 +16,14 @@ from flint import arb, ctx, fmpq
 from numpy.typing import NDArray
 
 from reference.enclosure import Enclosure, special
-from reference.exact import Softmax, Term, shifted_term, sum_term
+from reference.exact.formulas import diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
+from reference.exact.row import Row, rows_of
+from reference.exact.softmax import Softmax, Term, shifted_term, sum_term
+from reference.exact.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.formats import Bools, Floats, Format
 from reference.linear import feature_of
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
-from reference.row import Row, rows_of
-from reference.rows import diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
-from reference.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.special_values import VERDICTS, RowKind, Verdict
 from reference.tiers import Tier, uses_fast
 from reference.weights import mean_denominator, rational, row_factors

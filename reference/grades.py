@@ -17,7 +17,7 @@ class Grade(IntEnum):
 
     none      nothing: the operation is a negative control, or known to return NaN or infinity where a number is owed.
     finite    NaN and infinities exactly where the special-value table says; no exception, inputs untouched.
-    stable    error within the a priori bound of the max-shifted log-sum-exp in the declared arithmetic (bounds.py):
+    stable    error within the a priori bound of the max-shifted log-sum-exp in the declared arithmetic (bounds/):
               independent of a common offset of the logits, absolute in the gradient and the Hessian.
     accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; a result that is
               0 where the correctly rounded one is not is never accurate.

@@ -21,15 +21,15 @@ from adapters.operation import Operation, modes_of
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
-from suites.cases import CaseError, cases_matching, stored_cases
-from suites.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
-from suites.effort import EFFORTS
-from suites.hazards import HAZARDS
-from suites.judge import Judge, Plan, askable
+from suites.inputs.cases import CaseError, cases_matching, stored_cases
+from suites.inputs.hazards import HAZARDS
+from suites.judging.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
+from suites.judging.effort import EFFORTS
+from suites.judging.judge import Judge, Plan, askable
+from suites.judging.reproducer import REPRODUCERS, write_reproducers
 from suites.report.build import build_report
 from suites.report.terminal import is_interactive, rendered, summary_lines, summary_tables
 from suites.report.write import write_report
-from suites.reproducer import REPRODUCERS, write_reproducers
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from adapters.operation import Operation
 from reference.quantity import Quantity
-from suites.cases import Case
-from suites.judge import Judge
+from suites.inputs.cases import Case
+from suites.judging.judge import Judge
 
 
 def test_case(judge: Judge, case: Case, operation: Operation, quantity: Quantity) -> None:

@@ -8,8 +8,8 @@ from adapters.layout import Layout
 from adapters.operation import Operation
 from reference.formats import Format
 from reference.quantity import Quantity
-from suites.judge import Judge
-from suites.problems import Ask
+from suites.inputs.problems import Ask
+from suites.judging.judge import Judge
 
 
 @pytest.mark.asks(Quantity.LOSS)

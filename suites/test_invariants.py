@@ -18,9 +18,9 @@ from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.judge import Judge
-from suites.measurement import Measurement
-from suites.problems import Ask
+from suites.inputs.problems import Ask
+from suites.judging.judge import Judge
+from suites.judging.measurement import Measurement
 
 CONVEX = (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE)
 OF_SOFTMAX = (*CONVEX, Loss.SQUARED_ERROR, Loss.FOCAL)

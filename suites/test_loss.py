@@ -7,8 +7,8 @@ import pytest
 from adapters.operation import Operation
 from reference.formats import Format
 from reference.quantity import BUILDING_BLOCKS, Quantity
-from suites.judge import Judge
-from suites.problems import Ask
+from suites.inputs.problems import Ask
+from suites.judging.judge import Judge
 
 HAZARDS = (
     "moderate",

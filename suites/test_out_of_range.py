@@ -18,9 +18,9 @@ from reference.formats import Floats, Format
 from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity
-from suites.claims import NO_CLASSES, Label
-from suites.judge import Judge
-from suites.reproducer import miss_of_label
+from suites.judging.claims import NO_CLASSES, Label
+from suites.judging.judge import Judge
+from suites.judging.reproducer import miss_of_label
 
 EMPTY_SUMS: dict[Quantity, Floats] = {
     Quantity.LOSS: np.zeros(1),

@@ -20,7 +20,7 @@ from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.judge import Judge
+from suites.judging.judge import Judge
 
 STEPS = {"float16": 64, "bfloat16": 64, "float32": 2**12}
 """Every how many numbers: about two million questions in each dtype."""
@@ -60,9 +60,9 @@ def _swept(judge: Judge) -> Iterator[tuple[Operation, Format]]:
 def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[str]:
     """A line for each quantity: what was reached, over what, and whether that is enough."""
     from suites.sweep.chunk import Job, judged
+    from suites.sweep.compiled.tally import QUANTITIES
     from suites.sweep.outcome import Outcome
     from suites.sweep.space import Gaps, Pairs
-    from suites.sweep.tally import QUANTITIES
 
     space = Gaps(fmt.name, STEPS[fmt.name]) if fmt.bits == 32 else Pairs(fmt.name, STEPS[fmt.name])
     asked = tuple(q for q, quantity in enumerate(QUANTITIES[:2]) if quantity in operation.quantities)

@@ -8,8 +8,8 @@ from adapters.limits import OPTIONS
 from adapters.operation import Operation
 from reference.formats import Format
 from reference.quantity import Quantity
-from suites.judge import Judge
-from suites.problems import Ask
+from suites.inputs.problems import Ask
+from suites.judging.judge import Judge
 
 HAZARDS = ("moderate", "absorption", "overflow", "offset", "ties", "masked")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from adapters.operation import Operation
 from reference.formats import Format
 from reference.quantity import BUILDING_BLOCKS, Quantity
-from suites.judge import Judge
-from suites.problems import Ask
+from suites.inputs.problems import Ask
+from suites.judging.judge import Judge
 
 
 def test_large_vocabulary(judge: Judge, operation: Operation, fmt: Format) -> None:

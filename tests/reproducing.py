@@ -28,11 +28,11 @@ from reference.grades import Grade
 from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
-from suites.cases import Case, stored_cases
-from suites.claims import CLAIMS_FOLDER, Deviation, load_claims
-from suites.effort import EFFORTS
-from suites.judge import Judge, Plan, askable
-from suites.reproducer import Miss, entries_of, miss_of_deviation, write_reproducers
+from suites.inputs.cases import Case, stored_cases
+from suites.judging.claims import CLAIMS_FOLDER, Deviation, load_claims
+from suites.judging.effort import EFFORTS
+from suites.judging.judge import Judge, Plan, askable
+from suites.judging.reproducer import Miss, entries_of, miss_of_deviation, write_reproducers
 
 Found = tuple[Deviation, Case, Operation, Quantity]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from adapters.adapter import Observed
-from adapters.backend_numpy import NumpyAdapter
 from adapters.bulk import Bulk
+from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from reference.quantity import Quantity
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Adapter, AdapterError, Call, Result
-from adapters.backend_numpy import NumpyAdapter
 from adapters.layout import Layout, laid_out
 from adapters.loading import backend_names, load_adapter, load_attribute
+from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation, options_used
 from reference import FLOAT32, FORMATS, Problem, Quantity
 
@@ -99,7 +99,7 @@ def test_a_layout_reaches_the_operation(backend: str, layout: Layout) -> None:
 
 def test_torch_sees_the_strides() -> None:
     torch = pytest.importorskip("torch")
-    from adapters.torch_derivatives import _view
+    from adapters.torch.derivatives import _view
 
     tensor = torch.arange(12.0).reshape(3, 4)
     strides = {tuple(_view(tensor, layout).stride()) for layout in Layout}
@@ -109,7 +109,7 @@ def test_torch_sees_the_strides() -> None:
 def test_torch_lays_out_class_indices_too() -> None:
     """A kernel that reads them one after another, or from an aligned address, meets -1."""
     pytest.importorskip("torch")
-    from adapters.torch_derivatives import Run
+    from adapters.torch.derivatives import Run
 
     for layout, stride, offset in ((Layout.CONTIGUOUS, 1, 0), (Layout.STRIDED, 2, 0), (Layout.OFFSET, 4, 1)):
         target = Run(PROBLEM, "cpu", layout).target
@@ -119,7 +119,7 @@ def test_torch_lays_out_class_indices_too() -> None:
 
 def test_torch_notices_a_changed_input() -> None:
     pytest.importorskip("torch")
-    from adapters.backend_torch import ADAPTER
+    from adapters.torch.backend import ADAPTER
 
     def overwrite(logits: Any, target: Any, **_: Any) -> Any:
         loss = (logits * 1.0).sum(dim=1)
@@ -172,7 +172,7 @@ def test_a_file_that_fails_to_import_says_how(tmp_path: Path) -> None:
 
 def test_an_adapter_is_loaded_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("from adapters.backend_numpy import NumpyAdapter\nclass Mine(NumpyAdapter):\n    name = 'mine'\n")
+    path.write_text("from adapters.numpy.backend import NumpyAdapter\nclass Mine(NumpyAdapter):\n    name = 'mine'\n")
     adapter = load_adapter(f"{path}:Mine", "cpu")
     assert isinstance(adapter, Adapter)
     assert adapter.name == "mine"
@@ -210,8 +210,8 @@ def test_the_positive_control_raises_for_a_binary_label_out_of_range(label: floa
 def test_the_name_of_a_kernel_does_not_choose_how_it_is_differentiated() -> None:
     """A kernel called something_func was once taken through torch.func."""
     torch = pytest.importorskip("torch")
-    from adapters.backend_torch import ADAPTER
-    from adapters.torch_derivatives import as_used
+    from adapters.torch.backend import ADAPTER
+    from adapters.torch.derivatives import as_used
 
     def my_func(logits: Any, target: Any, **options: Any) -> Any:
         return torch.nn.functional.cross_entropy(logits, target, **options)

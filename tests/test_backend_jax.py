@@ -13,7 +13,7 @@ import jax
 import optax
 
 from adapters.adapter import Adapter, AdapterError
-from adapters.backend_jax import ADAPTER
+from adapters.jax.backend import ADAPTER
 from adapters.operation import Operation, modes_of
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.loss import BINARY

@@ -13,9 +13,9 @@ pytest.importorskip("tensorflow")
 import tensorflow as tf
 
 from adapters.adapter import Adapter, AdapterError
-from adapters.backend_tensorflow import ADAPTER, MODES, stored_arithmetic
 from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
+from adapters.tensorflow.backend import ADAPTER, MODES, stored_arithmetic
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.arithmetic import Order
 from reference.loss import BINARY, Loss

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
-from reference.bounds import accurate_bound, stable_bound
+from reference.bounds.entrywise import accurate_bound, stable_bound
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.measurement import Measurement
+from suites.judging.measurement import Measurement
 
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.SOFTMAX, Quantity.LOG_SOFTMAX, Quantity.HESSIAN, DIAGONAL)

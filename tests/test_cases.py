@@ -10,7 +10,7 @@ import pytest
 
 from reference import FLOAT32, Problem
 from reference.loss import Loss
-from suites.cases import (
+from suites.inputs.cases import (
     Case,
     CaseError,
     _cases_of,
@@ -21,7 +21,7 @@ from suites.cases import (
     problem_from,
     stored_cases,
 )
-from suites.hazards import HAZARDS
+from suites.inputs.hazards import HAZARDS
 
 CASES = stored_cases()
 

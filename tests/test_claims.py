@@ -12,8 +12,8 @@ from adapters.loading import backend_names
 from adapters.operation import Operation
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.grades import Grade
-from suites.cases import stored_cases
-from suites.claims import CLAIMS_FOLDER, NO_CLASSES, Claims, ClaimsError, load_claims
+from suites.inputs.cases import stored_cases
+from suites.judging.claims import CLAIMS_FOLDER, NO_CLASSES, Claims, ClaimsError, load_claims
 from tests.backends import adapter_or_skip
 
 GOOD = """

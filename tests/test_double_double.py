@@ -8,8 +8,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from adapters import double_double as dd
-from adapters.double_double import DoubleDouble
+from adapters.numpy import double_double as dd
+from adapters.numpy.double_double import DoubleDouble
 
 BITS = 100
 MP = mpmath.MPContext()

@@ -19,7 +19,7 @@ from flint import ctx
 from numpy.typing import ArrayLike
 
 import reference.evaluation
-import reference.row
+import reference.exact.row
 from reference.evaluation import MAX_HESSIAN_CLASSES, PRECISIONS, Expected, evaluate
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
@@ -411,9 +411,9 @@ def repeated_classes(classes: int, fmt: Format, soft: bool, rng: np.random.Gener
 def test_merging_classes_changes_nothing(classes: int, soft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = repeated_classes(classes, FLOAT32, soft, np.random.default_rng(classes))
     merged = evaluate(problem, EVERYTHING)
-    assert len(reference.row.rows_of(problem)[0].count) < classes
-    monkeypatch.setattr(reference.row, "_MERGE_FROM", classes + 1)
-    assert len(reference.row.rows_of(problem)[0].count) == classes
+    assert len(reference.exact.row.rows_of(problem)[0].count) < classes
+    monkeypatch.setattr(reference.exact.row, "_MERGE_FROM", classes + 1)
+    assert len(reference.exact.row.rows_of(problem)[0].count) == classes
     for quantity, expected in evaluate(problem, EVERYTHING).items():
         assert_same(merged[quantity], expected, FLOAT32)
         np.testing.assert_allclose(merged[quantity].scale, expected.scale, rtol=1e-12)

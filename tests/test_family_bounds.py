@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-import reference.family_bounds
+import reference.bounds.family
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Summation
-from reference.bounds import accurate_bound, stable_bound
-from reference.evaluation import Expected, evaluate
-from reference.family_bounds import (
+from reference.bounds.entrywise import accurate_bound, stable_bound
+from reference.bounds.family import (
     amplitude_of,
     family_gradient,
     family_loss,
     family_second_order,
     power,
 )
+from reference.bounds.row_errors import RowErrors
+from reference.bounds.running import Running
+from reference.evaluation import Expected, evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
-from reference.row_errors import RowErrors
-from reference.running import Running
-from suites.measurement import Measurement
+from suites.judging.measurement import Measurement
 from tests.test_bounds import EXP_ULPS, rounded_sum
 
 DERIVED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
@@ -639,9 +639,9 @@ def test_labels_and_other_orders_of_the_factors_are_allowed_for(constant: str, l
     """Rounded products that the emulation does not make: weight times label, and the order of cotangent and mean."""
     problem, u = Problem([[0.0, 0.0]], [0], FLOAT32, z_loss=2.0**-60, class_weights=[3.0, 1.0]), FLOAT32.unit_roundoff
     counted = [stable_bound(problem, quantity, declared(FLOAT32))[0] for quantity in DERIVED[:2]]
-    rounded = getattr(reference.family_bounds, constant)
+    rounded = getattr(reference.bounds.family, constant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference.family_bounds, constant, 0)
+        patch.setattr(reference.bounds.family, constant, 0)
         bare = [stable_bound(problem, quantity, declared(FLOAT32))[0] for quantity in DERIVED[:2]]
     assert counted[0] - bare[0] >= 0.99 * loss * rounded * u * 3 * np.log(2)
     assert (counted[1] - bare[1]).min() >= 0.99 * rounded * u * 1.5

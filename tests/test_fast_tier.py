@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("numba")
 
+from reference.batch import compare_batch
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.fast import wide_rows
-from reference.fast.batch import compare_batch
 from reference.fast.evaluate import _columns, evaluate_fast
 from reference.fast.single import UNDERFLOW, certify
 from reference.fast.wide_rows import Number

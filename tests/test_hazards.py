@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, find, given, seed, settings
 
 from reference.formats import FORMATS, Format
 from reference.problem import Problem
-from suites.hazards import HAZARDS
-from suites.problems import Ask, problems
+from suites.inputs.hazards import HAZARDS
+from suites.inputs.problems import Ask, problems
 
 EXAMPLES = 40
 SETTINGS = settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))

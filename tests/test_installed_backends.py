@@ -11,7 +11,7 @@ from adapters.adapter import AdapterError
 from adapters.loading import installed_backends, load_adapter
 from tests.command import run_suites
 
-ADAPTER = "from adapters.backend_numpy import NumpyAdapter\n\n\nclass Mine(NumpyAdapter):\n    name = {name!r}\n"
+ADAPTER = "from adapters.numpy.backend import NumpyAdapter\n\n\nclass Mine(NumpyAdapter):\n    name = {name!r}\n"
 
 
 def install(folder: Path, package: str, name: str, value: str = "", calls_itself: str = "") -> None:

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Adapter, Call, GivenUpError, Observed
-from adapters.backend_numpy import NumpyAdapter
 from adapters.isolation import HANG, MOST_SPENT, Allowance, Isolated, Trial
 from adapters.layout import Layout
+from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from reference import FLOAT32, FORMATS, Problem
 from reference.quantity import Quantity
-from suites.claims import Claims
-from suites.effort import EFFORTS
-from suites.judge import Judge, Plan
+from suites.judging.claims import Claims
+from suites.judging.effort import EFFORTS
+from suites.judging.judge import Judge, Plan
 from tests.command import ROOT, run_suites
 
 KERNELS = ROOT / "tests" / "planted" / "processes.py"

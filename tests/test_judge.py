@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Call, Result
-from adapters.backend_numpy import NumpyAdapter
 from adapters.layout import Layout
+from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from reference import BFLOAT16, FLOAT32, Format, Problem, Quantity
 from reference.arithmetic import Arithmetic
 from reference.grades import Grade
 from reference.loss import Loss
-from suites.cases import Case
-from suites.claims import NO_CLASSES, Claim, Claims, Deviation, OutOfRange, Scope
-from suites.effort import EFFORTS
-from suites.judge import Judge, Plan
-from suites.problems import Ask
-from suites.refusals import PassedOverWarning
+from suites.inputs.cases import Case
+from suites.inputs.problems import Ask
+from suites.judging.claims import NO_CLASSES, Claim, Claims, Deviation, OutOfRange, Scope
+from suites.judging.effort import EFFORTS
+from suites.judging.judge import Judge, Plan
+from suites.judging.refusals import PassedOverWarning
 from suites.test_invariants import test_loss_lies_above_its_tangents as tangents
 from suites.test_invariants import test_two_runs_give_the_same_bits as two_runs
 from suites.test_out_of_range import EMPTY_SUMS

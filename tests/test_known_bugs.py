@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from suites.cases import CASES_FOLDER
+from suites.inputs.cases import CASES_FOLDER
 from tests.planted.corpus import DATA, OUTCOMES, PAGE, ROOT, counts, known_bugs, page, parsed
 from tests.planted.trial import planted_kernels
 

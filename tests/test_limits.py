@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.backend_numpy import NumpyAdapter
 from adapters.limits import Limit, limit_of, limits, limits_of
+from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from reference import FLOAT32, Problem
 from reference.quantity import Quantity
-from suites.claims import ClaimsError, load_claims
-from suites.hazards import HAZARDS, NONFINITE
-from suites.problems import Ask, problems
+from suites.inputs.hazards import HAZARDS, NONFINITE
+from suites.inputs.problems import Ask, problems
+from suites.judging.claims import ClaimsError, load_claims
 from suites.report.compare import compare
 from suites.report.wording import verdict_line
 from tests.command import run_suites

@@ -11,7 +11,7 @@ from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
-from suites.measurement import Measurement
+from suites.judging.measurement import Measurement
 
 TAIL = Problem([[20.0, 0.0]], [0], FLOAT32)
 """True loss 2.06e-09: lost by absorption."""

@@ -14,7 +14,7 @@ from reference.evaluation import evaluate
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.problems import Ask, problems
+from suites.inputs.problems import Ask, problems
 from tests.oracles.agreement import (
     ALWAYS,
     FAMILIES,

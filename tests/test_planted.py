@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from reference.formats import FORMATS
-from suites.effort import EFFORTS, Effort
+from suites.judging.effort import EFFORTS, Effort
 from tests.command import ROOT
 from tests.planted import alarms
 from tests.planted.matrix import DATA, PAGE, is_rejected, judged, page

@@ -11,11 +11,11 @@ from adapters.loading import load_adapter
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.formats import FORMATS, Format
 from reference.thresholds import thresholds
-from suites.claims import Claims
-from suites.effort import EFFORTS
-from suites.hazards import HAZARDS, UNMARKED, Spread, hazards_of
-from suites.judge import Judge, Plan
-from suites.profile import Profile, Tally, binned, class_edges, gap_edges, place_of
+from suites.inputs.hazards import HAZARDS, UNMARKED, Spread, hazards_of
+from suites.judging.claims import Claims
+from suites.judging.effort import EFFORTS
+from suites.judging.judge import Judge, Plan
+from suites.judging.profile import Profile, Tally, binned, class_edges, gap_edges, place_of
 
 ABSORBED = Problem([[20.0, 0.0]], [0], FLOAT32)
 

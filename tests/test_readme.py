@@ -17,16 +17,16 @@ from adapters.isolation import HANG, MOST_SPENT
 from adapters.limits import LEAST_MAX_CLASSES, Limit
 from adapters.loading import ENTRY_POINTS, backend_names, load_adapter
 from adapters.operation import modes_of
-from reference.blindness import ASSERT_CLOSE, blind_from
+from reference.bounds.blindness import ASSERT_CLOSE, blind_from
+from reference.bounds.tolerances import tolerance
 from reference.evaluation import evaluate
 from reference.formats import FLOAT32, FORMATS
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
-from reference.tolerances import tolerance
-from suites.cases import cases_matching
-from suites.claims import CLAIMS_FOLDER, load_claims
-from suites.effort import EFFORTS
+from suites.inputs.cases import cases_matching
+from suites.judging.claims import CLAIMS_FOLDER, load_claims
+from suites.judging.effort import EFFORTS
 from suites.report.__main__ import parser
 from suites.report.write import FILES
 from tests.command import ROOT, run_suites

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from reference.grades import Grade
-from suites.measurement import Measurement
-from suites.profile import tally
-from suites.recorder import Record, Recorder
+from suites.judging.measurement import Measurement
+from suites.judging.profile import tally
+from suites.judging.recorder import Record, Recorder
 from tests.test_measurement import PLAIN, measure, steps_from
 
 

@@ -13,12 +13,12 @@ import pytest
 from adapters.loading import load_adapter
 from reference import FLOAT32, Problem, Quantity
 from reference.formats import FORMATS
-from suites.cases import cases_matching
-from suites.claims import CLAIMS_FOLDER, load_claims
-from suites.effort import EFFORTS
-from suites.hazards import HAZARDS
-from suites.judge import Judge, Plan
-from suites.recorder import worst_entry
+from suites.inputs.cases import cases_matching
+from suites.inputs.hazards import HAZARDS
+from suites.judging.claims import CLAIMS_FOLDER, load_claims
+from suites.judging.effort import EFFORTS
+from suites.judging.judge import Judge, Plan
+from suites.judging.recorder import worst_entry
 from suites.report.build import build_report
 from suites.report.markdown import markdown
 from suites.report.schema import SCHEMA, Report

@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.adapter import Adapter, Observed
-from adapters.backend_numpy import NumpyAdapter
 from adapters.layout import Layout, laid_out
 from adapters.loading import backend_names, load_attribute
+from adapters.numpy.backend import NumpyAdapter
 from adapters.script import Asked, layout_lines, literal
 from reference import FLOAT32, Problem, Quantity
-from suites.cases import cases_matching
-from suites.reproducer import Miss, miss_of_label, reproducer
+from suites.inputs.cases import cases_matching
+from suites.judging.reproducer import Miss, miss_of_label, reproducer
 from tests.backends import adapter_or_skip
 from tests.command import ROOT, run_suites
 from tests.reproducing import judge_of, miss_of, one_of_each, published
@@ -119,7 +119,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 @pytest.mark.parametrize("quantity", [Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN])
 def test_a_script_ends_with_0_once_the_operation_is_right(quantity: Quantity, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from adapters.backend_torch import TorchAdapter
+    from adapters.torch.backend import TorchAdapter
 
     judge = judge_of(TorchAdapter())
     case = cases_matching("absorption/gap-20[float32]")[0]
@@ -202,7 +202,7 @@ def test_an_index_that_ends_the_process_has_no_script() -> None:
 
 def test_a_kernel_on_pytorch_that_is_not_listed_has_no_script() -> None:
     pytest.importorskip("torch")
-    from adapters.torch_kernels import TorchKernels, kernel
+    from adapters.torch.kernels import TorchKernels, kernel
 
     class Mine(TorchKernels):
         name = "mine"

@@ -8,15 +8,15 @@ import weakref
 import numpy as np
 import pytest
 
-import suites.owed
+import suites.judging.expected
 from adapters.isolation import HANG
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32
 from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.owed import LARGEST_KEPT, Owed
-from suites.problems import Ask
-from suites.search import MOST_SPENT, Searches
+from suites.inputs.problems import Ask
+from suites.judging.expected import LARGEST_KEPT, Owed
+from suites.judging.search import MOST_SPENT, Searches
 
 ASK = Ask(FLOAT32, ("moderate", "absorption"))
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT)
@@ -113,7 +113,7 @@ def test_what_is_owed_is_evaluated_once_and_is_what_the_reference_says(monkeypat
         asked.append(quantities)
         return evaluate(problem, quantities)
 
-    monkeypatch.setattr(suites.owed, "evaluate", counting)
+    monkeypatch.setattr(suites.judging.expected, "evaluate", counting)
     owed, problem = Owed(), Problem([[20.0, 0.0]], [0], BFLOAT16)
     owed.evaluate(problem, QUANTITIES[:1], BFLOAT16)
     in_format, values = owed.evaluate(problem, QUANTITIES, BFLOAT16)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Adapter
-from adapters.backend_numpy import NumpyAdapter
 from adapters.bulk import Bulk
+from adapters.numpy.backend import NumpyAdapter
 from reference.formats import FORMATS, Format
 from reference.quantity import Quantity
 
@@ -46,7 +46,7 @@ def test_numpy(fmt: Format) -> None:
 @pytest.fixture
 def torch_adapter() -> Iterator[Adapter]:
     torch = pytest.importorskip("torch")
-    from adapters.backend_torch import TorchAdapter
+    from adapters.torch.backend import TorchAdapter
 
     before = torch.get_num_threads()
     adapter = TorchAdapter()

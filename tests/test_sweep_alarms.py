@@ -9,9 +9,9 @@ pytest.importorskip("numba")
 
 from reference.grades import Grade
 from suites.sweep.chunk import Job, judged
+from suites.sweep.compiled.tally import QUANTITIES, empty_tally
 from suites.sweep.outcome import Outcome
 from suites.sweep.space import Pairs, Space, Triples
-from suites.sweep.tally import QUANTITIES, empty_tally
 from tests.planted.rounded import CorrectlyRounded, FaithfullyRounded
 
 SPACES = [Pairs("float16", 2053), Pairs("bfloat16", 2053), Triples("float16", 2**14), Triples("bfloat16", 2**14)]

@@ -16,12 +16,12 @@ pytest.importorskip("torch")
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from adapters import torch_bulk
 from adapters.adapter import Result
-from adapters.backend_torch import TorchAdapter
 from adapters.bulk import Bulk
-from adapters.torch_bulk import BulkRun, bulk_call, device_of
-from adapters.torch_derivatives import by_autograd
+from adapters.torch import bulk as torch_bulk
+from adapters.torch.backend import TorchAdapter
+from adapters.torch.bulk import BulkRun, bulk_call, device_of
+from adapters.torch.derivatives import by_autograd
 from reference.formats import FORMATS, Format
 from reference.quantity import Quantity
 

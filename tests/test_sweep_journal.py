@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
+from suites.sweep.compiled.tally import empty_tally
 from suites.sweep.journal import JournalError, open_journal
 from suites.sweep.outcome import Outcome, outcome_from
-from suites.sweep.tally import empty_tally
 from tests.command import ROOT
 
 HEADER = {"schema": "x", "job": {"made_with": {"torch": "2.13.0"}}, "chunks": 4}

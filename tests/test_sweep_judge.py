@@ -1,4 +1,4 @@
-"""The compiled judge of a sweep against the exact tier and `suites.measurement`: values, radii, bounds, grades and classes."""
+"""The compiled judge of a sweep against the exact tier and `Measurement`: values, radii, bounds, grades and classes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ pytest.importorskip("numba")
 
 from adapters.operation import Operation
 from reference.arithmetic import Arithmetic, Order, Summation
-from reference.bounds import stable_bound
+from reference.bounds.entrywise import stable_bound
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Floats, Format
 from reference.grades import Grade
 from reference.problem import Problem
-from suites.measurement import Measurement
-from suites.sweep.batch import Batch, Question, gaps_of, owed_of, sign_of
-from suites.sweep.declared import declared_of, limits_of
-from suites.sweep.entry import BELOW_ACCURATE, Verdict, below_accurate
-from suites.sweep.gap_bound import GRADIENT, HESSIAN, LOSS, Below, Entry, gap_bound, least_bound
-from suites.sweep.judge import _second_look, judge_batch
+from suites.judging.measurement import Measurement
+from suites.sweep.compiled.batch import Batch, Question, gaps_of, owed_of, sign_of
+from suites.sweep.compiled.bound import GRADIENT, HESSIAN, LOSS, Below, Entry, gap_bound, least_bound
+from suites.sweep.compiled.constants import declared_of, limits_of
+from suites.sweep.compiled.entry import BELOW_ACCURATE, Verdict, below_accurate
+from suites.sweep.compiled.passes import _second_look, judge_batch
+from suites.sweep.compiled.tally import QUANTITIES, Tally, empty_tally
 from suites.sweep.settle import Undecided, measured, settle
-from suites.sweep.tally import QUANTITIES, Tally, empty_tally
 
 SWEPT = (FLOAT32, FLOAT16, BFLOAT16)
 

@@ -10,14 +10,14 @@ import pytest
 
 pytest.importorskip("numba")
 
-from adapters.backend_numpy import NumpyAdapter
+from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from reference.arithmetic import Arithmetic
 from reference.formats import FLOAT16, FORMATS, Format
 from reference.grades import Grade
 from reference.quantity import Quantity
 from suites import test_sweep
-from suites.claims import CLAIMS_FOLDER, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, load_claims
 from tests.sweep_backends import Absorbing
 
 

@@ -15,11 +15,11 @@ from adapters.bulk import Bulk
 from reference.formats import BFLOAT16, FLOAT16, Format
 from suites.sweep.__main__ import main
 from suites.sweep.chunk import run_chunk
+from suites.sweep.compiled.tally import CLASSES, QUANTITIES
 from suites.sweep.outcome import Outcome
 from suites.sweep.request import Request, job_of
 from suites.sweep.settle import measured
 from suites.sweep.space import Triples, lattice, members
-from suites.sweep.tally import CLASSES, QUANTITIES
 from tests.command import ROOT
 
 STEP = 2**14

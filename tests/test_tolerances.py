@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.backend_numpy import NumpyAdapter
+from adapters.numpy.backend import NumpyAdapter
 from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Arithmetic, Domain, Grade, Problem, Quantity, Tolerance
 from reference.arithmetic import RECURSIVE, Order, Summation
-from reference.blindness import ASSERT_CLOSE, blind_from, why_blind
-from reference.bounds import accurate_bound, stable_bound
+from reference.bounds.blindness import ASSERT_CLOSE, blind_from, why_blind
+from reference.bounds.entrywise import accurate_bound, stable_bound
+from reference.bounds.tolerances import tolerance
 from reference.evaluation import evaluate
 from reference.formats import Floats
 from reference.thresholds import thresholds
-from reference.tolerances import tolerance
-from suites.claims import Claims
-from suites.effort import EFFORTS
-from suites.judge import Judge, Plan
-from suites.recorder import Record
-from suites.tolerances import recommendations
+from suites.judging.claims import Claims
+from suites.judging.effort import EFFORTS
+from suites.judging.judge import Judge, Plan
+from suites.judging.recorder import Record
+from suites.report.recommended import recommendations
 
 QUANTITIES = tuple(q for q in Quantity if q not in (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT))
 KINDS = (

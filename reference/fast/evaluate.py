@@ -13,12 +13,12 @@ from scipy import special
 
 from reference.bound_weights import factors_of
 from reference.enclosure import Enclosure
+from reference.exact.special_rows import row_shape
 from reference.fast.threads import in_threads
 from reference.fast.wide_rows import Columns, Rows, Span, first_order, second_order
 from reference.formats import Bools, Floats, Integers
 from reference.problem import Problem
 from reference.quantity import Quantity
-from reference.special_rows import row_shape
 from reference.tiers import takes
 from reference.weights import mean_denominator, rational
 

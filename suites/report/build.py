@@ -15,13 +15,13 @@ from typing import Any
 import jsonschema
 
 from reference.formats import FORMATS
-from suites.claims import Deviation, Label
-from suites.hazards import HAZARDS
-from suites.judge import Judge, Plan
-from suites.profile import Profile, binned, class_edges, gap_edges
-from suites.recorder import CaseOutcome, Key, Record, order_of, worst_entry
+from suites.inputs.hazards import HAZARDS
+from suites.judging.claims import Deviation, Label
+from suites.judging.judge import Judge, Plan
+from suites.judging.profile import Profile, binned, class_edges, gap_edges
+from suites.judging.recorder import CaseOutcome, Key, Record, order_of, worst_entry
+from suites.report.recommended import Recommendation, recommendations
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
-from suites.tolerances import Recommendation, recommendations
 
 PACKAGES = ("hypothesis", "ml_dtypes", "numpy", "pytest", "python-flint", "scipy")
 """Packages of the suite itself whose versions a report names."""

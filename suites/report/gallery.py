@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reference.formats import FORMATS, Format
 from reference.grades import grade_named
-from suites.hazards import HAZARDS
+from suites.inputs.hazards import HAZARDS
 from suites.report.plots import Axis, Panel, class_axis, gap_axis, panel
 from suites.report.schema import Report, Result
 from suites.report.wording import LOSS_COLUMNS, short_ulps

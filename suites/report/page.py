@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reference.blindness import why_blind
+from reference.bounds.blindness import why_blind
 from reference.formats import FORMATS
 from reference.grades import Grade
 from suites.report import plots

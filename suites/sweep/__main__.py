@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapters.adapter import AdapterError
 from adapters.loading import backend_names
-from suites.claims import ClaimsError
+from suites.judging.claims import ClaimsError
 from suites.report.write import as_json
 from suites.sweep.chunk import Job, SweepError
 from suites.sweep.engine import ENGINES, engine_named
@@ -19,8 +19,8 @@ from suites.sweep.plan import plan_lines, probe
 from suites.sweep.report import holds, lines_of, report_of
 from suites.sweep.request import SPACES, Request, job_of
 from suites.sweep.run import header_of, journal_name, run_sweep
-from suites.sweep.search_report import search_lines, search_report
 from suites.sweep.space import Triples
+from suites.sweep.worst_case_report import search_lines, search_report
 
 GOOD, WORSE, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all that was swept holds its claims; a claim fails; what was asked cannot be done; stopped by the user."""
@@ -33,7 +33,7 @@ Ask an operation for every row of a set, judge every entry that it returns, and 
   gaps    [0, d] and [d, 0] for every finite d: float32 where the difference of the logits is exact
   sample  --rows pseudo-random pairs of any of these formats: never exhaustive
 
-Each row is asked with every target. Expected values are certified (suites/sweep/owed.py); an entry whose grade that
+Each row is asked with every target. Expected values are certified (suites/sweep/compiled/); an entry whose grade that
 leaves open goes to the exact tier. Errors are in ulps. The result is `exhaustive`, a bound and not a lower bound, only if
 every chunk was run (of triples `exhaustive on the lattice`); else it says REDUCED."""
 

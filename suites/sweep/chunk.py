@@ -15,14 +15,14 @@ from adapters.bulk import Bulk
 from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
 from reference.formats import FLOAT64, Format
-from suites.sweep.batch import Batch, Question, gaps_of
 from suites.sweep.code import CODE
-from suites.sweep.declared import declared_of, limits_of
-from suites.sweep.judge import judge_batch
+from suites.sweep.compiled.batch import Batch, Question, gaps_of
+from suites.sweep.compiled.constants import declared_of, limits_of
+from suites.sweep.compiled.passes import judge_batch
+from suites.sweep.compiled.tally import QUANTITIES, Tally, empty_tally
 from suites.sweep.outcome import Outcome
 from suites.sweep.settle import Undecided, settle
 from suites.sweep.space import Rows, Space
-from suites.sweep.tally import QUANTITIES, Tally, empty_tally
 
 
 class SweepError(Exception):

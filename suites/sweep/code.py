@@ -8,26 +8,19 @@ from pathlib import Path
 import reference
 
 JUDGING = (
-    "batch",
     "chunk",
     "code",
-    "declared",
-    "entry",
-    "gap_bound",
-    "judge",
     "outcome",
-    "owed",
-    "owed_three",
     "settle",
     "space",
-    "tally",
 )
-"""The modules beside this one that decide it; so does all of `reference`."""
+"""The modules beside this one that decide it; so do all of `compiled/` and all of `reference`."""
 
 
 def _sources() -> list[Path]:
     beside = Path(__file__).parent
-    return sorted([*Path(reference.__file__).parent.rglob("*.py"), *(beside / f"{name}.py" for name in JUDGING)])
+    whole = [path for folder in (Path(reference.__file__).parent, beside / "compiled") for path in folder.rglob("*.py")]
+    return sorted([*whole, *(beside / f"{name}.py" for name in JUDGING)])
 
 
 CODE = sha256(b"\0".join(path.read_bytes() for path in _sources())).hexdigest()[:16]

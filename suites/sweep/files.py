@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from reference.formats import format_named
-from suites.cases import problem_from
-from suites.hazards import HAZARDS
+from suites.inputs.cases import problem_from
+from suites.inputs.hazards import HAZARDS
 from suites.report.write import as_json
 from suites.sweep.chunk import Job, SweepError
 from suites.sweep.outcome import Outcome
@@ -42,7 +42,7 @@ def write_texts(texts: dict[Path, str]) -> list[Path]:
 
 
 def case_text(name: str, worst: dict[str, Any], story: str, provenance: str) -> str:
-    """One `[[case]]` of suites/cases/*.toml: the input of a worst error, as `suites.recorder.worst_entry` describes it."""
+    """One `[[case]]` of suites/cases/*.toml: the input of a worst error, as `recorder.worst_entry` describes it."""
     described = worst["problem"]
     problem = problem_from(described, format_named(described["dtype"]))
     named = [name for name, hazard in HAZARDS.items() if hazard.holds(problem)]

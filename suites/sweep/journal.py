@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from suites.sweep.chunk import SweepError
+from suites.sweep.compiled.tally import empty_tally
 from suites.sweep.outcome import Outcome, outcome_from
-from suites.sweep.tally import empty_tally
 
 
 class JournalError(SweepError):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.sweep.tally import CLASSES, QUANTITIES, Tally, empty_tally
+from suites.sweep.compiled.tally import CLASSES, QUANTITIES, Tally, empty_tally
 
 TIMES = ("framework", "comparison", "chunk")
 """Processor seconds: of the framework's own calls; of all else that judging its answers took; of the two together."""

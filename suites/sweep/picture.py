@@ -16,9 +16,9 @@ from reference.formats import Format
 from reference.grades import ACCURATE_ULPS
 from suites.report.wording import short_ulps
 from suites.sweep.chunk import Job
+from suites.sweep.compiled.tally import CLASSES, OVER, QUANTITIES, SIDE, WRONG, ZERO
 from suites.sweep.outcome import Outcome
 from suites.sweep.space import Gaps, Pairs, count_of, of_ranks
-from suites.sweep.tally import CLASSES, OVER, QUANTITIES, SIDE, WRONG, ZERO
 
 _PIXELS = 300.0
 """Side of a map on the page; one bin of 256 a side is a little more than a pixel."""

@@ -11,14 +11,14 @@ from adapters.adapter import Adapter
 from adapters.operation import Operation
 from reference.grades import Grade
 from reference.problem import Problem
-from suites.claims import CLAIMS_FOLDER, Claims, load_claims
-from suites.recorder import worst_entry
+from suites.judging.claims import CLAIMS_FOLDER, Claims, load_claims
+from suites.judging.recorder import worst_entry
 from suites.sweep.chunk import Job
+from suites.sweep.compiled.tally import CLASSES, QUANTITIES
 from suites.sweep.journal import Journal
 from suites.sweep.outcome import Outcome
 from suites.sweep.run import SCHEMA
 from suites.sweep.settle import measured
-from suites.sweep.tally import CLASSES, QUANTITIES
 
 Report = dict[str, Any]
 

@@ -10,8 +10,8 @@ from reference.formats import FORMATS
 from reference.loss import Loss
 from reference.quantity import Quantity
 from suites.sweep.chunk import Job, SweepError, made_with, opened
+from suites.sweep.compiled.tally import QUANTITIES
 from suites.sweep.space import Gaps, Pairs, Sample, Space, Triples
-from suites.sweep.tally import QUANTITIES
 
 SPACES = ("pairs", "triples", "gaps", "sample")
 

@@ -1,4 +1,4 @@
-"""Settles what the compiled pass leaves undecided, by the exact tier and `suites.measurement`: no rounding is guessed."""
+"""Settles what the compiled pass leaves undecided, by the exact tier and `Measurement`: no rounding is guessed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from reference.evaluation import evaluate
 from reference.formats import Format
 from reference.grades import Grade
 from reference.problem import Problem
-from suites.measurement import Measurement
-from suites.sweep.tally import INF, NAN, OVER, QUANTITIES, WRONG, ZERO, Tally
+from suites.judging.measurement import Measurement
+from suites.sweep.compiled.tally import INF, NAN, OVER, QUANTITIES, WRONG, ZERO, Tally
 
 _AT_ONCE = 1024
 """Rows that the exact tier is asked for at once."""

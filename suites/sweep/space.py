@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.formats import Format, format_named
-from suites.sweep.tally import SIDE
+from suites.sweep.compiled.tally import SIDE
 
 _BATCH = 2**18
 """Rows that go to the framework at once, about: they stay in the caches, and a call's overhead is lost among them."""

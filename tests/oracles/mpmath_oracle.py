@@ -1,6 +1,6 @@
 """The second oracle: every quantity in mpmath, from the plain unshifted definition, to check the certified one against.
 
-It shares nothing with `reference.exact` but the containers of inputs. Where that one keeps exact gaps and sums apart,
+It shares nothing with `reference.exact.softmax` but the containers of inputs. Where that one keeps exact gaps and sums apart,
 this one computes  p_i = exp(x_i/T) / sum_j exp(x_j/T)  and  lse = log sum_j exp(x_j/T)  as they stand and pays for the
 cancellation with working bits: enough for the smallest 1 - p and loss of the row, exp(-largest gap), to keep about 280
 correct bits. mpmath's exponents are unlimited, so nothing overflows.

@@ -22,10 +22,10 @@ import pytest
 from adapters.limits import OPTIONS
 from adapters.operation import options_used
 from reference.formats import FORMATS
-from suites.effort import EFFORTS, Effort
-from suites.hazards import HAZARDS
-from suites.measurement import Measurement
-from suites.recorder import Recorder
+from suites.inputs.hazards import HAZARDS
+from suites.judging.effort import EFFORTS, Effort
+from suites.judging.measurement import Measurement
+from suites.judging.recorder import Recorder
 from tests.command import ROOT, run_here
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
@@ -143,7 +143,7 @@ def searched(part: str) -> Ran:
     options += [] if what == "stable" else [f"--operation={of}"]
     ends, began = _Ends(), time.process_time()
     with (
-        patch("suites.owed.evaluate", evaluated),
+        patch("suites.judging.expected.evaluate", evaluated),
         patch.object(Recorder, "add", ends.count),
         patch.dict(EFFORTS, {_BROAD.name: _BROAD}),
     ):

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import torch
 
-from adapters.backend_torch import TorchAdapter
 from adapters.limits import limits, limits_of
 from adapters.operation import Operation
+from adapters.torch.backend import TorchAdapter
 from tests.planted.kernel import Kernel, Rows, Tensor
 
 _TILE = 128

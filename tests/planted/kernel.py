@@ -1,6 +1,6 @@
 """A right softmax cross-entropy in PyTorch, in steps of which a planted defect replaces one.
 
-Absorption-free, in float64, stored once; derivatives by the formulas of adapters/absorption_free.py, written out again:
+Absorption-free, in float64, stored once; derivatives by the formulas of adapters/numpy/absorption_free.py, written out again:
 
     loss = sum_i a_i g_i + A log1p(R)    gradient = A p - a, (A - a_c) - A R/S where p_c > 1/2    product = A p (w - <p, w>)
 """

@@ -53,7 +53,7 @@ def survives(mutant: Mutant, copy: Path) -> bool:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", help="only mutants of these files, such as reference/exact.py")
+    parser.add_argument("files", nargs="*", help="only mutants of these files, such as reference/exact/softmax.py")
     files = parser.parse_args().files
     chosen = [mutant for mutant in mutants() if not files or mutant.file in files]
     with tempfile.TemporaryDirectory() as folder:

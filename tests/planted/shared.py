@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 from reference.evaluation import Expected, evaluate
 from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.problems import Ask
-from suites.search import Check, Searches, Watched
+from suites.inputs.problems import Ask
+from suites.judging.search import Check, Searches, Watched
 
 _DRAWN: dict[tuple[str, Ask, int], list[Problem]] = {}
 _KNOWN: WeakKeyDictionary[Problem, dict[Quantity, Expected]] = WeakKeyDictionary()
@@ -41,5 +41,5 @@ class _Unshrunk(Searches):
 @contextlib.contextmanager
 def shared() -> Iterator[None]:
     """Runs of the suite in this process, all with the same seed, share what is drawn and owed and shrink no failure."""
-    with patch("suites.judge.Searches", _Unshrunk), patch("suites.owed.evaluate", evaluated):
+    with patch("suites.judging.judge.Searches", _Unshrunk), patch("suites.judging.expected.evaluate", evaluated):
         yield

@@ -1,0 +1,1 @@
+"""The backend `jax`: JAX and optax, op by op and under jax.jit."""

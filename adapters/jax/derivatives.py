@@ -1,0 +1,195 @@
+"""The ways to take derivatives in JAX, op by op or compiled as one function, and the arrays that they are taken of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adapters.jax.losses import Array, Losses, Options, linear_then_cross_entropy, reduced
+from adapters.layout import Layout, laid_out
+from reference.evaluation import MAX_HESSIAN_CLASSES
+from reference.linear import linear_layer
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+Results = dict[Quantity, Array]
+Loss = Callable[[Array], Array]
+"""The loss on trial as a function of the logits alone: target and options are bound."""
+
+_LARGEST_BASIS = 2**24
+"""Elements of the largest set of directions that is pushed forward at once: 4096 classes in a row."""
+
+
+_LONGEST_LOOP = 256
+"""Directions that are pushed one after another; thousands take longer than compiling does."""
+
+
+class Inputs:
+    """A problem as arrays on the device; a numpy buffer that JAX took without a copy is watched for changes."""
+
+    def __init__(self, problem: Problem, device: Any, layout: Layout) -> None:
+        self.problem, self.device = problem, device
+        cast = problem.format.cast
+        target = cast(problem.target) if problem.has_probabilities else problem.target.copy()
+        self._sources = {"logits": laid_out(cast(problem.logits), layout), "target": target}
+        self._before = {name: source.tobytes() for name, source in self._sources.items()}
+        self.logits, self.target = (jnp.asarray(source, device=device) for source in self._sources.values())
+        self.cotangent = jnp.asarray(cast(problem.upstream), device=device)
+        tangent = np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent
+        self.tangent = jnp.asarray(cast(tangent), device=device)
+
+    def layer(self) -> tuple[Array, Array, Array]:
+        """Features, weights and bias of the linear layer, whose output the logits are."""
+        cast = self.problem.format.cast
+        features, weights, bias = (jnp.asarray(cast(values), device=self.device) for values in linear_layer(self.problem))
+        return features, weights, bias
+
+    def changed(self) -> tuple[str, ...]:
+        """Names of the inputs whose bits are not what they were, in JAX's array or in the buffer that it came from."""
+        now = {"logits": self.logits, "target": self.target}
+        return tuple(
+            name
+            for name, was in self._before.items()
+            if now[name].is_deleted() or not was == self._sources[name].tobytes() == np.asarray(now[name]).tobytes()
+        )
+
+
+def _along_each_class(push: Callable[[Array], Array], logits: Array, at_once: bool) -> Array:
+    """Derivatives along e_k in every row, k first: the rows of a batch do not interact, so K directions serve them all.
+
+    As one batch, as jax.jacfwd pushes them; or one after another, which op by op saves compiling every primitive for it where
+    the directions are few.
+    """
+    rows, classes = logits.shape
+    if rows * classes**2 > _LARGEST_BASIS:
+        raise NotImplementedError(f"a basis of {classes} directions for {rows} x {classes} logits does not fit in memory")
+    basis = jnp.broadcast_to(jnp.eye(classes, dtype=logits.dtype)[:, None, :], (classes, rows, classes))
+    return jax.vmap(push)(basis) if at_once or classes > _LONGEST_LOOP else jnp.stack([push(basis[k]) for k in range(classes)])
+
+
+def reverse_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:  # noqa: ARG001
+    """jax.vjp."""
+    pullback = jax.vjp(loss, logits)[1]
+    return pullback(cotangent)[0]
+
+
+def forward_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:
+    """jax.jacfwd of the losses of the rows, times their cotangents."""
+    push = jax.linearize(loss, logits)[1]
+    return _along_each_class(push, logits, at_once).T * cotangent[:, None]
+
+
+_ORDERS = ((Quantity.LOSS, Quantity.GRADIENT), (Quantity.HVP, Quantity.HESSIAN))
+"""Quantities that are compiled together: each set that is asked would cost a compilation of its own."""
+
+
+def _formed(order: tuple[Quantity, ...], problem: Problem) -> tuple[Quantity, ...]:
+    """Those of an order without Hessians that are too large to form."""
+    large = problem.num_classes > MAX_HESSIAN_CLASSES
+    return tuple(quantity for quantity in order if not (large and quantity is Quantity.HESSIAN))
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """Losses, the way their gradient is taken, and whether all of it is compiled.
+
+    The Hessian and the product are forward mode over that gradient.
+    """
+
+    losses: Losses
+    gradient: Callable[[Loss, Array, Array, bool], Array] = reverse_gradient
+    compiled: bool = False
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
+        """The quantities; compiled, two functions for each shape: value and gradient, and what is of second order."""
+        options, given = Options.of(inputs.problem), (inputs.logits, inputs.target, inputs.cotangent, inputs.tangent)
+        if not self.compiled:
+            return _derivatives(self, quantities, options, *given)
+        results: Results = {}
+        for order in _ORDERS:
+            if set(order) & set(quantities):
+                results |= _compiled(self, _formed(order, inputs.problem), options)(*given)
+        return {quantity: results[quantity] for quantity in quantities}
+
+
+def _derivatives(
+    how: Differentiated,
+    quantities: tuple[Quantity, ...],
+    options: Options,
+    logits: Array,
+    target: Array,
+    cotangent: Array,
+    tangent: Array,
+) -> Results:
+    loss = partial(reduced, how.losses, target, options)
+
+    def gradient(at: Array) -> Array:
+        return how.gradient(loss, cotangent, at, how.compiled)
+
+    results: Results = {}
+    if Quantity.LOSS in quantities:
+        results[Quantity.LOSS] = loss(logits)
+    if Quantity.HVP in quantities or Quantity.HESSIAN in quantities:
+        results[Quantity.GRADIENT], push = jax.linearize(gradient, logits)
+        if Quantity.HVP in quantities:
+            results[Quantity.HVP] = push(tangent)
+        if Quantity.HESSIAN in quantities:
+            results[Quantity.HESSIAN] = jnp.moveaxis(_along_each_class(push, logits, how.compiled), 0, 2)
+    elif Quantity.GRADIENT in quantities:
+        results[Quantity.GRADIENT] = gradient(logits)
+    return {quantity: results[quantity] for quantity in quantities}
+
+
+@cache
+def _compiled(how: Differentiated, quantities: tuple[Quantity, ...], options: Options) -> Callable[..., Results]:
+    return jax.jit(partial(_derivatives, how, quantities, options))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Gradients by the weights and the bias of a linear layer in front of the loss."""
+
+    compiled: bool = False
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
+        """The quantities."""
+        gradients = _compiled_layer if self.compiled else _layer_gradients
+        both = gradients(inputs.problem.reduction, *inputs.layer(), inputs.target, inputs.cotangent)
+        results = dict(zip(LAYER_GRADIENTS, both, strict=True))
+        return {quantity: results[quantity] for quantity in quantities}
+
+
+def _layer_gradients(
+    reduction: str, features: Array, weights: Array, bias: Array, target: Array, cotangent: Array
+) -> tuple[Array, Array]:
+    def loss(w: Array, b: Array) -> Array:
+        return reduced(lambda x, labels, _: linear_then_cross_entropy(x, w, b, labels), target, Options(reduction), features)
+
+    return jax.vjp(loss, weights, bias)[1](cotangent)
+
+
+_compiled_layer = jax.jit(_layer_gradients, static_argnums=0)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A building block: a function of the logits."""
+
+    function: Callable[[Array], Array]
+    compiled: bool = False
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
+        """Its one quantity."""
+        run = _compiled_block(self.function) if self.compiled else self.function
+        return {quantities[0]: run(inputs.logits)}
+
+
+@cache
+def _compiled_block(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    return jax.jit(function)

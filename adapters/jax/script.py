@@ -1,0 +1,168 @@
+"""JAX's and optax's operations as statements of a script; tests/test_reproducers.py holds them to the adapter's bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adapters.jax.derivatives import Layer, forward_gradient
+from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from reference.evaluation import MAX_HESSIAN_CLASSES
+from reference.formats import Floats
+from reference.linear import linear_layer
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+_INTEGER_LABELS = "optax.softmax_cross_entropy_with_integer_labels"
+
+
+def _losses(losses: str, before: str = "") -> Code:
+    """Losses of the rows, reduced as a user would; labels are smoothed before."""
+
+    def code(problem: Problem) -> str:
+        smoothed = f"t = optax.smooth_labels(t, {problem.label_smoothing!r})\n" if problem.label_smoothing else ""
+        reduce = {"none": "{}", "sum": "jnp.sum({})", "mean": "jnp.mean({})"}[problem.reduction]
+        return smoothed + before + "return " + reduce.format(losses)
+
+    return code
+
+
+def _softcap_z_loss(problem: Problem) -> str:
+    cap, z = problem.logit_softcap, problem.z_loss
+    capped = "" if cap is None else f"x = {cap!r} * jnp.tanh(x / {cap!r})\n"
+    penalty = f" + {z!r} * jax.nn.logsumexp(x, axis=1) ** 2" if z else ""
+    return _losses(f"{_INTEGER_LABELS}(x, t){penalty}", capped)(problem)
+
+
+LOSSES: dict[str, Code] = {
+    "softmax_cross_entropy_with_integer_labels": _losses(f"{_INTEGER_LABELS}(x, t)"),
+    "softmax_cross_entropy_with_integer_labels_forward": _losses(f"{_INTEGER_LABELS}(x, t)"),
+    "softmax_cross_entropy": _losses("optax.softmax_cross_entropy(x, t)"),
+    "safe_softmax_cross_entropy": _losses("optax.safe_softmax_cross_entropy(x, t)"),
+    "safe_softmax_cross_entropy_forward": _losses("optax.safe_softmax_cross_entropy(x, t)"),
+    "log_softmax_pick": _losses("-jnp.take_along_axis(jax.nn.log_softmax(x, axis=1), t[:, None], axis=1)[:, 0]"),
+    "logsumexp_pick": _losses("jax.nn.logsumexp(x, axis=1) - jnp.take_along_axis(x, t[:, None], axis=1)[:, 0]"),
+    "softcap_z_loss": _softcap_z_loss,
+    "kl_divergence": _losses("optax.kl_divergence(jax.nn.log_softmax(x, axis=1), t)"),
+    "squared_error_of_softmax": _losses("jnp.sum((jax.nn.softmax(x, axis=1) - t) ** 2, axis=1)"),
+    "sigmoid_binary_cross_entropy": _losses("optax.sigmoid_binary_cross_entropy(x, t)[:, 0]"),
+    "sigmoid_focal_loss": lambda problem: _losses(f"optax.sigmoid_focal_loss(x, t, gamma={problem.focusing!r})[:, 0]")(problem),
+    "linear_then_cross_entropy": _losses(f"{_INTEGER_LABELS}(x, t)"),
+    "log_softmax": lambda _: "return jax.nn.log_softmax(x, axis=1)",
+    "softmax": lambda _: "return jax.nn.softmax(x, axis=1)",
+    "logsumexp": lambda _: "return jax.nn.logsumexp(x, axis=1)",
+}
+"""The statements of loss(x, t), or block(x), by the name of the operation."""
+
+_REVERSE = "return jax.vjp(lambda x: loss(x, t), x)[1](upstream)[0]"
+_FORWARD = """
+push = jax.linearize(lambda x: loss(x, t), x)[1]
+return along_each_class(push, x).T * upstream[:, None]
+"""
+_BASIS = """
+classes = x.shape[1]
+basis = jnp.broadcast_to(jnp.eye(classes, dtype=x.dtype)[:, None, :], (classes, *x.shape))
+"""
+_AT_ONCE = _BASIS + "return jax.vmap(push)(basis)"
+_ONE_BY_ONE = _BASIS + "return jnp.stack([push(unit) for unit in basis])"
+
+_PUSH = "push = jax.linearize(lambda x: gradient(x, t, upstream), x)[1]\n"
+_HESSIAN = "jnp.moveaxis(along_each_class(push, x), 0, 2)"
+
+_LAYER = """
+def losses(weights, bias):
+    return loss(jnp.matmul(features, weights.T, precision=jax.lax.Precision.HIGHEST) + bias, t)
+
+return jax.vjp(losses, weights, bias)[1](upstream)
+"""
+
+
+def jax_script(asked: Asked, device: str) -> Script | None:
+    """The script of a quantity on a device; None if the operation is not one of the backend's.
+
+    Compiled, what the adapter compiles as one function is one.
+    """
+    code = code_of(asked.operation, LOSSES, lambda name: _losses(f"{name}(x, t)"))
+    if code is None:
+        return None
+    imports = ["import jax", "import jax.numpy as jnp", "import numpy as np", "import optax"]
+    return Script(
+        [*imports, *import_of(asked.operation)],
+        [*_config_lines(device), *_inputs(asked)],
+        [function("loss(x, t)" if asked.operation.has_loss else "block(x)", code(asked.problem)), *_functions(asked)],
+        'f"jax {jax.__version__}, optax {optax.__version__}, {jax.config.jax_default_device}"',
+    )
+
+
+def _config_lines(device: str) -> list[str]:
+    kind, _, index = device.partition(":")
+    place = f'jax.devices("{"gpu" if index else kind}")[{index or 0}]'
+    return ['jax.config.update("jax_enable_x64", True)', f'jax.config.update("jax_default_device", {place})']
+
+
+def _array(name: str, values: Floats, problem: Problem) -> str:
+    shaped = "" if values.size else f".reshape({values.shape})"
+    return wrapped(f"{name} = jnp.asarray(np.array({literal(values)}, dtype=jnp.{problem.format.name}){shaped})")
+
+
+def _inputs(asked: Asked) -> list[str]:
+    problem = asked.problem
+    if isinstance(asked.operation.function, Layer):
+        named = zip(("features", "weights", "bias"), linear_layer(problem), strict=True)
+        lines = [_array(name, values, problem) for name, values in named]
+    else:
+        lines = [_array("x", problem.logits, problem), *_laid_out(asked)]
+    if not asked.operation.has_loss:
+        return lines
+    lines.append(_array("t", problem.target, problem) if problem.has_probabilities else _indices(problem))
+    lines.append(_array("upstream", problem.upstream, problem))
+    if _order(asked) == 2:
+        tangent = np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent
+        lines.append(_array("v", tangent, problem))
+    return lines
+
+
+def _laid_out(asked: Asked) -> list[str]:
+    lines = layout_lines(asked.layout, "np")
+    return ["x = np.asarray(x)", *lines, "x = jnp.asarray(x)"] if lines else []
+
+
+def _indices(problem: Problem) -> str:
+    return wrapped(f"t = jnp.asarray(np.array({literal(problem.target)}, dtype=np.int64))")
+
+
+def _order(asked: Asked) -> int:
+    """How often the function that is compiled differentiates: once for a loss too, which comes with its gradient."""
+    return 2 if asked.quantity in (Quantity.HVP, Quantity.HESSIAN) else 1
+
+
+def _functions(asked: Asked) -> list[str]:
+    how, quantity = asked.operation.function, asked.quantity
+    if not asked.operation.has_loss:
+        run = "jax.jit(block)(x)" if how.compiled else "block(x)"
+        return [function("observe()", f"return np.asarray({run})")]
+    decorator = "@jax.jit\n" if how.compiled else ""
+    if isinstance(how, Layer):
+        run = decorator + function("gradients(features, weights, bias, t, upstream)", _LAYER)
+        place = LAYER_GRADIENTS.index(quantity)
+        call = f"gradients(features, weights, bias, t, upstream)[{place}]"
+        return [run, function("observe()", f"return np.asarray({call})")]
+    forward = how.gradient is forward_gradient
+    gradient = function("gradient(x, t, upstream)", _FORWARD if forward else _REVERSE)
+    along = [function("along_each_class(push, x)", _AT_ONCE if how.compiled else _ONE_BY_ONE)]
+    needs_basis = (forward and quantity is not Quantity.LOSS) or _order(asked) == 2
+    return [*(along if needs_basis or (forward and how.compiled) else []), gradient, *_observe(asked, decorator)]
+
+
+def _observe(asked: Asked, decorator: str) -> list[str]:
+    """observe(), and the function that is compiled with everything that the adapter compiles with it."""
+    quantity, places = asked.quantity, (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, Quantity.HESSIAN)
+    results = ["loss(x, t)", "gradient(x, t, upstream)", "push(v)", _HESSIAN]
+    whole = asked.problem.num_classes <= MAX_HESSIAN_CLASSES
+    if _order(asked) == 1:
+        chosen, push, arguments = results[:2], "", "x, t, upstream"
+    else:
+        chosen, push, arguments = results[2 : 4 if whole else 3], _PUSH, "x, t, upstream, v"
+    if not decorator:
+        return [function("observe()", f"{push}return np.asarray({results[places.index(quantity)]})")]
+    run = decorator + function(f"run({arguments})", f"{push}return {', '.join(chosen)},")
+    return [run, function("observe()", f"return np.asarray(run({arguments})[{places.index(quantity) % 2}])")]

@@ -1,0 +1,58 @@
+"""Apple's cut-cross-entropy: its torch_compile implementation, a linear layer and cross-entropy in one, on the CPU too.
+
+The classifier is the identity matrix, so the logits are the embeddings: exactly, where they are finite, since every other
+product is 0. It casts every format to float32, float64 too, whose loss it returns so: that is not among what it takes here. A
+softcap is taken in the format of the logits: bfloat16 loses it before the cast, so that is not judged as a float32 loss.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from cut_cross_entropy import linear_cross_entropy
+
+from adapters.limits import Limit
+from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel
+from adapters.torch.losses import Options, Tensor
+
+_LIMITS = (
+    Limit("the identity matrix of more classes fills the memory", max_classes=4096),
+    Limit("a product with the identity matrix spreads what is not finite over the row", finite_logits=True),
+)
+
+
+def cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """linear_cross_entropy of the identity, with the options of the problem."""
+    more: dict[str, Any] = {} if options.ignore_index is None else {"ignore_index": options.ignore_index}
+    classifier = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
+    return linear_cross_entropy(
+        logits,
+        classifier,
+        target,
+        reduction=options.reduction,
+        impl="torch_compile",
+        **more,
+    )
+
+
+class CceAdapter(TorchKernels):
+    """cut-cross-entropy."""
+
+    name = "cce"
+    package = "cut_cross_entropy"
+    listed = (
+        kernel(
+            "linear_cross_entropy",
+            "linear_cross_entropy(x, I, index, impl='torch_compile')",
+            cross_entropy,
+            UPCAST,
+            options=frozenset({"ignore_index", "reduction"}),
+            returns=FLOAT32_LOSS,
+            few_shapes=True,
+            limits=_LIMITS,
+        ),
+    )
+
+
+ADAPTER = CceAdapter

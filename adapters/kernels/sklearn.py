@@ -1,0 +1,108 @@
+"""scikit-learn on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
+
+Its loss object computes the diagonal of the Hessian, for gradient boosting; the full one is formed in LinearModelLoss, which
+the Newton solvers of LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the
+logits of that sample.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn._loss import HalfMultinomialLoss
+from sklearn.linear_model._linear_loss import LinearModelLoss
+from sklearn.metrics import log_loss
+from sklearn.utils.extmath import softmax
+
+from adapters.arrays import Array, ArrayAdapter, Inputs, building
+from adapters.kernels.shared.array_scripts import array_script
+from adapters.operation import Operation, building_block
+from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic
+from reference.formats import FLOAT32, FLOAT64
+from reference.quantity import Quantity
+
+_CYTHON = {
+    FLOAT64.name: Arithmetic(FLOAT64, FLOAT64, summation=RECURSIVE),
+    FLOAT32.name: Arithmetic(FLOAT32, FLOAT32, summation=PAIRWISE),
+}
+"""`sum_exp_minus_max` of sklearn/_loss/_loss.pyx.tp adds one by one in double, and stores powers and sum in the dtype of
+the logits: in float32 less than the error of a tree."""
+
+_NUMPY = {fmt.name: Arithmetic(fmt, fmt, exp_ulps=4.0, log_ulps=4.0, summation=BLOCKED) for fmt in (FLOAT64, FLOAT32)}
+
+
+def half_multinomial_loss(inputs: Inputs, quantity: Quantity) -> Array:
+    """HalfMultinomialLoss; the cotangent of its derivatives is its sample weight."""
+    loss, y = HalfMultinomialLoss(n_classes=inputs.logits.shape[1]), inputs.labels.astype(inputs.logits.dtype)
+    if quantity is Quantity.LOSS:
+        return loss.loss(y, inputs.logits)
+    if quantity is Quantity.HESSIAN_DIAGONAL:
+        return loss.gradient_hessian(y, inputs.logits, sample_weight=inputs.cotangent)[1]
+    return loss.gradient(y, inputs.logits, sample_weight=inputs.cotangent)
+
+
+def linear_model_loss(inputs: Inputs, quantity: Quantity) -> Array:
+    """Hessian and product of LinearModelLoss, row by row, times the cotangent."""
+    loss = LinearModelLoss(HalfMultinomialLoss(n_classes=inputs.logits.shape[1]), fit_intercept=False)
+    rows = [_second_order(loss, inputs, quantity, row) for row in range(len(inputs.labels))]
+    shape = (0, *([inputs.logits.shape[1]] * (2 if quantity is Quantity.HESSIAN else 1)))
+    return np.stack(rows) if rows else np.empty(shape, dtype=inputs.logits.dtype)
+
+
+def _second_order(loss: LinearModelLoss, inputs: Inputs, quantity: Quantity, row: int) -> Array:
+    one = np.ones((1, 1), dtype=inputs.logits.dtype)
+    coefficients, y = inputs.logits[row][:, None], inputs.labels[row : row + 1].astype(one.dtype)
+    if quantity is Quantity.HESSIAN:
+        _, hessian, _ = loss.gradient_hessian(coefficients, one, y)
+        return inputs.cotangent[row] * hessian
+    _, product = loss.gradient_hessian_product(coefficients, one, y)
+    return inputs.cotangent[row] * product(inputs.tangent[row])[:, 0]
+
+
+def log_loss_of_softmax(inputs: Inputs, _: Quantity) -> Array:
+    """metrics.log_loss of predicted probabilities, row by row where nothing is reduced.
+
+    It returns a Python float, which holds a number of the dtype of the probabilities.
+    """
+    probabilities, labels, classes = softmax(inputs.logits), inputs.labels, np.arange(inputs.logits.shape[1])
+    if (reduction := inputs.problem.reduction) != "none":
+        loss = log_loss(labels, probabilities, labels=classes, normalize=reduction == "mean")
+        return np.array(loss, dtype=probabilities.dtype)
+    rows = [log_loss(labels[i : i + 1], probabilities[i : i + 1], labels=classes) for i in range(len(labels))]
+    return np.array(rows, dtype=probabilities.dtype)
+
+
+class SklearnAdapter(ArrayAdapter):
+    """scikit-learn."""
+
+    name = "sklearn"
+    packages = ("scikit-learn",)
+    unchecked = True
+    listed = (
+        Operation(
+            "half_multinomial_loss",
+            "sklearn._loss.HalfMultinomialLoss",
+            half_multinomial_loss,
+            _CYTHON,
+            quantities=(Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL),
+        ),
+        Operation(
+            "linear_model_loss",
+            "sklearn.linear_model._linear_loss.LinearModelLoss, one sample and feature",
+            linear_model_loss,
+            _CYTHON,
+            quantities=(Quantity.HESSIAN, Quantity.HVP),
+        ),
+        Operation(
+            "log_loss",
+            "sklearn.metrics.log_loss(t, softmax(x))",
+            log_loss_of_softmax,
+            _NUMPY,
+            quantities=(Quantity.LOSS,),
+            options=frozenset({"reduction"}),
+        ),
+        building_block(Quantity.SOFTMAX, "sklearn.utils.extmath.softmax(x)", building(softmax), _NUMPY),
+    )
+    script = array_script
+
+
+ADAPTER = SklearnAdapter

@@ -1,0 +1,187 @@
+"""numpy and SciPy on the CPU: the losses that users compose of SciPy's functions, and the absorption-free operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from adapters.adapter import AdapterError, Call
+from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
+from adapters.layout import Layout
+from adapters.numpy.absorption_free import absorption_free
+from adapters.numpy.losses import (
+    from_softmax,
+    log_expit_loss,
+    log_of_softmax,
+    naive,
+    relative_entropy,
+    scipy_log_softmax,
+    scipy_logsumexp,
+    squared_error,
+    unfused_chain,
+)
+from adapters.numpy.script import numpy_script
+from adapters.operation import LOSS_QUANTITIES, Operation, building_block
+from adapters.script import Asked, Script
+from reference.arithmetic import BLOCKED, Arithmetic
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
+from reference.loss import Loss
+from reference.problem import Problem
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+
+IN_STORAGE = {f.name: Arithmetic(f, f, exp_ulps=4.0, log_ulps=4.0, summation=BLOCKED) for f in (FLOAT64, FLOAT32, FLOAT16)}
+"""SciPy computes in the dtype that it is given; numpy's SIMD exp and log are within 4 ulps (SVML's documented class)."""
+
+WITHOUT_FLOAT16 = {name: IN_STORAGE[name] for name in (FLOAT64.name, FLOAT32.name)}
+"""That of SciPy's ufuncs that return float32 for float16: they have no float16 loop."""
+
+ONCE_ROUNDED = {f.name: Arithmetic(f, f) for f in FORMATS.values()}
+"""The absorption-free operation: better than the format's own arithmetic in every respect."""
+
+
+_FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
+
+
+def _from_gradient(function: Callable[[Array, Array], tuple[Array, Array]]) -> ArrayFunction:
+    """A user's callable (logits, labels) -> (loss, gradient) per row."""
+
+    def compute(inputs: Inputs, quantity: Quantity) -> Array:
+        loss, gradient = function(inputs.logits, inputs.labels)
+        return loss if quantity is Quantity.LOSS else inputs.cotangent[:, None] * np.asarray(gradient)
+
+    return compute
+
+
+_OPERATIONS = (
+    Operation(
+        "absorption_free",
+        "sum a g + A log1p(R), double-double",
+        absorption_free,
+        ONCE_ROUNDED,
+        quantities=(*LOSS_QUANTITIES, *LAYER_GRADIENTS, *BUILDING_BLOCKS),
+        options=frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction", "temperature"}),
+    ),
+    Operation(
+        "absorption_free_probabilities",
+        "the same for probabilities",
+        absorption_free,
+        ONCE_ROUNDED,
+        probabilities=True,
+        options=frozenset({"class_weights", "label_smoothing", "reduction", "temperature"}),
+    ),
+    Operation(
+        "absorption_free_sigmoid",
+        "the same for the row [x, 0]",
+        absorption_free,
+        ONCE_ROUNDED,
+        probabilities=True,
+        loss=Loss.SIGMOID,
+        options=frozenset({"reduction", "positive_weight"}),
+    ),
+    Operation("scipy_log_softmax", "-scipy.special.log_softmax(x)[t]", from_softmax(scipy_log_softmax), IN_STORAGE),
+    Operation("scipy_logsumexp", "scipy.special.logsumexp(x) - x[t]", from_softmax(scipy_logsumexp), IN_STORAGE),
+    Operation("naive", "log(sum(exp(x))) - x[t]", from_softmax(naive), IN_STORAGE),
+    Operation("log_of_softmax", "-log(scipy.special.softmax(x)[t])", from_softmax(log_of_softmax), IN_STORAGE),
+    Operation(
+        "unfused_chain",
+        "-log(softmax(x)[t]); dL/dp through the Jacobian of softmax",
+        unfused_chain,
+        IN_STORAGE,
+        quantities=_FIRST_ORDER,
+    ),
+    Operation(
+        "relative_entropy",
+        "sum(scipy.special.rel_entr(q, softmax(x)))",
+        relative_entropy,
+        WITHOUT_FLOAT16,
+        quantities=_FIRST_ORDER,
+        probabilities=True,
+        loss=Loss.KL_DIVERGENCE,
+    ),
+    Operation(
+        "squared_error",
+        "sum((scipy.special.softmax(x) - q)^2)",
+        squared_error,
+        IN_STORAGE,
+        quantities=_FIRST_ORDER,
+        probabilities=True,
+        loss=Loss.SQUARED_ERROR,
+    ),
+    Operation(
+        "log_expit",
+        "-y log_expit(x) - (1 - y) log_expit(-x)",
+        log_expit_loss,
+        WITHOUT_FLOAT16,
+        probabilities=True,
+        loss=Loss.SIGMOID,
+    ),
+    building_block(
+        Quantity.LOG_SOFTMAX,
+        "scipy.special.log_softmax(x)",
+        building(lambda x: scipy.special.log_softmax(x, axis=1)),
+        IN_STORAGE,
+    ),
+    building_block(
+        Quantity.SOFTMAX, "scipy.special.softmax(x)", building(lambda x: scipy.special.softmax(x, axis=1)), IN_STORAGE
+    ),
+    building_block(
+        Quantity.LOGSUMEXP,
+        "scipy.special.logsumexp(x)",
+        building(lambda x: scipy.special.logsumexp(x, axis=1)),
+        IN_STORAGE,
+    ),
+)
+
+
+class NumpyAdapter(ArrayAdapter):
+    """numpy and SciPy."""
+
+    name = "numpy"
+    packages = ("numpy", "scipy")
+    listed = _OPERATIONS
+
+    def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
+        """The operations by which a callable is judged; see the README for its signature."""
+        if not callable(function):
+            raise AdapterError(f"--implementation: {function!r} is not callable; allowed: (logits, labels) -> (loss, gradient)")
+        name = getattr(function, "__name__", "implementation")
+        declared = IN_STORAGE | {BFLOAT16.name: Arithmetic(BFLOAT16, FLOAT32)}
+        return (
+            Operation(
+                name,
+                f"{name}(logits, labels)",
+                _from_gradient(function),
+                declared,
+                quantities=_FIRST_ORDER,
+            ),
+        )
+
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in NumPy's and SciPy's own words; see `Adapter.script`."""
+        return numpy_script(asked)
+
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        """Run an operation; see `Adapter.call`."""
+        _check_labels(problem)
+        if operation.function is absorption_free:
+            _check_binary_labels(problem)
+            values = absorption_free(problem, quantities)
+            return Call({q: result_of(problem.format.cast(v)) for q, v in values.items()})
+        return super().call(operation, problem, quantities, layout)
+
+
+def _check_labels(problem: Problem) -> None:
+    """Numpy's indexing would wrap a negative index round; an index out of range must raise."""
+    if problem.out_of_range.any():
+        raise IndexError(f"class indices {problem.target[~problem.ignored].tolist()}; allowed: [0, {problem.num_classes})")
+
+
+def _check_binary_labels(problem: Problem) -> None:
+    if problem.is_binary and ((problem.target < 0) | (problem.target > 1)).any():
+        raise ValueError(f"labels {problem.target.ravel().tolist()}; allowed: numbers in [0, 1]")
+
+
+ADAPTER = NumpyAdapter

@@ -1,0 +1,1 @@
+"""The backend `tensorflow`: TensorFlow and Keras, eager, traced, and compiled by XLA."""

@@ -1,0 +1,232 @@
+"""The ways to run a loss and take its derivatives in TensorFlow: by tapes, eager, traced by tf.function, and compiled by XLA.
+
+Every way gets the problem's cotangent. The rows of a batch do not interact, so K directions give the Hessians of all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from adapters.layout import Layout, laid_out
+from adapters.operation import EAGER
+from adapters.tensorflow.losses import Loss, Options, Tensor
+from reference.linear import linear_layer
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+COMPILED, XLA = "compiled", "xla"
+MODES = (EAGER, COMPILED, XLA)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A problem as tensors on a device, and the bits that they had."""
+
+    problem: Problem
+    logits: Tensor
+    target: Tensor
+    cotangent: Tensor
+    before: tuple[bytes, bytes]
+
+    @classmethod
+    def of(cls, problem: Problem, layout: Layout) -> Inputs:
+        """Those of a problem, its logits in a layout; the cotangent is of ones unless the problem has one."""
+        cast = problem.format.cast
+        logits = tf.constant(laid_out(cast(problem.logits), layout))
+        target = tf.constant(cast(problem.target) if problem.has_probabilities else problem.target)
+        return cls(problem, logits, target, tf.constant(cast(problem.upstream)), (_bits(logits), _bits(target)))
+
+    def tangent(self) -> Tensor:
+        """The direction of the product."""
+        assert self.problem.tangent is not None
+        return tf.constant(self.problem.format.cast(self.problem.tangent))
+
+    def units(self) -> list[Tensor]:
+        """The unit vector of each class, for all rows: the rows of a batch do not interact."""
+        rows, classes = self.problem.logits.shape
+        return [tf.constant(self.problem.format.cast(np.tile(row, (rows, 1)))) for row in np.eye(classes)]
+
+    def changed(self) -> tuple[str, ...]:
+        """Names of the inputs whose bits are not what they were."""
+        now = (_bits(self.logits), _bits(self.target))
+        return tuple(name for name, a, b in zip(("logits", "target"), self.before, now, strict=True) if a != b)
+
+
+def _bits(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
+
+
+Run = Callable[..., tuple[Tensor, ...]]
+"""(logits, target, cotangent, direction) -> tensors; a function that needs no direction is not given one."""
+
+
+def _loss_alone(loss: Loss, options: Options) -> Run:
+    return lambda logits, target, cotangent: (loss(logits, target, options),)  # noqa: ARG005
+
+
+def _loss_and_gradient(loss: Loss, options: Options) -> Run:
+    def run(logits: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(logits, target, options)
+        if value.shape.rank != cotangent.shape.rank:
+            raise ValueError(f"returned a loss of shape {value.shape}, asked for {cotangent.shape}")
+        return value, tape.gradient(value, logits, output_gradients=tf.cast(cotangent, value.dtype))
+
+    return run
+
+
+def _product(loss: Loss, options: Options) -> Run:
+    """The derivative of the gradient along a direction: symmetric, so reverse over reverse gives the product."""
+    first = _loss_and_gradient(loss, options)
+
+    def run(logits: Tensor, target: Tensor, cotangent: Tensor, direction: Tensor) -> tuple[Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            _, gradient = first(logits, target, cotangent)
+        return (tape.gradient(gradient, logits, output_gradients=direction),)
+
+    return run
+
+
+def _eager(loss: Loss, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+    """One pass forward and one back on a tape from which every second derivative is then taken."""
+    options, logits = Options.of(inputs.problem), inputs.logits
+    if Quantity.GRADIENT not in quantities and Quantity.HVP not in quantities and Quantity.HESSIAN not in quantities:
+        return {Quantity.LOSS: loss(logits, inputs.target, options)}
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        value, gradient = _loss_and_gradient(loss, options)(logits, inputs.target, inputs.cotangent)
+    results = {Quantity.LOSS: value, Quantity.GRADIENT: gradient}
+    if Quantity.HVP in quantities:
+        results[Quantity.HVP] = tape.gradient(gradient, logits, output_gradients=inputs.tangent())
+    if Quantity.HESSIAN in quantities:
+        rows = [tape.gradient(gradient, logits, output_gradients=unit) for unit in inputs.units()]
+        results[Quantity.HESSIAN] = tf.stack(rows, axis=1)
+    return results
+
+
+_LARGEST_JACOBIAN = 2**22
+"""Entries of the largest whole Jacobian of a gradient that is formed, rows against rows: (N K)^2."""
+
+
+@dataclass(frozen=True, eq=False)
+class HessianByJacobian:
+    """The Hessian as the documented idiom takes it: GradientTape.jacobian of a gradient, vectorised (pfor), eager.
+
+    It forms all rows against all rows; what is kept is each row against itself. A jacobian of a jacobian fails in pfor.
+    """
+
+    loss: Loss
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+        """Its one quantity."""
+        entries = inputs.problem.logits.size**2
+        if entries > _LARGEST_JACOBIAN:
+            raise NotImplementedError(f"a Jacobian of {entries} entries is not formed")
+        with tf.GradientTape() as tape:
+            tape.watch(inputs.logits)
+            options = Options.of(inputs.problem)
+            _, gradient = _loss_and_gradient(self.loss, options)(inputs.logits, inputs.target, inputs.cotangent)
+        return {quantities[0]: tf.einsum("nknj->nkj", tape.jacobian(gradient, inputs.logits))}
+
+
+@dataclass(frozen=True, eq=False)
+class Differentiated:
+    """A loss with its derivatives in a mode; each is traced once for its options, dtype and ranks."""
+
+    loss: Loss
+    mode: str = EAGER
+    _traced: dict[tuple[Any, ...], Run] = field(default_factory=dict)
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+        """The quantities; a Hessian as the derivatives of the gradient along each unit vector."""
+        if self.mode == EAGER:
+            return _eager(self.loss, inputs, quantities)
+        given = (inputs.logits, inputs.target, inputs.cotangent)
+        results: dict[Quantity, Tensor] = {}
+        if Quantity.GRADIENT in quantities or (Quantity.LOSS in quantities and self.mode == XLA):
+            results[Quantity.LOSS], results[Quantity.GRADIENT] = self._run(_loss_and_gradient, inputs, given)
+        elif Quantity.LOSS in quantities:
+            (results[Quantity.LOSS],) = self._run(_loss_alone, inputs, given)
+        if Quantity.HVP in quantities:
+            (results[Quantity.HVP],) = self._run(_product, inputs, (*given, inputs.tangent()))
+        if Quantity.HESSIAN in quantities:
+            rows = [self._run(_product, inputs, (*given, unit))[0] for unit in inputs.units()]
+            results[Quantity.HESSIAN] = tf.stack(rows, axis=1)
+        return results
+
+    def _run(self, build: Callable[[Loss, Options], Run], inputs: Inputs, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        options = Options.of(inputs.problem)
+        key = (build, options, inputs.logits.dtype)
+        if key not in self._traced:
+            self._traced[key] = _traced(build(self.loss, options), self.mode, given)
+        return self._traced[key](*given)
+
+
+def _traced(function: Any, mode: str, like: tuple[Tensor, ...]) -> Any:
+    if mode == XLA:
+        return tf.function(function, jit_compile=True, autograph=False)
+    signature = [tf.TensorSpec([None] * len(tensor.shape), tensor.dtype) for tensor in like]
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
+"""(features, weight, bias, target, options) -> losses of the linear layer's output."""
+
+
+def _layer_gradients(layer: Layer, options: Options) -> Run:
+    """(features, weight, bias, target, cotangent) -> gradients by the weight and by the bias."""
+
+    def run(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch((weight, bias))
+            losses = layer(features, weight, bias, target, options)
+        return tuple(tape.gradient(losses, (weight, bias), output_gradients=cotangent))
+
+    return run
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDifferentiated:
+    """A linear layer and its loss in a mode, with the gradients by the layer's weight and bias."""
+
+    layer: Layer
+    mode: str = EAGER
+    _traced: dict[tuple[Any, ...], Run] = field(default_factory=dict)
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:  # noqa: ARG002
+        """Both gradients."""
+        problem, options = inputs.problem, Options.of(inputs.problem)
+        features, weight, bias = (tf.constant(problem.format.cast(values)) for values in linear_layer(problem))
+        given = (features, weight, bias, inputs.target, inputs.cotangent)
+        run = _layer_gradients(self.layer, options)
+        if self.mode != EAGER:
+            key = (options, weight.dtype)
+            if key not in self._traced:
+                self._traced[key] = _traced(run, self.mode, given)
+            run = self._traced[key]
+        return dict(zip(LAYER_GRADIENTS, run(*given), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A building block in a mode."""
+
+    function: Callable[[Tensor], Tensor]
+    mode: str = EAGER
+    _traced: dict[Any, Any] = field(default_factory=dict)
+
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+        """Its one quantity."""
+        run, dtype = self.function, inputs.logits.dtype
+        if self.mode != EAGER:
+            if dtype not in self._traced:
+                self._traced[dtype] = _traced(self.function, self.mode, (inputs.logits,))
+            run = self._traced[dtype]
+        return {quantities[0]: run(inputs.logits)}

@@ -1,0 +1,203 @@
+"""TensorFlow's and Keras' operations as statements of a script; tests/test_reproducers.py holds them to the adapter's bits."""
+
+from __future__ import annotations
+
+from adapters.operation import EAGER
+from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDifferentiated
+from adapters.tensorflow.losses import KERAS_REDUCTIONS
+from reference.formats import Floats
+from reference.linear import linear_layer
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+
+def _reduced(losses: str, before: str = "") -> Code:
+    """Losses of the rows, reduced as a user would."""
+
+    def code(problem: Problem) -> str:
+        reduce = {"none": "{}", "sum": "tf.reduce_sum({})", "mean": "tf.reduce_mean({})"}[problem.reduction]
+        return before + "return " + reduce.format(losses)
+
+    return code
+
+
+def called(name: str, more: str = "") -> Code:
+    """A call with the signature of tf.nn.sparse_softmax_cross_entropy_with_logits."""
+    return _reduced(f"{name}(labels=t, logits=x{more})")
+
+
+def _softcap_z_loss(problem: Problem) -> str:
+    cap, z = problem.logit_softcap, problem.z_loss
+    capped = "" if cap is None else f"x = {cap!r} * tf.tanh(x / {cap!r})\n"
+    losses = "losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=x)\n"
+    penalty = f"losses += {z!r} * tf.reduce_logsumexp(x, axis=1) ** 2\n" if z else ""
+    return _reduced("losses", capped + losses + penalty)(problem)
+
+
+def _keras(name: str, prediction: str = "x", dtype: bool = True, from_logits: bool | None = None) -> Code:
+    """A Keras loss object, made and called."""
+
+    def code(problem: Problem) -> str:
+        given = [f'reduction="{KERAS_REDUCTIONS[problem.reduction]}"']
+        given += ['dtype="' + problem.format.name + '"'] if dtype else []
+        given += [] if from_logits is None else [f"from_logits={from_logits}"]
+        given += [] if problem.ignored_class is None else [f"ignore_class={problem.ignored_class}"]
+        given += [f"label_smoothing={problem.label_smoothing!r}"] if problem.label_smoothing else []
+        if name == "BinaryFocalCrossentropy":
+            given += ["apply_class_balancing=False", f"gamma={problem.focusing!r}"]
+        return f"return keras.losses.{name}({', '.join(given)})(t, {prediction})"
+
+    return code
+
+
+_SPARSE = "tf.nn.sparse_softmax_cross_entropy_with_logits"
+_BY_CLASS, _BY_PROBABILITIES = "SparseCategoricalCrossentropy", "CategoricalCrossentropy"
+
+LOSSES: dict[str, Code] = {
+    "sparse_softmax_cross_entropy_with_logits": called(_SPARSE),
+    "sparse_softmax_cross_entropy_with_logits_jacobian": called(_SPARSE),
+    "softmax_cross_entropy_with_logits": called("tf.nn.softmax_cross_entropy_with_logits"),
+    "log_softmax_gather": _reduced("-tf.gather(tf.nn.log_softmax(x), t, axis=1, batch_dims=1)"),
+    "logsumexp_gather": _reduced("tf.reduce_logsumexp(x, axis=1) - tf.gather(x, t, axis=1, batch_dims=1)"),
+    "softcap_z_loss": _softcap_z_loss,
+    "squared_error_of_softmax": _reduced("tf.reduce_sum(tf.math.squared_difference(tf.nn.softmax(x), t), axis=1)"),
+    "sigmoid_cross_entropy_with_logits": _reduced("tf.nn.sigmoid_cross_entropy_with_logits(labels=t, logits=x)[:, 0]"),
+    "weighted_cross_entropy_with_logits": lambda problem: _reduced(
+        f"tf.nn.weighted_cross_entropy_with_logits(labels=t, logits=x, pos_weight={problem.positive_weight!r})[:, 0]"
+    )(problem),
+    "linear_then_cross_entropy": called(_SPARSE),
+    "keras_sparse_categorical_crossentropy": _keras(_BY_CLASS, from_logits=True),
+    "keras_sparse_categorical_crossentropy_default_dtype": _keras(_BY_CLASS, dtype=False, from_logits=True),
+    "keras_categorical_crossentropy": _keras(_BY_PROBABILITIES, from_logits=True),
+    "keras_sparse_categorical_crossentropy_from_probabilities": _keras(_BY_CLASS, "tf.nn.softmax(x)", from_logits=False),
+    "keras_categorical_crossentropy_from_probabilities": _keras(_BY_PROBABILITIES, "tf.nn.softmax(x)", from_logits=False),
+    "keras_binary_crossentropy": _keras("BinaryCrossentropy", from_logits=True),
+    "keras_binary_crossentropy_from_probabilities": _keras("BinaryCrossentropy", "tf.sigmoid(x)"),
+    "keras_binary_focal_crossentropy": _keras("BinaryFocalCrossentropy", from_logits=True),
+    "keras_kl_divergence": _keras("KLDivergence", "tf.nn.softmax(x)"),
+    "log_softmax": lambda _: "return tf.nn.log_softmax(x)",
+    "softmax": lambda _: "return tf.nn.softmax(x)",
+    "logsumexp": lambda _: "return tf.reduce_logsumexp(x, axis=1)",
+}
+"""The statements of loss(x, t), or block(x), by the name of the operation."""
+
+_LOSS_AND_GRADIENT = """
+with tf.GradientTape() as tape:
+    tape.watch(x)
+    losses = loss(x, t){checked}
+return losses, tape.gradient(losses, x, output_gradients=tf.cast(upstream, losses.dtype))
+"""
+_SHAPE_CHECKED = """
+if losses.shape.rank != upstream.shape.rank:
+    raise ValueError(f"a loss of shape {losses.shape}, not {upstream.shape}")"""
+"""Of an empty batch, where a loss of the wrong shape has a gradient of the right one."""
+
+_PRODUCT = """
+with tf.GradientTape() as tape:
+    tape.watch(x)
+    gradient = loss_and_gradient(x, t, upstream)[1]
+return tape.gradient(gradient, x, output_gradients=v)
+"""
+_UNITS = "units = [tf.constant(np.tile(unit, (x.shape[0], 1)), x.dtype) for unit in np.eye(x.shape[1])]\n"
+_JACOBIAN = """
+with tf.GradientTape() as tape:
+    tape.watch(x)
+    gradient = loss_and_gradient(x, t, upstream)[1]
+return tf.einsum("nknj->nkj", tape.jacobian(gradient, x)).numpy()
+"""
+_LAYER = """
+with tf.GradientTape() as tape:
+    tape.watch((weight, bias))
+    losses = loss(tf.linalg.matmul(features, weight, transpose_b=True) + bias, t)
+return tape.gradient(losses, (weight, bias), output_gradients=upstream)
+"""
+
+
+def tensorflow_script(asked: Asked, device: str) -> Script | None:
+    """The script of a quantity on a device; None if the operation is not one of the backend's."""
+    code = code_of(asked.operation, LOSSES, called)
+    if code is None:
+        return None
+    statements = code(asked.problem)
+    keras = ["import keras"] if "keras." in statements else []
+    loss = function("loss(x, t)" if asked.operation.has_loss else "block(x)", statements)
+    return Script(
+        [*keras, "import numpy as np", "import tensorflow as tf", *import_of(asked.operation)],
+        [_device_line(device), *_inputs(asked)],
+        [loss, *_functions(asked)],
+        'f"tensorflow {tf.__version__}, keras {tf.keras.__version__}"',
+    )
+
+
+def _device_line(device: str) -> str:
+    """Hides the GPUs but the one that is meant."""
+    index = device.partition(":")[2]
+    seen = f'[tf.config.list_physical_devices("GPU")[{index}]]' if index else "[]"
+    return f'tf.config.set_visible_devices({seen}, "GPU")'
+
+
+def _tensor(name: str, values: Floats, problem: Problem) -> str:
+    shaped = "" if values.size else f".reshape({values.shape})"
+    dtype = f"tf.{problem.format.name}.as_numpy_dtype"
+    return wrapped(f"{name} = tf.constant(np.array({literal(values)}, dtype={dtype}){shaped})")
+
+
+def _inputs(asked: Asked) -> list[str]:
+    problem = asked.problem
+    if isinstance(asked.operation.function, LayerDifferentiated):
+        named = zip(("features", "weight", "bias"), linear_layer(problem), strict=True)
+        lines = [_tensor(name, values, problem) for name, values in named]
+    else:
+        lines = [_tensor("x", problem.logits, problem), *_laid_out(asked)]
+    if not asked.operation.has_loss:
+        return lines
+    indices = wrapped(f"t = tf.constant(np.array({literal(problem.target)}, dtype=np.int64))")
+    lines.append(_tensor("t", problem.target, problem) if problem.has_probabilities else indices)
+    lines.append(_tensor("upstream", problem.upstream, problem))
+    if asked.quantity is Quantity.HVP and problem.tangent is not None:
+        lines.append(_tensor("v", problem.tangent, problem))
+    return lines
+
+
+def _laid_out(asked: Asked) -> list[str]:
+    lines = layout_lines(asked.layout, "np")
+    return ["x = x.numpy()", *lines, "x = tf.constant(x)"] if lines else []
+
+
+def _functions(asked: Asked) -> list[str]:
+    mode, quantity = asked.operation.mode, asked.quantity
+    if not asked.operation.has_loss:
+        return [_observe(mode, "block", "x", "")]
+    if isinstance(asked.operation.function, LayerDifferentiated):
+        arguments = "features, weight, bias, t, upstream"
+        gradients = function(f"gradients({arguments})", _LAYER)
+        return [gradients, _observe(mode, "gradients", arguments, f"[{LAYER_GRADIENTS.index(quantity)}]")]
+    checked = "" if asked.problem.num_rows else _SHAPE_CHECKED
+    first = function("loss_and_gradient(x, t, upstream)", _LOSS_AND_GRADIENT.format(checked=checked))
+    if isinstance(asked.operation.function, HessianByJacobian):
+        return [first, function("observe()", _JACOBIAN)]
+    if quantity is Quantity.GRADIENT or (quantity is Quantity.LOSS and mode == XLA):
+        return [first, _observe(mode, "loss_and_gradient", "x, t, upstream", f"[{int(quantity is Quantity.GRADIENT)}]")]
+    if quantity is Quantity.LOSS:
+        return [_observe(mode, "loss", "x, t", "")]
+    product = function("product(x, t, upstream, v)", _PRODUCT)
+    return [first, product, _observe(mode, "product", "x, t, upstream, v", "", hessian=quantity is Quantity.HESSIAN)]
+
+
+def _observe(mode: str, name: str, arguments: str, place: str, hessian: bool = False) -> str:
+    """observe(): the function called in its mode, or once a unit vector."""
+    units = _UNITS if hessian else ""
+    like = arguments.replace(", v", ", units[0]") if hessian else arguments
+    run, traced = "run", f"given = ({like}{'' if ',' in like else ','})\n"
+    if mode == EAGER:
+        run, traced = name, ""
+    elif mode == XLA:
+        traced = f"run = tf.function({name}, jit_compile=True, autograph=False)\n"
+    else:
+        traced += "signature = [tf.TensorSpec([None] * len(tensor.shape), tensor.dtype) for tensor in given]\n"
+        traced += f"run = tf.function({name}, input_signature=signature, autograph=False)\n"
+    if hessian:
+        rows = f"rows = [{run}({arguments.replace(', v', ', unit')}) for unit in units]\n"
+        return function("observe()", f"{units}{traced}{rows}return tf.stack(rows, axis=1).numpy()")
+    return function("observe()", f"{traced}return {run}({arguments}){place}.numpy()")

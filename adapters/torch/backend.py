@@ -1,0 +1,351 @@
+"""PyTorch, eager, under torch.autocast and compiled by torch.compile; on the CPU or a CUDA device.
+
+`losses.py` holds what is on trial, `derivatives.py` the ways to differentiate it. The Hessian is taken by
+double backward (torch.autograd), in the operations named *_func by torch.func.hessian (forward over reverse), and in those
+named *_forward by torch.func.jacfwd alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from adapters.adapter import Adapter, AdapterError, Call, Observed, Result, told
+from adapters.bulk import Bulk
+from adapters.layout import Layout
+from adapters.operation import Operation, building_block
+from adapters.script import Asked, Script
+from adapters.torch.bulk import bulk_call, device_of
+from adapters.torch.derivatives import (
+    FORWARD,
+    FORWARD_OVER_REVERSE,
+    ByFunc,
+    Results,
+    Run,
+    as_used,
+    by_autograd,
+    by_layer,
+    loss_alone,
+)
+from adapters.torch.losses import (
+    AUTOCAST,
+    COMPILED,
+    Compiled,
+    Tensor,
+    autocast,
+    binary_cross_entropy_of_sigmoid,
+    binary_cross_entropy_with_logits,
+    classes_second,
+    compiled,
+    cross_entropy,
+    focal,
+    implementation_loss,
+    kl_div,
+    linear_then_cross_entropy,
+    log_of_softmax,
+    log_softmax_nll_loss,
+    logsumexp_gather,
+    scaled_cross_entropy,
+    sigmoid_focal,
+    softcap_z_loss,
+    squared_error,
+)
+from adapters.torch.script import torch_script
+from reference.arithmetic import Arithmetic, Order, Summation
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
+from reference.loss import Loss as FamilyLoss
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+_LANE_BYTES = {"AVX512": 64, "AVX2": 32}
+
+
+def _lanes(working: Format) -> int:
+    """Running sums of a vectorised CPU reduction: one a SIMD lane; 128-bit lanes where the capability is not known."""
+    width = _LANE_BYTES.get(torch.backends.cpu.get_cpu_capability(), 16)
+    return width * 8 // working.bits
+
+
+def arithmetic_of(device: str) -> dict[str, Arithmetic]:
+    """Declared arithmetic: half formats compute in float32 and store in their own format after every operation.
+
+    CPU: Sleef's vector exp and log (1 ulp), sums in SIMD lanes that are then added one by one (`vec_reduce_all` in
+    aten/src/ATen/cpu/vec/functional_base.h); log_softmax keeps the maximum, the sum and its logarithm of a
+    row in the storage format (`scalar_t` arrays in aten/src/ATen/native/cpu/SoftMaxKernel.cpp). CUDA: exp at most 2 ulps and
+    log 1 (CUDA C++ Programming Guide, mathematical functions), at least 32 running sums a block.
+    """
+    on_cpu = device == "cpu"
+    return {
+        fmt.name: Arithmetic(
+            storage=fmt,
+            working=working,
+            exp_ulps=1.0 if on_cpu else 2.0,
+            summation=Summation(Order.LANES, _lanes(working) if on_cpu else 32),
+            stores_sum=on_cpu,
+        )
+        for fmt, working in ((FLOAT64, FLOAT64), (FLOAT32, FLOAT32), (FLOAT16, FLOAT32), (BFLOAT16, FLOAT32))
+    }
+
+
+def one_by_one(arithmetic: dict[str, Arithmetic]) -> dict[str, Arithmetic]:
+    """That of log_softmax over an axis which is not the last: lanes hold rows, and each adds its classes one by one.
+
+    (`vec_softmax_lastdim_chunk_kernel` against `vec_logsoftmax_chunk` in aten/src/ATen/native/cpu/SoftMaxKernel.cpp; on
+    CUDA, `cunn_SpatialSoftMaxForward` adds in as many running sums as a block has threads along the classes, perhaps one.)
+    """
+    return {name: replace(kind, summation=Summation(Order.RECURSIVE)) for name, kind in arithmetic.items()}
+
+
+_EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
+_SOFT = _EVERY - {"ignore_index"}
+_REDUCED = frozenset({"reduction"})
+_FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """A loss, or a layer with its loss, and the way its derivatives are taken."""
+
+    loss: Any
+    derivatives: Callable[[Any, Run, tuple[Quantity, ...]], Results] = by_autograd
+
+
+def _eager_operations(device: str) -> tuple[Operation, ...]:
+    arithmetic = arithmetic_of(device)
+
+    def operation(name: str, formula: str, function: Differentiated, **more: Any) -> Operation:
+        return Operation(name, formula, function, arithmetic, **more)
+
+    index, soft = "F.cross_entropy(x, index)", "F.cross_entropy(x, q)"
+    by_func, forward = ByFunc(FORWARD_OVER_REVERSE), ByFunc(FORWARD)
+    return (
+        operation("cross_entropy", index, Differentiated(cross_entropy), options=_EVERY),
+        operation("cross_entropy_func", f"{index}, torch.func", Differentiated(cross_entropy, by_func), options=_EVERY),
+        operation("cross_entropy_forward", f"{index}, jacfwd", Differentiated(cross_entropy, forward), options=_EVERY),
+        operation(
+            "cross_entropy_probabilities",
+            soft,
+            Differentiated(cross_entropy),
+            probabilities=True,
+            options=_SOFT,
+        ),
+        operation(
+            "log_softmax_nll_loss",
+            "F.nll_loss(F.log_softmax(x, 1), index)",
+            Differentiated(log_softmax_nll_loss),
+            options=_EVERY - {"label_smoothing"},
+        ),
+        operation("logsumexp_gather", "torch.logsumexp(x, 1) - x[index]", Differentiated(logsumexp_gather), options=_REDUCED),
+        operation("log_of_softmax", "-torch.log(torch.softmax(x, 1))[index]", Differentiated(log_of_softmax), options=_REDUCED),
+        Operation(
+            "cross_entropy_classes_second",
+            "F.cross_entropy(x of shape (1, K, N), index)",
+            Differentiated(classes_second(cross_entropy)),
+            one_by_one(arithmetic),
+            options=_EVERY,
+        ),
+        *_family_operations(arithmetic),
+        *_building_blocks(arithmetic, lambda function: function),
+    )
+
+
+def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
+    """The losses beside cross-entropy, and the last linear layer, each as PyTorch or its users write it."""
+    soft: dict[str, Any] = {"probabilities": True}
+    rows: list[tuple[str, str, Differentiated, dict[str, Any]]] = [
+        (
+            "scaled_cross_entropy",
+            "F.cross_entropy(x / T, index)",
+            Differentiated(scaled_cross_entropy),
+            {"options": frozenset({"temperature"}), "quantities": _FIRST_ORDER},
+        ),
+        (
+            "softcap_z_loss",
+            "F.cross_entropy(c tanh(x/c), index) + z logsumexp^2",
+            Differentiated(softcap_z_loss),
+            {"options": frozenset({"reduction", "logit_softcap", "z_loss"})},
+        ),
+        ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), soft | {"loss": FamilyLoss.KL_DIVERGENCE}),
+        (
+            "squared_error_of_softmax",
+            "F.mse_loss(F.softmax(x, 1), q)",
+            Differentiated(squared_error),
+            soft | {"loss": FamilyLoss.SQUARED_ERROR},
+        ),
+        (
+            "focal_loss",
+            "(1 - exp(-ce))^g ce",
+            Differentiated(focal),
+            {"loss": FamilyLoss.FOCAL, "options": frozenset({"reduction", "focusing"})},
+        ),
+        (
+            "binary_cross_entropy_with_logits",
+            "F.binary_cross_entropy_with_logits(x, y)",
+            Differentiated(binary_cross_entropy_with_logits),
+            soft | {"loss": FamilyLoss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
+        ),
+        (
+            "binary_cross_entropy_of_sigmoid",
+            "F.binary_cross_entropy(torch.sigmoid(x), y)",
+            Differentiated(binary_cross_entropy_of_sigmoid),
+            soft | {"loss": FamilyLoss.SIGMOID},
+        ),
+        (
+            "sigmoid_focal_loss",
+            "(1 - p_t)^g bce, p = torch.sigmoid(x)",
+            Differentiated(sigmoid_focal),
+            soft | {"loss": FamilyLoss.SIGMOID_FOCAL, "options": frozenset({"reduction", "focusing"})},
+        ),
+        (
+            "linear_then_cross_entropy",
+            "F.cross_entropy(F.linear(h, W, b), index)",
+            Differentiated(linear_then_cross_entropy, by_layer),
+            {"quantities": LAYER_GRADIENTS},
+        ),
+    ]
+    return [
+        Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
+        for name, formula, function, more in rows
+    ]
+
+
+def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]) -> tuple[Operation, ...]:
+    return (
+        building_block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, 1)", wrap(lambda x: F.log_softmax(x, dim=1)), arithmetic),
+        building_block(Quantity.SOFTMAX, "F.softmax(x, 1)", wrap(lambda x: F.softmax(x, dim=1)), arithmetic),
+        building_block(Quantity.LOGSUMEXP, "torch.logsumexp(x, 1)", wrap(lambda x: torch.logsumexp(x, dim=1)), arithmetic),
+    )
+
+
+def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
+    """Half-precision logits in an autocast region: the loss is computed, and returned, in float32."""
+    chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
+    wide = {fmt.name: {Quantity.LOSS: FLOAT32} for fmt in (FLOAT16, BFLOAT16)}
+    return [
+        replace(op, mode=AUTOCAST, function=Differentiated(autocast(op.function.loss)), returns=wide)
+        for op in eager
+        if op.name in chosen
+    ]
+
+
+def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
+    """First order only: torch.compile has no double backward; and two graphs without derivatives, which are compiled otherwise.
+
+    Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
+    """
+    chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
+    few = frozenset({"reduction", "ignore_index"})
+    first_order = [
+        replace(
+            op,
+            mode=COMPILED,
+            function=Differentiated(Compiled(op.function.loss)),
+            quantities=_FIRST_ORDER,
+            options=op.options & few,
+        )
+        for op in eager
+        if op.name in chosen
+    ]
+    inference = [
+        replace(
+            op,
+            mode=COMPILED,
+            function=Differentiated(Compiled(op.function.loss), loss_alone),
+            arithmetic={"float32": op.arithmetic["float32"]},
+            quantities=(Quantity.LOSS,),
+            options=op.options & {"temperature"},
+        )
+        for op in eager
+        if op.name in ("scaled_cross_entropy", "binary_cross_entropy_of_sigmoid")
+    ]
+    blocks = _building_blocks(dict(eager[0].arithmetic), compiled)
+    return [*first_order, *inference, *(replace(block, mode=COMPILED) for block in blocks)]
+
+
+def _operations(device: str) -> tuple[Operation, ...]:
+    eager = _eager_operations(device)
+    return (*eager, *_autocast_operations(eager), *_compiled_operations(eager))
+
+
+class TorchAdapter(Adapter):
+    """PyTorch on the CPU or a CUDA device."""
+
+    name = "torch"
+
+    def devices(self) -> tuple[str, ...]:
+        """Devices on which it runs here."""
+        return ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__("cuda:0" if device == "cuda" and torch.cuda.is_available() else device)
+        self._listed = _operations(self.device)
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what is on trial, and what else decides how its sums are split."""
+        return {
+            "torch": torch.__version__,
+            "cpu capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": str(torch.get_num_threads()),
+        }
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Its operations, in the order of reports."""
+        return self._listed
+
+    def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
+        """The operations by which a callable is judged; see the README for its signature."""
+        if not callable(function):
+            raise AdapterError(f"--implementation: {function!r} is not callable; allowed: F.cross_entropy's signature")
+        loss, arithmetic = Differentiated(implementation_loss(function), as_used), arithmetic_of(self.device)
+        name = getattr(function, "__name__", "implementation")
+        return (
+            Operation(name, f"{name}(x, index)", loss, arithmetic, options=_EVERY),
+            Operation(
+                f"{name}_probabilities",
+                f"{name}(x, q)",
+                loss,
+                arithmetic,
+                probabilities=True,
+                options=_SOFT,
+            ),
+        )
+
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in PyTorch's own words; see `Adapter.script`."""
+        return torch_script(asked, self.device)
+
+    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+        """Run an operation; see `Adapter.call`."""
+        run = Run(problem, self.device, layout)
+        function = operation.function
+        if operation.has_loss:
+            values = function.derivatives(function.loss, run, quantities)
+        else:
+            values = {quantities[0]: function(run.logits.detach())}
+        results = {quantity: _result(values[quantity]) for quantity in quantities}
+        return Call(results, run.changed())
+
+    def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
+        """Many rows without a detour through float64; see `Adapter.observe_bulk`."""
+        if getattr(operation.function, "derivatives", None) not in (by_autograd, as_used):
+            return super().observe_bulk(operation, bulk, quantities)
+        try:
+            return self._proved(bulk_call(operation.function.loss, bulk, quantities, self.device), operation, bulk.format)
+        except Exception as error:  # as in `observe`
+            return Observed({}, error=told(error))
+
+    def be_single_threaded(self) -> None:
+        """PyTorch's intra-operator threads."""
+        torch.set_num_threads(1)
+
+
+def _result(tensor: Tensor) -> Result:
+    wide = tensor.detach().to("cpu", torch.float64).numpy()
+    return Result(wide, str(tensor.dtype).removeprefix("torch."), device_of(tensor))
+
+
+ADAPTER = TorchAdapter

@@ -1,0 +1,209 @@
+"""The ways to take derivatives in PyTorch: double backward, torch.func forward over reverse, and forward over forward.
+
+Every way gets the problem's cotangent, never a bare sum. The rows of a batch do not interact, so K directions give the
+Hessians of all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from adapters.layout import Layout, laid_out
+from adapters.torch.losses import (
+    Loss,
+    Options,
+    Tensor,
+    cotangent_tensor,
+    options_of,
+    target_tensor,
+    to_tensor,
+)
+from reference.linear import linear_layer
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+Results = dict[Quantity, Tensor]
+
+_LARGEST_BASIS = 2**25
+"""Entries of the largest basis of unit vectors that forward mode may hold: 256 MB in float64."""
+
+
+class Run:
+    """One problem on the device: leaves, their snapshots, and the loss on trial."""
+
+    def __init__(self, problem: Problem, device: str, layout: Layout) -> None:
+        self.problem, self.device, self._layout = problem, device, layout
+        self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
+        self.target = _target_view(target_tensor(problem, device), layout)
+        self.options = options_of(problem, device)
+        self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
+
+    def cotangent(self, shape: torch.Size) -> Tensor:
+        """The upstream gradient of a loss of this shape; that of several rows lies as the class indices do."""
+        upstream = cotangent_tensor(self.problem, shape, self.device)
+        return _target_view(upstream, self._layout) if shape else upstream
+
+    def tangent(self) -> Tensor:
+        """The direction of the Hessian-vector product."""
+        assert self.problem.tangent is not None
+        return to_tensor(self.problem.tangent, self.problem.format, self.device)
+
+    def changed(self) -> tuple[str, ...]:
+        """Names of the inputs whose bits are not what they were."""
+        now = {"logits": self.logits.detach(), "target": self.target}
+        return tuple(name for name, was in self._before.items() if not _same_bits(was, now[name]))
+
+
+def _view(tensor: Tensor, layout: Layout) -> Tensor:
+    """The tensor in a memory layout: the strides and offset that numpy's view has, over storage padded with NaN, or -1."""
+    rows, classes = tensor.shape
+    positions = laid_out(np.arange(tensor.numel(), dtype=np.float64).reshape(rows, classes), layout)
+    if layout is Layout.CONTIGUOUS or not tensor.numel():
+        return tensor
+    base = positions if positions.base is None else positions.base
+    strides = tuple(step // positions.itemsize for step in positions.strides)
+    start = (positions.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // positions.itemsize
+    between = float("nan") if tensor.is_floating_point() else -1
+    storage = torch.full((base.size,), between, dtype=tensor.dtype, device=tensor.device)
+    view = storage.as_strided((rows, classes), strides, start)
+    view.copy_(tensor)
+    return view
+
+
+def _target_view(target: Tensor, layout: Layout) -> Tensor:
+    """Class indices, one a row, lie as the logits do: a column of a table."""
+    return _view(target, layout) if target.ndim == 2 else _view(target[:, None], layout)[:, 0]
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    return bool((a.contiguous().view(integer) == b.contiguous().view(integer)).all())
+
+
+class Questioned(Protocol):
+    """What `by_autograd` asks of a run."""
+
+    logits: Tensor
+    target: Tensor
+    options: Options
+
+    def cotangent(self, shape: torch.Size) -> Tensor:
+        """The upstream gradient of a loss of this shape."""
+
+    def tangent(self) -> Tensor:
+        """The direction of the Hessian-vector product."""
+
+
+def by_autograd(loss: Loss, run: Questioned, quantities: tuple[Quantity, ...]) -> Results:
+    """Loss, gradient by backward, Hessian row by row and product by double backward."""
+    losses = loss(run.logits, run.target, run.options)
+    results = {Quantity.LOSS: losses.detach()}
+    second = Quantity.HESSIAN in quantities or Quantity.HVP in quantities
+    if second or Quantity.GRADIENT in quantities:
+        upstream = run.cotangent(losses.shape).to(losses.dtype)
+        (gradient,) = torch.autograd.grad(losses, run.logits, upstream, create_graph=second)
+        results[Quantity.GRADIENT] = gradient.detach()
+    if Quantity.HVP in quantities:
+        (product,) = torch.autograd.grad(gradient, run.logits, run.tangent(), retain_graph=True)
+        results[Quantity.HVP] = product
+    if Quantity.HESSIAN in quantities:
+        rows = [_hessian_row(gradient, run.logits, k) for k in range(run.logits.shape[1])]
+        results[Quantity.HESSIAN] = torch.stack(rows, dim=1)
+    return results
+
+
+def loss_alone(loss: Loss, run: Run, _: tuple[Quantity, ...]) -> Results:
+    """The loss of logits that need no gradient, as inference takes it."""
+    return {Quantity.LOSS: loss(run.logits.detach(), run.target, run.options)}
+
+
+def as_used(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
+    """A kernel as training uses it, and, where the loss alone is asked, as inference does: it may go another way there."""
+    return (loss_alone if quantities == (Quantity.LOSS,) else by_autograd)(loss, run, quantities)
+
+
+Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
+"""(features, weight, bias, target, options) -> losses of the linear layer's output."""
+
+
+def by_layer(layer: Layer, run: Run, quantities: tuple[Quantity, ...]) -> Results:
+    """Loss, and gradients by the weights and the bias of a linear layer in front of it."""
+    fmt, device = run.problem.format, run.device
+    features, weight, bias = (to_tensor(values, fmt, device) for values in linear_layer(run.problem))
+    weight.requires_grad_()
+    bias.requires_grad_()
+    losses = layer(features, weight, bias, run.target, run.options)
+    results = {Quantity.LOSS: losses.detach()}
+    if set(quantities) & set(LAYER_GRADIENTS):
+        gradients = torch.autograd.grad(losses, (weight, bias), run.cotangent(losses.shape).to(losses.dtype))
+        results |= dict(zip(LAYER_GRADIENTS, gradients, strict=True))
+    return results
+
+
+def _hessian_row(gradient: Tensor, logits: Tensor, k: int) -> Tensor:
+    """Row k of each Hessian: the rows of a batch do not interact, so one backward serves them all."""
+    direction = torch.zeros_like(gradient)
+    direction[:, k] = 1
+    (row,) = torch.autograd.grad(gradient, logits, direction, retain_graph=True)
+    return row
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """A composition of torch.func transforms: how the gradient, the Hessian and the product are taken of a scalar."""
+
+    gradient: Callable[..., Callable[..., Tensor]]
+    hessian: Callable[..., Callable[..., Tensor]]
+    needs_basis: bool = False
+    """True if the gradient is taken along every unit vector at once."""
+
+    def product(self, scalar: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """The derivative of the gradient along a direction."""
+        return lambda x, v: torch.func.jvp(self.gradient(scalar), (x,), (v,))[1]
+
+
+FORWARD_OVER_REVERSE = Transforms(torch.func.grad, torch.func.hessian)
+FORWARD = Transforms(torch.func.jacfwd, lambda scalar: torch.func.jacfwd(torch.func.jacfwd(scalar)), needs_basis=True)
+
+
+@dataclass(frozen=True)
+class ByFunc:
+    """Derivatives by torch.func; each quantity is one pure function of tensors."""
+
+    transforms: Transforms
+
+    def __call__(self, loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
+        """The quantities of a run."""
+        x = run.logits.detach()
+        order = 3 if Quantity.HESSIAN in quantities else 2
+        if self.transforms.needs_basis and x.numel() ** order > _LARGEST_BASIS:
+            raise NotImplementedError(f"forward mode of {x.numel()} logits holds a basis of {x.numel()}^{order} entries")
+        shape = torch.Size(() if run.options.reduction != "none" else (run.problem.num_rows,))
+        inputs = (x, run.target, run.cotangent(shape), run.tangent() if Quantity.HVP in quantities else x)
+        return {q: _function_of(self.transforms, q, loss, run.options)(*inputs) for q in quantities}
+
+
+def _function_of(transforms: Transforms, quantity: Quantity, loss: Loss, options: Options) -> Callable[..., Tensor]:
+    """(logits, target, cotangent, tangent) -> the quantity."""
+
+    def compute(x: Tensor, target: Tensor, upstream: Tensor, tangent: Tensor) -> Tensor:
+        def scalar(logits: Tensor) -> Tensor:
+            return (loss(logits, target, options) * upstream).sum()
+
+        if quantity is Quantity.LOSS:
+            return loss(x, target, options)
+        if quantity is Quantity.GRADIENT:
+            return transforms.gradient(scalar)(x)
+        if quantity is Quantity.HVP:
+            return transforms.product(scalar)(x, tangent)
+        rows = torch.arange(x.shape[0], device=x.device)
+        return transforms.hessian(scalar)(x)[rows, :, rows, :]
+
+    return compute

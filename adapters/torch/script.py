@@ -1,0 +1,255 @@
+"""PyTorch's operations as statements of a script: the losses, and the ways to take their derivatives.
+
+They say in a maintainer's words what `losses.py` and `derivatives.py` run; tests/test_reproducers.py holds the
+two to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from adapters.layout import Layout
+from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
+from adapters.torch.losses import AUTOCAST, COMPILED
+from reference.formats import Floats
+from reference.linear import linear_layer
+from reference.problem import Problem
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+
+def _options(problem: Problem) -> str:
+    """Keyword arguments of F.cross_entropy: those that the problem sets."""
+    given = [f'reduction="{problem.reduction}"']
+    given += ["weight=w"] if problem.class_weights is not None else []
+    given += [f"label_smoothing={problem.label_smoothing!r}"] if problem.label_smoothing else []
+    given += [f"ignore_index={problem.ignored_class}"] if problem.ignored_class is not None else []
+    return ", ".join(given)
+
+
+def called(name: str) -> Code:
+    """A call with the signature of F.cross_entropy."""
+    return lambda problem: f"return {name}(x, t, {_options(problem)})"
+
+
+def _reduced(losses: str, before: str = "") -> Code:
+    """Losses of the rows, reduced by a method of the tensor."""
+    return lambda problem: (
+        before + (f"return {losses}" if problem.reduction == "none" else f"return ({losses}).{problem.reduction}()")
+    )
+
+
+def _classes_second(problem: Problem) -> str:
+    first = "[0]" if problem.reduction == "none" else ""
+    return f"return F.cross_entropy(x.movedim(0, -1)[None], t[None], {_options(problem)}){first}"
+
+
+def _scaled(problem: Problem) -> str:
+    scale = "" if problem.temperature == 1.0 else f" / torch.tensor({problem.temperature!r}, dtype=x.dtype)"
+    return f'return F.cross_entropy(x{scale}, t, reduction="{problem.reduction}")'
+
+
+def _softcap_z_loss(problem: Problem) -> str:
+    cap, z = problem.logit_softcap, problem.z_loss
+    capped = "" if cap is None else f"x = {cap!r} * torch.tanh(x / {cap!r})\n"
+    penalty = f" + {z!r} * torch.logsumexp(x, dim=1) ** 2" if z else ""
+    return _reduced(f'F.cross_entropy(x, t, reduction="none"){penalty}', capped)(problem)
+
+
+def _kl_div(problem: Problem) -> str:
+    reduction = {"mean": "batchmean"}.get(problem.reduction, problem.reduction)
+    rows = ".sum(dim=1)" if reduction == "none" else ""
+    return f'return F.kl_div(F.log_softmax(x, dim=1), t, reduction="{reduction}"){rows}'
+
+
+def _focal(problem: Problem) -> str:
+    losses = 'losses = F.cross_entropy(x, t, reduction="none")\n'
+    return _reduced(f"(1 - torch.exp(-losses)) ** {problem.focusing!r} * losses", losses)(problem)
+
+
+def _binary(problem: Problem) -> str:
+    weight = f", pos_weight=x.new_tensor({problem.positive_weight!r})" if problem.positive_weight != 1.0 else ""
+    reduction = f'reduction="{problem.reduction}"'
+    return f"return F.binary_cross_entropy_with_logits(x[:, 0], t[:, 0]{weight}, {reduction})"
+
+
+def _sigmoid_focal(problem: Problem) -> str:
+    before = "\n".join(
+        (
+            "x, y = x[:, 0], t[:, 0]",
+            "p = torch.sigmoid(x)",
+            "p_t = p * y + (1 - p) * (1 - y)",
+            'losses = F.binary_cross_entropy_with_logits(x, y, reduction="none")\n',
+        )
+    )
+    return _reduced(f"(1 - p_t) ** {problem.focusing!r} * losses", before)(problem)
+
+
+LOSSES: dict[str, Code] = {
+    "cross_entropy": called("F.cross_entropy"),
+    "cross_entropy_func": called("F.cross_entropy"),
+    "cross_entropy_forward": called("F.cross_entropy"),
+    "cross_entropy_probabilities": called("F.cross_entropy"),
+    "cross_entropy_classes_second": _classes_second,
+    "log_softmax_nll_loss": lambda problem: f"return F.nll_loss(F.log_softmax(x, dim=1), t, {_options(problem)})",
+    "logsumexp_gather": _reduced("torch.logsumexp(x, dim=1) - x.gather(1, t[:, None])[:, 0]"),
+    "log_of_softmax": _reduced("-torch.log(torch.softmax(x, dim=1)).gather(1, t[:, None])[:, 0]"),
+    "scaled_cross_entropy": _scaled,
+    "softcap_z_loss": _softcap_z_loss,
+    "kl_div": _kl_div,
+    "squared_error_of_softmax": _reduced('F.mse_loss(F.softmax(x, dim=1), t, reduction="none").sum(dim=1)'),
+    "focal_loss": _focal,
+    "binary_cross_entropy_with_logits": _binary,
+    "binary_cross_entropy_of_sigmoid": lambda problem: (
+        f'return F.binary_cross_entropy(torch.sigmoid(x[:, 0]), t[:, 0], reduction="{problem.reduction}")'
+    ),
+    "sigmoid_focal_loss": _sigmoid_focal,
+    "linear_then_cross_entropy": lambda problem: f'return F.cross_entropy(x, t, reduction="{problem.reduction}")',
+    "log_softmax": lambda _: "return F.log_softmax(x, dim=1)",
+    "softmax": lambda _: "return F.softmax(x, dim=1)",
+    "logsumexp": lambda _: "return torch.logsumexp(x, dim=1)",
+}
+"""The statements of loss(x, t), or block(x), by the name of the operation."""
+
+_BACKWARD = """
+losses = {loss}(x, t)
+(gradient,) = torch.autograd.grad(losses, x, {upstream}{graph})
+"""
+_AUTOGRAD = {
+    Quantity.LOSS: "return {loss}(x, t)",
+    Quantity.GRADIENT: _BACKWARD + "return gradient",
+    Quantity.HVP: _BACKWARD + "return torch.autograd.grad(gradient, x, v)[0]",
+    Quantity.HESSIAN: _BACKWARD
+    + """
+directions = [unit.repeat(x.shape[0], 1) for unit in torch.eye(x.shape[1], dtype=x.dtype)]
+rows = [torch.autograd.grad(gradient, x, direction, retain_graph=True)[0] for direction in directions]
+return torch.stack(rows, dim=1)
+""",
+}
+
+_SCALAR = """
+def scalar(x):
+    return (loss(x, t) * upstream).sum()
+
+"""
+_OF_EACH_ROW = "rows = torch.arange(x.shape[0])\nreturn {}(x)[rows, :, rows, :]"
+_FUNC = {
+    Quantity.LOSS: "return loss(x, t)",
+    Quantity.GRADIENT: _SCALAR + "return torch.func.grad(scalar)(x)",
+    Quantity.HVP: _SCALAR + "return torch.func.jvp(torch.func.grad(scalar), (x,), (v,))[1]",
+    Quantity.HESSIAN: _SCALAR + _OF_EACH_ROW.format("torch.func.hessian(scalar)"),
+}
+_FORWARD = {
+    Quantity.LOSS: "return loss(x, t)",
+    Quantity.GRADIENT: _SCALAR + "return torch.func.jacfwd(scalar)(x)",
+    Quantity.HVP: _SCALAR + "return torch.func.jvp(torch.func.jacfwd(scalar), (x,), (v,))[1]",
+    Quantity.HESSIAN: _SCALAR + _OF_EACH_ROW.format("torch.func.jacfwd(torch.func.jacfwd(scalar))"),
+}
+_LAYER = """
+losses = loss(F.linear(features, weight, bias), t)
+return torch.autograd.grad(losses, (weight, bias), {upstream})[{place}]
+"""
+
+
+ENVIRONMENT = "torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+"""What decides the result, as the inside of an f-string."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What PyTorch, or a package on it, says in a script: its losses, what it imports, defines first, and where it runs."""
+
+    losses: Mapping[str, Code]
+    imports: Sequence[str]
+    functions: Sequence[str] = ()
+    environment: str = ENVIRONMENT
+
+
+_PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
+
+
+def torch_script(asked: Asked, device: str, words: Words = _PYTORCH) -> Script | None:
+    """The script of a quantity on a device; None if the operation is not among the words."""
+    code = code_of(asked.operation, words.losses, called)
+    if code is None:
+        return None
+    return Script(
+        [*words.imports, *import_of(asked.operation)],
+        [*_device_lines(device), *_inputs(asked)],
+        [*words.functions, *_functions(asked, code(asked.problem))],
+        f'f"{words.environment}"',
+    )
+
+
+def _device_lines(device: str) -> list[str]:
+    return [] if device == "cpu" else [f'torch.set_default_device("{device}")']
+
+
+def _tensor(name: str, values: Floats, problem: Problem, more: str = "") -> str:
+    shaped = "" if values.size else f".reshape({values.shape})"
+    return wrapped(f"{name} = torch.tensor({literal(values)}, dtype=torch.{problem.format.name}{more}){shaped}")
+
+
+def _inputs(asked: Asked) -> list[str]:
+    problem, by_func = asked.problem, isinstance(_way(asked), ByFunc)
+    if _way(asked) is by_layer:
+        lines = _layer_inputs(problem)
+    else:
+        leaf = asked.operation.has_loss and asked.quantity is not Quantity.LOSS and not by_func
+        contiguous = asked.layout is Layout.CONTIGUOUS and problem.logits.size
+        lines = [_tensor("x", problem.logits, problem, ", requires_grad=True" if leaf and contiguous else "")]
+        lines += layout_lines(asked.layout, "torch")
+        lines += ["x.requires_grad_()"] if leaf and not contiguous else []
+    if not asked.operation.has_loss:
+        return lines
+    lines.append(_target(problem))
+    if problem.class_weights is not None:
+        lines.append(_tensor("w", problem.class_weights, problem))
+    if asked.quantity is not Quantity.LOSS and (by_func or problem.cotangent is not None):
+        lines.append(_tensor("upstream", problem.upstream, problem))
+    if asked.quantity is Quantity.HVP and problem.tangent is not None:
+        lines.append(_tensor("v", problem.tangent, problem))
+    return lines
+
+
+def _target(problem: Problem) -> str:
+    if problem.has_probabilities:
+        return _tensor("t", problem.target, problem)
+    return wrapped(f"t = torch.tensor({literal(problem.target)}, dtype=torch.int64)")
+
+
+def _layer_inputs(problem: Problem) -> list[str]:
+    features, weight, bias = linear_layer(problem)
+    return [
+        _tensor("features", features, problem),
+        _tensor("weight", weight, problem, ", requires_grad=True"),
+        _tensor("bias", bias, problem, ", requires_grad=True"),
+    ]
+
+
+def _way(asked: Asked) -> object:
+    """How the derivatives are taken; None for a building block."""
+    return asked.operation.function.derivatives if asked.operation.has_loss else None
+
+
+def _functions(asked: Asked, code: str) -> list[str]:
+    mode, problem, quantity, way = asked.operation.mode, asked.problem, asked.quantity, _way(asked)
+    defined = "loss(x, t)" if asked.operation.has_loss else "block(x)"
+    name = defined.partition("(")[0]
+    if mode == AUTOCAST:
+        indented = code.replace("\n", "\n    ")
+        code = f"with torch.autocast(x.device.type, dtype=torch.bfloat16):\n    {indented}"
+    upstream = "torch.ones_like(losses)" if problem.cotangent is None else "upstream"
+    keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
+    if not asked.operation.has_loss:
+        observe = f"return {'compiled' if mode == COMPILED else 'block'}(x)"
+    elif way is by_layer:
+        observe = _LAYER.format(place=LAYER_GRADIENTS.index(quantity), **keys)
+    elif isinstance(way, ByFunc):
+        observe = (_FUNC if way.transforms is FORWARD_OVER_REVERSE else _FORWARD)[quantity]
+    else:
+        second = ", create_graph=True" if quantity in (Quantity.HVP, Quantity.HESSIAN) else ""
+        observe = _AUTOGRAD[quantity].format(graph=second, **keys)
+    compiled = [f"compiled = torch.compile({name}, dynamic=True, fullgraph=True)"] if mode == COMPILED else []
+    return [function(defined, code), *compiled, function("observe()", observe)]

@@ -1,0 +1,218 @@
+"""The error bounds of the grades 'stable' and 'accurate', per entry, evaluated from the exact gaps of each row.
+
+Nothing here is fitted. Symbols: x a row divided by the temperature, m its maximum, d_i = x_i - m <= 0, E_i = exp(d_i),
+S = sum E, p = E/S, L_i = log S - d_i (the loss of class i), u the unit roundoff of the working format, u_o of a store
+into a narrower format, alpha = 2 exp_ulps and lambda = 2 log_ulps (an error of mu ulps is at most 2 mu u relative),
+h the depth of the sum, omega the absolute error of an underflowing exp.
+
+The errors of log_softmax and softmax, D_i and dp_i, are derived in row_errors.py.
+The loss, gradient, Hessian and product are sums and products of these; every product, every sum over classes (depth h)
+and every store into the storage format on the way adds its rounding (`growth_of`). Blanchard, Higham and Higham (IMA J.
+Numer. Anal. 41(4), 2021, Theorems 4.2 and 4.3) bound lse and softmax with a term u (x_max - x_min); the weights p_i in
+eta replace it by the entropy, at most log K (their sum over |d_i| p_i is at most log K - log S). Deep sums: Higham and
+Mary, SIAM J. Sci. Comput. 41(5), 2019.
+The common offset m enters nowhere: an algorithm that subtracts x_t from a rounded lse is not stable, and neither is one
+that divides the logits by T before it shifts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from reference.arithmetic import Arithmetic
+from reference.bound_weights import denominator_of, factors_of, tangent_of, weights_of
+from reference.bounds.family import (
+    amplitude_of,
+    family_gradient,
+    family_loss,
+    family_second_order,
+    has_family_bounds,
+    layer_gradient,
+    reduced,
+)
+from reference.bounds.row_errors import RowErrors
+from reference.bounds.running import Running, growth_of
+from reference.evaluation import Expected
+from reference.formats import Floats
+from reference.grades import ACCURATE_ULPS
+from reference.loss import Loss
+from reference.problem import Problem
+from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
+
+SLACK = 1.0 + 2.0**-30
+"""Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
+
+PLAIN_ROUNDINGS = 2
+"""Rounded products and stores from log_softmax to the gradient of class indices: the cotangent's product, the result."""
+
+COMPOSITE_ROUNDINGS = 4
+"""With probabilities, weights or smoothing: label times weight, times log-probability, times s/K, and their sum."""
+
+SECOND_ORDER_ROUNDINGS = 6
+"""A second pass through the same graph: two more products and two more stores than the first derivative's four."""
+
+
+def _row_roundings(rows: RowErrors, plain: int) -> float:
+    """Relative growth on the way from log_softmax to a derivative or a loss of a row."""
+    count = plain if rows.problem.is_plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+    working = count if rows.problem.is_plain else count + rows.depth
+    if rows.problem.reduction == "mean":
+        working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
+    return growth_of(rows.arithmetic, count, working)
+
+
+def _loss(rows: RowErrors) -> Floats:
+    weighted = rows.problem.loss is not Loss.KL_DIVERGENCE and not has_family_bounds(rows.problem)
+    return reduced(rows, *(_weighted_loss(rows) if weighted else family_loss(rows)))
+
+
+def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
+    """(N,): the error of sum a_c L_c, and the largest number that it is computed as."""
+    problem, arithmetic = rows.problem, rows.arithmetic
+    weights = weights_of(problem)
+    counted = weights > 0
+    error = np.where(counted, weights * rows.log_error, 0.0).sum(axis=1)
+    size = np.where(counted, weights * rows.losses, 0.0).sum(axis=1)
+    if not problem.is_plain:
+        largest = np.minimum(size + error, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
+        error = error + largest * growth_of(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
+        error = error + (COMPOSITE_ROUNDINGS + rows.logits.shape[1]) * arithmetic.storage_underflow
+    return error, size + error
+
+
+def _gradient(rows: RowErrors) -> Running:
+    if has_family_bounds(rows.problem):
+        return family_gradient(rows)
+    weights, factors = weights_of(rows.problem), factors_of(rows.problem) / rows.problem.temperature
+    total = weights.sum(axis=1, keepdims=True)
+    grown = _row_roundings(rows, PLAIN_ROUNDINGS)
+    size = total * rows.probabilities + weights
+    error = total * rows.probability_error * (1 + grown) + size * grown
+    return Running(factors * size, factors * error + _floor(rows, factors * total), rows.arithmetic)
+
+
+def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:
+    return lambda rows: layer_gradient(rows.problem, _gradient(rows), quantity)
+
+
+def _hessian(rows: RowErrors) -> Floats:
+    if has_family_bounds(rows.problem):
+        return family_second_order(rows, Quantity.HESSIAN).error
+    scale = (weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem))[:, :, None]
+    grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
+    p, dp = rows.probabilities, rows.probability_error
+    moved = p[:, :, None] * dp[:, None, :] + dp[:, :, None] * (p + dp)[:, None, :]
+    pairs = moved * (1 + grown) + p[:, :, None] * p[:, None, :] * grown
+    single = dp * (1 + grown) + p * grown
+    pairs = pairs + single[:, :, None] * np.eye(rows.logits.shape[1])
+    return scale / rows.problem.temperature**2 * pairs + 4 * _floor(rows, scale[:, :, 0])[:, :, None]
+
+
+def _diagonal(rows: RowErrors) -> Floats:
+    """That of the Hessian at j = i, without the other entries; other losses than cross-entropy form them all."""
+    if has_family_bounds(rows.problem):
+        return np.diagonal(family_second_order(rows, Quantity.HESSIAN).error, axis1=1, axis2=2)
+    scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
+    grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
+    p, dp = rows.probabilities, rows.probability_error
+    error = (p * dp + dp * (p + dp) + dp) * (1 + grown) + (p * p + p) * grown
+    return scale / rows.problem.temperature**2 * error + 4 * _floor(rows, scale)
+
+
+def _hvp(rows: RowErrors) -> Floats:
+    if has_family_bounds(rows.problem):
+        return family_second_order(rows, Quantity.HVP).error
+    scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
+    grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
+    p, dp, v = rows.probabilities, rows.probability_error, np.abs(tangent_of(rows.problem))
+    mean, moved = (p * v).sum(axis=1, keepdims=True), (dp * v).sum(axis=1, keepdims=True)
+    error = (dp * (v + mean + moved) + p * moved) * (1 + grown) + p * (v + mean) * grown
+    floor = 4 * _floor(rows, scale) * (1 + v + v.sum(axis=1, keepdims=True))
+    return scale / rows.problem.temperature**2 * error + floor
+
+
+def _floor(rows: RowErrors, scale: Floats) -> Floats:
+    """What underflow alone costs a derivative: one store of the result and one of a factor."""
+    return rows.arithmetic.storage_underflow * (1 + scale)
+
+
+def _logsumexp(rows: RowErrors) -> Floats:
+    """Lse = m/T + log S: the offset enters only through the rounding of the result, and of m/T where T is not 1."""
+    problem, u = rows.problem, rows.arithmetic.working.unit_roundoff
+    top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0) / problem.temperature
+    size = np.abs(top + np.log(rows.total[:, 0]))
+    tau = rows.log_error.min(axis=1)
+    stored = rows.arithmetic.storage_roundoff
+    divided = 0.0 if problem.temperature == 1.0 else u * np.abs(top)
+    return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
+
+
+def _softmax(rows: RowErrors) -> Floats:
+    """Its probabilities, stored."""
+    return Running(rows.probabilities, rows.probability_error, rows.arithmetic).stored().error
+
+
+_STABLE = {
+    Quantity.LOSS: _loss,
+    Quantity.GRADIENT: lambda rows: _gradient(rows).error,
+    Quantity.HESSIAN: _hessian,
+    Quantity.HVP: _hvp,
+    Quantity.HESSIAN_DIAGONAL: _diagonal,
+    Quantity.LOG_SOFTMAX: lambda rows: rows.log_error,
+    Quantity.SOFTMAX: _softmax,
+    Quantity.LOGSUMEXP: _logsumexp,
+    Quantity.WEIGHT_GRADIENT: _layer_gradient(Quantity.WEIGHT_GRADIENT),
+    Quantity.BIAS_GRADIENT: _layer_gradient(Quantity.BIAS_GRADIENT),
+}
+
+_ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS: (...,), Quantity.LOGSUMEXP: (...,)}
+"""What a sigmoid loss keeps of the bounds of the row [x, 0]; of any other quantity the first column."""
+
+
+_DERIVATIVES = {Quantity.LOSS: 0} | dict.fromkeys(SECOND_ORDER, 2)
+"""How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
+
+
+def stable_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
+    """Largest absolute error that `stable` allows each entry; meaningless (not NaN) where the value is not finite."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * SLACK
+    if problem.is_binary:
+        bound = bound[_ONE_LOGIT.get(quantity, (slice(None), slice(1)))]
+    return np.where(np.isnan(bound), np.inf, bound)
+
+
+def accurate_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic, expected: Expected) -> Floats:
+    """Largest absolute error that `accurate` allows: ACCURATE_ULPS ulps of the scale, plus K underflowing powers.
+
+    Each of the K powers may lose omega to underflow; they enter with weight at most A |f| (loss, gradient, Hessian; other
+    losses: `amplitude_of`), over T for each derivative, and the tangent's size in a product; in a sum over the rows, the sum
+    of theirs. Under flush-to-zero a subnormal result may be lost as well.
+    """
+    amplitude = np.ones((problem.num_rows, 1))
+    if quantity not in BUILDING_BLOCKS:
+        factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
+        amplitude = amplitude_of(problem) * factors / problem.temperature ** _DERIVATIVES.get(quantity, 1)
+    if quantity is Quantity.HVP and problem.tangent is not None:
+        amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
+    classes = 2 if problem.is_binary else problem.num_classes
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = _shaped(problem, quantity, classes * arithmetic.underflow * amplitude, expected.values.shape)
+    # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
+    lost = np.where(np.isnan(lost), 0.0, lost)
+    result = arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0
+    with np.errstate(over="ignore"):
+        return ACCURATE_ULPS * problem.format.ulp(expected.scale) + lost + result
+
+
+def _shaped(problem: Problem, quantity: Quantity, lost: Floats, shape: tuple[int, ...]) -> Floats:
+    """What each row loses, (N, 1), at the entries that it enters."""
+    if shape == () or quantity is Quantity.BIAS_GRADIENT:
+        return np.broadcast_to(lost.sum(), shape)
+    if quantity is Quantity.WEIGHT_GRADIENT:
+        assert problem.feature is not None
+        return np.append(lost[:, 0], (np.abs(problem.feature) * lost[:, 0]).sum())[None, :]
+    return lost.reshape((problem.num_rows,) + (1,) * (len(shape) - 1))

@@ -1,0 +1,364 @@
+"""Bounds of `stable` for the losses that are not a weighted log-probability, and for softcaps and z-losses.
+
+Each loss is written once more in running-error analysis (running.py) as a framework computes it, starting from the errors
+of log_softmax and softmax (row_errors.py). Every product, sum and difference is rounded to the working format and stored.
+The gradient is taken in y = x/T (behind the softcap) and chained; the Hessian is the derivative of the gradient along unit
+vectors, as automatic differentiation takes it, so one formula bounds it and its product with the tangent:
+
+  kl_divergence   q log q and q L are stored apart; log q is off by lambda u |log q|
+  z_loss          lse = m + log S with log S off by tau, m by its division by T: lse, lse^2, z lse^2, 2 z lse p are products
+  focal           w = 1 - p_t is off by dp_t and a rounding, so w^e lies between the powers of w -+ its error (monotone);
+                  power adds alpha u, and (2 lambda + 2) u |e log w| where it is exp(e log w);
+                  [i = t] - p_i counts with size [i = t] + p_i: softmax's backward pass subtracts it at full size
+  squared_error   p - q, its square and the average <p, p - q> as they stand; sizes |p - q|, not p + q
+  softcap         s = 1 - tanh^2 by subtraction: an absolute error, whatever s
+  linear layer    the gradient's own bound, times |feature|, plus a sum over the N rows
+
+At the end come the cotangent, the mean's denominator and 1/T, and EXTRA_ROUNDINGS for another order of the products.
+Where 1 - p_t may be computed as 0, a focal loss with g < 1 (Hessian: g < 2) has no bound: w^(g-1) is infinite there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from reference.bound_weights import denominator_of, factors_of, tangent_of, weights_of
+from reference.bounds.row_errors import RowErrors
+from reference.bounds.running import Running, growth_of
+from reference.formats import Floats
+from reference.loss import Loss
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+EXTRA_ROUNDINGS = 4
+"""Rounded products and stores that another order of the same factors may have."""
+
+LABEL_ROUNDINGS = 4
+"""Label times class weight, 1 - s, s/K, and their sum."""
+
+
+def has_family_bounds(problem: Problem) -> bool:
+    """True if the derivatives of the loss are bounded here; else they are those of a weighted log-probability."""
+    weighted = (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE, Loss.SIGMOID)
+    return problem.loss not in weighted or problem.logit_softcap is not None or problem.z_loss > 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Analysis:
+    """The running errors of a problem's rows; with `lift` they get an axis before the classes, one line a direction."""
+
+    rows: RowErrors
+    lift: bool = False
+
+    def _running(self, size: Floats, error: Floats) -> Running:
+        shape = np.broadcast_shapes(size.shape, error.shape)
+        pair = [np.broadcast_to(part, shape) for part in (size, error)]
+        if self.lift:
+            pair = [part[:, None, :] for part in pair]
+        return Running(pair[0], pair[1], self.rows.arithmetic)
+
+    def known(self, values: Floats) -> Running:
+        """Exact numbers of each row."""
+        return self._running(np.abs(values), np.zeros(()))
+
+    @cached_property
+    def p(self) -> Running:
+        """Probabilities, stored."""
+        return self._running(self.rows.probabilities, self.rows.probability_error).rounded()
+
+    @cached_property
+    def log_losses(self) -> Running:
+        """L of every class."""
+        return self._running(self.rows.losses, self.rows.log_error)
+
+    @cached_property
+    def weights(self) -> Running:
+        """Effective weights, as computed from labels, class weights and smoothing."""
+        return self.known(weights_of(self.rows.problem)).rounded(LABEL_ROUNDINGS)
+
+    @cached_property
+    def one_hot(self) -> Running:
+        """The target's unit vector; all 0 in an ignored row."""
+        return self.known(weights_of(self.rows.problem))
+
+    @cached_property
+    def counted(self) -> Running:
+        """1 in a row that counts, 0 in an ignored one."""
+        return self.known(1.0 - self.rows.problem.ignored[:, None].astype(np.float64))
+
+    def at_target(self, values: Running) -> Running:
+        """The entry of each row at its target; picking it rounds nothing."""
+        hot = self.one_hot.size > 0
+        picked = [np.where(hot, part, 0.0).sum(-1, keepdims=True) for part in (values.size, values.error)]
+        return Running(picked[0], picked[1], values.arithmetic)
+
+    @cached_property
+    def lse(self) -> Running:
+        """Its terms m + log S: the one place where the offset of a row enters.
+
+        A wrong maximum of a capped row shifts both by the same amount, with opposite signs: it leaves no error.
+        """
+        top, log_sum = self._top, np.log(self.rows.total)
+        moved = self.known(top) if self.rows.problem.temperature == 1.0 else self.known(top).rounded()
+        return moved.plus(self._running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
+
+    @property
+    def _top(self) -> Floats:
+        x = np.where(self.rows.finite, self.rows.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+        return np.where(np.isfinite(x), x, 0.0) / self.rows.problem.temperature
+
+    def deviation(self, v: Running) -> Running:
+        """v_i - <p, v>."""
+        return v.plus(self.p.times(v).summed())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cross-entropy with a z-loss.
+
+
+def _regularised_loss(a: _Analysis) -> Running:
+    picked = a.weights.times(a.log_losses).summed()
+    return picked.plus(a.lse.times(a.lse).scaled(a.rows.problem.z_loss).times(a.counted))
+
+
+def _force(a: _Analysis) -> Running:
+    """A + 2 z lse."""
+    return a.weights.summed().plus(a.lse.scaled(2 * a.rows.problem.z_loss).times(a.counted))
+
+
+def _regularised_slope(a: _Analysis) -> Running:
+    return _force(a).times(a.p).plus(a.weights)
+
+
+def _regularised_product(a: _Analysis, v: Running) -> Running:
+    square = a.p.times(a.p.times(v).summed()).scaled(2 * a.rows.problem.z_loss).times(a.counted)
+    return _force(a).times(a.p.times(a.deviation(v))).plus(square)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Focal loss.
+
+
+def _miss(a: _Analysis) -> Running:
+    """1 - p_t: a rounded difference, whose size is the sum of the other probabilities."""
+    others = np.where(a.one_hot.size > 0, 0.0, a.p.size).sum(-1, keepdims=True)
+    given = Running(others, a.at_target(a.p).error, a.p.arithmetic)
+    return given.rounded()
+
+
+def power(w: Running, exponent: float) -> Running:
+    """Powers w^exponent, between the powers of the ends of w's interval, then rounded by pow or by exp(exponent log w)."""
+    if exponent == 0.0:
+        return Running(np.ones_like(w.size), np.zeros_like(w.size), w.arithmetic)
+    low, high = np.maximum(w.size - w.error, 0.0), w.size + w.error
+    size, ends = w.size**exponent, (low**exponent, high**exponent)
+    largest = np.maximum(*ends)
+    moved = np.maximum(largest - size, size - np.minimum(*ends))
+    u = w.arithmetic.working.unit_roundoff
+    stretched = (4 * w.arithmetic.log_ulps + 2) * u * abs(exponent) * largest * _steepest(low, high, exponent)
+    return Running(size, moved + stretched + 2 * w.arithmetic.exp_ulps * u * largest, w.arithmetic).rounded()
+
+
+def _steepest(low: Floats, high: Floats, exponent: float) -> Floats:
+    """Largest (v/high)^exponent |log v| for v in [low, high], doubled to cover exp of a product beyond first order.
+
+    For exponent > 0 it is at most |log high| + 1/(e exponent), since (v/high)^a |log(v/high)| <= 1/(e a).
+    """
+    if exponent < 0:
+        return 2 * np.abs(np.log(low))
+    return 2 * (np.abs(np.log(np.maximum(high, np.finfo(np.float64).tiny))) + 1.0 / (np.e * exponent))
+
+
+def _focal_loss(a: _Analysis) -> Running:
+    return power(_miss(a), a.rows.problem.focusing).times(a.at_target(a.log_losses))
+
+
+def _focal_slopes(a: _Analysis) -> tuple[Running, Running]:
+    """Bounds of f' and f'' as sums of the products they are."""
+    g, w, p, log_loss = a.rows.problem.focusing, _miss(a), a.at_target(a.p), a.at_target(a.log_losses)
+    first = power(w, g)
+    nothing = Running(np.zeros_like(w.size), np.zeros_like(w.size), w.arithmetic)
+    if g == 0.0:
+        return first, nothing
+    once = power(w, g - 1).times(p).scaled(g)
+    bent = once.times(log_loss)
+    twice = nothing if g == 1.0 else power(w, g - 2).times(p.times(p)).times(log_loss).scaled(g * abs(g - 1))
+    return first.plus(bent), once.plus(once).plus(twice).plus(bent)
+
+
+def _offset(a: _Analysis) -> Running:
+    """[i = t] - p_i at full size."""
+    return a.one_hot.plus(a.p)
+
+
+def _focal_slope(a: _Analysis) -> Running:
+    return _focal_slopes(a)[0].times(_offset(a)).times(a.counted)
+
+
+def _focal_product(a: _Analysis, v: Running) -> Running:
+    first, second = _focal_slopes(a)
+    along = _offset(a).times(v).summed()
+    result = first.times(a.p.times(a.deviation(v))).plus(second.times(_offset(a)).times(along))
+    return result.times(a.counted)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Squared error of the probabilities.
+
+
+def _residual(a: _Analysis) -> Running:
+    """Residual p - q."""
+    given = Running(np.abs(a.p.size - a.one_hot.size), a.p.error, a.p.arithmetic)
+    return given.rounded()
+
+
+def _squared_loss(a: _Analysis) -> Running:
+    r = _residual(a)
+    return r.times(r).summed()
+
+
+def _squared_slope(a: _Analysis) -> Running:
+    twice = _residual(a).scaled(2.0)
+    return a.p.times(twice.plus(a.p.times(twice).summed()))
+
+
+def _squared_product(a: _Analysis, v: Running) -> Running:
+    """Sum of dp (2 r - <p, 2 r>) + p (2 dp - <dp, 2 r> - <p, 2 dp>) with dp = p (v - <p, v>)."""
+    twice, moved = _residual(a).scaled(2.0), a.p.times(a.deviation(v))
+    inner = twice.plus(a.p.times(twice).summed())
+    bent = moved.scaled(2.0)
+    outer = bent.plus(moved.times(twice).summed()).plus(a.p.times(bent).summed())
+    return moved.times(inner).plus(a.p.times(outer))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# KL divergence.
+
+
+def _divergence(a: _Analysis) -> Running:
+    q = a.rows.problem.target
+    with np.errstate(divide="ignore"):
+        log_q = np.where(q > 0, np.abs(np.log(np.where(q > 0, q, 1.0))), 0.0)
+    off = 2 * a.rows.arithmetic.log_ulps * a.rows.arithmetic.working.unit_roundoff * log_q
+    labels = a.known(q)
+    entropy = labels.times(Running(log_q, off, labels.arithmetic).rounded())
+    return entropy.plus(labels.times(a.log_losses)).summed()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What they share: softcap, factors, reduction.
+
+_LOSSES = {
+    Loss.CROSS_ENTROPY: _regularised_loss,
+    Loss.KL_DIVERGENCE: _divergence,
+    Loss.SQUARED_ERROR: _squared_loss,
+    Loss.FOCAL: _focal_loss,
+    Loss.SIGMOID_FOCAL: _focal_loss,
+}
+
+_SLOPES = {
+    Loss.CROSS_ENTROPY: _regularised_slope,
+    Loss.SQUARED_ERROR: _squared_slope,
+    Loss.FOCAL: _focal_slope,
+    Loss.SIGMOID_FOCAL: _focal_slope,
+}
+
+_PRODUCTS = {
+    Loss.CROSS_ENTROPY: _regularised_product,
+    Loss.SQUARED_ERROR: _squared_product,
+    Loss.FOCAL: _focal_product,
+    Loss.SIGMOID_FOCAL: _focal_product,
+}
+
+
+def _rate(a: _Analysis) -> tuple[Running, Running]:
+    """Rate s = 1 - tanh^2 and T (2/c) tanh s of a softcap."""
+    problem, t = a.rows.problem, a.rows.saturation
+    tanh = a._running(t.size, t.error)
+    square = tanh.times(tanh)
+    rate = Running(1.0 - tanh.size**2, square.error, tanh.arithmetic).rounded()
+    assert problem.logit_softcap is not None
+    return rate, rate.times(tanh).scaled(2.0 * problem.temperature / problem.logit_softcap)
+
+
+def _finished(a: _Analysis, given: Running, order: int) -> Running:
+    """Times the cotangent, over the mean's denominator and T^order, in whatever order."""
+    problem = a.rows.problem
+    factor = factors_of(problem) / problem.temperature**order
+    depth = a.rows.arithmetic.summation.depth(problem.num_rows) if problem.reduction == "mean" else 0
+    return given.times(a.known(factor)).rounded(EXTRA_ROUNDINGS, depth)
+
+
+def family_loss(rows: RowErrors) -> tuple[Floats, Floats]:
+    """(N,): the error of the loss of every row, and the largest number that it is computed as; 0 where it is ignored."""
+    loss = _LOSSES[rows.problem.loss](_Analysis(rows))
+    error = np.where(rows.problem.ignored, 0.0, loss.error[:, 0])
+    return error, np.where(rows.problem.ignored, 0.0, loss.size[:, 0]) + error
+
+
+def family_gradient(rows: RowErrors) -> Running:
+    """(N, K): the gradient by the logits; (N, 2) for the row [x, 0]."""
+    a = _Analysis(rows)
+    slope = _SLOPES[rows.problem.loss](a)
+    if rows.problem.logit_softcap is not None:
+        slope = slope.times(_rate(a)[0]).rounded(2)  # the factors c and 1/c of the chain rule
+    return _finished(a, slope, 1)
+
+
+def family_second_order(rows: RowErrors, quantity: Quantity) -> Running:
+    """The Hessian (N, K, K), or its product with the tangent (N, K)."""
+    problem, classes = rows.problem, rows.logits.shape[1]
+    hessian = quantity is Quantity.HESSIAN
+    a = _Analysis(rows, lift=hessian)
+    v = Running.exact(np.eye(classes)[None], rows.arithmetic) if hessian else a.known(tangent_of(problem))
+    if problem.logit_softcap is None:
+        return _finished(a, _PRODUCTS[problem.loss](a, v), 2)
+    rate, bend = _rate(a)
+    chained = _PRODUCTS[problem.loss](a, rate.times(v)).times(rate).rounded(2)
+    return _finished(a, chained.plus(_SLOPES[problem.loss](a).times(bend).times(v).rounded(2)), 2)
+
+
+def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
+    """The bound of the loss after its reduction, from the errors of the rows' losses and the largest computed ones."""
+    problem, arithmetic = rows.problem, rows.arithmetic
+    if problem.reduction == "none":
+        return error
+    # Divided before it is summed: a mean of large losses must not overflow here.
+    share, depth = 1.0 / denominator_of(problem), arithmetic.summation.depth(problem.num_rows)
+    size = np.minimum(computed, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
+    total = (error * share).sum() + (size * share).sum() * growth_of(arithmetic, 1, 2 * depth + 2)
+    return np.asarray(total + arithmetic.storage_underflow)
+
+
+def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> Floats:
+    """The gradient of the linear layer, whose last column (or which) is a sum over the rows."""
+    feature = np.ones(problem.num_rows) if problem.feature is None or quantity is Quantity.BIAS_GRADIENT else problem.feature
+    weighted = gradient.scaled(np.broadcast_to(feature[:, None], gradient.size.shape))
+    total = Running(weighted.size.T, weighted.error.T, weighted.arithmetic).summed().error
+    return total[:, 0] if quantity is Quantity.BIAS_GRADIENT else np.hstack([gradient.rounded().error.T, total])
+
+
+def amplitude_of(problem: Problem) -> Floats:
+    """(N, 1): how much a relative change of S by 1 may change a loss or a derivative of it in y, beyond what A does.
+
+    z-loss: z lse^2, 2 z lse p and its Hessian change by at most 4 z (1 + |lse|)^2, where lse is the maximum and at most log K
+    more; z under the square overflows no sooner than z lse^2 does. Squared error: value and derivatives are
+    polynomials in p of degree 4 at most whose coefficients add up to at most 20 (1 + max q). Focal: each derivative of
+    w^a p^b L has three terms of its kind with factors of at most g + 2, and its value is at most 1; there are three at most.
+    """
+    if problem.loss is Loss.SQUARED_ERROR:
+        return 80.0 * (1.0 + problem.target.max(axis=1, keepdims=True))
+    if problem.loss in (Loss.FOCAL, Loss.SIGMOID_FOCAL):
+        return np.full((problem.num_rows, 1), (3.0 * (problem.focusing + 2.0)) ** 3)
+    total = weights_of(problem).sum(axis=1, keepdims=True)
+    if problem.z_loss == 0.0:
+        return total
+    top = np.where(np.isfinite(problem.logits), problem.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    top = np.abs(np.where(np.isfinite(top), top, 0.0)) / problem.temperature
+    if problem.logit_softcap is not None:
+        top = np.full_like(top, problem.logit_softcap / problem.temperature)
+    with np.errstate(over="ignore"):
+        return total + 4.0 * (np.sqrt(problem.z_loss) * (1.0 + top + np.log(problem.num_classes))) ** 2

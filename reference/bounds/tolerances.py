@@ -1,0 +1,310 @@
+"""Honest rtol and atol for a user's own test: what a grade promises, as |observed - expected| <= atol + rtol |expected|.
+
+The bounds of `stable` (row_errors.py, bounds.py) are evaluated from the gaps of a row; here is their supremum over all rows of
+a domain: at most K classes, gaps d_i = max x - x_i of at most G between finite logits (-inf is free), class weights of at
+most 1 in all, no temperature, softcap or z-loss, a cotangent of at most 1. Symbols as in row_errors.py. What replaces a sum
+over the row, with c = expm1(u G)/G the slope of the chord of expm1(u d) on [0, G]:
+
+    sum p_i expm1(u d_i) <= c min(G, log K)     its weights p_i: sum p_i d_i <= log K - log S
+    S <= K,  d_i <= L_i
+    D_i <= A + B L_i                            affine, since every step of D_i is
+    p_i D_i <= A + B/e,  sum p_i D_i <= A + B log K     p log(1/p) <= 1/e, and the entropy is at most log K
+
+Relative errors are kept relative where the value has nothing to cancel (loss, log_softmax, softmax, logsumexp). The
+gradient, Hessian and product have entries near 0 beside terms of size 1, so `stable` bounds their error absolutely.
+`accurate` is ACCURATE_ULPS ulps of the scale of an entry and what underflow costs (bounds.py), `faithful` one ulp, `correct`
+half of one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from reference.arithmetic import Arithmetic
+from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
+from reference.bounds.running import growth, growth_of
+from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
+from reference.problem import REDUCTIONS
+from reference.quantity import LAYER_GRADIENTS, Quantity
+
+COMPARING = 8
+"""Units of roundoff by which a comparison that is itself computed in the format may be off, relative to what is allowed."""
+
+DIGITS = 2
+"""Significant digits of a tolerance; it is rounded up."""
+
+_SLACK = 1.0 + 2.0**-29
+"""Covers the rounding of this file's own float64 arithmetic, and that of bounds.py."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The inputs for which a tolerance holds; each limit is a promise of whoever uses it.
+
+    Arguments:
+      classes: largest K.
+      gap: largest G >= 0 between the maximum and a finite logit of its row. The common offset of a row is free.
+      rows: N, the rows that count; they matter where a reduction adds them up.
+      reduction: 'none', 'sum' or 'mean', of the loss.
+      plain: True for class indices alone, False for probabilities, label smoothing or class weights.
+      tangent: largest |v_i| of the direction of a Hessian-vector product.
+
+    Raises:
+      ValueError: a limit is not allowed.
+    """
+
+    classes: int
+    gap: float
+    rows: int = 1
+    reduction: str = "none"
+    plain: bool = True
+    tangent: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.classes < 1 or self.rows < 1:
+            raise ValueError(f"classes is {self.classes} and rows is {self.rows}; allowed: numbers >= 1")
+        if not (0.0 <= self.gap < math.inf and 0.0 <= self.tangent < math.inf):
+            raise ValueError(f"gap is {self.gap} and tangent is {self.tangent}; allowed: finite numbers >= 0")
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(f"reduction is {self.reduction!r}; allowed: {', '.join(map(repr, REDUCTIONS))}")
+
+
+class Tolerance(NamedTuple):
+    """What |observed - expected| <= atol + rtol |expected| allows; the order of numpy.testing.assert_allclose."""
+
+    rtol: float
+    atol: float
+
+    def allows(self, observed: float, expected: float) -> bool:
+        """True if the observed number passes."""
+        return abs(observed - expected) <= self.atol + self.rtol * abs(expected)
+
+
+def tolerance(quantity: Quantity, grade: Grade, arithmetic: Arithmetic, domain: Domain, share: float = 1.0) -> Tolerance:
+    """Smallest rtol and atol, to two digits, that no answer of a grade misses on a domain.
+
+    Arguments:
+      quantity: of softmax cross-entropy, or one of its building blocks.
+      grade: what the operation promises: `stable` or more.
+      arithmetic: what it declares; `storage` is the format of the result. `Arithmetic(FLOAT32, FLOAT32)` is that of a kernel
+        that computes in float32 with faithful functions and pairwise sums.
+      domain: the inputs.
+      share: the part of the bound that an operation was seen to use, where that is what the tolerance is to be of.
+
+    The expected value may be exact or rounded to the format once, and the comparison may be computed in the format: both are
+    allowed for. Where no entry is relative to its value, rtol is what those two cost. It holds for numbers: NaN, infinities
+    and a value that overflows are for the grade alone.
+
+    Raises:
+      ValueError: the grade bounds no error, the quantity is that of a linear layer, or the arithmetic is too coarse for the
+        domain: a bound of 100% of the sum.
+
+    >>> from reference.formats import FLOAT32
+    >>> tolerance(Quantity.LOSS, Grade.STABLE, Arithmetic(FLOAT32, FLOAT32), Domain(classes=1000, gap=20.0))
+    Tolerance(rtol=5.4e-07, atol=2e-06)
+    >>> tolerance(Quantity.LOSS, Grade.ACCURATE, Arithmetic(FLOAT32, FLOAT32), Domain(classes=1000, gap=20.0))
+    Tolerance(rtol=5.4e-07, atol=7.1e-43)
+    """
+    if grade < Grade.STABLE:
+        raise ValueError(f"grade is {grade.label!r}, which bounds no error; allowed: stable, accurate, faithful, correct")
+    if quantity in LAYER_GRADIENTS:
+        raise ValueError(f"quantity is {str(quantity)!r}; allowed: quantities of the logits")
+    fmt = arithmetic.storage
+    if grade >= Grade.FAITHFUL:
+        ulps = FAITHFUL_ULPS if grade is Grade.FAITHFUL else 0.5
+        return _for_users(Tolerance(2 * ulps * fmt.unit_roundoff, ulps * fmt.min_subnormal), arithmetic, share)
+    allowed = _accurate(quantity, arithmetic, domain)
+    if grade is Grade.STABLE:
+        largest = max(1.0, 2 * domain.tangent if quantity is Quantity.HVP else 0.0)
+        allowed = _larger(_Supremum(arithmetic, domain).of(quantity), allowed, largest)
+    return _for_users(allowed, arithmetic, share)
+
+
+def _for_users(bound: Tolerance, arithmetic: Arithmetic, share: float) -> Tolerance:
+    """With the rounding of the expected value and of the comparison, rounded up."""
+    u, floor = arithmetic.storage.unit_roundoff, arithmetic.storage.min_subnormal
+    compared = 1 + COMPARING * u
+    rtol, atol = (share * bound.rtol + u) / (1 - u), share * bound.atol + floor
+    return Tolerance(_rounded_up(rtol * compared), _rounded_up(atol * compared))
+
+
+def _larger(bound: Tolerance, other: Tolerance, largest: float) -> Tolerance:
+    """One that allows all that either allows; where the bound is absolute, of values of at most `largest`, so is it."""
+    if bound.rtol == 0:
+        return Tolerance(0.0, max(bound.atol, other.rtol * largest + other.atol))
+    return Tolerance(max(bound.rtol, other.rtol), max(bound.atol, other.atol))
+
+
+def _rounded_up(value: float) -> float:
+    """To `DIGITS` significant digits, never down."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    digits = DIGITS - 1 - math.floor(math.log10(value))
+    nearest = float(f"{value:.{DIGITS - 1}e}")
+    return nearest if nearest >= value else float(f"{nearest + 10.0**-digits:.{DIGITS - 1}e}")
+
+
+def _accurate(quantity: Quantity, arithmetic: Arithmetic, domain: Domain) -> Tolerance:
+    """ACCURATE_ULPS ulps of the scale, K powers lost to underflow, and a flushed result; see `bounds.accurate_bound`.
+
+    Where terms cancel, the scale is at most |value| + 2 (probabilities), 2 V (a product) and |lse| + 2 log K.
+    """
+    fmt = arithmetic.storage
+    relative = 2 * ACCURATE_ULPS * fmt.unit_roundoff
+    beyond = {Quantity.HVP: 2 * domain.tangent, Quantity.LOGSUMEXP: 2 * math.log(domain.classes)}.get(quantity, 0.0)
+    if quantity is Quantity.GRADIENT and not domain.plain:
+        beyond = 2.0
+    summed = domain.rows if quantity is Quantity.LOSS and domain.reduction == "sum" else 1
+    amplitude = summed * (1 + domain.tangent if quantity is Quantity.HVP else 1)
+    flushed = fmt.min_normal if arithmetic.flush_to_zero else 0.0
+    lost = domain.classes * arithmetic.underflow * amplitude
+    return Tolerance(relative, relative * beyond + ACCURATE_ULPS * fmt.min_subnormal + lost + flushed)
+
+
+@dataclass(frozen=True)
+class _Supremum:
+    """The bounds of `stable` over a domain; names as in row_errors.py."""
+
+    arithmetic: Arithmetic
+    domain: Domain
+
+    def of(self, quantity: Quantity) -> Tolerance:
+        """The bound of a quantity."""
+        bounds = {
+            Quantity.LOSS: self._loss,
+            Quantity.GRADIENT: self._gradient,
+            Quantity.HESSIAN: self._hessian,
+            Quantity.HESSIAN_DIAGONAL: self._hessian,
+            Quantity.HVP: self._product,
+            Quantity.LOG_SOFTMAX: lambda: self._logarithm,
+            Quantity.SOFTMAX: self._softmax,
+            Quantity.LOGSUMEXP: self._logsumexp,
+        }
+        rtol, atol = bounds[quantity]()
+        return Tolerance(rtol * _SLACK, atol * _SLACK)
+
+    @cached_property
+    def _log_classes(self) -> float:
+        return math.log(self.domain.classes)
+
+    @cached_property
+    def _depth(self) -> int:
+        return self.arithmetic.summation.depth(self.domain.classes)
+
+    @cached_property
+    def _u(self) -> float:
+        return self.arithmetic.working.unit_roundoff
+
+    @cached_property
+    def _alpha(self) -> float:
+        return 2 * self.arithmetic.exp_ulps * self._u
+
+    @cached_property
+    def _sum_store(self) -> float:
+        return self.arithmetic.storage_roundoff if self.arithmetic.stores_sum else 0.0
+
+    @cached_property
+    def _chord(self) -> float:
+        """C."""
+        reach = self._u * self.domain.gap
+        if reach > 1:
+            raise ValueError(f"gap is {self.domain.gap:g}, more than 1/u: a rounded gap may be off by more than 1")
+        return math.expm1(reach) / self.domain.gap if reach else self._u
+
+    @cached_property
+    def _sum_error(self) -> float:
+        """Eta."""
+        moved = self._chord * min(self.domain.gap, self._log_classes)
+        powers, grown = moved + self._alpha * (1 + moved), growth(self._u, self._depth)
+        eta = powers * (1 + grown) + grown + self.domain.classes * self.arithmetic.underflow
+        eta += self._sum_store * (1 + eta)
+        if eta >= 1:
+            raise ValueError(f"a sum of {self.domain.classes} classes may be off by 100%: nothing is bounded")
+        return eta
+
+    @cached_property
+    def _logarithm(self) -> Tolerance:
+        """B and A of D_i <= A + B L_i."""
+        tau, stored = -math.log1p(-self._sum_error), self.arithmetic.storage_roundoff
+        tau += 2 * self.arithmetic.log_ulps * self._u * (self._log_classes + tau)
+        tau += self._sum_store * (self._log_classes + tau)
+        slope = self._u * (1 + self._u) + self._u
+        return Tolerance(slope * (1 + stored) + stored, tau * (1 + self._u) * (1 + stored) + self.arithmetic.storage_underflow)
+
+    def _probability_error(self, loss: float, gap: float) -> float:
+        """The largest sum of dp_i = p_i (dp_i / p_i), underflow apart, of some classes of a row.
+
+        `loss` and `gap` bound the sum of p_i L_i and of p_i d_i: by 1/e for one class, by log K for a row. With the largest
+        L_i and d_i instead, it is dp_i / p_i of any class.
+        """
+        factor = (1 + self._alpha) * (1 + self._sum_error / (1 - self._sum_error)) * (1 + self._u)
+        quotient = factor - 1 + factor * self._chord * gap
+        rtol, atol = self._logarithm
+        largest = atol + rtol * (self.domain.gap + self._log_classes)
+        if largest >= 1:
+            return max(quotient, math.exp(min(largest, 700.0)) * (1 + self._alpha))
+        logarithmic = math.expm1(largest) / largest * (atol + rtol * loss) * (1 + self._alpha) + self._alpha
+        return max(quotient, logarithmic)
+
+    @property
+    def _underflow(self) -> float:
+        return 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow
+
+    def _growth(self, plain: int) -> float:
+        """`bounds._row_roundings`."""
+        count = plain if self.domain.plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+        working = count if self.domain.plain else count + self._depth
+        if self.domain.reduction == "mean":
+            working += 1 + self.arithmetic.summation.depth(self.domain.rows)
+        return growth_of(self.arithmetic, count, working)
+
+    def _loss(self) -> Tolerance:
+        (rtol, atol), floor = self._logarithm, self.arithmetic.storage_underflow
+        if not self.domain.plain:
+            grown = growth_of(self.arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + self._depth)
+            rtol, atol = rtol + (1 + rtol) * grown, atol * (1 + grown) + (COMPOSITE_ROUNDINGS + self.domain.classes) * floor
+        if self.domain.reduction == "none":
+            return Tolerance(rtol, atol)
+        grown = growth_of(self.arithmetic, 1, 2 * self.arithmetic.summation.depth(self.domain.rows) + 2)
+        rows = self.domain.rows if self.domain.reduction == "sum" else 1
+        return Tolerance(rtol + (1 + rtol) * grown, rows * atol * (1 + grown) + floor)
+
+    def _entry_error(self) -> float:
+        """Largest dp_i."""
+        return self._probability_error(1 / math.e, 1 / math.e) + self._underflow
+
+    def _gradient(self) -> Tolerance:
+        grown = self._growth(PLAIN_ROUNDINGS)
+        return self._shared(self._entry_error() * (1 + grown) + 2 * grown)
+
+    def _hessian(self) -> Tolerance:
+        grown, dp = self._growth(SECOND_ORDER_ROUNDINGS), self._entry_error()
+        return self._shared((3 + dp) * dp * (1 + grown) + 2 * grown)
+
+    def _product(self) -> Tolerance:
+        grown, dp, classes, v = (
+            self._growth(SECOND_ORDER_ROUNDINGS),
+            self._entry_error(),
+            self.domain.classes,
+            self.domain.tangent,
+        )
+        row = self._probability_error(self._log_classes, min(self.domain.gap, self._log_classes)) + classes * self._underflow
+        return self._shared(v * ((dp * (2 + row) + row) * (1 + grown) + 2 * grown), 1 + v + classes * v)
+
+    def _shared(self, error: float, stores: float = 1.0) -> Tolerance:
+        """Of a derivative: its share of a mean, and underflowing stores."""
+        share = 1 / self.domain.rows if self.domain.reduction == "mean" else 1.0
+        return Tolerance(0.0, share * error + 8 * self.arithmetic.storage_underflow * stores)
+
+    def _softmax(self) -> Tolerance:
+        relative = self._probability_error(self.domain.gap + self._log_classes, self.domain.gap)
+        stored = 1 + self.arithmetic.storage_roundoff
+        return Tolerance(relative * stored + stored - 1, self._underflow * stored + self.arithmetic.storage_underflow)
+
+    def _logsumexp(self) -> Tolerance:
+        (rtol, atol), rounded = self._logarithm, self._u + self.arithmetic.storage_roundoff
+        tau = atol + rtol * self._log_classes
+        return Tolerance(rounded * (1 + self._u), tau * (1 + rounded) * (1 + self._u) + self.arithmetic.storage_underflow)

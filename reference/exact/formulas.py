@@ -1,0 +1,108 @@
+"""Which formulas a row takes: those of exact.py for weighted log-probabilities, those of family.py and softcap.py else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flint import arb, fmpq
+
+from reference.enclosure import Entry
+from reference.exact.family import Focal, RegularisedCrossEntropy, RowLoss, Sized, SquaredError, entropy_term
+from reference.exact.row import Row
+from reference.exact.softcap import Capped, CappedSoftmax
+from reference.exact.softmax import (
+    Softmax,
+    Term,
+    diagonal_entries,
+    gradient_terms,
+    hvp_entries,
+    loss_term,
+    pair_entries,
+    plain_term,
+    sum_term,
+)
+from reference.loss import Loss
+from reference.weights import rational
+
+_ROW_LOSSES: dict[Loss, Callable[[Row, Softmax], RowLoss]] = {
+    Loss.FOCAL: Focal,
+    Loss.SIGMOID_FOCAL: Focal,
+    Loss.SQUARED_ERROR: SquaredError,
+}
+"""Losses that are never a weighted log-probability."""
+
+
+def row_softmax(row: Row) -> Softmax:
+    """The softmax of a regular row."""
+    return Softmax(row) if row.problem.logit_softcap is None else CappedSoftmax(row)
+
+
+def _row_loss(row: Row, softmax: Softmax) -> RowLoss | None:
+    """The formulas of a row; None if those of exact.py hold."""
+    problem = row.problem
+    if problem.loss in _ROW_LOSSES:
+        return _ROW_LOSSES[problem.loss](row, softmax)
+    if problem.logit_softcap is not None:
+        return Capped(row, RegularisedCrossEntropy(row, softmax))
+    return RegularisedCrossEntropy(row, softmax) if problem.z_loss > 0 else None
+
+
+def loss_of(row: Row, softmax: Softmax) -> tuple[Term | float, float]:
+    """The loss of a regular row and the size of its terms (0 where nothing cancels); +inf where weight is masked."""
+    formulas = _row_loss(row, softmax)
+    if formulas is not None:
+        return formulas.loss()
+    term = loss_term(row, softmax)
+    if row.problem.loss is not Loss.KL_DIVERGENCE or isinstance(term, float):
+        return term, 0.0
+    entropy, size = entropy_term(row)
+    if isinstance(entropy, fmpq):
+        return term, 0.0
+    return sum_term(term.exact, term.ball + entropy), float(arb(term.exact + term.ball + size))
+
+
+def gradient_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], list[float]]:
+    """The gradient of a regular row at its distinct classes, and the sizes of its terms."""
+    formulas = _row_loss(row, softmax)
+    if formulas is None:
+        return gradient_terms(row, softmax, factor)
+    entries = [formulas.slope(i).times(factor) for i in range(len(row.count))]
+    return [plain_term(entry.value) for entry in entries], _sizes(entries)
+
+
+def hessian_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
+    """Entries of each pair of distinct classes (row-major), then the diagonal ones; and the sizes of their terms."""
+    formulas = _row_loss(row, softmax)
+    diagonal, sizes = _diagonal(row, softmax, formulas, factor)
+    if formulas is None:
+        pairs = pair_entries(row, softmax, factor)
+        return pairs + diagonal, [0.0] * len(pairs) + sizes
+    distinct = range(len(row.count))
+    entries = [formulas.curvature(i, j, False).times(factor) for i in distinct for j in distinct]
+    return [plain_term(entry.value).entry() for entry in entries] + diagonal, _sizes(entries) + sizes
+
+
+def diagonal_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
+    """The Hessian's diagonal of a regular row at its distinct classes, and the sizes of its terms."""
+    return _diagonal(row, softmax, _row_loss(row, softmax), factor)
+
+
+def _diagonal(row: Row, softmax: Softmax, formulas: RowLoss | None, factor: fmpq) -> tuple[list[Entry], list[float]]:
+    if formulas is None:
+        diagonal = diagonal_entries(row, softmax, factor)
+        return diagonal, [0.0] * len(diagonal)
+    entries = [formulas.curvature(i, i, True).times(factor) for i in range(len(row.count))]
+    return [plain_term(entry.value).entry() for entry in entries], _sizes(entries)
+
+
+def product_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
+    """The Hessian of a regular row times its tangent at its distinct classes, and the sizes of its terms."""
+    formulas = _row_loss(row, softmax)
+    if formulas is None:
+        return hvp_entries(row, softmax, factor)
+    entries = [entry.times(factor) for entry in formulas.product([rational(v) for v in row.tangent])]
+    return [plain_term(entry.value).entry() for entry in entries], _sizes(entries)
+
+
+def _sizes(entries: list[Sized]) -> list[float]:
+    return [float(arb(entry.size)) for entry in entries]

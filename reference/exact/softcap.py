@@ -1,0 +1,110 @@
+"""Logits behind a softcap, c tanh(x/c): finite whatever the logits, so nothing is masked and an infinite logit owes a number.
+
+With u = x/c, y = c tanh(u)/T, s = dy/dx T = sech^2(u) and d2y/dx2 T = -(2/c) tanh(u) s, the chain rule of a row loss l(y) is
+
+    gradient_i = l'_i s_i      Hessian_ij = l''_ij s_i s_j - [i = j] T l'_i (2/c) tanh(u_i) s_i
+
+in units of 1/T and 1/T^2. Gaps are differences of tanh without cancellation: for u > v >= 0,
+tanh u - tanh v = 2 e^(-2v) (1 - e^(-2(u-v))) / ((1 + e^(-2u)) (1 + e^(-2v))).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from flint import arb, fmpq
+
+from reference.exact.family import RowLoss, Sized
+from reference.exact.row import Row
+from reference.exact.softmax import Number, Softmax, Term
+from reference.weights import rational
+
+_ZERO = fmpq(0)
+
+
+def _decay(x: float, cap: fmpq) -> Number:
+    """e^(-2|x|/c)."""
+    return _ZERO if np.isinf(x) else arb(-2 * abs(rational(x)) / cap).exp()
+
+
+def _tanh(x: float, cap: fmpq) -> Number:
+    """tanh(x/c), exact at 0 and at the infinities."""
+    return rational(float(np.sign(x))) if x == 0 or np.isinf(x) else arb(rational(x) / cap).tanh()
+
+
+def _sech2(x: float, cap: fmpq) -> Number:
+    """sech^2(x/c) = 4 e^(-2|u|) / (1 + e^(-2|u|))^2, exact at 0 and at the infinities."""
+    if x == 0:
+        return fmpq(1)
+    power = _decay(x, cap)
+    return 4 * power / ((1 + power) * (1 + power))
+
+
+def _rise(high: float, low: float, cap: fmpq) -> Number:
+    """tanh(high/c) - tanh(low/c) for high >= low, without cancellation."""
+    if high == low:
+        return _ZERO
+    if low < 0 < high:
+        return _tanh(high, cap) - _tanh(low, cap)
+    inner, outer = (low, high) if low >= 0 else (high, low)
+    fraction = fmpq(1) if np.isinf(outer) else -arb(-2 * abs(rational(outer) - rational(inner)) / cap).expm1()
+    return 2 * _decay(inner, cap) * fraction / ((1 + _decay(outer, cap)) * (1 + _decay(inner, cap)))
+
+
+class CappedSoftmax(Softmax):
+    """The softmax of c tanh(x/c)/T."""
+
+    @staticmethod
+    def _levels(row: Row) -> tuple[Number, list[Number | None]]:
+        cap, highest = rational(_cap(row)), max(row.logits)
+        unit = cap / rational(row.problem.temperature)
+        return unit * _tanh(highest, cap), [unit * _rise(highest, x, cap) for x in row.logits]
+
+
+def _cap(row: Row) -> float:
+    assert row.problem.logit_softcap is not None
+    return row.problem.logit_softcap
+
+
+@dataclass(frozen=True)
+class Capped:
+    """The loss of a row as a function of its logits before the softcap, given that behind it."""
+
+    row: Row
+    behind: RowLoss
+
+    @cached_property
+    def cap(self) -> fmpq:
+        """C."""
+        return rational(_cap(self.row))
+
+    @cached_property
+    def rates(self) -> list[Number]:
+        """Rates s = sech^2(x/c)."""
+        return [_sech2(x, self.cap) for x in self.row.logits]
+
+    @cached_property
+    def bends(self) -> list[Number]:
+        """-T (2/c) tanh(u) s."""
+        twice = -2 * rational(self.row.problem.temperature) / self.cap
+        return [twice * _tanh(x, self.cap) * s for x, s in zip(self.row.logits, self.rates, strict=True)]
+
+    def loss(self) -> tuple[Term | float, float]:
+        """That of the row behind the softcap."""
+        return self.behind.loss()
+
+    def slope(self, i: int) -> Sized:
+        """l'_i s_i."""
+        return self.behind.slope(i).times(self.rates[i])
+
+    def curvature(self, i: int, j: int, same: bool) -> Sized:
+        """l''_ij s_i s_j + [i = j] l'_i bend_i."""
+        chained = self.behind.curvature(i, j, same).times(self.rates[i] * self.rates[j])
+        return chained + self.behind.slope(i).times(self.bends[i]) if same else chained
+
+    def product(self, v: list[Number]) -> list[Sized]:
+        """s_i (l'' (s v))_i + l'_i bend_i v_i."""
+        inner = self.behind.product([s * v_i for s, v_i in zip(self.rates, v, strict=True)])
+        return [given.times(self.rates[i]) + self.behind.slope(i).times(self.bends[i] * v[i]) for i, given in enumerate(inner)]

@@ -1,0 +1,1 @@
+"""What is asked: hazards, generated problems and stored cases."""

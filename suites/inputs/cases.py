@@ -1,0 +1,241 @@
+"""Stored cases: named inputs with exact bits, provenance and hazard, read from suites/cases/*.toml.
+
+A case is one problem in each of its dtypes. Numbers are hexadecimal floating-point strings (exact, no rounding on the
+way), 'inf', '-inf' or 'nan'; "0x0p+0 * 70000" repeats an entry, "0x1p+0 0x0p+0 * 50" a
+pattern, and `rows` repeats the first row.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference.formats import FORMATS, Floats, Format, format_named
+from reference.loss import LOSS_TARGETS, Loss, Target
+from reference.problem import Problem
+
+_LONGEST_PATTERN = 12
+_SHORT_ROW = 24
+"""Numbers of a row that a person reads one by one."""
+
+CASES_FOLDER = Path(__file__).parents[1] / "cases"
+_KEYS = {"id", "dtypes", "logits", "target", "story", "provenance", "hazard", "rows"}
+_NUMERIC_OPTIONS = ("class_weights", "cotangent", "tangent", "feature")
+_PLAIN_DEFAULTS: dict[str, Any] = {
+    "loss": Loss.CROSS_ENTROPY,
+    "label_smoothing": 0.0,
+    "ignore_index": -100,
+    "reduction": "none",
+    "temperature": 1.0,
+    "logit_softcap": None,
+    "z_loss": 0.0,
+    "focusing": 0.0,
+    "positive_weight": 1.0,
+}
+
+
+class CaseError(Exception):
+    """A case that is not known or is malformed; one line."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One named problem in one dtype.
+
+    `name` is shared by all dtypes (claims refer to it); `id` is name[dtype] and unique.
+    """
+
+    name: str
+    hazard: str
+    story: str
+    provenance: str
+    problem: Problem
+
+    @property
+    def id(self) -> str:
+        """Unique name: --case takes it."""
+        return f"{self.name}[{self.problem.format.name}]"
+
+
+def parse_number(text: str | float) -> float:
+    """The float64 that a hexadecimal string, 'inf', '-inf' or 'nan' names exactly; a number as it is.
+
+    Raises:
+      ValueError: a string without 0x, which float.fromhex would read as hexadecimal all the same.
+    """
+    if not isinstance(text, str):
+        return float(text)
+    if not re.fullmatch(r"[+-]?(0[xX].+|inf|nan)", text):
+        raise ValueError(
+            f"number {text!r}; allowed: hexadecimal such as '0x1.4p+4', 'inf', '-inf', 'nan', or a number unquoted"
+        )
+    return float.fromhex(text)
+
+
+def parse_row(entries: Iterable[str | float]) -> list[float]:
+    """A row of numbers; "x * n" stands for n times x, "x y * n" for n times x and y.
+
+    >>> parse_row(["0x1.4p+4", "0x0p+0 * 3", "-inf", 0.5, "0x1p+0 0x0p+0 * 2"])
+    [20.0, 0.0, 0.0, 0.0, -inf, 0.5, 1.0, 0.0, 1.0, 0.0]
+    """
+    row: list[float] = []
+    for entry in entries:
+        if not isinstance(entry, str):
+            row.append(parse_number(entry))
+            continue
+        pattern, _, times = entry.partition("*")
+        row += [parse_number(number) for number in pattern.split()] * (int(times) if times else 1)
+    return row
+
+
+def format_row(values: Floats) -> list[str]:
+    """The inverse of `parse_row`: what repeats is written once, in long rows patterns of a few numbers too.
+
+    >>> format_row(np.array([20.0, 0.0, 0.0, 0.0, -np.inf]))
+    ['0x1.4000000000000p+4', '0x0.0p+0 * 3', '-inf']
+    >>> format_row(np.array([1.0, 0.0, 2.0] + [0.0, 1.0] * 50))[2:]
+    ['0x1.0000000000000p+1', '0x0.0p+0 0x1.0000000000000p+0 * 50']
+    """
+    texts = [float(v).hex() for v in values.tolist()]
+    entries: list[str] = []
+    start = 0
+    while start < len(texts):
+        period, times = _repetition(texts, start)
+        pattern = " ".join(texts[start : start + period])
+        entries.append(f"{pattern} * {times}" if times > 1 else pattern)
+        start += period * times
+    return entries
+
+
+def _repetition(texts: list[str], start: int) -> tuple[int, int]:
+    """Period and number of repetitions of the pattern at a place that covers most; (1, 1) where nothing repeats."""
+    best = (1, 1)
+    for period in range(1, _LONGEST_PATTERN + 1) if len(texts) > _SHORT_ROW else (1,):
+        end = start + period
+        while end < len(texts) and texts[end] == texts[end - period]:
+            end += 1
+        times = (end - start) // period
+        if times > 1 and times * period > best[0] * best[1]:
+            best = (period, times)
+    return best
+
+
+def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
+    """The problem that a case describes, in a format.
+
+    Raises:
+      ValueError: it is malformed (see `Problem`).
+    """
+    logits = np.array([parse_row(row) for row in entry["logits"]], dtype=np.float64)
+    logits = logits if logits.size else logits.reshape(0, int(entry.get("classes", 1)))
+    target = entry["target"]
+    soft = bool(target) and isinstance(target[0], list)
+    table: NDArray[Any] = np.array([parse_row(row) for row in target] if soft else target, dtype=float if soft else np.int64)
+    if not target and LOSS_TARGETS[Loss(entry.get("loss", Loss.CROSS_ENTROPY))] not in (Target.EITHER, Target.INDICES):
+        table = np.zeros(logits.shape)
+    if "rows" in entry:
+        logits, table = np.repeat(logits, entry["rows"], axis=0), np.repeat(table, entry["rows"], axis=0)
+    options = {name: entry[name] for name in _PLAIN_DEFAULTS if name in entry}
+    for name in _NUMERIC_OPTIONS:
+        if name in entry:
+            value = entry[name]
+            nested = isinstance(value, list) and bool(value) and isinstance(value[0], list)
+            options[name] = np.array([parse_row(row) for row in value] if nested else _numbers(value))
+    if "tangent" in options and not logits.size:
+        options["tangent"] = np.zeros(logits.shape)
+    return Problem(logits=logits, target=table, format=fmt, **options)
+
+
+def _numbers(value: Any) -> Any:
+    return parse_row(value) if isinstance(value, list) else parse_number(value)
+
+
+def describe_problem(problem: Problem) -> dict[str, Any]:
+    """A problem as the JSON object that --case takes: exact, and short where rows repeat numbers."""
+    soft = problem.has_probabilities
+    entry: dict[str, Any] = {
+        "dtype": problem.format.name,
+        "logits": [format_row(row) for row in problem.logits],
+        "target": [format_row(row) for row in problem.target] if soft else problem.target.tolist(),
+    }
+    if problem.num_rows == 0:
+        entry["classes"] = problem.num_classes
+    entry |= {name: getattr(problem, name) for name, value in _PLAIN_DEFAULTS.items() if getattr(problem, name) != value}
+    for name in _NUMERIC_OPTIONS:
+        value = getattr(problem, name)
+        if value is not None:
+            entry[name] = [format_row(row) for row in value] if value.ndim == 2 else _hex(value)
+    return entry
+
+
+def _hex(value: Floats) -> Any:
+    return format_row(value) if value.ndim else float(value).hex()
+
+
+@cache
+def stored_cases() -> tuple[Case, ...]:
+    """All stored cases, in the order of their files.
+
+    Raises:
+      CaseError: a file is malformed; the message names the file and the case.
+    """
+    cases: list[Case] = []
+    for path in sorted(CASES_FOLDER.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text())["case"]:
+            cases += _cases_of(entry, path)
+    return tuple(cases)
+
+
+def _cases_of(entry: dict[str, Any], path: Path) -> list[Case]:
+    allowed = _KEYS | set(_NUMERIC_OPTIONS) | set(_PLAIN_DEFAULTS) | {"classes"}
+    if unknown := set(entry) - allowed:
+        raise CaseError(f"{path.name}: case {entry.get('id')!r} has unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
+    name = f"{path.stem}/{entry['id']}"
+    try:
+        return [
+            Case(name, entry["hazard"], entry["story"], entry["provenance"], problem_from(entry, FORMATS[dtype]))
+            for dtype in entry["dtypes"]
+        ]
+    except (KeyError, ValueError) as error:
+        raise CaseError(f"{path.name}: case {entry.get('id')!r} is malformed: {error}") from error
+
+
+def cases_matching(pattern: str) -> tuple[Case, ...]:
+    """The cases that --case names: an id, a name, a name with *, or a JSON object as failures print it.
+
+    Raises:
+      CaseError: nothing matches, or the object is malformed.
+    """
+    if pattern.lstrip().startswith("{"):
+        return (_case_from_json(pattern),)
+    wanted = [case for case in stored_cases() if _matches(case, pattern)]
+    if not wanted:
+        names = sorted({case.name for case in stored_cases()})
+        near = [name for name in names if pattern.split("/")[0] in name] or names
+        raise CaseError(f"case {pattern!r} is not known; there is: {', '.join(near[:12])}{' ...' if len(near) > 12 else ''}")
+    return tuple(wanted)
+
+
+def _matches(case: Case, pattern: str) -> bool:
+    """Globs with * alone: the brackets of an id are not a character class."""
+    head, star, tail = pattern.partition("*")
+    texts = (case.id, case.name)
+    return any(t.startswith(head) and t.endswith(tail) if star else t == pattern for t in texts)
+
+
+def _case_from_json(text: str) -> Case:
+    try:
+        entry = json.loads(text)
+        problem = problem_from(entry, format_named(entry["dtype"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CaseError(f"--case: not a case as failures print it ({type(error).__name__}: {error})") from None
+    return Case("given", "given", "given on the command line", "command line", problem)

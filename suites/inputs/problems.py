@@ -1,0 +1,160 @@
+"""Hypothesis strategies for problems: logits of a hazard, with targets, options, cotangents and tangents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from reference.formats import Floats, Format
+from reference.loss import BINARY, LOSS_TARGETS, Loss, Target
+from reference.problem import REDUCTIONS, Problem
+from suites.inputs.hazards import HAZARDS, Shape
+
+FOCAL = (Loss.FOCAL, Loss.SIGMOID_FOCAL)
+"""Losses whose exponent is always drawn: without one they are other losses."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to generate: a format, hazards to choose from, the kind of target, and options to vary.
+
+    `options` are names of Operation options; `directions` adds a tangent, `feature` that of the linear layer; cotangents are
+    always drawn, uniform ones are one draw among many (a kernel that ignores the upstream gradient must not pass).
+    `few_shapes`, `classes_multiple` and `max_classes`: see `Shape`.
+    """
+
+    format: Format
+    hazards: tuple[str, ...]
+    probabilities: bool = False
+    loss: Loss = Loss.CROSS_ENTROPY
+    options: frozenset[str] = frozenset()
+    directions: bool = False
+    feature: bool = False
+    max_rows: int = 3
+    few_shapes: bool = False
+    classes_multiple: int = 1
+    max_classes: int | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The rows to generate."""
+        few, step, most = self.few_shapes, self.classes_multiple, self.max_classes
+        return Shape(self.format, self.max_rows, few=few, multiple=step, most_classes=most)
+
+
+def problems(ask: Ask) -> st.SearchStrategy[Problem]:
+    """Problems that answer `ask`; shrinks to one row of few, small logits of class 0."""
+
+    def build(draw: st.DrawFn) -> Problem:
+        hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
+        logits = _of_loss(draw(hazard.generate(ask.shape)), ask)
+        chosen = draw(_options(ask, logits.shape))
+        return Problem(
+            loss=ask.loss,
+            logits=logits,
+            target=draw(_target(ask, logits, chosen)),
+            format=ask.format,
+            cotangent=draw(_cotangent(ask.format, logits.shape[0], chosen.get("reduction", "none"))),
+            tangent=draw(_numbers(ask.format, logits.shape)) if ask.directions else None,
+            feature=draw(_numbers(ask.format, logits.shape[:1])) if ask.feature else None,
+            **chosen,
+        )
+
+    return st.composite(build)()
+
+
+def _of_loss(logits: Floats, ask: Ask) -> Floats:
+    """The logits; of a sigmoid loss the difference of the first two, which has the gap that the hazard asks for."""
+    if ask.loss not in BINARY:
+        return logits
+    if logits.shape[1] == 1:
+        return logits
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = logits[:, :1] - logits[:, 1:2]
+    finite = np.isfinite(logits[:, :2]).all(axis=1, keepdims=True)
+    clipped = np.clip(difference, -ask.format.max, ask.format.max)
+    return ask.format.round(np.where(finite, clipped, difference))
+
+
+def _numbers(fmt: Format, shape: tuple[int, ...], zero: bool = True) -> st.SearchStrategy[Floats]:
+    """Small numbers of varied sign and size; large arrays repeat a short pattern."""
+    values = [1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0] + ([0.0] if zero else [])
+    size = int(np.prod(shape))
+    pattern = st.lists(st.sampled_from(values), min_size=1, max_size=max(1, min(size, 12)))
+    return pattern.map(lambda drawn: fmt.round(np.resize(np.array(drawn), shape)))
+
+
+def _cotangent(fmt: Format, rows: int, reduction: str) -> st.SearchStrategy[Floats | None]:
+    shape = (rows,) if reduction == "none" else ()
+    return st.none() | _numbers(fmt, shape, zero=False)
+
+
+def _values(ask: Ask, *values: float | None) -> st.SearchStrategy[float | None]:
+    """One of the values of an option, of the first two where every combination is compiled."""
+    return st.sampled_from(values[:2] if ask.few_shapes else values)
+
+
+def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, Any]]:
+    """Values of the options that may vary; where every combination is compiled, no sum is drawn: a mean is one too."""
+    rows, classes = shape
+    choices: dict[str, st.SearchStrategy[Any]] = {}
+    if "reduction" in ask.options:
+        choices["reduction"] = st.sampled_from(("none", "mean") if ask.few_shapes else REDUCTIONS)
+    if "label_smoothing" in ask.options:
+        choices["label_smoothing"] = _values(ask, 0.0, 0.1, 0.5, 1.0)
+    if "class_weights" in ask.options:
+        choices["class_weights"] = st.none() | _numbers(ask.format, (classes,)).map(np.abs)
+    if "temperature" in ask.options:
+        choices["temperature"] = _values(ask, 1.0, 2.0, 0.75)
+    if "logit_softcap" in ask.options:
+        choices["logit_softcap"] = _values(ask, None, 30.0, 1.0, 50.0)
+    if "z_loss" in ask.options:
+        choices["z_loss"] = _values(ask, 0.0, 1e-4, 0.5)
+    if "positive_weight" in ask.options:
+        choices["positive_weight"] = _values(ask, 1.0, 2.0, 0.25, 0.0)
+    if ask.loss in FOCAL:
+        choices["focusing"] = _values(ask, 2.0, 1.0, 0.5, 0.0, 5.0)
+    if "ignore_index" in ask.options and rows:
+        choices["ignore_index"] = st.sampled_from([-100, 0, -1])
+    return st.fixed_dictionaries(choices)
+
+
+def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrategy[NDArray[Any]]:
+    rows, classes = logits.shape
+    if LOSS_TARGETS[ask.loss] is Target.BINARY_CLASSES:
+        return _labels([0.0, 1.0], rows)
+    if LOSS_TARGETS[ask.loss] is Target.BINARY_PROBABILITIES:
+        return _labels([0.0, 1.0, 0.5, 0.125], rows)
+    if ask.probabilities:
+        return _probabilities(ask.format, logits.shape)
+    places = st.sampled_from(sorted({0, classes - 1, classes // 2, min(1, classes - 1)}))
+    if "ignore_index" in chosen:
+        places = places | st.just(chosen["ignore_index"])
+    at_top = [int(np.argmax(np.nan_to_num(row, nan=-np.inf))) for row in logits]
+
+    def place(drawn: list[int | None]) -> NDArray[np.int64]:
+        return np.array([top if d is None else d for d, top in zip(drawn, at_top, strict=True)], dtype=np.int64)
+
+    return st.lists(st.none() | places, min_size=rows, max_size=rows).map(place)
+
+
+def _labels(values: list[float], rows: int) -> st.SearchStrategy[NDArray[Any]]:
+    """(N, 1) of the values."""
+    return st.lists(st.sampled_from(values), min_size=rows, max_size=rows).map(lambda drawn: np.array(drawn).reshape(rows, 1))
+
+
+def _probabilities(fmt: Format, shape: tuple[int, int]) -> st.SearchStrategy[Floats]:
+    """One-hot, uniform, sparse and general rows of nonnegative numbers that sum to about 1."""
+    rows, classes = shape
+
+    def normalise(drawn: list[list[int]]) -> Floats:
+        counts = np.array([np.resize(row, classes) for row in drawn], dtype=np.float64).reshape(rows, classes)
+        counts[:, 0] += counts.sum(axis=1) == 0
+        return fmt.round(counts / counts.sum(axis=1, keepdims=True))
+
+    row = st.lists(st.integers(0, 4), min_size=min(classes, 8), max_size=min(classes, 8))
+    return st.lists(row, min_size=rows, max_size=rows).map(normalise)

@@ -1,0 +1,313 @@
+"""What each operation claims, and the deviations known: ci/claims/BACKEND.toml, read, checked and looked up.
+
+A claim says which grade operations meet, per quantity and dtype. A deviation names stored cases at which operations miss
+a grade, with the reason; it is strict: a case that passes makes it stale. Its `region`, where given, is the part of the
+input space in which generated problems are held to `reaches` instead of the claim, because the same defect shows there.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from adapters.limits import OPTIONS, Limit, limit_of, names_among
+from adapters.operation import Operation, options_used
+from reference.formats import FORMATS
+from reference.grades import Grade, grade_named
+from reference.problem import REDUCTIONS, Problem
+from reference.quantity import Quantity
+from suites.inputs.cases import Case
+from suites.inputs.hazards import HAZARDS
+
+CLAIMS_FOLDER = Path(__file__).parents[2] / "ci" / "claims"
+UNCLAIMED = Grade.ACCURATE
+"""What an operation without a claim is held to."""
+
+_CLAIM_KEYS = {"operations", "dtypes", "modes", "grades"}
+_DEVIATION_KEYS = {
+    "id",
+    "operations",
+    "dtypes",
+    "modes",
+    "quantities",
+    "cases",
+    "misses",
+    "reaches",
+    "region",
+    "reason",
+    "link",
+} | {
+    "versions",
+    "devices",
+}
+_OUT_OF_RANGE_KEYS = {"id", "operations", "dtypes", "modes", "labels", "reason", "link", "versions", "devices"}
+_REGION_KEYS = {"hazards", "max_rows", "min_classes", "options", "reductions"}
+
+
+class ClaimsError(Exception):
+    """A claims file that is missing or malformed; one line that names the file, the entry and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which operations, dtypes and modes an entry speaks of; operations and modes may be globs."""
+
+    operations: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    modes: tuple[str, ...] = ("*",)
+
+    def covers(self, operation: Operation, dtype: str) -> bool:
+        """True if the entry speaks of this operation, in its mode, in this dtype."""
+        return dtype in self.dtypes and self.speaks_of(operation)
+
+    def speaks_of(self, operation: Operation) -> bool:
+        """True if the entry speaks of this operation, in its mode."""
+        return any(fnmatchcase(operation.name, pattern) for pattern in self.operations) and any(
+            fnmatchcase(operation.mode, pattern) for pattern in self.modes
+        )
+
+
+@dataclass(frozen=True)
+class Applicability:
+    """Framework versions and devices for which a deviation holds; empty: all."""
+
+    versions: str = ""
+    devices: tuple[str, ...] = ()
+
+    def holds(self, version: str, device: str) -> bool:
+        """True if it holds for the framework's version on the device."""
+        right_version = SpecifierSet(self.versions, prereleases=True).contains(version.partition("+")[0])
+        return right_version and (not self.devices or any(fnmatchcase(device, d) for d in self.devices))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Grades by quantity."""
+
+    scope: Scope
+    grades: dict[Quantity, Grade]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the input space; an empty condition does not restrict."""
+
+    hazards: tuple[str, ...] = ()
+    min_classes: int = 0
+    options: tuple[str, ...] = ()
+    reductions: tuple[str, ...] = ()
+    max_rows: int | None = None
+
+    def contains(self, problem: Problem) -> bool:
+        """True if the problem meets every condition."""
+        return (
+            problem.num_classes >= self.min_classes
+            and (self.max_rows is None or problem.num_rows <= self.max_rows)
+            and (not self.reductions or problem.reduction in self.reductions)
+            and (not self.options or bool(options_used(problem) & set(self.options)))
+            and (not self.hazards or any(HAZARDS[name].holds(problem) for name in self.hazards))
+        )
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A known miss: at `cases` the operations miss the grade `misses` (and reach at least `reaches`)."""
+
+    id: str
+    scope: Scope
+    quantities: tuple[Quantity, ...]
+    cases: tuple[str, ...]
+    misses: Grade
+    reaches: Grade
+    reason: str
+    link: str
+    region: Region | None = None
+    applies: Applicability = Applicability()
+
+    def concerns(self, operation: Operation, dtype: str, quantity: Quantity) -> bool:
+        """True if it speaks of this quantity of this operation in this dtype."""
+        return quantity in self.quantities and self.scope.covers(operation, dtype)
+
+    def names(self, case: Case) -> bool:
+        """True if it lists this case."""
+        return any(fnmatchcase(case.name, pattern) for pattern in self.cases)
+
+
+Label = float | str
+"""A class index, the label of a binary loss, or NO_CLASSES."""
+
+NO_CLASSES = "no classes"
+
+
+@dataclass(frozen=True)
+class OutOfRange:
+    """Labels out of range, or rows of no classes, that operations take without raising: as strict as a deviation."""
+
+    id: str
+    scope: Scope
+    labels: tuple[Label, ...]
+    reason: str
+    link: str
+    applies: Applicability = Applicability()
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A limit that operations are declared to have: what it takes away is not asked of them."""
+
+    scope: Scope
+    limit: Limit
+
+
+@dataclass(frozen=True)
+class Claims:
+    """All claims and deviations of a backend that apply to the versions and device at hand."""
+
+    claims: tuple[Claim, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    out_of_range: tuple[OutOfRange, ...] = ()
+    limits: tuple[Limited, ...] = ()
+    lowered_to: Grade | None = field(default=None)
+    """--claim: no operation is held to more than this."""
+
+    def claimed(self, operation: Operation, dtype: str, quantity: Quantity) -> Grade:
+        """The grade claimed; UNCLAIMED if nothing is said. The last entry that speaks of it counts."""
+        grade = UNCLAIMED
+        for claim in self.claims:
+            if quantity in claim.grades and claim.scope.covers(operation, dtype):
+                grade = claim.grades[quantity]
+        return grade if self.lowered_to is None else min(grade, self.lowered_to)
+
+    def required(self, operation: Operation, quantity: Quantity, problem: Problem) -> Grade:
+        """The grade that a generated problem is held to: the claim, or less in the region of a deviation."""
+        grade = self.claimed(operation, problem.format.name, quantity)
+        regions = (
+            deviation.reaches
+            for deviation in self.deviations
+            if deviation.region is not None
+            and deviation.concerns(operation, problem.format.name, quantity)
+            and deviation.region.contains(problem)
+        )
+        return min(regions, default=grade) if grade > Grade.NONE else grade
+
+    def deviations_at(self, operation: Operation, quantity: Quantity, case: Case) -> tuple[Deviation, ...]:
+        """The deviations that list this case."""
+        return tuple(d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case))
+
+    def limits_of(self, operation: Operation) -> tuple[Limit, ...]:
+        """The limits declared of an operation."""
+        return tuple(entry.limit for entry in self.limits if entry.scope.speaks_of(operation))
+
+    def out_of_range_at(self, operation: Operation, dtype: str, label: Label) -> OutOfRange | None:
+        """The entry that says that the operation takes this label; None if there is none."""
+        return next((o for o in self.out_of_range if label in o.labels and o.scope.covers(operation, dtype)), None)
+
+
+def load_claims(path: Path, version: str, device: str) -> Claims:
+    """The claims of a file, deviations restricted to a framework version and a device.
+
+    Raises:
+      ClaimsError: the file cannot be read, is not TOML, or an entry is malformed.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ClaimsError(f"claims file {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ClaimsError(f"claims file {path} is not TOML: {error}") from None
+    if unknown := set(table) - set(_TABLES):
+        allowed = ", ".join(f"[[{name}]]" for name in _TABLES)
+        raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: {allowed}")
+    claims, deviations, out_of_range, declared = (
+        [_parsed(parse, entry, f"{path}: [[{name}]] {entry.get('id', i + 1)}") for i, entry in enumerate(table.get(name, []))]
+        for name, parse in _TABLES.items()
+    )
+    return Claims(
+        tuple(claims),
+        tuple(d for d in deviations if d.applies.holds(version, device)),
+        tuple(o for o in out_of_range if o.applies.holds(version, device)),
+        tuple(declared),
+    )
+
+
+def _parsed(parse: Any, entry: Any, where: str) -> Any:
+    try:
+        return parse(entry)
+    except KeyError as error:
+        raise ClaimsError(f"{where}: {error.args[0]!r} is missing") from None
+    except (AttributeError, InvalidSpecifier, TypeError, ValueError) as error:
+        raise ClaimsError(f"{where}: {error}") from None
+
+
+def _check_keys(entry: dict[str, Any], allowed: set[str]) -> None:
+    if unknown := set(entry) - allowed:
+        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
+
+
+def _scope(entry: dict[str, Any]) -> Scope:
+    return Scope(tuple(entry["operations"]), names_among(entry["dtypes"], FORMATS, "dtype"), tuple(entry.get("modes", ("*",))))
+
+
+def _applies(entry: dict[str, Any]) -> Applicability:
+    SpecifierSet(entry.get("versions", ""))
+    return Applicability(entry.get("versions", ""), tuple(entry.get("devices", ())))
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    _check_keys(entry, _CLAIM_KEYS)
+    quantities = names_among(list(entry["grades"]), [str(q) for q in Quantity], "quantity")
+    return Claim(_scope(entry), {Quantity(q): grade_named(entry["grades"][q]) for q in quantities})
+
+
+def _deviation(entry: dict[str, Any]) -> Deviation:
+    _check_keys(entry, _DEVIATION_KEYS)
+    return Deviation(
+        id=entry["id"],
+        scope=_scope(entry),
+        quantities=tuple(Quantity(q) for q in names_among(entry["quantities"], [str(q) for q in Quantity], "quantity")),
+        cases=tuple(entry["cases"]),
+        misses=grade_named(entry["misses"]),
+        reaches=grade_named(entry.get("reaches", "none")),
+        reason=entry["reason"],
+        link=entry.get("link", ""),
+        region=_region(entry["region"]) if "region" in entry else None,
+        applies=_applies(entry),
+    )
+
+
+def _out_of_range(entry: dict[str, Any]) -> OutOfRange:
+    _check_keys(entry, _OUT_OF_RANGE_KEYS)
+    labels = tuple(_label(label) for label in entry["labels"])
+    return OutOfRange(entry["id"], _scope(entry), labels, entry["reason"], entry.get("link", ""), _applies(entry))
+
+
+def _label(given: Any) -> Label:
+    if isinstance(given, int | float) or given == NO_CLASSES:
+        return given
+    raise ValueError(f"label {given!r}; allowed: numbers, or {NO_CLASSES!r}")
+
+
+def _region(entry: dict[str, Any]) -> Region:
+    _check_keys(entry, _REGION_KEYS)
+    hazards = names_among(entry.get("hazards", []), HAZARDS, "hazard")
+    return Region(
+        hazards,
+        entry.get("min_classes", 0),
+        names_among(entry.get("options", []), OPTIONS, "option"),
+        names_among(entry.get("reductions", []), REDUCTIONS, "reduction"),
+        entry.get("max_rows"),
+    )
+
+
+def _limited(entry: dict[str, Any]) -> Limited:
+    """Its `dtypes` and `devices` are those that are left, not those for which the entry holds."""
+    keys = {key: value for key, value in entry.items() if key not in ("operations", "modes")}
+    return Limited(Scope(tuple(entry["operations"]), tuple(FORMATS), tuple(entry.get("modes", ("*",)))), limit_of(keys))
+
+
+_TABLES = {"claim": _claim, "deviation": _deviation, "out_of_range": _out_of_range, "limit": _limited}

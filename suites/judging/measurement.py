@@ -1,0 +1,156 @@
+"""Compares what an operation returned with the certified reference, entry by entry, and says which grade it reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference.arithmetic import Arithmetic
+from reference.bounds.entrywise import accurate_bound, stable_bound
+from reference.evaluation import Expected
+from reference.formats import Bools, Floats
+from reference.grades import FAITHFUL_ULPS, Grade
+from reference.problem import Problem
+from reference.quantity import Quantity
+from reference.special_values import Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One quantity of one problem: observed values against the reference.
+
+    `observed` holds members of the problem's format in the float64 carrier and has the shape of `expected.values`; an
+    operation that raised, or broke the protocol, has an `error` and no values (`observed` is NaN), and has `ended` if that
+    was the end of its process. `given` is the problem as
+    it was put to the operation, where it returned the quantity in another format than that of the logits.
+    """
+
+    problem: Problem
+    quantity: Quantity
+    arithmetic: Arithmetic
+    expected: Expected
+    observed: Floats
+    error: str | None = None
+    given: Problem | None = None
+    ended: bool = False
+
+    @property
+    def input(self) -> Problem:
+        """The problem as it was put to the operation."""
+        return self.problem if self.given is None else self.given
+
+    def __post_init__(self) -> None:
+        if self.observed.shape != self.expected.values.shape:
+            raise ValueError(f"{self.quantity} has shape {self.observed.shape}; allowed: {self.expected.values.shape}")
+
+    @cached_property
+    def _rounding(self) -> tuple[Floats, Bools]:
+        return self.expected.values.rounded(self.problem.format)
+
+    @property
+    def rounded(self) -> Floats:
+        """The correctly rounded values (of the midpoint, where the rounding is undecided)."""
+        return self._rounding[0]
+
+    @cached_property
+    def _distance(self) -> tuple[Floats, Floats]:
+        distance, uncertainty = self.expected.values.ulps_from(self.observed, self.problem.format)
+        overflowed = np.isinf(self.observed) & (self.observed == self.rounded)
+        return np.where(overflowed, 0.0, distance), np.where(overflowed, 0.0, uncertainty)
+
+    @property
+    def ulps(self) -> Floats:
+        """Error in ulps of the exact value; 0 where both overflow, NaN where either is NaN or only one value is infinite."""
+        return self._distance[0]
+
+    @cached_property
+    def scaled_ulps(self) -> Floats:
+        """Error in ulps of the entry's scale: of the value itself, unless it is a difference of larger terms."""
+        wider = self.problem.format.ulp_exponent(self.expected.scale) - self.expected.values.ulp_exponent(self.problem.format)
+        return np.ldexp(self.ulps, -np.maximum(wider, 0))
+
+    @cached_property
+    def least_error(self) -> Floats:
+        """Largest number that is certainly not above the absolute error."""
+        distance, uncertainty = self._distance
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            return np.ldexp(np.maximum(distance - uncertainty, 0.0), self.expected.values.ulp_exponent(self.problem.format))
+
+    @cached_property
+    def stable_bound(self) -> Floats:
+        """Absolute error that `stable` allows; never below that of `accurate`, since grades include those before."""
+        return np.maximum(stable_bound(self.problem, self.quantity, self.arithmetic), self.accurate_bound)
+
+    @cached_property
+    def accurate_bound(self) -> Floats:
+        """Absolute error that `accurate` allows."""
+        return accurate_bound(self.problem, self.quantity, self.arithmetic, self.expected)
+
+    @cached_property
+    def returned_zero(self) -> Bools:
+        """True where a zero was returned although the correctly rounded value is not zero."""
+        return (self.observed == 0) & (self.rounded != 0) & np.isfinite(self.rounded)
+
+    @cached_property
+    def returned_nonzero(self) -> Bools:
+        """True where a nonzero number was returned although the value and all its terms are exactly zero."""
+        return np.isfinite(self.observed) & (self.observed != 0) & (self.expected.scale == 0) & self.expected.values.is_finite
+
+    @cached_property
+    def measurable(self) -> Bools:
+        """True where an error in ulps means something: a number, where a number belongs that is not exactly 0."""
+        finite = np.isfinite(self.observed) & np.isfinite(self.ulps)
+        return np.asarray(self.right_class & finite & ~self.returned_nonzero)
+
+    @cached_property
+    def right_class(self) -> Bools:
+        """True where NaN, +inf, -inf and numbers are where they belong; an overflow within the bound belongs."""
+        same = np.where(
+            np.isfinite(self.rounded),
+            np.isfinite(self.observed),
+            (self.observed == self.rounded) | (np.isnan(self.observed) & np.isnan(self.rounded)),
+        )
+        edge = self.expected.values.is_finite & (np.isinf(self.observed) | np.isinf(self.rounded))
+        near = edge & ~np.isnan(self.observed) & (self.least_error <= self.stable_bound)
+        spared = (self.expected.verdict == Verdict.LIMIT_OR_NAN) & np.isnan(self.observed)
+        return np.asarray(same | near | spared | (self.expected.verdict == Verdict.UNSPECIFIED))
+
+    @cached_property
+    def grades(self) -> NDArray[np.int8]:
+        """Grade that each entry reaches, as integers of `Grade`."""
+        distance, uncertainty = self._distance
+        judged = self.expected.values.is_finite & ~np.isnan(self.observed)
+        judged &= self.expected.verdict != Verdict.UNSPECIFIED
+        least = np.where(judged, self.least_error, 0.0)
+        # Half an ulp away lie two numbers, of which one is correct where the rounding is decided.
+        undecided = ~self._rounding[1] & (distance <= 0.5 + uncertainty) & np.isfinite(self.rounded)
+        exact = ~judged | (self.observed == self.rounded) | undecided
+        faithful = ~judged | (distance - uncertainty < FAITHFUL_ULPS)
+        accurate = (least <= self.accurate_bound) & ~self.returned_zero
+        stable = least <= self.stable_bound
+        grade = np.full(self.observed.shape, int(Grade.NONE), dtype=np.int8)
+        reached = self.right_class
+        ladder = zip(list(Grade)[1:], (True, stable, accurate, faithful, exact), strict=True)
+        for level, holds in ladder:
+            reached = reached & holds
+            grade = np.where(reached, np.int8(level), grade)
+        return grade
+
+    @property
+    def grade(self) -> Grade:
+        """The grade that all entries reach; an empty quantity reaches every grade, one that failed none."""
+        if self.error is not None:
+            return Grade.NONE
+        return Grade(int(self.grades.min(initial=int(Grade.CORRECT))))
+
+    def worst(self) -> tuple[int, ...] | None:
+        """Index of the worst entry: lowest grade, then largest error in ulps; None if there is no entry."""
+        if self.observed.size == 0:
+            return None
+        error = np.where(np.isnan(self.ulps), np.inf, self.ulps)
+        failing = self.grades == self.grades.min()
+        flat = int(np.argmax(np.where(failing, error, -1.0)))
+        return tuple(int(i) for i in np.unravel_index(flat, self.observed.shape))

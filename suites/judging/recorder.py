@@ -1,0 +1,152 @@
+"""Keeps what a run measured: per operation, dtype and quantity the grade reached, the worst error and its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reference.formats import FORMATS
+from reference.grades import Grade
+from reference.quantity import Quantity
+from reference.special_values import Verdict
+from suites.inputs.cases import describe_problem
+from suites.judging.claims import Label
+from suites.judging.measurement import Measurement
+from suites.judging.profile import Places, Profile, Tally, tally
+
+Key = tuple[str, str, Quantity]
+"""Operation label, dtype name, quantity."""
+
+
+@dataclass
+class Record:
+    """What generated problems showed of one quantity of one operation in one dtype.
+
+    `reached` is the lowest grade outside the regions of deviations. Errors are in ulps of the entry's scale, and maxima over
+    what was searched, so lower bounds of the true maxima. Where a value is exactly 0 (the Hessian times a constant) it has
+    no ulp to measure in: a nonzero answer there is counted, not measured.
+    """
+
+    problems: int = 0
+    entries: int = 0
+    returned_zero: int = 0
+    returned_nonzero: int = 0
+    wrong_class: int = 0
+    reached: Grade = Grade.CORRECT
+    worst_ulps: float = 0.0
+    worst_ratio: float = 0.0
+    bound: str = ""
+    worst: Measurement | None = field(default=None, repr=False)
+    profile: Profile = field(default_factory=Profile, repr=False)
+
+    def add(self, measurement: Measurement, shown: Tally, counts: bool) -> None:
+        """Take in a measurement and its tally; `counts` is False in a region where the operation is known to deviate."""
+        self.problems += 1
+        self.entries += measurement.observed.size
+        self.returned_zero += shown.returned_zero
+        self.returned_nonzero += int(np.count_nonzero(measurement.returned_nonzero))
+        self.wrong_class += shown.wrong_class + (measurement.error is not None)
+        if not counts:
+            return
+        self.reached = min(self.reached, shown.reached)
+        self.bound = measurement.arithmetic.describe()
+        if not shown.values:
+            return
+        with np.errstate(invalid="ignore"):
+            ratio = float(np.nan_to_num(measurement.least_error / measurement.stable_bound)[measurement.measurable].max())
+        self.worst_ratio = max(self.worst_ratio, ratio)
+        if self.worst is None or shown.worst_ulps > self.worst_ulps:
+            self.worst_ulps, self.worst = shown.worst_ulps, measurement
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """What a stored case showed of one quantity of one operation, which is named by its label."""
+
+    case: str
+    operation: str
+    dtype: str
+    quantity: Quantity
+    claimed: Grade
+    reached: Grade
+    deviations: tuple[str, ...]
+    unspecified: tuple[str, ...] = ()
+    """What was returned where the special-value table owes nothing, or a limit or NaN."""
+
+
+def unspecified_outcomes(measurement: Measurement) -> tuple[str, ...]:
+    """Kinds of values returned at entries where no single value is owed: NaN, inf, -inf, 0, -0 or number."""
+    if measurement.error is not None:
+        return (measurement.error,)
+    values = measurement.observed[measurement.expected.verdict != Verdict.MUST]
+    return tuple(sorted({_kind(value) for value in values.ravel().tolist()}))
+
+
+def _kind(value: float) -> str:
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return str(value)
+    return "number" if value else ("-0" if np.signbit(value) else "0")
+
+
+@dataclass
+class Recorder:
+    """All records and case outcomes of a run, and what operations did where nothing is owed."""
+
+    records: dict[Key, Record] = field(default_factory=dict)
+    outcomes: list[CaseOutcome] = field(default_factory=list)
+    out_of_range: dict[tuple[str, str, Label], str] = field(default_factory=dict)
+    """What an operation (by label) did in a dtype with a class index or label out of range, or with no classes."""
+    test: Tally | None = None
+    """What the test that runs, or ran last, has measured; None if nothing."""
+    _places: Places = field(default_factory=Places, repr=False)
+
+    def add(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
+        """Take in a measurement of a generated problem; `dtype` is that of its logits."""
+        key = (operation, dtype, measurement.quantity)
+        record = self.records.setdefault(key, Record())
+        shown = record.profile.add(measurement, self._places.of(measurement.input))
+        record.add(measurement, shown, counts)
+        self._notice(shown)
+
+    def add_case(self, outcome: CaseOutcome, measurement: Measurement) -> None:
+        """Take in what a stored case showed."""
+        self.outcomes.append(outcome)
+        self._notice(tally(measurement))
+
+    def begin_test(self) -> None:
+        """From now on, `test` is about the next test."""
+        self.test = None
+
+    def _notice(self, shown: Tally) -> None:
+        self.test = self.test or Tally()
+        self.test.add(shown)
+
+
+def worst_entry(measurement: Measurement) -> dict[str, Any]:
+    """The entry with the largest error in ulps: where, expected, observed, and the whole input; JSON.
+
+    `absolute_error` is None where it overflows float64.
+    """
+    ulps = np.where(measurement.measurable, measurement.scaled_ulps, -1.0)
+    index = np.unravel_index(int(np.argmax(ulps)), ulps.shape)
+    value = float(measurement.expected.values.approximate()[index])
+    observed = float(measurement.observed[index])
+    error = abs(observed - value)
+    return {
+        "index": [int(i) for i in index],
+        "expected": value.hex(),
+        "correctly_rounded": float(measurement.rounded[index]).hex(),
+        "observed": observed.hex(),
+        "absolute_error": error if np.isfinite(error) else None,
+        "problem": describe_problem(measurement.input),
+    }
+
+
+def order_of(key: Key) -> tuple[str, int, int]:
+    """Sorts records by operation, then format, then quantity."""
+    operation, dtype, quantity = key
+    return operation, list(FORMATS).index(dtype), list(Quantity).index(quantity)

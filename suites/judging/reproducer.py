@@ -1,0 +1,296 @@
+"""Reproducers: a miss as a script in the framework's own code, which needs neither this project nor pytest.
+
+A script prints expected and observed; it exits with 1 while the defect stands, with 0 once it is gone, and with 2 where an
+exception that is not the defect leaves it open. The framework's part
+is what `Adapter.script` says; story, certified values and verdict are added here. Values are compared as exact fractions.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from adapters.adapter import Adapter, Observed
+from adapters.layout import Layout
+from adapters.operation import Operation
+from adapters.script import Asked, short_hex
+from reference.enclosure import Enclosure, special
+from reference.evaluation import Expected
+from reference.grades import ACCURATE_ULPS, Grade
+from reference.problem import Problem
+from reference.quantity import Quantity
+from reference.special_values import Verdict
+from suites.inputs.cases import Case
+from suites.judging.claims import Deviation
+from suites.judging.measurement import Measurement
+
+MOST_ENTRIES = 8
+"""Entries that a script looks at: all where there are no more, else the worst of those that miss the grade."""
+
+GONE, STANDS, UNTOLD = 0, 1, 2
+"""Exit statuses: the defect is gone; it stands; something else went wrong, so it cannot be told."""
+
+_DIGITS = 30
+REPRODUCERS = "reproducers"
+"""Folder of the scripts, in that of the report."""
+
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Miss:
+    """A measurement that misses a grade, and what a script says about it: its name and the lines of its story."""
+
+    name: str
+    operation: Operation
+    measurement: Measurement
+    missed: Grade
+    story: tuple[str, ...]
+    layout: Layout = Layout.CONTIGUOUS
+    should_raise: bool = False
+    """True if an exception is what is owed."""
+
+    @property
+    def error(self) -> str | None:
+        """What the operation raised, or returned in the wrong dtype: what a script can see of this quantity alone."""
+        wrong = (self.measurement.error or "").split("; ")
+        others = tuple(f"returned {q} " for q in Quantity if q is not self.measurement.quantity)
+        unseen = ("changed its input ", f"returned {self.measurement.quantity} on ", *others)
+        return "; ".join(part for part in wrong if not part.startswith(unseen)) or None
+
+    @property
+    def file_name(self) -> str:
+        """The script's file name: the name, with what is no letter, digit, dot, @ or dash replaced."""
+        return re.sub(r"[^\w.@-]+", "-", self.name).strip("-.") + ".py"
+
+
+def miss_of_deviation(deviation: Deviation, case: Case, operation: Operation, measurement: Measurement) -> Miss:
+    """A published deviation at one of its cases."""
+    story = (f"Cause: {deviation.reason}.", f"Case {case.name}: {case.story}.")
+    link = (f"Thread: {deviation.link}",) if deviation.link else ()
+    return Miss(deviation.id, operation, measurement, deviation.misses, story + link)
+
+
+def miss_of_label(name: str, story: str, operation: Operation, problem: Problem, observed: Observed) -> Miss:
+    """A label out of range, or a row of no classes, that an operation took: it must raise, or return NaN where it cannot."""
+    quantity = operation.quantities[0]
+    values = observed.values.get(quantity, np.zeros(0))
+    owed = Enclosure.of([special(np.nan)] * values.size, values.shape)
+    expected = Expected(owed, np.zeros(values.shape), np.full(values.shape, Verdict.MUST, dtype=np.int8))
+    arithmetic = operation.arithmetic[problem.format.name]
+    measurement = Measurement(problem, quantity, arithmetic, expected, values, ended=observed.ended)
+    return Miss(name, operation, measurement, Grade.FINITE, (story,), should_raise=True)
+
+
+def reproducer(miss: Miss, adapter: Adapter) -> str | None:
+    """The script of a miss.
+
+    None if the backend has no words for the operation, if no entry is owed a value, if it is not seen in values: a changed
+    input, another device, or the end of the process, which would be that of the script; or of rows without classes.
+    """
+    if miss.measurement.ended or miss.measurement.input.num_classes == 0:
+        return None
+    entries = entries_of(miss)
+    script = adapter.script(Asked(miss.operation, miss.measurement.input, miss.measurement.quantity, miss.layout))
+    if script is None or not (miss.error or (entries and miss.measurement.error is None)):
+        return None
+    return _TEMPLATE.format(
+        docstring=_docstring(miss, adapter),
+        imports="\n".join(script.imports),
+        inputs="\n".join(script.inputs),
+        functions="\n\n\n".join(script.functions),
+        owed=_owed(miss, entries),
+        check=_check(miss, entries),
+        environment=script.environment,
+        raised=_status_of_exception(miss),
+        quantity=miss.measurement.quantity,
+        dtype=miss.measurement.problem.format.name,
+        shape=miss.measurement.observed.shape,
+    )
+
+
+def write_reproducers(misses: list[Miss], adapter: Adapter, folder: Path) -> dict[str, Path]:
+    """Write the scripts of the misses that have one into the folder `reproducers` of a report; their paths by name."""
+    written: dict[str, Path] = {}
+    for miss in misses:
+        text = reproducer(miss, adapter)
+        if text is not None:
+            path = folder / REPRODUCERS / miss.file_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            written[miss.name] = path
+    return written
+
+
+def _status_of_exception(miss: Miss) -> int:
+    """What an exception says: it is the defect, or what is owed, or neither."""
+    if miss.should_raise:
+        return GONE
+    return STANDS if miss.error is not None and not miss.error.startswith("returned ") else UNTOLD
+
+
+def entries_of(miss: Miss) -> list[Index]:
+    """The entries that a script looks at; those that are owed nothing never are."""
+    measurement = miss.measurement
+    owed = measurement.expected.verdict != Verdict.UNSPECIFIED
+    if np.count_nonzero(owed) > MOST_ENTRIES:
+        owed &= measurement.grades < miss.missed if measurement.error is None else True
+    grades = np.where(owed, measurement.grades, np.int8(127)).ravel()
+    error = np.nan_to_num(measurement.ulps, nan=np.inf).ravel()
+    order = np.lexsort((-error, grades))[: min(MOST_ENTRIES, np.count_nonzero(owed))]
+    return [tuple(int(i) for i in np.unravel_index(flat, owed.shape)) for flat in sorted(order.tolist())]
+
+
+_TEMPLATE = '''"""{docstring}"""
+
+import math
+import sys
+from fractions import Fraction
+
+{imports}
+
+h = float.fromhex
+
+{inputs}
+
+
+{functions}
+
+
+{owed}
+
+
+{check}
+
+
+def main():
+    print({environment})
+    try:
+        observed = observe()
+    except Exception as error:
+        print(f"{quantity} expected; observed {{type(error).__name__}}: {{error}}")
+        return {raised}
+    dtype = str(observed.dtype).removeprefix("torch.")
+    if (dtype, tuple(observed.shape)) != ("{dtype}", {shape}):
+        print(f"{quantity} expected as {dtype} of shape {shape}; observed {{dtype}} of shape {{tuple(observed.shape)}}")
+        return 1
+    wrong = 0
+    for index, rounded, *owed in OWED:
+        value = float(observed[index])
+        right = is_right(value, rounded, *owed)
+        wrong += not right
+        print(f"{quantity}{{list(index)}}: expected {{rounded.hex()}} ({{owed[0]}})")
+        print(f"    observed {{value.hex()}} ({{value!r}}): {{'right' if right else 'WRONG'}}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+'''
+
+_DISTANCE = "abs(Fraction(observed) - Fraction(exact))"
+_CHECKS = {
+    Grade.FINITE: ("", "return True"),
+    Grade.STABLE: (", allowed", f"return {_DISTANCE} <= Fraction(allowed)"),
+    Grade.ACCURATE: (", allowed", f"return (observed != 0 or rounded == 0) and {_DISTANCE} <= Fraction(allowed)"),
+    Grade.FAITHFUL: (", allowed", f"return (observed != 0 or rounded == 0) and {_DISTANCE} < Fraction(allowed)"),
+    Grade.CORRECT: ("", "return observed == rounded"),
+}
+"""Parameters and the last line of is_right(observed, rounded, exact, ...), where both are numbers."""
+
+_MEANINGS = {
+    Grade.FINITE: "a number where a number is owed",
+    Grade.STABLE: "the largest error of a max-shifted log-sum-exp in {arithmetic}",
+    Grade.ACCURATE: f"{ACCURATE_ULPS:g} ulp and what underflow alone costs; a value must not be lost to 0 either",
+    Grade.FAITHFUL: "the error must be below 1 ulp, and a value must not be lost to 0",
+    Grade.CORRECT: "the correctly rounded value is asked for",
+}
+
+
+def _check(miss: Miss, entries: list[Index]) -> str:
+    parameters, last = _CHECKS[miss.missed]
+    verdict = miss.measurement.expected.verdict
+    or_nan = any(verdict[index] == Verdict.LIMIT_OR_NAN for index in entries)
+    spared = "    if math.isnan(observed):\n        return True  # the limit is owed, or NaN\n" if or_nan else ""
+    return (
+        f"def is_right(observed, rounded, exact{parameters}):\n{spared}"
+        "    if not (math.isfinite(observed) and math.isfinite(rounded)):\n"
+        "        return observed == rounded or (math.isnan(observed) and math.isnan(rounded))\n"
+        f"    {last}"
+    )
+
+
+def _owed(miss: Miss, entries: list[Index]) -> str:
+    """The table of expected values, with what its columns mean."""
+    measurement, has_bound = miss.measurement, bool(_CHECKS[miss.missed][0])
+    meaning = _MEANINGS[miss.missed].format(arithmetic=measurement.arithmetic.describe())
+    bound = ", largest error allowed" if has_bound else ""
+    comment = f"Index, correctly rounded value, the value itself{bound}. {miss.missed.label}: {meaning}."
+    failing = int(np.count_nonzero(measurement.grades < miss.missed))
+    if failing > len(entries):
+        comment += f" These are {len(entries)} of {failing} entries that miss it."
+    rows = [
+        f'    ({index}, h("{short_hex(float(measurement.rounded[index]))}"), {_numbers(miss, index)}),' for index in entries
+    ]
+    return "\n".join([*textwrap.wrap(comment, 110, initial_indent="# ", subsequent_indent="# "), "OWED = [", *rows, "]"])
+
+
+def _numbers(miss: Miss, index: Index) -> str:
+    digits = f'"{_decimal(miss.measurement, index)}"'
+    return f"{digits}, {_allowed(miss, index)!r}" if _CHECKS[miss.missed][0] else digits
+
+
+def _allowed(miss: Miss, index: Index) -> float:
+    """What the missed grade allows an entry."""
+    measurement = miss.measurement
+    if miss.missed is Grade.STABLE:
+        return float(measurement.stable_bound[index])
+    if miss.missed is Grade.ACCURATE:
+        return float(measurement.accurate_bound[index])
+    return float(np.ldexp(1.0, measurement.expected.values.ulp_exponent(measurement.problem.format)[index]))
+
+
+def _decimal(measurement: Measurement, index: Index) -> str:
+    """The certified value of an entry, to 30 digits."""
+    entry = measurement.expected.values[index]
+    if not entry.is_finite:
+        return str(float(entry.hi))
+    value = (Fraction(float(entry.hi)) + Fraction(float(entry.lo))) * Fraction(2) ** int(entry.exponent)
+    with localcontext(prec=_DIGITS):
+        return str((Decimal(value.numerator) / Decimal(value.denominator)).normalize())
+
+
+def _small_input(problem: Problem) -> list[str]:
+    """Logits and target in decimal, where they are few."""
+    if problem.logits.size > MOST_ENTRIES:
+        return []
+    return [f"Logits {problem.logits.tolist()}, target {problem.target.tolist()}."]
+
+
+def _docstring(miss: Miss, adapter: Adapter) -> str:
+    measurement, operation = miss.measurement, miss.operation
+    returned = measurement.problem.format.name
+    where = f"{operation.mode}, {measurement.input.format.name} on {adapter.device}"
+    versions = ", ".join(f"{name} {number}" for name, number in adapter.versions().items())
+    parts = [
+        f"{miss.name}: {measurement.quantity} of {operation.formula} is not {miss.missed.label}.",
+        "\n".join(
+            [
+                "",
+                *miss.story,
+                *_small_input(measurement.input),
+                f"Run {where}, returned in {returned}. Seen with {versions}.",
+                "",
+            ]
+        ).rstrip(),
+        "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
+    ]
+    lines = [line for part in parts for line in part.split("\n")]
+    text = "\n".join("\n".join(textwrap.wrap(line, 115)) for line in lines)
+    return text.replace("\\", "\\\\").replace('"""', "'''") + "\n"

@@ -1,0 +1,69 @@
+"""Formats and declared arithmetic as plain numbers: what compiled code can take."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reference.arithmetic import Arithmetic
+from reference.bounds.entrywise import PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
+from reference.bounds.running import growth, growth_of
+from reference.formats import Format
+
+
+class Limits(NamedTuple):
+    """The format of a result: precision, smallest binade, the number after the largest, and half an ulp before that."""
+
+    precision: int
+    emin: int
+    beyond: float
+    overflow: float
+    half_subnormal: float
+    lost: float
+    """What underflow alone costs an entry (`reference.bounds.entrywise.accurate_bound`)."""
+
+
+class Declared(NamedTuple):
+    """The constants of the error analysis of `reference.bounds.row_errors`, in its symbols."""
+
+    unit: float
+    alpha: float
+    lambda_: float
+    stored: float
+    sum_stored: float
+    grown: float
+    omega: float
+    omega_sum: float
+    storage_underflow: float
+    first_order: float
+    second_order: float
+
+
+def limits_of(fmt: Format, arithmetic: Arithmetic, classes: int) -> Limits:
+    """Of results in a format."""
+    beyond = 2.0 ** (fmt.emax + 1)
+    return Limits(
+        precision=fmt.precision,
+        emin=fmt.emin,
+        beyond=beyond,
+        overflow=beyond - 2.0 ** (fmt.emax - fmt.precision),
+        half_subnormal=fmt.min_subnormal / 2,
+        lost=classes * arithmetic.underflow + (fmt.min_normal if arithmetic.flush_to_zero else 0.0),
+    )
+
+
+def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
+    """The constants for rows of so many classes."""
+    unit = arithmetic.working.unit_roundoff
+    return Declared(
+        unit=unit,
+        alpha=2 * arithmetic.exp_ulps * unit,
+        lambda_=2 * arithmetic.log_ulps * unit,
+        stored=arithmetic.storage_roundoff,
+        sum_stored=arithmetic.storage_roundoff if arithmetic.stores_sum else 0.0,
+        grown=growth(unit, arithmetic.summation.depth(classes)),
+        omega=arithmetic.underflow,
+        omega_sum=classes * arithmetic.underflow,
+        storage_underflow=arithmetic.storage_underflow,
+        first_order=growth_of(arithmetic, PLAIN_ROUNDINGS, PLAIN_ROUNDINGS),
+        second_order=growth_of(arithmetic, SECOND_ORDER_ROUNDINGS, SECOND_ORDER_ROUNDINGS),
+    )

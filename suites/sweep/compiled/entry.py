@@ -1,0 +1,166 @@
+"""Judges one returned number against a certified one, compiled: its grade and its error in ulps, or that it is undecided.
+
+A true value is y = hi + lo, up to `radius`; where lo is not 0 its sign is that of y - hi, and hi is exact (the sticky bit of
+`reference.enclosure`): a loss gap + log1p(e^-gap) with the gap on a midpoint, a probability just below 1 or 1/2. Signs are
+taken out before: y >= 0. The rules are those of `suites.judging.measurement.Measurement`; whatever they would make depend on
+the sign of a number that is not known is UNDECIDED, and is left to the exact tier.
+"""
+
+from __future__ import annotations
+
+from math import isinf, isnan
+from typing import NamedTuple
+
+from reference.fast.compiled import compiled
+from reference.fast.elementary import UNIT
+from reference.fast.machine import FRACTION, bits_of, float_of
+from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
+from suites.sweep.compiled.constants import Limits
+
+NONE, FINITE, STABLE, ACCURATE, FAITHFUL, CORRECT = range(6)
+"""Grades, as `reference.grades.Grade` numbers them."""
+
+UNDECIDED = -1
+BELOW_ACCURATE = -2
+"""The grade is STABLE or less: the bound decides, which is dear and therefore left to the caller."""
+
+WITHIN, BEYOND, UNKNOWN = 0, 1, 2
+
+MARGIN = 64
+"""In units of the last place of float64: more than any radius of `two_logits`, so a value further than this from a
+power of two lies in the binade of its computed midpoint."""
+
+_NO_BINADE = -10000
+
+
+class Owed(NamedTuple):
+    """One true value: hi + lo, up to radius."""
+
+    hi: float
+    lo: float
+    radius: float
+
+
+class Verdict(NamedTuple):
+    """Grade or one of the two codes above; error in ulps and its absolute uncertainty; absolute error; what was returned."""
+
+    grade: int
+    ulps: float
+    error: float
+    uncertainty: float
+    is_zero: bool
+    class_differs: bool
+
+
+@compiled
+def binade_of(owed: Owed, emin: int) -> int:
+    """Exponent of the binade of y, emin at least; _NO_BINADE where y may be on either side of a power of two."""
+    encoding = bits_of(owed.hi + owed.lo)
+    exponent, fraction = (encoding >> 52) - 1023, encoding & FRACTION
+    if exponent < emin - 1:
+        return emin
+    if MARGIN <= fraction <= FRACTION - MARGIN:
+        return max(exponent, emin)
+    power = exponent + 1 if fraction > MARGIN else exponent
+    if power <= emin:
+        return emin
+    beyond = owed.hi - float_of((power + 1023) << 52)
+    if abs(beyond) > abs(owed.lo) * (1 + 2.0**-50) + owed.radius:
+        return power if beyond > 0.0 else power - 1
+    if beyond == 0.0 and (owed.lo != 0.0 or owed.radius == 0.0):
+        return power - 1 if owed.lo < 0.0 else power
+    return _NO_BINADE
+
+
+@compiled
+def side_of(ulps: float, slack: float, level: float, step: float, tail: float) -> int:
+    """Whether an error of `ulps` is beyond a level; `step` is that of hi, from which the tail takes y away or towards."""
+    if ulps + slack < level:
+        return WITHIN
+    if ulps - slack > level:
+        return BEYOND
+    if abs(step) == level and tail != 0.0:
+        return BEYOND if (step > 0.0) != (tail > 0.0) else WITHIN
+    if slack == 0.0:
+        return WITHIN if ulps <= level else BEYOND
+    return UNKNOWN
+
+
+@compiled
+def _overflows(owed: Owed, limits: Limits) -> int:
+    """Whether the correctly rounded value is infinite."""
+    value = owed.hi + owed.lo
+    if value < limits.overflow * (1 - 2.0**-40):
+        return WITHIN
+    if value > limits.overflow * (1 + 2.0**-40):
+        return BEYOND
+    if owed.hi == limits.overflow and owed.lo != 0.0:
+        return BEYOND if owed.lo > 0.0 else WITHIN
+    return UNKNOWN
+
+
+@compiled
+def _grade(ulps: float, slack: float, step: float, tail: float, accurate: float) -> int:
+    """The grade by distance alone; `accurate` is what that grade allows, in ulps."""
+    if ulps + slack < 0.5:
+        return CORRECT
+    side = side_of(ulps, slack, 0.5, step, tail)
+    if side != BEYOND:
+        return CORRECT if side == WITHIN else UNDECIDED
+    side = side_of(ulps, slack, FAITHFUL_ULPS, step, tail)
+    if side == UNKNOWN:
+        return UNDECIDED
+    if side == WITHIN and not (ulps == FAITHFUL_ULPS and tail == 0.0):
+        return FAITHFUL
+    side = side_of(ulps, slack, accurate, step, tail)
+    return ACCURATE if side == WITHIN else UNDECIDED if side == UNKNOWN else BELOW_ACCURATE
+
+
+@compiled
+def accurate_error(owed: Owed, limits: Limits) -> float:
+    """Absolute error that `accurate` allows (`accurate_bound`): by the ulp of the float64 nearest to y."""
+    binade = max((bits_of(owed.hi + owed.lo) >> 52) - 1023, limits.emin)
+    return ACCURATE_ULPS * float_of((1023 + binade - limits.precision + 1) << 52) + limits.lost
+
+
+@compiled
+def judge_entry(observed: float, given: Owed, limits: Limits) -> Verdict:
+    """How an observed number (its sign that of y taken out) compares with y."""
+    if isnan(observed):
+        return Verdict(NONE, -1.0, 0.0, 0.0, False, True)
+    # Far below an ulp a positive number is a tail: the error of one returned ulp is below 1 by it.
+    vanishes = given.lo == 0.0 and given.hi < limits.half_subnormal * 2.0**-40 and given.radius < given.hi
+    owed = Owed(0.0, given.hi, given.radius) if vanishes else given
+    value = owed.hi + owed.lo
+    overflows = _overflows(owed, limits)
+    binade = binade_of(owed, limits.emin)
+    if overflows == UNKNOWN or binade == _NO_BINADE:
+        return Verdict(UNDECIDED, -1.0, 0.0, 0.0, False, False)
+    if overflows == BEYOND and isinf(observed) and observed > 0.0:
+        return Verdict(CORRECT, 0.0, 0.0, 0.0, False, False)
+    is_infinite = isinf(observed)
+    position = observed if not is_infinite else (limits.beyond if observed > 0.0 else -limits.beyond)
+    scale = float_of((1023 - (binade - limits.precision + 1)) << 52)
+    step = position - owed.hi
+    error = abs(step - owed.lo)
+    uncertainty = owed.radius + 2 * UNIT * error if owed.radius > 0.0 or owed.lo != 0.0 else 0.0
+    ulps = error * scale
+    is_zero = observed == 0.0 and value > limits.half_subnormal and overflows == WITHIN
+    if observed == 0.0 and owed.radius > 0.0 and abs(value - limits.half_subnormal) <= owed.radius:
+        return Verdict(UNDECIDED, -1.0, 0.0, 0.0, False, False)
+    grade = (
+        BELOW_ACCURATE
+        if is_zero
+        else _grade(ulps, uncertainty * scale, step * scale, owed.lo, accurate_error(owed, limits) * scale)
+    )
+    differs = is_infinite != (overflows == BEYOND) or (is_infinite and observed < 0.0)
+    return Verdict(grade, -1.0 if is_infinite else ulps, error, uncertainty, is_zero, differs)
+
+
+@compiled
+def below_accurate(verdict: Verdict, bound: float, accurate: float) -> int:
+    """STABLE, FINITE or NONE, or UNDECIDED, of a verdict that is BELOW_ACCURATE, by the bounds of `stable` and `accurate`."""
+    allowed = max(bound, accurate)
+    if verdict.error - verdict.uncertainty > allowed:
+        return NONE if verdict.class_differs else FINITE
+    return STABLE if verdict.error + verdict.uncertainty <= allowed * (1 - 2.0**-40) else UNDECIDED

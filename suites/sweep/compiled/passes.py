@@ -1,0 +1,180 @@
+"""The compiled passes over a batch of rows of two or three logits: every returned entry judged, what is undecided listed.
+
+The first look is free of branches, so that LLVM vectorises it. It settles the entries that are accurate for certain, most of
+them; the second looks at the others one by one and in full.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference.fast.compiled import compiled, inlined
+from reference.fast.elementary import UNIT
+from reference.fast.machine import FRACTION, bits_of, float_of
+from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
+from suites.sweep.compiled.batch import BLOCK, Batch, Question, Spot, fill_owed, owed_of, sign_of, spot_of
+from suites.sweep.compiled.bound import gap_bound, least_bound
+from suites.sweep.compiled.constants import Limits
+from suites.sweep.compiled.entry import (
+    ACCURATE,
+    BELOW_ACCURATE,
+    CORRECT,
+    FAITHFUL,
+    FINITE,
+    MARGIN,
+    NONE,
+    UNDECIDED,
+    Owed,
+    Verdict,
+    accurate_error,
+    below_accurate,
+    judge_entry,
+)
+from suites.sweep.compiled.tally import INF, NAN, OVER, WRONG, ZERO, Tally
+
+_BELOW_ONE = 1 - 2.0**-40
+
+
+@compiled
+def _fill_ulps(
+    observed: NDArray[np.float32], sign: float, owed: NDArray[np.float64], limits: Limits, ulps: NDArray[np.float64]
+) -> None:
+    """Write the errors in ulps of a block; infinity where an entry may not be accurate, or a grade is not decided.
+
+    The cases of `judge_entry`, without its branches.
+    """
+    hi, lo, radius = owed[0], owed[1], owed[2]
+    emin, shift, most = limits.emin, 1022 + limits.precision, limits.overflow * _BELOW_ONE
+    half = limits.half_subnormal * _BELOW_ONE
+    for i in range(ulps.shape[0]):
+        value = hi[i] + lo[i]
+        encoding, highest = bits_of(value), bits_of(hi[i])
+        fraction = encoding & FRACTION
+        at_power = ((highest & FRACTION) == 0) & (lo[i] != 0.0)
+        below = at_power & (lo[i] < 0.0) & (value == hi[i])
+        exponent = (encoding >> 52) - (1024 if below else 1023)
+        settled = at_power | ((fraction >= MARGIN) & (fraction <= FRACTION - MARGIN)) | (exponent < emin - 1)
+        scale = float_of((shift - max(exponent, emin)) << 52)
+        number = np.float64(observed[i]) * sign
+        error = abs((number - hi[i]) - lo[i])
+        distance = error * scale
+        slack = (radius[i] + 2 * UNIT * error) * scale
+        settled &= (value < most) & ((number != 0.0) | (value < half)) & (distance + slack < ACCURATE_ULPS)
+        settled &= (abs(distance - 0.5) > slack) & (abs(distance - FAITHFUL_ULPS) > slack)
+        ulps[i] = distance if settled else np.inf
+
+
+@compiled
+def _count_settled(ulps: NDArray[np.float64], grades: NDArray[np.int64]) -> float:
+    """Count the grades of the settled entries of a block; their largest error in ulps, -1 where there are none."""
+    correct, faithful, accurate, worst = 0, 0, 0, -1
+    for i in range(ulps.shape[0]):
+        encoding = bits_of(ulps[i])
+        is_settled = ulps[i] < np.inf
+        correct += 1 if ulps[i] < 0.5 else 0
+        faithful += 1 if ulps[i] < FAITHFUL_ULPS else 0
+        accurate += 1 if is_settled else 0
+        # Nonnegative numbers are in the order of their encodings, whose maximum LLVM vectorises.
+        worst = max(worst, encoding if is_settled else -1)
+    grades[CORRECT] += correct
+    grades[FAITHFUL] += faithful - correct
+    grades[ACCURATE] += accurate - faithful
+    return -1.0 if worst < 0 else float_of(worst)
+
+
+@compiled
+def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
+    """Counts the settled entries of `observed` (E, N); the others are returned, as entry N + row."""
+    classes, (entries, rows) = batch.x.shape[0], observed.shape
+    quantity, limits = question.quantity, question.limits
+    grades, worst_map, worst = tally.grades[quantity], tally.map[quantity], tally.worst
+    owed, ulps = np.empty((3, BLOCK)), np.empty(BLOCK)
+    found, count = np.empty(BLOCK + observed.size // 8, dtype=np.int64), 0
+    for run in range(batch.cells.size):
+        for first in range(batch.starts[run], batch.starts[run + 1], BLOCK):
+            size = min(BLOCK, batch.starts[run + 1] - first)
+            for k in range(entries):
+                if k == 0 or classes > 2:
+                    fill_owed(question, batch, first, k, owed[:, :size])
+                _fill_ulps(observed[k, first : first + size], sign_of(question, k, classes), owed, limits, ulps[:size])
+                before = grades[CORRECT] + grades[FAITHFUL] + grades[ACCURATE]
+                highest = _count_settled(ulps[:size], grades)
+                worst_map[batch.cells[run]] = max(worst_map[batch.cells[run]], np.float32(highest))
+                is_new = highest > worst[quantity]
+                if not is_new and grades[CORRECT] + grades[FAITHFUL] + grades[ACCURATE] - before == size:
+                    continue
+                if count + size > found.size:
+                    longer = np.empty(2 * found.size, dtype=np.int64)
+                    longer[:count] = found[:count]
+                    found = longer
+                for i in range(size):
+                    if ulps[i] == np.inf:
+                        found[count] = k * rows + first + i
+                        count += 1
+                    elif is_new and ulps[i] == highest:
+                        worst[quantity] = highest
+                        tally.worst_place[quantity, 0], tally.worst_place[quantity, 1] = question.target, k
+                        tally.worst_logits[quantity] = batch.x[:, first + i]
+    return found[:count]
+
+
+@inlined
+def _graded(spot: Spot, question: Question, owed: Owed, verdict: Verdict) -> int:
+    """The grade of an entry that is BELOW_ACCURATE: the bound decides, if it must."""
+    q, declared = question.quantity, question.declared
+    bound = least_bound(q, spot.probability, spot.entry, declared)
+    if verdict.error + verdict.uncertainty > bound * _BELOW_ONE:
+        bound = gap_bound(q, spot.row, spot.entry, declared)
+    return below_accurate(verdict, bound, accurate_error(owed, question.limits))
+
+
+@compiled
+def _second_look(
+    batch: Batch, observed: NDArray[np.float32], question: Question, places: NDArray[np.int64], tally: Tally
+) -> NDArray[np.int64]:
+    """Counts entries (as `_first_look` lists them) with their classes, regions and errors; returns the undecided ones."""
+    q, classes, rows, count = question.quantity, batch.x.shape[0], observed.shape[1], 0
+    grades, worst_map, worst, failing, seen = tally.grades[q], tally.map[q], tally.worst, tally.failing[q], tally.seen[q]
+    holds, box, x, gaps = np.zeros(5, dtype=np.bool_), tally.box[q], batch.x, batch.gaps
+    for place in places:
+        k, i = place // rows, place % rows
+        value, owed = np.float64(observed[k, i]), owed_of(x, gaps, i, question, k)
+        verdict = judge_entry(value * sign_of(question, k, classes), owed, question.limits)
+        grade = verdict.grade
+        if grade == BELOW_ACCURATE:
+            grade = _graded(spot_of(x, gaps, i, k, question), question, owed, verdict)
+        if grade == UNDECIDED:
+            places[count] = place
+            count += 1
+            continue
+        grades[grade] += 1
+        cell = batch.cells[np.searchsorted(batch.starts, i, "right") - 1]
+        if grade > NONE and verdict.ulps >= 0.0:
+            worst_map[cell] = max(worst_map[cell], np.float32(verdict.ulps))
+            if verdict.ulps > worst[q]:
+                worst[q] = verdict.ulps
+                tally.worst_place[q, 0], tally.worst_place[q, 1] = question.target, k
+                tally.worst_logits[q] = batch.x[:, i]
+        holds[ZERO], holds[NAN] = verdict.is_zero, value != value
+        holds[INF] = abs(value) == np.inf and verdict.class_differs
+        holds[WRONG], holds[OVER] = grade == NONE, grade == FINITE
+        for which in range(5):
+            if holds[which]:
+                failing[which] += 1
+                seen[cell] |= np.uint8(1 << which)
+                _widen(box[which], x, gaps, i)
+    return places[:count]
+
+
+@inlined
+def _widen(box: NDArray[np.float64], x: NDArray[np.float32], gaps: NDArray[np.float64], row: int) -> None:
+    """Have the box of a failing class take in a row: its logits, and the gap between the two largest."""
+    for n in range(box.shape[0]):
+        number = np.float64(x[n, row]) if n < x.shape[0] else gaps[0, row]
+        box[n, 0], box[n, 1] = min(box[n, 0], number), max(box[n, 1], number)
+
+
+def judge_batch(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
+    """Judge all entries (E, N) of a quantity; returns the undecided ones, as entry N + row."""
+    return _second_look(batch, observed, question, _first_look(batch, observed, question, tally), tally)
