@@ -3,7 +3,8 @@
 from reference.arithmetic import Arithmetic
 from reference.bounds.blindness import blind_from
 from reference.bounds.tolerances import Domain, Tolerance, tolerance
-from reference.evaluation import Expected, evaluate
+from reference.evaluation import evaluate
+from reference.expected import Expected
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.grades import Grade
 from reference.loss import Loss

@@ -12,7 +12,7 @@ import numpy as np
 
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
-from reference.fast.comparison import Batch, compare_rows
+from reference.fast.comparison import ComparedRows, compare_rows
 from reference.fast.sums import Rounded
 from reference.fast.threads import in_threads
 from reference.formats import Bools, Floats, Format, Integers
@@ -72,7 +72,7 @@ def compare_batch(
     count = len(logits)
     numbers, counts = np.zeros((count, 4)), np.zeros((count, 8), dtype=np.int64)
     if fmt.precision <= _WIDEST:
-        batch = Batch(logits, target.astype(np.int64), loss, gradient, fmt.precision, fmt.emin)
+        batch = ComparedRows(logits, target.astype(np.int64), loss, gradient, fmt.precision, fmt.emin)
         tops = np.empty(count, dtype=np.int64)
 
         def compare(start: int, stop: int) -> None:

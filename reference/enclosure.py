@@ -131,11 +131,10 @@ class Enclosure:
     def __getitem__(self, index: Any) -> Enclosure:
         return Enclosure(*(np.asarray(getattr(self, f.name)[index]) for f in fields(self)))
 
-    def with_rows(self, indices: Sequence[int], rows: Enclosure) -> Enclosure:
-        """The array itself, its entries at these first indices overwritten."""
+    def overwrite_rows(self, indices: Sequence[int], rows: Enclosure) -> None:
+        """Overwrite the entries at these first indices, in place: a copy of a large vocabulary would double the memory."""
         for part in fields(self):
             getattr(self, part.name)[indices] = getattr(rows, part.name)
-        return self
 
     def transposed(self) -> Enclosure:
         """The array with its axes reversed."""

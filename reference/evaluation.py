@@ -20,11 +20,12 @@ from reference.exact.formulas import diagonal_of, gradient_of, hessian_of, loss_
 from reference.exact.row import Row, rows_of
 from reference.exact.softmax import Softmax, Term, shifted_term, sum_term
 from reference.exact.special_rows import filled, row_shape, special_loss, special_row, spread
+from reference.expected import Expected
 from reference.formats import Bools, Floats, Format
 from reference.linear import feature_of
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
-from reference.special_values import VERDICTS, RowKind, Verdict
+from reference.special_values import REQUIREMENTS, Requirement, RowKind
 from reference.tiers import Tier, uses_fast
 from reference.weights import mean_denominator, rational, row_factors
 
@@ -41,19 +42,6 @@ _NARROW = 2.0**-20
 """Largest radius, in ulps of the format, with which an ulp error is measured."""
 
 _ZERO = fmpq(0)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What is owed: certified values, the scale of each entry's condition, and the verdict class.
-
-    `scale` >= |value| is the size of the terms whose difference the entry is; where nothing cancels it is |value|.
-    Relative errors are judged against it, because no algorithm that rounds its terms can do better.
-    """
-
-    values: Enclosure
-    scale: Floats
-    verdict: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -182,17 +170,17 @@ def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[
     return values
 
 
-def _row_verdict(problem: Problem, quantity: Quantity, row: Row, undefined_mean: bool) -> Verdict:
+def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_mean: bool) -> Requirement:
     if quantity in BUILDING_BLOCKS:
         if quantity is Quantity.LOGSUMEXP and row.kind is RowKind.ALL_MASKED:
-            return Verdict.LIMIT_OR_NAN
-        return VERDICTS[row.kind]
+            return Requirement.LIMIT_OR_NAN
+        return REQUIREMENTS[row.kind]
     if row.ignored and not undefined_mean:
-        return Verdict.MUST
+        return Requirement.MUST
     finite = row.kind is RowKind.REGULAR and (problem.logit_softcap is not None or -np.inf not in row.logits)
     if undefined_mean or (row.weightless and not finite):
-        return Verdict.UNSPECIFIED
-    return VERDICTS[row.kind]
+        return Requirement.UNSPECIFIED
+    return REQUIREMENTS[row.kind]
 
 
 def _reduced_loss(evaluator: _Evaluator) -> Expected:
@@ -200,7 +188,7 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
     problem = evaluator.problem
     counting = [row for row in evaluator.rows if not row.ignored]
     denominator = mean_denominator(problem) if problem.reduction == "mean" else fmpq(1)
-    verdict = max((_row_verdict(problem, Quantity.LOSS, row, False) for row in counting), default=Verdict.MUST)
+    requirement = max((_row_requirement(problem, Quantity.LOSS, row, False) for row in counting), default=Requirement.MUST)
 
     def loss(row: Row) -> tuple[Term | float, float]:
         return loss_of(row, evaluator.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)
@@ -216,8 +204,8 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
         sizes = [loss(row)[1] for row in counting]
     scale = sum(size / float(arb(denominator)) for size in sizes) if denominator != 0 else 0.0
     if denominator == 0 and np.isinf(values.approximate()):
-        verdict = max(verdict, Verdict.LIMIT_OR_NAN)
-    return _expected(values, np.array(scale), np.array(verdict, dtype=np.int8))
+        requirement = max(requirement, Requirement.LIMIT_OR_NAN)
+    return _expected(values, np.array(scale), np.array(requirement, dtype=np.int8))
 
 
 def _over_zero(total: Term | float) -> float:
@@ -241,12 +229,12 @@ def _sum_of(terms: list[Term]) -> Term:
     return Term(exact, ball, signs.pop()) if signs in ({1}, {-1}) else sum_term(exact, ball)
 
 
-def _expected(values: Enclosure, scale: Floats | None, verdict: NDArray[np.int8]) -> Expected:
+def _expected(values: Enclosure, scale: Floats | None, requirement: NDArray[np.int8]) -> Expected:
     size = np.abs(values.approximate())
     if scale is not None:
         # Terms beyond float64 are at least as large as its largest number, whose ulp is that of their difference.
         size = np.maximum(size, np.minimum(scale, np.finfo(np.float64).max))
-    return Expected(values, size, verdict)
+    return Expected(values, size, requirement)
 
 
 def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
@@ -254,13 +242,16 @@ def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     shape = (problem.num_rows, *row_shape(quantity, problem.num_classes))
     values, scale, open_rows = _fast_values(evaluator, quantity, shape)
     exact, row_scales = _exact_rows(evaluator, quantity, open_rows)
-    values = exact if len(open_rows) == problem.num_rows else values.with_rows(open_rows, exact)
-    verdict = np.zeros(shape, dtype=np.int8)
+    if len(open_rows) == problem.num_rows:
+        values = exact
+    else:
+        values.overwrite_rows(open_rows, exact)
+    requirement = np.zeros(shape, dtype=np.int8)
     for index, row_scale in zip(open_rows, row_scales, strict=True):
         if row_scale is not None:
             scale[index] = row_scale
-        verdict[index] = _row_verdict(problem, quantity, evaluator.rows[index], evaluator.undefined_mean)
-    return _expected(values, scale, verdict)
+        requirement[index] = _row_requirement(problem, quantity, evaluator.rows[index], evaluator.undefined_mean)
+    return _expected(values, scale, requirement)
 
 
 def _fast_values(evaluator: _Evaluator, quantity: Quantity, shape: tuple[int, ...]) -> tuple[Enclosure, Floats, list[int]]:
@@ -308,15 +299,15 @@ def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     else:
         sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
     scale = np.abs(feature) @ gradient.scale
-    verdict = np.full(shape, Verdict.UNSPECIFIED if evaluator.undefined_mean else Verdict.MUST, dtype=np.int8)
-    total = _expected(sums, scale, verdict)
+    requirement = np.full(shape, Requirement.UNSPECIFIED if evaluator.undefined_mean else Requirement.MUST, dtype=np.int8)
+    total = _expected(sums, scale, requirement)
     if not weighted:
         return total
     parts = [gradient.values[index] for index in range(problem.num_rows)]
     return Expected(
         _stacked([*parts, sums], (problem.num_rows + 1, *shape)).transposed(),
         np.vstack([gradient.scale, total.scale]).T,
-        np.vstack([gradient.verdict, verdict]).T,
+        np.vstack([gradient.requirement, requirement]).T,
     )
 
 

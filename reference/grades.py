@@ -15,7 +15,7 @@ FAITHFUL_ULPS = 1.0
 class Grade(IntEnum):
     """What an operation claims, and reaches, for a quantity in a format.
 
-    none      nothing: the operation is a negative control, or known to return NaN or infinity where a number is owed.
+    none      nothing: the operation is a negative control, or known to return NaN or infinity where a number is expected.
     finite    NaN and infinities exactly where the special-value table says; no exception, inputs untouched.
     stable    error within the a priori bound of the max-shifted log-sum-exp in the declared arithmetic (bounds/):
               independent of a common offset of the logits, absolute in the gradient and the Hessian.

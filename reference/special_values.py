@@ -1,6 +1,6 @@
 """The special-value table: what the answer is where a logit is not finite, a row does not count, or nothing is left.
 
-| row                             | loss                    | gradient  | Hessian, hvp | verdict      |
+| row                             | loss                    | gradient  | Hessian, hvp | requirement      |
 |---------------------------------|-------------------------|-----------|--------------|--------------|
 | ignored (any logits)            | 0                       | 0         | 0            | must         |
 | any NaN                         | NaN                     | NaN       | NaN          | must         |
@@ -13,7 +13,7 @@
 | mean of nothing (0 over 0)      | NaN: must               | NaN       | NaN          | reported     |
 | a mean that divides more by 0   | +inf: limit or NaN      | NaN       | NaN          | reported     |
 
-| row                     | log_softmax         | softmax    | logsumexp | verdict                              |
+| row                     | log_softmax         | softmax    | logsumexp | requirement                              |
 |-------------------------|---------------------|------------|-----------|--------------------------------------|
 | any NaN                 | NaN                 | NaN        | NaN       | must                                 |
 | some -inf, some finite  | -inf at -inf        | 0 at -inf  | finite    | must                                 |
@@ -21,11 +21,11 @@
 | all -inf                | NaN                 | NaN        | -inf      | reported; logsumexp: limit or NaN    |
 | two or more +inf        | NaN                 | NaN        | +inf      | reported                             |
 
--inf is the limit of a class that is removed: continuous, so a number is owed. A single +inf has a limit too, but every
+-inf is the limit of a class that is removed: continuous, so a number is expected. A single +inf has a limit too, but every
 framework documents or returns NaN, so either passes. So it is with a mean, which divides by the weights of the targets: where
 those are 0, and label smoothing leaves a loss at other classes, it grows without bound as they go to 0, but who divides both
-parts of the loss gets NaN. Where the limit depends on the path nothing is owed; what an operation does is reported. The sign
-of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
+parts of the loss gets NaN. Where the limit depends on the path nothing is expected; what an operation does is reported. The
+sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ import numpy as np
 from reference.formats import Floats
 
 
-class Verdict(IntEnum):
-    """What is owed at an entry: the value, the value or NaN, or nothing (the outcome is only reported)."""
+class Requirement(IntEnum):
+    """What is expected at an entry: the value, the value or NaN, or nothing (the outcome is only reported)."""
 
     MUST = 0
     LIMIT_OR_NAN = 1
@@ -56,12 +56,12 @@ class RowKind(IntEnum):
     MANY_POSITIVE_INFINITIES = 4
 
 
-VERDICTS: dict[RowKind, Verdict] = {
-    RowKind.REGULAR: Verdict.MUST,
-    RowKind.NAN: Verdict.MUST,
-    RowKind.ONE_POSITIVE_INFINITY: Verdict.LIMIT_OR_NAN,
-    RowKind.ALL_MASKED: Verdict.UNSPECIFIED,
-    RowKind.MANY_POSITIVE_INFINITIES: Verdict.UNSPECIFIED,
+REQUIREMENTS: dict[RowKind, Requirement] = {
+    RowKind.REGULAR: Requirement.MUST,
+    RowKind.NAN: Requirement.MUST,
+    RowKind.ONE_POSITIVE_INFINITY: Requirement.LIMIT_OR_NAN,
+    RowKind.ALL_MASKED: Requirement.UNSPECIFIED,
+    RowKind.MANY_POSITIVE_INFINITIES: Requirement.UNSPECIFIED,
 }
 
 

@@ -1,6 +1,7 @@
 """Effective weights: index and soft targets, smoothing, class weights, reductions and cotangents reduce to a >= 0 and f.
 
-For every row the loss is  f sum_c a_c (lse(x) - x_c), with exact rational a and f.
+For every row the loss is  f sum_c a_c (lse(x) - x_c). Both are here twice: as exact rationals, row by row, for the oracle,
+and in float64 for all rows (names that end in `_of`), for the bounds, which multiply errors by them.
 """
 
 from __future__ import annotations
@@ -45,17 +46,21 @@ def effective_weight(problem: Problem, mass: float, weight: float) -> fmpq:
     return rational(weight) * ((1 - s) * rational(mass) + s / problem.num_classes)
 
 
+def _counted_weights(problem: Problem) -> Floats:
+    """The class weights of the targets of the rows that count; class indices only."""
+    return class_weights(problem)[problem.target[~problem.ignored]]
+
+
 def mean_denominator(problem: Problem) -> fmpq:
     """What reduction='mean' divides by: the class weights of the rows that count (indices), or N (probabilities)."""
     if problem.has_probabilities:
         return fmpq(problem.num_rows)
-    weights = class_weights(problem)[problem.target[~problem.ignored]]
-    total = sum((Fraction(w) for w in weights.tolist()), Fraction(0))
+    total = sum((Fraction(w) for w in _counted_weights(problem).tolist()), Fraction(0))
     return fmpq(total.numerator, total.denominator)
 
 
 def row_factors(problem: Problem) -> list[fmpq] | None:
-    """F of each row in d<cotangent, loss>: cotangent, divided by the mean's denominator; None if that is 0."""
+    """The factor f of each row in d<cotangent, loss>: cotangent, divided by the mean's denominator; None if that is 0."""
     if problem.cotangent is None:
         cotangent = [fmpq(1)] * problem.num_rows
     else:
@@ -65,3 +70,38 @@ def row_factors(problem: Problem) -> list[fmpq] | None:
         return cotangent
     denominator = mean_denominator(problem)
     return None if denominator == 0 else [c / denominator for c in cotangent]
+
+
+def weights_of(problem: Problem) -> Floats:
+    """(N, K): effective weights a_c; zero in ignored rows. (N, 2) for the row [x, 0] of a sigmoid loss."""
+    if problem.is_binary:
+        return np.hstack([problem.positive_weight * problem.target, 1.0 - problem.target])
+    weights, classes = class_weights(problem), problem.num_classes
+    if problem.has_probabilities:
+        mass = problem.target
+    else:
+        counted = np.where(problem.ignored, 0, problem.target)
+        mass = np.where(np.arange(classes) == counted[:, None], 1.0, 0.0)
+    s = problem.label_smoothing
+    return np.where(problem.ignored[:, None], 0.0, weights * ((1 - s) * mass + s / classes))
+
+
+def factors_of(problem: Problem) -> Floats:
+    """(N, 1): |cotangent| over the mean's denominator (over infinity where that is 0: nothing is expected there)."""
+    return np.broadcast_to(np.abs(problem.upstream) / denominator_of(problem), (problem.num_rows,))[:, None]
+
+
+def denominator_of(problem: Problem) -> float:
+    """What the mean divides by; infinity where that is 0."""
+    if problem.reduction != "mean":
+        return 1.0
+    if problem.has_probabilities:
+        return float(problem.num_rows) or np.inf
+    total = float(_counted_weights(problem).sum())
+    return total if total > 0 else np.inf
+
+
+def tangent_of(problem: Problem) -> Floats:
+    """(N, K): the tangent; (N, 2) for the row [x, 0], whose 0 does not move."""
+    assert problem.tangent is not None
+    return np.hstack([problem.tangent, np.zeros_like(problem.tangent)]) if problem.is_binary else problem.tangent

@@ -142,7 +142,7 @@ def _plan(config: pytest.Config) -> Plan:
     chosen = _chosen_operations(option, adapter, operations)
     plan = Plan(
         adapter=adapter,
-        operations=tuple(operation.within(claims.limits_of(operation), adapter.device) for operation in chosen),
+        operations=tuple(operation.within(claims.declared_limits(operation), adapter.device) for operation in chosen),
         formats=_formats(option),
         hazards=_chosen(option.hazard, tuple(HAZARDS), "hazard"),
         cases=cases_matching(option.case) if option.case else stored_cases(),
@@ -152,7 +152,7 @@ def _plan(config: pytest.Config) -> Plan:
         command=_command(option),
     )
     _check_formats(plan)
-    return replace(plan, reductions=_reductions(option, plan))
+    return replace(plan, reduced_by=_reduced_by(option, plan))
 
 
 def _chosen(given: str | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_JUDGE].plan.adapter.close()
 
 
-def _reductions(option: Any, plan: Plan) -> tuple[str, ...]:
+def _reduced_by(option: Any, plan: Plan) -> tuple[str, ...]:
     narrowing = ("dtype", "operation", "hazard", "case", "claim")
     reasons = [f"--{name}={getattr(option, name)}" for name in narrowing if getattr(option, name)]
     if plan.effort.is_reduced:

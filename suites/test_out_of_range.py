@@ -32,7 +32,7 @@ EMPTY_SUMS: dict[Quantity, Floats] = {
 
 
 @dataclass(frozen=True)
-class Question:
+class Unanswerable:
     """A problem without an answer: its label in claims and reports, in words, and what is taken for an answer all the same.
 
     `answered_by` names another operation that answers it, so that to raise is wrong; it is empty where there is none.
@@ -57,7 +57,7 @@ def test_out_of_range_label(judge: Judge, operation: Operation, fmt: Format, lab
     problem = Problem(np.resize([1.0, 2.0, 3.0], (1, classes)), np.array([0]), fmt, loss=operation.loss).with_unchecked_target(
         [index]
     )
-    _hold(judge, operation, Question(problem, index, f"the class index {index} of {classes} classes"))
+    _hold(judge, operation, Unanswerable(problem, index, f"the class index {index} of {classes} classes"))
 
 
 @pytest.mark.asks(Quantity.LOSS)
@@ -67,7 +67,7 @@ def test_out_of_range_binary_label(judge: Judge, operation: Operation, fmt: Form
     if operation.loss not in BINARY:
         pytest.skip(f"{operation.name} is no loss of a sigmoid")
     problem = Problem(np.array([[0.5]]), np.zeros((1, 1)), fmt, loss=operation.loss).with_unchecked_target([[label]])
-    _hold(judge, operation, Question(problem, label, f"the label {label}"))
+    _hold(judge, operation, Unanswerable(problem, label, f"the label {label}"))
 
 
 @pytest.mark.asks(Quantity.LOSS, *BUILDING_BLOCKS)
@@ -80,7 +80,7 @@ def test_no_classes(judge: Judge, operation: Operation, fmt: Format) -> None:
     problem = Problem(np.ones((1, 1)), target, fmt, loss=operation.loss).without_classes()
     spared = None if named else EMPTY_SUMS[operation.quantities[0]]
     answered_by = _answered_by(judge, operation, problem) if operation.name in BUILDING_BLOCKS else ""
-    _hold(judge, operation, Question(problem, NO_CLASSES, "a row of no classes", spared, answered_by))
+    _hold(judge, operation, Unanswerable(problem, NO_CLASSES, "a row of no classes", spared, answered_by))
 
 
 def _answered_by(judge: Judge, operation: Operation, problem: Problem) -> str:
@@ -100,7 +100,7 @@ def _answers(judge: Judge, operation: Operation, problem: Problem) -> bool:
         return False
 
 
-def _hold(judge: Judge, operation: Operation, question: Question) -> None:
+def _hold(judge: Judge, operation: Operation, question: Unanswerable) -> None:
     """Record what an operation does; fail unless it is right, or what the claims file says."""
     dtype, quantity = question.problem.format.name, operation.quantities[0]
     observed = judge.observe(operation, question.problem, (quantity,))
@@ -117,8 +117,8 @@ def _hold(judge: Judge, operation: Operation, question: Question) -> None:
     if known is not None:
         judge.deviations_seen.setdefault(known.id, miss)
         pytest.xfail(f"out of range, {known.id}: {known.reason}")
-    owed = f"{question.answered_by} answers: all answer, or all raise" if observed.error else "what is out of range must raise"
-    pytest.fail(f"what   : {operation.label} {outcome} for {question.said}; {owed}", pytrace=False)
+    right = f"{question.answered_by} answers: all answer, or all raise" if observed.error else "what is out of range must raise"
+    pytest.fail(f"what   : {operation.label} {outcome} for {question.said}; {right}", pytrace=False)
 
 
 def _outcome(observed: Observed) -> str:
@@ -129,7 +129,7 @@ def _outcome(observed: Observed) -> str:
     return f"returned {values.tolist()}"
 
 
-def _is_right(judge: Judge, operation: Operation, question: Question, observed: Observed) -> bool:
+def _is_right(judge: Judge, operation: Operation, question: Unanswerable, observed: Observed) -> bool:
     """True if it raised as all others do, returned NaN because it cannot raise, or an empty sum."""
     if observed.error is not None:
         return not question.answered_by

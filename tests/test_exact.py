@@ -1,7 +1,7 @@
 """Checks the evaluation of problems: the special-value table line by line, Ziv's loop, merged classes and batches.
 
 What the numbers of regular rows are is checked against a second oracle and against answers derived by hand elsewhere; here
-it is what surrounds them: which line of the table applies, which verdict it carries, and that how a problem is evaluated
+it is what surrounds them: which line of the table applies, which requirement it carries, and that how a problem is evaluated
 (in a batch, merged, at which precision) never shows in the result.
 """
 
@@ -20,11 +20,12 @@ from numpy.typing import ArrayLike
 
 import reference.evaluation
 import reference.exact.row
-from reference.evaluation import MAX_HESSIAN_CLASSES, PRECISIONS, Expected, evaluate
+from reference.evaluation import MAX_HESSIAN_CLASSES, PRECISIONS, evaluate
+from reference.expected import Expected
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
-from reference.special_values import Verdict
+from reference.special_values import Requirement
 from tests.oracles.agreement import FAMILIES, random_problem
 
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
@@ -33,7 +34,7 @@ LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quanti
 EVERYTHING = tuple(q for q in Quantity if q not in LAYER_GRADIENTS)
 OF_THE_TARGET = tuple(q for q in EVERYTHING if q not in BUILDING_BLOCKS)
 INF, NAN = math.inf, math.nan
-MUST, LIMIT, REPORTED = Verdict.MUST, Verdict.LIMIT_OR_NAN, Verdict.UNSPECIFIED
+MUST, LIMIT, REPORTED = Requirement.MUST, Requirement.LIMIT_OR_NAN, Requirement.UNSPECIFIED
 
 ALL = pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
 LN2 = float(np.float32(math.log(2)))
@@ -48,9 +49,9 @@ def rounded(expected: Expected, fmt: Format) -> np.ndarray:
 
 
 def assert_same(left: Expected, right: Expected, fmt: Format) -> None:
-    """Equal roundings and verdicts."""
+    """Equal roundings and requirements."""
     np.testing.assert_array_equal(rounded(left, fmt), rounded(right, fmt))
-    np.testing.assert_array_equal(left.verdict, right.verdict)
+    np.testing.assert_array_equal(left.requirement, right.requirement)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -64,23 +65,25 @@ class Line:
     name: str
     logits: list[float]
     target: Any
-    verdict: Verdict
+    requirement: Requirement
     owed: dict[Quantity, ArrayLike]
     options: dict[str, Any] = field(default_factory=dict)
-    block_verdict: Verdict | None = None
-    lse_verdict: Verdict | None = None
+    block_requirement: Requirement | None = None
+    lse_requirement: Requirement | None = None
 
     def problem(self) -> Problem:
         """One row, float32."""
         return Problem([self.logits], [self.target], FLOAT32, tangent=[[1.0, 2.0, 4.0]], **self.options)
 
-    def verdict_of(self, quantity: Quantity) -> Verdict:
-        """The verdict of a quantity: the mean of nothing is owed as a loss, and no target enters the building blocks."""
+    def requirement_of(self, quantity: Quantity) -> Requirement:
+        """The requirement of a quantity: the mean of nothing is owed as a loss, and no target enters the building blocks."""
         if quantity is LOSS and self.options.get("reduction") == "mean":
             return MUST
-        if quantity is LOGSUMEXP and self.lse_verdict is not None:
-            return self.lse_verdict
-        return self.block_verdict if quantity in BUILDING_BLOCKS and self.block_verdict is not None else self.verdict
+        if quantity is LOGSUMEXP and self.lse_requirement is not None:
+            return self.lse_requirement
+        return (
+            self.block_requirement if quantity in BUILDING_BLOCKS and self.block_requirement is not None else self.requirement
+        )
 
 
 def nothing(value: float) -> dict[Quantity, ArrayLike]:
@@ -108,14 +111,14 @@ UNEVEN = {"class_weights": [1.0, 3.0, 1.0]}
 WEIGHTLESS = {"class_weights": [1.0, 0.0, 1.0]}
 WEIGHTLESS_MEAN = WEIGHTLESS | {"reduction": "mean"}
 
-KINDS: list[tuple[str, list[float], dict[Quantity, ArrayLike], Verdict, Verdict]] = [
+KINDS: list[tuple[str, list[float], dict[Quantity, ArrayLike], Requirement, Requirement]] = [
     ("nan", NAN_ROW, NAN_BLOCKS, MUST, MUST),
     ("masked", MASKED_ROW, MASKED_BLOCKS, MUST, MUST),
     ("one-high", HIGH_ROW, HIGH_BLOCKS, LIMIT, LIMIT),
     ("all-masked", EMPTY_ROW, NAN_BLOCKS | {LOGSUMEXP: -INF}, REPORTED, LIMIT),
     ("two-high", TWO_HIGH, NAN_BLOCKS | {LOGSUMEXP: INF}, REPORTED, REPORTED),
 ]
-"""Name, logits, building blocks, their verdict and that of logsumexp."""
+"""Name, logits, building blocks, their requirement and that of logsumexp."""
 
 LINES = [
     Line("masked-other", MASKED_ROW, 0, MUST, MASKED | {LOSS: LN2, GRADIENT: [-0.5, 0.0, 0.5]}),
@@ -150,16 +153,16 @@ LINES = [
     Line("high-weighted", HIGH_ROW, [0.5, 0.5, 0.0], LIMIT, HIGH | {LOSS: INF, GRADIENT: [-0.5, 0.5, 0.0]}, UNEVEN),
     Line("nan", NAN_ROW, 0, MUST, nothing(NAN) | NAN_BLOCKS),
     Line("nan-target", [0.0, NAN, 1.0], 1, MUST, nothing(NAN) | NAN_BLOCKS),
-    Line("all-masked", EMPTY_ROW, 1, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: -INF}, lse_verdict=LIMIT),
+    Line("all-masked", EMPTY_ROW, 1, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: -INF}, lse_requirement=LIMIT),
     Line("two-high", TWO_HIGH, 1, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: INF}),
     Line("two-high-target", TWO_HIGH, 0, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: INF}),
     Line("no-weight-finite", [0.0, 0.0, 0.0], 1, MUST, nothing(0.0), WEIGHTLESS),
     Line("no-label-finite", [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], MUST, nothing(0.0)),
-    Line("mean-of-no-weight", [0.0, 0.0, 0.0], 1, REPORTED, nothing(NAN), WEIGHTLESS_MEAN, block_verdict=MUST),
+    Line("mean-of-no-weight", [0.0, 0.0, 0.0], 1, REPORTED, nothing(NAN), WEIGHTLESS_MEAN, block_requirement=MUST),
 ]
-for _name, _logits, _blocks, _verdict, _lse in KINDS:
+for _name, _logits, _blocks, _requirement, _lse in KINDS:
     _ignored = {"ignore_index": 1}
-    _rest = {"block_verdict": _verdict, "lse_verdict": _lse}
+    _rest = {"block_requirement": _requirement, "lse_requirement": _lse}
     LINES += [
         Line(f"ignored-{_name}", _logits, 1, MUST, nothing(0.0) | _blocks, _ignored, **_rest),
         Line(f"no-weight-{_name}", _logits, 1, REPORTED, nothing(0.0) | _blocks, WEIGHTLESS, **_rest),
@@ -177,7 +180,7 @@ def test_special_value(line: Line, quantity: Quantity) -> None:
     expected = evaluate(line.problem(), [quantity])[quantity]
     values = rounded(expected, FLOAT32)
     np.testing.assert_array_equal(values, np.broadcast_to(line.owed[quantity], values.shape))
-    assert (expected.verdict == line.verdict_of(quantity)).all()
+    assert (expected.requirement == line.requirement_of(quantity)).all()
 
 
 def test_every_kind_of_row_has_its_lines() -> None:
@@ -187,7 +190,7 @@ def test_every_kind_of_row_has_its_lines() -> None:
 
 
 LEFT, RIGHT = [0.0, 0.0], [3.0, 3.0]
-REDUCED: list[tuple[str, list[list[float]], list[int], float, Verdict]] = [
+REDUCED: list[tuple[str, list[list[float]], list[int], float, Requirement]] = [
     ("infinite-loss", [LEFT, [0.0, -INF]], [0, 1], INF, MUST),
     ("nan", [LEFT, [NAN, 0.0]], [0, 1], NAN, MUST),
     ("nan-beside-infinity", [[NAN, 0.0], [0.0, -INF]], [0, 1], NAN, MUST),
@@ -200,14 +203,14 @@ REDUCED: list[tuple[str, list[list[float]], list[int], float, Verdict]] = [
 
 
 @pytest.mark.parametrize("row", REDUCED, ids=lambda row: row[0])
-def test_special_rows_in_a_sum(row: tuple[str, list[list[float]], list[int], float, Verdict]) -> None:
-    _, logits, target, owed, verdict = row
+def test_special_rows_in_a_sum(row: tuple[str, list[list[float]], list[int], float, Requirement]) -> None:
+    _, logits, target, owed, requirement = row
     loss = evaluate(Problem(logits, target, FLOAT32, reduction="sum"), [LOSS])[LOSS]
     np.testing.assert_array_equal(rounded(loss, FLOAT32), owed)
-    assert loss.verdict == verdict
+    assert loss.requirement == requirement
 
 
-WEIGHTLESS_TARGETS: list[tuple[list[list[float]], dict[str, Any], float, Verdict]] = [
+WEIGHTLESS_TARGETS: list[tuple[list[list[float]], dict[str, Any], float, Requirement]] = [
     ([LEFT], {}, NAN, MUST),
     ([LEFT], {"label_smoothing": 0.25}, INF, LIMIT),
     ([LEFT, RIGHT], {"label_smoothing": 1.0}, INF, LIMIT),
@@ -218,15 +221,15 @@ WEIGHTLESS_TARGETS: list[tuple[list[list[float]], dict[str, Any], float, Verdict
 ]
 
 
-@pytest.mark.parametrize(("logits", "options", "owed", "verdict"), WEIGHTLESS_TARGETS)
+@pytest.mark.parametrize(("logits", "options", "owed", "requirement"), WEIGHTLESS_TARGETS)
 def test_a_mean_over_targets_without_weight_grows_or_is_that_of_nothing(
-    logits: list[list[float]], options: dict[str, Any], owed: float, verdict: Verdict
+    logits: list[list[float]], options: dict[str, Any], owed: float, requirement: Requirement
 ) -> None:
     target = [0] * len(logits)
     problem = Problem(logits, target, FLOAT32, reduction="mean", class_weights=[0.0, 1.0], **options)
     loss = evaluate(problem, [LOSS])[LOSS]
     np.testing.assert_array_equal(rounded(loss, FLOAT32), owed)
-    assert loss.verdict == verdict
+    assert loss.requirement == requirement
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -432,7 +435,7 @@ def test_rows_of_a_batch_do_not_know_each_other(fmt: Format) -> None:
         for quantity, expected in evaluate(alone, EVERYTHING).items():
             np.testing.assert_array_equal(rounded(batch[quantity], fmt)[index], rounded(expected, fmt)[0])
             np.testing.assert_array_equal(batch[quantity].scale[index], expected.scale[0])
-            np.testing.assert_array_equal(batch[quantity].verdict[index], expected.verdict[0])
+            np.testing.assert_array_equal(batch[quantity].requirement[index], expected.requirement[0])
 
 
 @ALL
@@ -513,4 +516,4 @@ def test_no_rows(reduction: str) -> None:
     if reduction != "none":
         loss_of_nothing = evaluate(problem, [LOSS])[LOSS]
         np.testing.assert_array_equal(rounded(loss_of_nothing, FLOAT32), 0.0 if reduction == "sum" else NAN)
-        assert loss_of_nothing.verdict == MUST
+        assert loss_of_nothing.requirement == MUST

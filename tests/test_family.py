@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, Loss, Problem, Quantity, evaluate
-from reference.evaluation import Expected
+from reference.expected import Expected
 from reference.linear import linear_layer
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS
-from reference.special_values import Verdict
+from reference.special_values import Requirement
 from tests.oracles.agreement import check_problem
 from tests.oracles.finite_differences import (
     ACCURACY,
@@ -163,7 +163,7 @@ def test_kl_of_equal_distributions_encloses_zero() -> None:
 
 def assert_equal(left: Expected, right: Expected, fmt: Format, where: Any = ...) -> None:
     np.testing.assert_array_equal(left.values.rounded(fmt)[0], right.values.rounded(fmt)[0][where])
-    np.testing.assert_array_equal(left.verdict, right.verdict[where])
+    np.testing.assert_array_equal(left.requirement, right.requirement[where])
 
 
 ENTRY_0 = {LOSS: ..., Quantity.LOGSUMEXP: ..., HESSIAN: np.s_[:, :1, :1]}
@@ -239,64 +239,74 @@ def test_the_derivatives_of_a_divergence_are_those_of_cross_entropy(quantity: Qu
 # Special values that the table of cross-entropy does not have.
 
 SPECIAL = [
-    ("kl-limit", soft([[INF, 0.0]], [[0.25, 0.0]], KL), {LOSS: -0.5 * math.log(2), GRADIENT: [0.0, 0.0]}, Verdict.LIMIT_OR_NAN),
-    ("kl-masked", soft([[-INF, 0.0]], [[0.25, 0.0]], KL), {LOSS: INF, GRADIENT: [-0.25, 0.25]}, Verdict.MUST),
+    (
+        "kl-limit",
+        soft([[INF, 0.0]], [[0.25, 0.0]], KL),
+        {LOSS: -0.5 * math.log(2), GRADIENT: [0.0, 0.0]},
+        Requirement.LIMIT_OR_NAN,
+    ),
+    ("kl-masked", soft([[-INF, 0.0]], [[0.25, 0.0]], KL), {LOSS: INF, GRADIENT: [-0.25, 0.25]}, Requirement.MUST),
     (
         "squared-limit",
         soft([[INF, 0.0]], [[0.25, 0.5]], SQUARED),
         {LOSS: 0.8125, GRADIENT: 0.0, HESSIAN: 0.0},
-        Verdict.LIMIT_OR_NAN,
+        Requirement.LIMIT_OR_NAN,
     ),
-    ("squared-masked", soft([[-INF, 0.0]], [[0.5, 0.25]], SQUARED), {LOSS: 0.8125, GRADIENT: 0.0, HESSIAN: 0.0}, Verdict.MUST),
-    ("squared-no-labels", soft([[-INF, 0.0]], [[0.0, 0.0]], SQUARED), {LOSS: 1.0, GRADIENT: 0.0}, Verdict.MUST),
-    ("squared-nan", soft([[NAN, 0.0]], [[0.0, 0.0]], SQUARED), {LOSS: NAN, GRADIENT: NAN}, Verdict.MUST),
-    ("squared-nothing", soft([[-INF, -INF]], [[0.0, 1.0]], SQUARED), {LOSS: NAN}, Verdict.UNSPECIFIED),
+    (
+        "squared-masked",
+        soft([[-INF, 0.0]], [[0.5, 0.25]], SQUARED),
+        {LOSS: 0.8125, GRADIENT: 0.0, HESSIAN: 0.0},
+        Requirement.MUST,
+    ),
+    ("squared-no-labels", soft([[-INF, 0.0]], [[0.0, 0.0]], SQUARED), {LOSS: 1.0, GRADIENT: 0.0}, Requirement.MUST),
+    ("squared-nan", soft([[NAN, 0.0]], [[0.0, 0.0]], SQUARED), {LOSS: NAN, GRADIENT: NAN}, Requirement.MUST),
+    ("squared-nothing", soft([[-INF, -INF]], [[0.0, 1.0]], SQUARED), {LOSS: NAN}, Requirement.UNSPECIFIED),
     (
         "z-limit",
         Problem([[INF, 0.0]], [1], FLOAT64, z_loss=0.5, cotangent=[-2.0], tangent=[[3.0, 1.0]]),
         {LOSS: INF, GRADIENT: [-INF, 2.0], HESSIAN: [[-2.0, 0.0], [0.0, 0.0]], HVP: [-6.0, 0.0]}
         | {Quantity.HESSIAN_DIAGONAL: [-2.0, 0.0]},
-        Verdict.LIMIT_OR_NAN,
+        Requirement.LIMIT_OR_NAN,
     ),
     (
         "z-weightless-nan",
         Problem([[NAN, 0.0]], [1], FLOAT64, z_loss=0.5, class_weights=[0.0, 0.0]),
         {LOSS: NAN, GRADIENT: NAN},
-        Verdict.MUST,
+        Requirement.MUST,
     ),
     (
         "z-limit-at-target",
         Problem([[INF, 0.0]], [0], FLOAT64, z_loss=0.5),
         {LOSS: INF, GRADIENT: [INF, 0.0]},
-        Verdict.LIMIT_OR_NAN,
+        Requirement.LIMIT_OR_NAN,
     ),
-    ("z-ignored", Problem([[NAN, 0.0]], [-100], FLOAT64, z_loss=0.5), {LOSS: 0.0, GRADIENT: 0.0}, Verdict.MUST),
-    ("z-masked", Problem([[-INF, 2.0]], [1], FLOAT64, z_loss=0.5), {LOSS: 2.0, GRADIENT: [0.0, 2.0]}, Verdict.MUST),
-    ("cap-nan", Problem([[NAN, 0.0]], [1], FLOAT64, logit_softcap=2.0), {LOSS: NAN, GRADIENT: NAN}, Verdict.MUST),
+    ("z-ignored", Problem([[NAN, 0.0]], [-100], FLOAT64, z_loss=0.5), {LOSS: 0.0, GRADIENT: 0.0}, Requirement.MUST),
+    ("z-masked", Problem([[-INF, 2.0]], [1], FLOAT64, z_loss=0.5), {LOSS: 2.0, GRADIENT: [0.0, 2.0]}, Requirement.MUST),
+    ("cap-nan", Problem([[NAN, 0.0]], [1], FLOAT64, logit_softcap=2.0), {LOSS: NAN, GRADIENT: NAN}, Requirement.MUST),
     (
         "cap-weightless",
         Problem([[INF, 0.0]], [1], FLOAT64, logit_softcap=2.0, class_weights=[0.0, 0.0]),
         {LOSS: 0.0, GRADIENT: 0.0},
-        Verdict.MUST,
+        Requirement.MUST,
     ),
     (
         "focal-limit",
         Problem([[INF, 0.0]], [0], FLOAT64, loss=FOCAL, focusing=0.5),
         {LOSS: 0.0, GRADIENT: 0.0},
-        Verdict.LIMIT_OR_NAN,
+        Requirement.LIMIT_OR_NAN,
     ),
-    ("sigmoid-masked", soft([[-INF]], [[1.0]], SIGMOID), {LOSS: INF, GRADIENT: -1.0, HESSIAN: 0.0}, Verdict.MUST),
-    ("sigmoid-limit", soft([[INF]], [[0.0]], SIGMOID), {LOSS: INF, GRADIENT: 1.0, HESSIAN: 0.0}, Verdict.LIMIT_OR_NAN),
+    ("sigmoid-masked", soft([[-INF]], [[1.0]], SIGMOID), {LOSS: INF, GRADIENT: -1.0, HESSIAN: 0.0}, Requirement.MUST),
+    ("sigmoid-limit", soft([[INF]], [[0.0]], SIGMOID), {LOSS: INF, GRADIENT: 1.0, HESSIAN: 0.0}, Requirement.LIMIT_OR_NAN),
 ]
 
 
-@pytest.mark.parametrize(("problem", "owed", "verdict"), [pytest.param(*rest, id=name) for name, *rest in SPECIAL])
-def test_special_values(problem: Problem, owed: dict[Quantity, Any], verdict: Verdict) -> None:
+@pytest.mark.parametrize(("problem", "owed", "requirement"), [pytest.param(*rest, id=name) for name, *rest in SPECIAL])
+def test_special_values(problem: Problem, owed: dict[Quantity, Any], requirement: Requirement) -> None:
     for quantity, expected in evaluate(problem, owed).items():
         rounded = expected.values.rounded(problem.format)[0]
         wanted = np.broadcast_to(np.asarray(owed[quantity], dtype=np.float64), rounded[0].shape)
         np.testing.assert_array_equal(rounded[0], wanted, err_msg=str(quantity))
-        assert (expected.verdict == verdict).all(), quantity
+        assert (expected.requirement == requirement).all(), quantity
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -305,7 +315,7 @@ def test_limits_enter_a_reduced_loss(reduction: str) -> None:
     squared = soft([[INF, 0.0], [0.0, 0.0]], [[0.25, 0.5], [0.5, 0.5]], SQUARED, reduction=reduction)
     value = evaluate(squared, [LOSS])[LOSS]
     assert value.values.approximate() == 0.8125 / (2 if reduction == "mean" else 1)
-    assert value.verdict == Verdict.LIMIT_OR_NAN
+    assert value.requirement == Requirement.LIMIT_OR_NAN
 
 
 def test_rows_of_either_sign_add_up() -> None:
@@ -351,7 +361,7 @@ def test_a_layer_without_rows_or_weight(quantity: Quantity) -> None:
     nothing = LAYER.replace(target=[-100] * 3, reduction="mean")
     expected = evaluate(nothing, [quantity])[quantity]
     assert np.isnan(expected.values.approximate()).all()
-    assert (expected.verdict == Verdict.UNSPECIFIED).all()
+    assert (expected.requirement == Requirement.UNSPECIFIED).all()
     none = evaluate(LAYER.replace(target=[-100] * 3), [quantity])[quantity]
     assert not none.values.approximate().any()
     assert not none.scale.any()

@@ -22,7 +22,8 @@ from reference.bounds.family import (
 )
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running
-from reference.evaluation import Expected, evaluate
+from reference.evaluation import evaluate
+from reference.expected import Expected
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.grades import Grade
 from reference.loss import Loss

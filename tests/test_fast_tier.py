@@ -291,4 +291,4 @@ def test_rows_that_are_left_are_evaluated_exactly() -> None:
     fast, exact = (evaluate(problem, every, tier) for tier in (Tier.FAST, Tier.EXACT))
     for quantity in every:
         np.testing.assert_array_equal(fast[quantity].values.rounded(FLOAT32)[0], exact[quantity].values.rounded(FLOAT32)[0])
-        np.testing.assert_array_equal(fast[quantity].verdict, exact[quantity].verdict)
+        np.testing.assert_array_equal(fast[quantity].requirement, exact[quantity].requirement)

@@ -87,8 +87,8 @@ def test_a_result_is_judged_in_the_format_that_it_is_declared_to_have() -> None:
     wide = operation(BFLOAT16, {"bfloat16": {Quantity.LOSS: FLOAT32}})
     (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), wide).measure(wide, THIRD, (Quantity.LOSS,))
     assert measurement.grade is Grade.CORRECT
-    assert measurement.problem.format == measurement.arithmetic.storage == FLOAT32
-    assert measurement.input is THIRD
+    assert measurement.judged.format == measurement.arithmetic.storage == FLOAT32
+    assert measurement.problem is THIRD
     rounded = float(BFLOAT16.round(LOG_3))
     (coarse,) = judge_of(Fixed(rounded, "float32"), wide).measure(wide, THIRD, (Quantity.LOSS,))
     assert coarse.grade < Grade.STABLE

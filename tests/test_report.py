@@ -116,7 +116,7 @@ def test_markdown_has_every_part(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "status", "reductions", "verdict"),
+    ("counts", "status", "reduced_by", "verdict"),
     [
         ({}, 0, (), "CONFORMS"),
         ({}, 0, ("--dtype=float16",), "REDUCED"),
@@ -126,8 +126,8 @@ def test_markdown_has_every_part(judge: Judge) -> None:
         ({"passed": 0}, 0, (), "REDUCED"),
     ],
 )
-def test_verdicts(judge: Judge, counts: dict[str, int], status: int, reductions: tuple[str, ...], verdict: str) -> None:
-    judge.plan = replace(judge.plan, reductions=reductions)
+def test_verdicts(judge: Judge, counts: dict[str, int], status: int, reduced_by: tuple[str, ...], verdict: str) -> None:
+    judge.plan = replace(judge.plan, reduced_by=reduced_by)
     assert build_report(judge, PASSED | counts, status)["verdict"] == verdict
 
 

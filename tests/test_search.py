@@ -11,11 +11,11 @@ import pytest
 import suites.judging.expected
 from adapters.isolation import HANG
 from reference.evaluation import evaluate
-from reference.formats import BFLOAT16, FLOAT32
+from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
-from suites.judging.expected import LARGEST_KEPT, Owed
+from suites.judging.expected import LARGEST_KEPT, ExpectedCache
 from suites.judging.search import MOST_SPENT, Searches
 
 ASK = Ask(FLOAT32, ("moderate", "absorption"))
@@ -107,20 +107,19 @@ def test_a_failed_search_keeps_nothing() -> None:
 
 
 def test_what_is_owed_is_evaluated_once_and_is_what_the_reference_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Quantity, ...]] = []
+    asked: list[tuple[Format, tuple[Quantity, ...]]] = []
 
     def counting(problem: Problem, quantities: tuple[Quantity, ...]) -> dict:
-        asked.append(quantities)
+        asked.append((problem.format, quantities))
         return evaluate(problem, quantities)
 
     monkeypatch.setattr(suites.judging.expected, "evaluate", counting)
-    owed, problem = Owed(), Problem([[20.0, 0.0]], [0], BFLOAT16)
+    owed, problem = ExpectedCache(), Problem([[20.0, 0.0]], [0], BFLOAT16)
     owed.evaluate(problem, QUANTITIES[:1], BFLOAT16)
-    in_format, values = owed.evaluate(problem, QUANTITIES, BFLOAT16)
-    wide, wider = owed.evaluate(problem, QUANTITIES, FLOAT32)
+    values = owed.evaluate(problem, QUANTITIES, BFLOAT16)
+    wider = owed.evaluate(problem, QUANTITIES, FLOAT32)
     owed.evaluate(problem, QUANTITIES, FLOAT32)
-    assert asked == [(Quantity.LOSS,), (Quantity.GRADIENT,), QUANTITIES]
-    assert (in_format.format, wide.format) == (BFLOAT16, FLOAT32)
+    assert asked == [(BFLOAT16, (Quantity.LOSS,)), (BFLOAT16, (Quantity.GRADIENT,)), (FLOAT32, QUANTITIES)]
     for fmt, found in ((BFLOAT16, values), (FLOAT32, wider)):
         fresh = evaluate(problem.replace(format=fmt), QUANTITIES)
         for quantity in QUANTITIES:
@@ -129,7 +128,7 @@ def test_what_is_owed_is_evaluated_once_and_is_what_the_reference_says(monkeypat
 
 @pytest.mark.parametrize(("classes", "kept"), [(2, 1), (LARGEST_KEPT + 1, 0)])
 def test_only_small_problems_are_kept_and_only_while_they_live(classes: int, kept: int) -> None:
-    owed, problem = Owed(), Problem([[0.0] * classes], [0], FLOAT32)
+    owed, problem = ExpectedCache(), Problem([[0.0] * classes], [0], FLOAT32)
     owed.evaluate(problem, (Quantity.LOSS,), FLOAT32)
     assert len(owed._kept) == kept
     gone = weakref.ref(problem)

@@ -18,12 +18,12 @@ from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Floats, Forma
 from reference.grades import Grade
 from reference.problem import Problem
 from suites.judging.measurement import Measurement
-from suites.sweep.compiled.batch import Batch, Question, gaps_of, owed_of, sign_of
+from suites.sweep.compiled.batch import Batch, SweptQuantity, expected_of, gaps_of, sign_of
 from suites.sweep.compiled.bound import GRADIENT, HESSIAN, LOSS, Below, Entry, gap_bound, least_bound
-from suites.sweep.compiled.constants import declared_of, limits_of
-from suites.sweep.compiled.entry import BELOW_ACCURATE, Verdict, below_accurate
+from suites.sweep.compiled.constants import declared_of, format_constants
+from suites.sweep.compiled.entry import BELOW_ACCURATE, JudgedEntry, below_accurate
 from suites.sweep.compiled.passes import _second_look, judge_batch
-from suites.sweep.compiled.tally import QUANTITIES, Tally, empty_tally
+from suites.sweep.compiled.tally import QUANTITIES, SweepTally, empty_tally
 from suites.sweep.settle import Undecided, measured, settle
 
 SWEPT = (FLOAT32, FLOAT16, BFLOAT16)
@@ -77,9 +77,9 @@ def triples(fmt: Format, seed: int, count: int) -> Floats:
 ROWS = {2: pairs, 3: triples}
 
 
-def question(operation: Operation, fmt: Format, quantity: int, target: int, classes: int = 2) -> Question:
+def question(operation: Operation, fmt: Format, quantity: int, target: int, classes: int = 2) -> SweptQuantity:
     arithmetic = operation.arithmetic[fmt.name]
-    return Question(quantity, target, limits_of(fmt, arithmetic, classes), declared_of(arithmetic, classes))
+    return SweptQuantity(quantity, target, format_constants(fmt, arithmetic, classes), declared_of(arithmetic, classes))
 
 
 def returned_by(measurement: Measurement, fmt: Format, seed: int) -> Floats:
@@ -108,7 +108,7 @@ def test_owed_values_contain_the_exact_ones(fmt: Format, classes: int) -> None:
                 np.asarray(part).reshape(len(rows), -1) for part in (values.hi, values.lo, values.exponent, values.radius)
             )
             for i, k in np.ndindex(hi.shape):
-                y, scale = owed_of(batch.x, batch.gaps, i, asked, k), Fraction(2) ** int(exponent[i, k])
+                y, scale = expected_of(batch.x, batch.gaps, i, asked, k), Fraction(2) ** int(exponent[i, k])
                 value = (Fraction(hi[i, k]) + Fraction(lo[i, k])) * scale * int(sign_of(asked, k, classes))
                 slack = Fraction(radius[i, k]) * scale
                 where = (quantity, rows[i].tolist(), target, k, y)
@@ -140,14 +140,14 @@ def test_every_entry_is_judged_as_a_measurement_judges_it(fmt: Format, quantity:
     assert undecided <= 0.01 * len(rows) * classes ** (quantity + 1), undecided
 
 
-def judged_alone(batch: Batch, seen: Any, asked: Question, place: int) -> Tally | None:
+def judged_alone(batch: Batch, seen: Any, asked: SweptQuantity, place: int) -> SweepTally | None:
     """One entry through the second look; None if it is undecided."""
     tally = empty_tally(len(batch.x), cells=1)
     return None if _second_look(batch, seen, asked, np.array([place]), tally).size else tally
 
 
-def check_entry(tally: Tally, q: int, truth: Measurement, row: int, entry: int) -> None:
-    """Grade, failing classes and error of one entry are the measurement's.
+def check_entry(tally: SweepTally, q: int, truth: Measurement, row: int, entry: int) -> None:
+    """Grade, kinds of failure and error of one entry are the measurement's.
 
     A measurement grants the better grade where the error is within 2^-50 of a limit, and takes the upper binade where its
     enclosure touches a power of two: there this judge, which knows the side, may be the stricter.
@@ -177,7 +177,7 @@ def check_entry(tally: Tally, q: int, truth: Measurement, row: int, entry: int) 
         assert tally.worst[q] == pytest.approx(ulps, rel=1e-7, abs=2.0 ** (truth.problem.format.precision - 48)), where
 
 
-def check_sum(tallies: list[Tally | None], batch: Batch, seen: Any, asked: Question) -> None:
+def check_sum(tallies: list[SweepTally | None], batch: Batch, seen: Any, asked: SweptQuantity) -> None:
     """The two looks at a batch count what the second look counts at each entry alone."""
     whole = empty_tally(len(batch.x), cells=1)
     judge_batch(batch, seen, asked, whole)
@@ -215,7 +215,7 @@ def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool, classe
 
 def test_stable_allows_what_accurate_does() -> None:
     """A zero is not accurate, however near it is; where the bound of `stable` is the narrower one, it is stable still."""
-    lost = Verdict(BELOW_ACCURATE, 2.0, 2.0, 0.0, True, False)
+    lost = JudgedEntry(BELOW_ACCURATE, 2.0, 2.0, 0.0, True, False)
     assert below_accurate(lost, 1.0, 4.0) == below_accurate(lost, 4.0, 1.0) == Grade.STABLE
     assert below_accurate(lost, 1.0, 1.0) == Grade.FINITE
 
@@ -241,7 +241,7 @@ def test_the_exact_tier_counts_what_is_undecided(classes: int) -> None:
         assert compiled.worst_place[q, 0] == settled.worst_place[q, 0] == asked.target
 
 
-def assert_same(one: Tally, other: Tally) -> None:
+def assert_same(one: SweepTally, other: SweepTally) -> None:
     for name in ("grades", "failing", "box", "seen"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
     np.testing.assert_allclose(one.worst, other.worst, rtol=1e-9)

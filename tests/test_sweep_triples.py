@@ -15,7 +15,7 @@ from adapters.bulk import Bulk
 from reference.formats import BFLOAT16, FLOAT16, Format
 from suites.sweep.__main__ import main
 from suites.sweep.chunk import run_chunk
-from suites.sweep.compiled.tally import CLASSES, QUANTITIES
+from suites.sweep.compiled.tally import FAILURES, QUANTITIES
 from suites.sweep.outcome import Outcome
 from suites.sweep.request import Request, job_of
 from suites.sweep.settle import measured
@@ -66,13 +66,13 @@ def whole(dtype: str) -> tuple[Any, Outcome]:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_every_triple_of_a_small_lattice_is_judged_as_the_exact_tier_judges_it(dtype: str) -> None:
-    """Grades, failing classes and the worst error of all questions, those of zeros that were planted among them."""
+    """Grades, kinds of failure and the worst error of all questions, those of zeros that were planted among them."""
     (job, adapter, operation), total = whole(dtype)
     rows = np.concatenate([part.logits for chunk in range(job.space.chunks) for part in job.space.batches(chunk)])
     assert total.rows == 3 * len(rows)
     assert total.undecided < 0.01 * total.rows
     for q, quantity in enumerate(QUANTITIES):
-        grades, failing, worst = np.zeros(6, dtype=np.int64), np.zeros(len(CLASSES), dtype=np.int64), -1.0
+        grades, failing, worst = np.zeros(6, dtype=np.int64), np.zeros(len(FAILURES), dtype=np.int64), -1.0
         for target in range(3):
             seen = adapter.observe_bulk(operation, Bulk(rows, target, job.space.format), (quantity,)).values[quantity]
             truth = measured(operation, job.space.format, rows, target, q, seen)

@@ -27,7 +27,7 @@ from triton.runtime import interpreter  # noqa: E402
 
 
 def _arithmetic() -> dict[str, Arithmetic]:
-    """Logits are cast to float32, also those of float64, of which its own arithmetic is owed.
+    """Logits are cast to float32, also those of float64, for which its own arithmetic is expected.
 
     Triton's interpreter has no arithmetic of bfloat16 (its programming guide, chapter 3).
     """

@@ -36,7 +36,7 @@ from adapters.tensorflow.derivatives import (
     LayerDifferentiated,
 )
 from adapters.tensorflow.losses import (
-    Loss,
+    LossFunction,
     Tensor,
     dense,
     implementation_loss,
@@ -57,7 +57,7 @@ from adapters.tensorflow.losses import (
 from adapters.tensorflow.script import tensorflow_script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
-from reference.loss import Loss as FamilyLoss
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 
@@ -144,7 +144,7 @@ def sigmoid_arithmetic(mode: str) -> dict[str, Arithmetic]:
 
 
 def _operation(
-    mode: str, name: str, formula: str, function: Loss, arithmetic: Mapping[str, Arithmetic], **keys: Any
+    mode: str, name: str, formula: str, function: LossFunction, arithmetic: Mapping[str, Arithmetic], **keys: Any
 ) -> Operation:
     keys.setdefault("options", frozenset({"reduction"}))
     return Operation(
@@ -279,7 +279,7 @@ def _of_softmax(mode: str) -> list[Operation]:
             "tf.reduce_sum(tf.math.squared_difference(tf.nn.softmax(x), q), 1)",
             squared_error,
             composed,
-            loss=FamilyLoss.SQUARED_ERROR,
+            loss=Loss.SQUARED_ERROR,
             probabilities=True,
         ),
         _operation(
@@ -288,7 +288,7 @@ def _of_softmax(mode: str) -> list[Operation]:
             "KLDivergence(dtype=x.dtype)(q, tf.nn.softmax(x))",
             keras_kl_divergence,
             composed,
-            loss=FamilyLoss.KL_DIVERGENCE,
+            loss=Loss.KL_DIVERGENCE,
             probabilities=True,
         ),
     ]
@@ -296,7 +296,7 @@ def _of_softmax(mode: str) -> list[Operation]:
 
 def _of_sigmoid(mode: str) -> list[Operation]:
     arithmetic = sigmoid_arithmetic(mode)
-    sigmoid: dict[str, Any] = {"loss": FamilyLoss.SIGMOID, "probabilities": True}
+    sigmoid: dict[str, Any] = {"loss": Loss.SIGMOID, "probabilities": True}
     return [
         _operation(
             mode,
@@ -338,7 +338,7 @@ def _of_sigmoid(mode: str) -> list[Operation]:
             keras_binary_focal_crossentropy,
             arithmetic,
             options=frozenset({"reduction", "focusing"}),
-            loss=FamilyLoss.SIGMOID_FOCAL,
+            loss=Loss.SIGMOID_FOCAL,
             probabilities=True,
         ),
     ]

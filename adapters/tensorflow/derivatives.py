@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from adapters.layout import Layout, laid_out
 from adapters.operation import EAGER
-from adapters.tensorflow.losses import Loss, Options, Tensor
+from adapters.tensorflow.losses import LossFunction, Options, Tensor
 from reference.linear import linear_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -65,11 +65,11 @@ Run = Callable[..., tuple[Tensor, ...]]
 """(logits, target, cotangent, direction) -> tensors; a function that needs no direction is not given one."""
 
 
-def _loss_alone(loss: Loss, options: Options) -> Run:
+def _loss_alone(loss: LossFunction, options: Options) -> Run:
     return lambda logits, target, cotangent: (loss(logits, target, options),)  # noqa: ARG005
 
 
-def _loss_and_gradient(loss: Loss, options: Options) -> Run:
+def _loss_and_gradient(loss: LossFunction, options: Options) -> Run:
     def run(logits: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
         with tf.GradientTape() as tape:
             tape.watch(logits)
@@ -81,7 +81,7 @@ def _loss_and_gradient(loss: Loss, options: Options) -> Run:
     return run
 
 
-def _product(loss: Loss, options: Options) -> Run:
+def _product(loss: LossFunction, options: Options) -> Run:
     """The derivative of the gradient along a direction: symmetric, so reverse over reverse gives the product."""
     first = _loss_and_gradient(loss, options)
 
@@ -94,7 +94,7 @@ def _product(loss: Loss, options: Options) -> Run:
     return run
 
 
-def _eager(loss: Loss, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+def _eager(loss: LossFunction, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
     """One pass forward and one back on a tape from which every second derivative is then taken."""
     options, logits = Options.of(inputs.problem), inputs.logits
     if Quantity.GRADIENT not in quantities and Quantity.HVP not in quantities and Quantity.HESSIAN not in quantities:
@@ -122,7 +122,7 @@ class HessianByJacobian:
     It forms all rows against all rows; what is kept is each row against itself. A jacobian of a jacobian fails in pfor.
     """
 
-    loss: Loss
+    loss: LossFunction
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
         """Its one quantity."""
@@ -140,7 +140,7 @@ class HessianByJacobian:
 class Differentiated:
     """A loss with its derivatives in a mode; each is traced once for its options, dtype and ranks."""
 
-    loss: Loss
+    loss: LossFunction
     mode: str = EAGER
     _traced: dict[tuple[Any, ...], Run] = field(default_factory=dict)
 
@@ -161,7 +161,9 @@ class Differentiated:
             results[Quantity.HESSIAN] = tf.stack(rows, axis=1)
         return results
 
-    def _run(self, build: Callable[[Loss, Options], Run], inputs: Inputs, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _run(
+        self, build: Callable[[LossFunction, Options], Run], inputs: Inputs, given: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
         options = Options.of(inputs.problem)
         key = (build, options, inputs.logits.dtype)
         if key not in self._traced:

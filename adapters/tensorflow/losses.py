@@ -42,7 +42,7 @@ class Options:
         )
 
 
-Loss = Callable[[Tensor, Tensor, Options], Tensor]
+LossFunction = Callable[[Tensor, Tensor, Options], Tensor]
 """(logits (N, K), target, options) -> losses (N,), or () where the options reduce."""
 
 
@@ -52,7 +52,7 @@ def _reduce(losses: Tensor, options: Options) -> Tensor:
     return tf.reduce_sum(losses) if options.reduction == "sum" else tf.reduce_mean(losses)
 
 
-def implementation_loss(function: Callable[..., Tensor]) -> Loss:
+def implementation_loss(function: Callable[..., Tensor]) -> LossFunction:
     """A callable with the signature of tf.nn.sparse_softmax_cross_entropy_with_logits."""
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
@@ -117,7 +117,7 @@ def _keras_loss(name: str, reduction: str, dtype: str | None, **extra: Any) -> A
     return getattr(keras.losses, name)(reduction=KERAS_REDUCTIONS[reduction], dtype=dtype, **extra)
 
 
-def keras_loss(name: str, from_logits: bool = True, default_dtype: bool = False) -> Loss:
+def keras_loss(name: str, from_logits: bool = True, default_dtype: bool = False) -> LossFunction:
     """A Keras loss object of the logits' dtype, or of Keras' default; of softmax(x) if not from logits."""
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:

@@ -57,7 +57,7 @@ from adapters.torch.losses import (
 from adapters.torch.script import torch_script
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
-from reference.loss import Loss as FamilyLoss
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 
@@ -169,36 +169,36 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
             Differentiated(softcap_z_loss),
             {"options": frozenset({"reduction", "logit_softcap", "z_loss"})},
         ),
-        ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), soft | {"loss": FamilyLoss.KL_DIVERGENCE}),
+        ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), soft | {"loss": Loss.KL_DIVERGENCE}),
         (
             "squared_error_of_softmax",
             "F.mse_loss(F.softmax(x, 1), q)",
             Differentiated(squared_error),
-            soft | {"loss": FamilyLoss.SQUARED_ERROR},
+            soft | {"loss": Loss.SQUARED_ERROR},
         ),
         (
             "focal_loss",
             "(1 - exp(-ce))^g ce",
             Differentiated(focal),
-            {"loss": FamilyLoss.FOCAL, "options": frozenset({"reduction", "focusing"})},
+            {"loss": Loss.FOCAL, "options": frozenset({"reduction", "focusing"})},
         ),
         (
             "binary_cross_entropy_with_logits",
             "F.binary_cross_entropy_with_logits(x, y)",
             Differentiated(binary_cross_entropy_with_logits),
-            soft | {"loss": FamilyLoss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
+            soft | {"loss": Loss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
         ),
         (
             "binary_cross_entropy_of_sigmoid",
             "F.binary_cross_entropy(torch.sigmoid(x), y)",
             Differentiated(binary_cross_entropy_of_sigmoid),
-            soft | {"loss": FamilyLoss.SIGMOID},
+            soft | {"loss": Loss.SIGMOID},
         ),
         (
             "sigmoid_focal_loss",
             "(1 - p_t)^g bce, p = torch.sigmoid(x)",
             Differentiated(sigmoid_focal),
-            soft | {"loss": FamilyLoss.SIGMOID_FOCAL, "options": frozenset({"reduction", "focusing"})},
+            soft | {"loss": Loss.SIGMOID_FOCAL, "options": frozenset({"reduction", "focusing"})},
         ),
         (
             "linear_then_cross_entropy",

@@ -1,4 +1,4 @@
-"""From which gap on a tolerance lets an absorbed loss or derivative pass: a 0 where exp(-gap) is owed.
+"""From which gap on a tolerance lets an absorbed loss or derivative pass: a 0 where exp(-gap) is expected.
 
 A row whose target leads by a gap g over K - 1 equal classes has s = (K - 1) exp(-g), and
 

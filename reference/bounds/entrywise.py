@@ -22,7 +22,6 @@ from collections.abc import Callable
 import numpy as np
 
 from reference.arithmetic import Arithmetic
-from reference.bound_weights import denominator_of, factors_of, tangent_of, weights_of
 from reference.bounds.family import (
     amplitude_of,
     family_gradient,
@@ -34,12 +33,13 @@ from reference.bounds.family import (
 )
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth_of
-from reference.evaluation import Expected
+from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
+from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 
 SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""

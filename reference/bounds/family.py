@@ -25,13 +25,13 @@ from functools import cached_property
 
 import numpy as np
 
-from reference.bound_weights import denominator_of, factors_of, tangent_of, weights_of
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth_of
 from reference.formats import Floats
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 
 EXTRA_ROUNDINGS = 4
 """Rounded products and stores that another order of the same factors may have."""

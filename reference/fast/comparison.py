@@ -42,7 +42,7 @@ _SECOND_LOOK = 2.0**-50
 _INFINITE_BITS = 0x7FF0000000000000
 
 
-class Batch(NamedTuple):
+class ComparedRows(NamedTuple):
     """Rows of logits, their targets, what was returned for them (all in their own dtypes), and the format."""
 
     logits: Rounded
@@ -213,7 +213,7 @@ def _judge_loss(x: Rounded, observed: float, frame: Frame, ruler: Ruler) -> tupl
 
 
 @compiled
-def compare_rows(batch: Batch, tops: Integers, span: tuple[int, int], numbers: Floats, counts: Integers) -> None:
+def compare_rows(batch: ComparedRows, tops: Integers, span: tuple[int, int], numbers: Floats, counts: Integers) -> None:
     """Compare the rows of a span, whose largest classes are `tops`; a row that is not for this file keeps its zeros.
 
     Numbers: worst error of the gradient and its uncertainty, the same of the loss. Counts: 1 for a row that was compared, then

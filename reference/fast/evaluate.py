@@ -11,16 +11,15 @@ import numpy as np
 from flint import arb, ctx, fmpq
 from scipy import special
 
-from reference.bound_weights import factors_of
 from reference.enclosure import Enclosure
 from reference.exact.special_rows import row_shape
 from reference.fast.threads import in_threads
-from reference.fast.wide_rows import Columns, Rows, Span, first_order, second_order
+from reference.fast.wide_rows import Columns, Span, WideRows, first_order, second_order
 from reference.formats import Bools, Floats, Integers
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.tiers import takes
-from reference.weights import mean_denominator, rational
+from reference.weights import factors_of, mean_denominator, rational
 
 ROUNDED_FACTOR = 2.0**-104
 """Relative error of a factor in two parts of float64, where they are not all of it."""
@@ -62,7 +61,7 @@ def evaluate_fast(
     columns = {q: _columns_of(known[q]) if q in known else _columns(count, row_shape(q, classes)) for q in wanted}
     upstream = np.broadcast_to(problem.upstream, (count,))
     target = np.where(problem.ignored | (upstream == 0), -1, problem.target)
-    rows = Rows(problem.logits, target, _tangent_of(problem), *_factor_columns(problem, upstream))
+    rows = WideRows(problem.logits, target, _tangent_of(problem), *_factor_columns(problem, upstream))
     for pair, kernel in _KERNELS:
         if set(pair) & set(wanted):
             outputs = [columns.get(quantity, _columns(0, (1,))) for quantity in pair]
@@ -72,7 +71,7 @@ def evaluate_fast(
     return FastRows(values, scales, taken)
 
 
-def _run(kernel: Callable[..., None], rows: Rows, taken: Bools, outputs: list[Columns], start: int, stop: int) -> None:
+def _run(kernel: Callable[..., None], rows: WideRows, taken: Bools, outputs: list[Columns], start: int, stop: int) -> None:
     kernel(rows, Span(start, stop, taken), *outputs)
 
 

@@ -283,8 +283,8 @@ def put_hessian(x: Floats, top: int, columns: Columns, state: State) -> None:
             _put(columns, place, Number(value.h, value.low, 3.0 * value.radius, value.k + k))
 
 
-class Rows(NamedTuple):
-    """Rows with their targets, tangents (K = 0 columns if there are none) and factors."""
+class WideRows(NamedTuple):
+    """WideRows with their targets, tangents (K = 0 columns if there are none) and factors."""
 
     logits: Floats
     target: Integers
@@ -309,7 +309,7 @@ def _line(columns: Columns, i: int) -> Columns:
 
 
 @compiled
-def _state_of(rows: Rows, i: int, room: Scratch) -> tuple[int, State]:
+def _state_of(rows: WideRows, i: int, room: Scratch) -> tuple[int, State]:
     """The largest class of a row, -1 where the row is not for this tier, and what its entries are computed from."""
     x, target = rows.logits[i], rows.target[i]
     factor = Factor(rows.factor_h[i], rows.factor_low[i], rows.factor_k[i], rows.factor_error)
@@ -320,7 +320,7 @@ def _state_of(rows: Rows, i: int, room: Scratch) -> tuple[int, State]:
 
 
 @compiled
-def first_order(rows: Rows, span: Span, loss: Columns, gradient: Columns) -> None:
+def first_order(rows: WideRows, span: Span, loss: Columns, gradient: Columns) -> None:
     """Loss and gradient of the rows of a span."""
     room = scratch_for(rows.logits.shape[1])
     for i in range(span.start, span.stop):
@@ -333,7 +333,7 @@ def first_order(rows: Rows, span: Span, loss: Columns, gradient: Columns) -> Non
 
 
 @compiled
-def second_order(rows: Rows, span: Span, product: Columns, hessian: Columns) -> None:
+def second_order(rows: WideRows, span: Span, product: Columns, hessian: Columns) -> None:
     """Hessian-vector product and Hessian of the rows of a span."""
     room = scratch_for(rows.logits.shape[1])
     for i in range(span.start, span.stop):

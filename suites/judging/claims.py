@@ -199,7 +199,7 @@ class Claims:
         """The deviations that list this case."""
         return tuple(d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case))
 
-    def limits_of(self, operation: Operation) -> tuple[Limit, ...]:
+    def declared_limits(self, operation: Operation) -> tuple[Limit, ...]:
         """The limits declared of an operation."""
         return tuple(entry.limit for entry in self.limits if entry.scope.speaks_of(operation))
 

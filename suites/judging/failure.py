@@ -42,7 +42,7 @@ def failure_text(measurement: Measurement, operation: Operation, required: Grade
 
 def describe_input(measurement: Measurement) -> str:
     """dtype, N, K and the options of the input, in words."""
-    problem = measurement.input
+    problem = measurement.problem
     kind = "probabilities" if problem.has_probabilities else "indices"
     return (
         f"{problem.format.name}, N={problem.num_rows}, K={problem.num_classes}, {kind}, reduction={problem.reduction}; "
@@ -83,7 +83,7 @@ def _number(value: float) -> str:
 
 
 def _case(measurement: Measurement) -> str:
-    text = json.dumps(describe_problem(measurement.input), separators=(",", ":"))
+    text = json.dumps(describe_problem(measurement.problem), separators=(",", ":"))
     if len(text) > _LONGEST_REPRO:
         return "(the input is too long to print here; --report=DIR writes the worst input of every quantity)"
     return f"--case='{text}'"

@@ -23,7 +23,7 @@ from suites.inputs.hazards import LARGE_CLASSES, MANY_CLASSES, NONFINITE
 from suites.inputs.problems import Ask
 from suites.judging.claims import Claims
 from suites.judging.effort import Effort
-from suites.judging.expected import Owed
+from suites.judging.expected import ExpectedCache
 from suites.judging.failure import failure_text
 from suites.judging.measurement import Measurement
 from suites.judging.recorder import CaseOutcome, Recorder, unspecified_outcomes
@@ -48,7 +48,7 @@ class Plan:
     effort: Effort
     seed: int
     command: str
-    reductions: tuple[str, ...] = ()
+    reduced_by: tuple[str, ...] = ()
     """Reasons why this run is REDUCED; empty if it is whole."""
 
     @property
@@ -71,7 +71,7 @@ class Judge:
     failure: Miss | None = None
     """The last miss that failed a test: of a search the shrunk one."""
     _kept: dict[tuple[str, str], dict[Quantity, Measurement]] = field(default_factory=dict)
-    _owed: Owed = field(default_factory=Owed)
+    _expected: ExpectedCache = field(default_factory=ExpectedCache)
     _refusals: Refusals = field(default_factory=Refusals)
 
     def __post_init__(self) -> None:
@@ -160,13 +160,12 @@ class Judge:
         error = observed.error or "; ".join(observed.violations) or None
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
-            asked, owed = self._owed.evaluate(problem, tuple(group), fmt)
-            given = None if fmt == problem.format else problem
+            returned = None if fmt == problem.format else fmt
             arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
-            for quantity, expected in owed.items():
+            for quantity, expected in self._expected.evaluate(problem, tuple(group), fmt).items():
                 values = np.full(expected.values.shape, np.nan) if error else observed.values[quantity]
                 ended = observed.ended
-                measurements.append(Measurement(asked, quantity, arithmetic, expected, values, error, given, ended))
+                measurements.append(Measurement(problem, quantity, arithmetic, expected, values, error, returned, ended))
         return measurements
 
     def check(

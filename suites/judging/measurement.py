@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import accurate_bound, stable_bound
-from reference.evaluation import Expected
-from reference.formats import Bools, Floats
+from reference.expected import Expected
+from reference.formats import Bools, Floats, Format
 from reference.grades import FAITHFUL_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
-from reference.special_values import Verdict
+from reference.special_values import Requirement
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """One quantity of one problem: observed values against the reference.
 
-    `observed` holds members of the problem's format in the float64 carrier and has the shape of `expected.values`; an
-    operation that raised, or broke the protocol, has an `error` and no values (`observed` is NaN), and has `ended` if that
-    was the end of its process. `given` is the problem as
-    it was put to the operation, where it returned the quantity in another format than that of the logits.
+    `problem` is as it was put to the operation. `observed` holds members of the returned format in the float64 carrier and
+    has the shape of `expected.values`. An operation that raised, or broke the protocol, has an `error` and no values
+    (`observed` is NaN); it has `ended` if that was the end of its process. `returned` is the format of the quantity, where it
+    is not that of the logits.
     """
 
     problem: Problem
@@ -34,13 +34,13 @@ class Measurement:
     expected: Expected
     observed: Floats
     error: str | None = None
-    given: Problem | None = None
+    returned: Format | None = None
     ended: bool = False
 
-    @property
-    def input(self) -> Problem:
-        """The problem as it was put to the operation."""
-        return self.problem if self.given is None else self.given
+    @cached_property
+    def judged(self) -> Problem:
+        """The problem in the format in which the quantity was returned: what is rounded, bounded and measured in."""
+        return self.problem if self.returned is None else self.problem.replace(format=self.returned)
 
     def __post_init__(self) -> None:
         if self.observed.shape != self.expected.values.shape:
@@ -48,7 +48,7 @@ class Measurement:
 
     @cached_property
     def _rounding(self) -> tuple[Floats, Bools]:
-        return self.expected.values.rounded(self.problem.format)
+        return self.expected.values.rounded(self.judged.format)
 
     @property
     def rounded(self) -> Floats:
@@ -57,7 +57,7 @@ class Measurement:
 
     @cached_property
     def _distance(self) -> tuple[Floats, Floats]:
-        distance, uncertainty = self.expected.values.ulps_from(self.observed, self.problem.format)
+        distance, uncertainty = self.expected.values.ulps_from(self.observed, self.judged.format)
         overflowed = np.isinf(self.observed) & (self.observed == self.rounded)
         return np.where(overflowed, 0.0, distance), np.where(overflowed, 0.0, uncertainty)
 
@@ -69,7 +69,7 @@ class Measurement:
     @cached_property
     def scaled_ulps(self) -> Floats:
         """Error in ulps of the entry's scale: of the value itself, unless it is a difference of larger terms."""
-        wider = self.problem.format.ulp_exponent(self.expected.scale) - self.expected.values.ulp_exponent(self.problem.format)
+        wider = self.judged.format.ulp_exponent(self.expected.scale) - self.expected.values.ulp_exponent(self.judged.format)
         return np.ldexp(self.ulps, -np.maximum(wider, 0))
 
     @cached_property
@@ -77,17 +77,17 @@ class Measurement:
         """Largest number that is certainly not above the absolute error."""
         distance, uncertainty = self._distance
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            return np.ldexp(np.maximum(distance - uncertainty, 0.0), self.expected.values.ulp_exponent(self.problem.format))
+            return np.ldexp(np.maximum(distance - uncertainty, 0.0), self.expected.values.ulp_exponent(self.judged.format))
 
     @cached_property
     def stable_bound(self) -> Floats:
         """Absolute error that `stable` allows; never below that of `accurate`, since grades include those before."""
-        return np.maximum(stable_bound(self.problem, self.quantity, self.arithmetic), self.accurate_bound)
+        return np.maximum(stable_bound(self.judged, self.quantity, self.arithmetic), self.accurate_bound)
 
     @cached_property
     def accurate_bound(self) -> Floats:
         """Absolute error that `accurate` allows."""
-        return accurate_bound(self.problem, self.quantity, self.arithmetic, self.expected)
+        return accurate_bound(self.judged, self.quantity, self.arithmetic, self.expected)
 
     @cached_property
     def returned_zero(self) -> Bools:
@@ -115,15 +115,15 @@ class Measurement:
         )
         edge = self.expected.values.is_finite & (np.isinf(self.observed) | np.isinf(self.rounded))
         near = edge & ~np.isnan(self.observed) & (self.least_error <= self.stable_bound)
-        spared = (self.expected.verdict == Verdict.LIMIT_OR_NAN) & np.isnan(self.observed)
-        return np.asarray(same | near | spared | (self.expected.verdict == Verdict.UNSPECIFIED))
+        spared = (self.expected.requirement == Requirement.LIMIT_OR_NAN) & np.isnan(self.observed)
+        return np.asarray(same | near | spared | (self.expected.requirement == Requirement.UNSPECIFIED))
 
     @cached_property
     def grades(self) -> NDArray[np.int8]:
         """Grade that each entry reaches, as integers of `Grade`."""
         distance, uncertainty = self._distance
         judged = self.expected.values.is_finite & ~np.isnan(self.observed)
-        judged &= self.expected.verdict != Verdict.UNSPECIFIED
+        judged &= self.expected.requirement != Requirement.UNSPECIFIED
         least = np.where(judged, self.least_error, 0.0)
         # Half an ulp away lie two numbers, of which one is correct where the rounding is decided.
         undecided = ~self._rounding[1] & (distance <= 0.5 + uncertainty) & np.isfinite(self.rounded)

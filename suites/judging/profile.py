@@ -142,7 +142,7 @@ class Profile:
 
 def _rows(measurement: Measurement, place: Place) -> Iterator[tuple[int, int]]:
     """Rows with a gap, and the bins of their gaps; none where rows are summed, since several gaps enter then."""
-    problem = measurement.input
+    problem = measurement.problem
     summed = measurement.quantity in LAYER_GRADIENTS or (measurement.quantity is Quantity.LOSS and problem.reduction != "none")
     if summed and len(place.gaps) > 1:
         return

@@ -10,7 +10,7 @@ import numpy as np
 from reference.formats import FORMATS
 from reference.grades import Grade
 from reference.quantity import Quantity
-from reference.special_values import Verdict
+from reference.special_values import Requirement
 from suites.inputs.cases import describe_problem
 from suites.judging.claims import Label
 from suites.judging.measurement import Measurement
@@ -77,10 +77,10 @@ class CaseOutcome:
 
 
 def unspecified_outcomes(measurement: Measurement) -> tuple[str, ...]:
-    """Kinds of values returned at entries where no single value is owed: NaN, inf, -inf, 0, -0 or number."""
+    """Kinds of values returned at entries where no single value is expected: NaN, inf, -inf, 0, -0 or number."""
     if measurement.error is not None:
         return (measurement.error,)
-    values = measurement.observed[measurement.expected.verdict != Verdict.MUST]
+    values = measurement.observed[measurement.expected.requirement != Requirement.MUST]
     return tuple(sorted({_kind(value) for value in values.ravel().tolist()}))
 
 
@@ -94,7 +94,7 @@ def _kind(value: float) -> str:
 
 @dataclass
 class Recorder:
-    """All records and case outcomes of a run, and what operations did where nothing is owed."""
+    """All records and case outcomes of a run, and what operations did where nothing is expected."""
 
     records: dict[Key, Record] = field(default_factory=dict)
     outcomes: list[CaseOutcome] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Recorder:
         """Take in a measurement of a generated problem; `dtype` is that of its logits."""
         key = (operation, dtype, measurement.quantity)
         record = self.records.setdefault(key, Record())
-        shown = record.profile.add(measurement, self._places.of(measurement.input))
+        shown = record.profile.add(measurement, self._places.of(measurement.problem))
         record.add(measurement, shown, counts)
         self._notice(shown)
 
@@ -142,7 +142,7 @@ def worst_entry(measurement: Measurement) -> dict[str, Any]:
         "correctly_rounded": float(measurement.rounded[index]).hex(),
         "observed": observed.hex(),
         "absolute_error": error if np.isfinite(error) else None,
-        "problem": describe_problem(measurement.input),
+        "problem": describe_problem(measurement.problem),
     }
 
 

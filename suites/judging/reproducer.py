@@ -2,7 +2,7 @@
 
 A script prints expected and observed; it exits with 1 while the defect stands, with 0 once it is gone, and with 2 where an
 exception that is not the defect leaves it open. The framework's part
-is what `Adapter.script` says; story, certified values and verdict are added here. Values are compared as exact fractions.
+is what `Adapter.script` says; story, certified values and requirement are added here. Values are compared as exact fractions.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from adapters.layout import Layout
 from adapters.operation import Operation
 from adapters.script import Asked, short_hex
 from reference.enclosure import Enclosure, special
-from reference.evaluation import Expected
+from reference.expected import Expected
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
-from reference.special_values import Verdict
+from reference.special_values import Requirement
 from suites.inputs.cases import Case
 from suites.judging.claims import Deviation
 from suites.judging.measurement import Measurement
@@ -54,7 +54,7 @@ class Miss:
     story: tuple[str, ...]
     layout: Layout = Layout.CONTIGUOUS
     should_raise: bool = False
-    """True if an exception is what is owed."""
+    """True if an exception is what is expected."""
 
     @property
     def error(self) -> str | None:
@@ -81,8 +81,8 @@ def miss_of_label(name: str, story: str, operation: Operation, problem: Problem,
     """A label out of range, or a row of no classes, that an operation took: it must raise, or return NaN where it cannot."""
     quantity = operation.quantities[0]
     values = observed.values.get(quantity, np.zeros(0))
-    owed = Enclosure.of([special(np.nan)] * values.size, values.shape)
-    expected = Expected(owed, np.zeros(values.shape), np.full(values.shape, Verdict.MUST, dtype=np.int8))
+    nan = Enclosure.of([special(np.nan)] * values.size, values.shape)
+    expected = Expected(nan, np.zeros(values.shape), np.full(values.shape, Requirement.MUST, dtype=np.int8))
     arithmetic = operation.arithmetic[problem.format.name]
     measurement = Measurement(problem, quantity, arithmetic, expected, values, ended=observed.ended)
     return Miss(name, operation, measurement, Grade.FINITE, (story,), should_raise=True)
@@ -91,13 +91,13 @@ def miss_of_label(name: str, story: str, operation: Operation, problem: Problem,
 def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     """The script of a miss.
 
-    None if the backend has no words for the operation, if no entry is owed a value, if it is not seen in values: a changed
-    input, another device, or the end of the process, which would be that of the script; or of rows without classes.
+    None if the backend has no words for the operation, if no entry has an expected value, or of rows without classes. None
+    too if it is not seen in values: a changed input, another device, or the end of the process, which would be the script's.
     """
-    if miss.measurement.ended or miss.measurement.input.num_classes == 0:
+    if miss.measurement.ended or miss.measurement.problem.num_classes == 0:
         return None
     entries = entries_of(miss)
-    script = adapter.script(Asked(miss.operation, miss.measurement.input, miss.measurement.quantity, miss.layout))
+    script = adapter.script(Asked(miss.operation, miss.measurement.problem, miss.measurement.quantity, miss.layout))
     if script is None or not (miss.error or (entries and miss.measurement.error is None)):
         return None
     return _TEMPLATE.format(
@@ -105,12 +105,12 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
         imports="\n".join(script.imports),
         inputs="\n".join(script.inputs),
         functions="\n\n\n".join(script.functions),
-        owed=_owed(miss, entries),
+        expected=_expected(miss, entries),
         check=_check(miss, entries),
         environment=script.environment,
         raised=_status_of_exception(miss),
         quantity=miss.measurement.quantity,
-        dtype=miss.measurement.problem.format.name,
+        dtype=miss.measurement.judged.format.name,
         shape=miss.measurement.observed.shape,
     )
 
@@ -129,22 +129,22 @@ def write_reproducers(misses: list[Miss], adapter: Adapter, folder: Path) -> dic
 
 
 def _status_of_exception(miss: Miss) -> int:
-    """What an exception says: it is the defect, or what is owed, or neither."""
+    """What an exception says: it is the defect, or what is expected, or neither."""
     if miss.should_raise:
         return GONE
     return STANDS if miss.error is not None and not miss.error.startswith("returned ") else UNTOLD
 
 
 def entries_of(miss: Miss) -> list[Index]:
-    """The entries that a script looks at; those that are owed nothing never are."""
+    """The entries that a script looks at; those of which nothing is expected never are."""
     measurement = miss.measurement
-    owed = measurement.expected.verdict != Verdict.UNSPECIFIED
-    if np.count_nonzero(owed) > MOST_ENTRIES:
-        owed &= measurement.grades < miss.missed if measurement.error is None else True
-    grades = np.where(owed, measurement.grades, np.int8(127)).ravel()
+    judged = measurement.expected.requirement != Requirement.UNSPECIFIED
+    if np.count_nonzero(judged) > MOST_ENTRIES:
+        judged &= measurement.grades < miss.missed if measurement.error is None else True
+    grades = np.where(judged, measurement.grades, np.int8(127)).ravel()
     error = np.nan_to_num(measurement.ulps, nan=np.inf).ravel()
-    order = np.lexsort((-error, grades))[: min(MOST_ENTRIES, np.count_nonzero(owed))]
-    return [tuple(int(i) for i in np.unravel_index(flat, owed.shape)) for flat in sorted(order.tolist())]
+    order = np.lexsort((-error, grades))[: min(MOST_ENTRIES, np.count_nonzero(judged))]
+    return [tuple(int(i) for i in np.unravel_index(flat, judged.shape)) for flat in sorted(order.tolist())]
 
 
 _TEMPLATE = '''"""{docstring}"""
@@ -163,7 +163,7 @@ h = float.fromhex
 {functions}
 
 
-{owed}
+{expected}
 
 
 {check}
@@ -181,11 +181,11 @@ def main():
         print(f"{quantity} expected as {dtype} of shape {shape}; observed {{dtype}} of shape {{tuple(observed.shape)}}")
         return 1
     wrong = 0
-    for index, rounded, *owed in OWED:
+    for index, rounded, *expected in EXPECTED:
         value = float(observed[index])
-        right = is_right(value, rounded, *owed)
+        right = is_right(value, rounded, *expected)
         wrong += not right
-        print(f"{quantity}{{list(index)}}: expected {{rounded.hex()}} ({{owed[0]}})")
+        print(f"{quantity}{{list(index)}}: expected {{rounded.hex()}} ({{expected[0]}})")
         print(f"    observed {{value.hex()}} ({{value!r}}): {{'right' if right else 'WRONG'}}")
     return 1 if wrong else 0
 
@@ -205,7 +205,7 @@ _CHECKS = {
 """Parameters and the last line of is_right(observed, rounded, exact, ...), where both are numbers."""
 
 _MEANINGS = {
-    Grade.FINITE: "a number where a number is owed",
+    Grade.FINITE: "a number where a number is expected",
     Grade.STABLE: "the largest error of a max-shifted log-sum-exp in {arithmetic}",
     Grade.ACCURATE: f"{ACCURATE_ULPS:g} ulp and what underflow alone costs; a value must not be lost to 0 either",
     Grade.FAITHFUL: "the error must be below 1 ulp, and a value must not be lost to 0",
@@ -215,9 +215,9 @@ _MEANINGS = {
 
 def _check(miss: Miss, entries: list[Index]) -> str:
     parameters, last = _CHECKS[miss.missed]
-    verdict = miss.measurement.expected.verdict
-    or_nan = any(verdict[index] == Verdict.LIMIT_OR_NAN for index in entries)
-    spared = "    if math.isnan(observed):\n        return True  # the limit is owed, or NaN\n" if or_nan else ""
+    requirement = miss.measurement.expected.requirement
+    or_nan = any(requirement[index] == Requirement.LIMIT_OR_NAN for index in entries)
+    spared = "    if math.isnan(observed):\n        return True  # the limit is expected, or NaN\n" if or_nan else ""
     return (
         f"def is_right(observed, rounded, exact{parameters}):\n{spared}"
         "    if not (math.isfinite(observed) and math.isfinite(rounded)):\n"
@@ -226,7 +226,7 @@ def _check(miss: Miss, entries: list[Index]) -> str:
     )
 
 
-def _owed(miss: Miss, entries: list[Index]) -> str:
+def _expected(miss: Miss, entries: list[Index]) -> str:
     """The table of expected values, with what its columns mean."""
     measurement, has_bound = miss.measurement, bool(_CHECKS[miss.missed][0])
     meaning = _MEANINGS[miss.missed].format(arithmetic=measurement.arithmetic.describe())
@@ -238,7 +238,7 @@ def _owed(miss: Miss, entries: list[Index]) -> str:
     rows = [
         f'    ({index}, h("{short_hex(float(measurement.rounded[index]))}"), {_numbers(miss, index)}),' for index in entries
     ]
-    return "\n".join([*textwrap.wrap(comment, 110, initial_indent="# ", subsequent_indent="# "), "OWED = [", *rows, "]"])
+    return "\n".join([*textwrap.wrap(comment, 110, initial_indent="# ", subsequent_indent="# "), "EXPECTED = [", *rows, "]"])
 
 
 def _numbers(miss: Miss, index: Index) -> str:
@@ -253,7 +253,7 @@ def _allowed(miss: Miss, index: Index) -> float:
         return float(measurement.stable_bound[index])
     if miss.missed is Grade.ACCURATE:
         return float(measurement.accurate_bound[index])
-    return float(np.ldexp(1.0, measurement.expected.values.ulp_exponent(measurement.problem.format)[index]))
+    return float(np.ldexp(1.0, measurement.expected.values.ulp_exponent(measurement.judged.format)[index]))
 
 
 def _decimal(measurement: Measurement, index: Index) -> str:
@@ -275,8 +275,8 @@ def _small_input(problem: Problem) -> list[str]:
 
 def _docstring(miss: Miss, adapter: Adapter) -> str:
     measurement, operation = miss.measurement, miss.operation
-    returned = measurement.problem.format.name
-    where = f"{operation.mode}, {measurement.input.format.name} on {adapter.device}"
+    returned = measurement.judged.format.name
+    where = f"{operation.mode}, {measurement.problem.format.name} on {adapter.device}"
     versions = ", ".join(f"{name} {number}" for name, number in adapter.versions().items())
     parts = [
         f"{miss.name}: {measurement.quantity} of {operation.formula} is not {miss.missed.label}.",
@@ -284,7 +284,7 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
             [
                 "",
                 *miss.story,
-                *_small_input(measurement.input),
+                *_small_input(measurement.problem),
                 f"Run {where}, returned in {returned}. Seen with {versions}.",
                 "",
             ]

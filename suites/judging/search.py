@@ -28,7 +28,7 @@ from suites.inputs.problems import Ask, problems
 from suites.judging.refusals import PassedOver, PassedOverWarning
 
 MOST_KEPT = 2**20
-"""Logits of the problems that are kept of one search: 8 MiB, with a tangent and what they are owed five times as much."""
+"""Logits of the problems that are kept of one search: 8 MiB, with a tangent and what is expected of them five times as much."""
 
 MOST_SPENT = 8
 """Ended processes of a search, a hang counted as `adapters.isolation.HANG`, after which it stops: one hang, or 8 crashes."""

@@ -42,7 +42,7 @@ def build_report(
             "command": plan.command,
             "seed": plan.seed,
             "effort": plan.effort.name,
-            "reduced_by": list(plan.reductions),
+            "reduced_by": list(plan.reduced_by),
         },
         "tests": counts,
         "results": [_result(judge, key) for key in sorted(judge.recorder.records, key=order_of)],
@@ -88,7 +88,7 @@ def _suite() -> dict[str, str]:
 def _verdict(plan: Plan, counts: dict[str, int], exit_status: int) -> str:
     if exit_status != 0 or counts["failed"] or counts["error"]:
         return "FAILS"
-    return "REDUCED" if plan.reductions or not counts["passed"] else "CONFORMS"
+    return "REDUCED" if plan.reduced_by or not counts["passed"] else "CONFORMS"
 
 
 def _environment(plan: Plan) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Change(IntEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One operation, dtype and quantity with its result in each report; None where a report has none."""
 
     key: Key
@@ -70,11 +70,11 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReportComparison:
     """Reports beside each other."""
 
     reports: tuple[Report, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     regressions: tuple[Regression, ...]
 
     @property
@@ -87,7 +87,7 @@ class Comparison:
         return len(runs) == 1
 
 
-def compare(reports: Sequence[Report]) -> Comparison:
+def compare(reports: Sequence[Report]) -> ReportComparison:
     """The comparison of two or more reports of any backends.
 
     Regressions are looked for where a report and the first are of one backend: grades that are lower, claims that fail and
@@ -96,14 +96,14 @@ def compare(reports: Sequence[Report]) -> Comparison:
     """
     tables = [_by_key(report) for report in reports]
     keys = sorted({key for table in tables for key in table}, key=_order)
-    rows = [Row(key, tuple(table.get(key) for table in tables)) for key in keys]
+    rows = [ReportRow(key, tuple(table.get(key) for table in tables)) for key in keys]
     regressions = [
         Regression(number, text)
         for number, report in enumerate(reports)
         if number and report["environment"]["backend"] == reports[0]["environment"]["backend"]
         for text in _all_regressions(reports, rows, number)
     ]
-    return Comparison(tuple(reports), tuple(sorted(rows, key=lambda row: row.change)), tuple(regressions))
+    return ReportComparison(tuple(reports), tuple(sorted(rows, key=lambda row: row.change)), tuple(regressions))
 
 
 def _by_key(report: Report) -> dict[Key, Result]:
@@ -123,7 +123,7 @@ def _order(key: Key) -> tuple[str, int, int]:
     return operation, list(FORMATS).index(dtype), list(Quantity).index(Quantity(quantity))
 
 
-def _all_regressions(reports: Sequence[Report], rows: Sequence[Row], number: int) -> Iterator[str]:
+def _all_regressions(reports: Sequence[Report], rows: Sequence[ReportRow], number: int) -> Iterator[str]:
     before, after = reports[0]["verdict"], reports[number]["verdict"]
     if VERDICTS.index(after) < VERDICTS.index(before):
         yield f"verdict: {after}, was {before}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
-from suites.report.compare import Change, Comparison
+from suites.report.compare import Change, ReportComparison
 from suites.report.schema import Report, Result
 from suites.report.terminal import comparison_head, comparison_table
 from suites.report.wording import (
@@ -69,7 +69,7 @@ def _graded(r: Result) -> list[str]:
     return [_code(r["operation"]), r["dtype"], r["quantity"], r["claimed"], reached, worst_ulps(r)]
 
 
-def comparison_markdown(comparison: Comparison, names: Sequence[str]) -> str:
+def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> str:
     """A comparison in short: the reports, what became worse, and the rows that differ."""
     changed = [row for row in comparison.rows if row.change is not Change.SAME]
     header, rows = comparison_table(replace(comparison, rows=tuple(changed)))
@@ -178,7 +178,9 @@ def _unspecified(report: Report) -> str:
         for o in report["cases"]
         if o["where_nothing_is_owed"]
     ]
-    head = "## What is returned where no single value is owed\n\nReported, not judged: see `reference/special_values.py`.\n\n"
+    head = (
+        "## What is returned where no single value is expected\n\nReported, not judged: see `reference/special_values.py`.\n\n"
+    )
     return head + _table(["case", "operation", "dtype", "quantity", "returned"], rows) if rows else ""
 
 

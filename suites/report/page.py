@@ -15,7 +15,7 @@ from reference.grades import Grade
 from suites.report import plots
 from suites.report import wording as shown
 from suites.report.cite import cited_as_bibtex, cited_as_text, title
-from suites.report.compare import UNLIKE, Comparison
+from suites.report.compare import UNLIKE, ReportComparison
 from suites.report.gallery import figures, heat_maps, opened
 from suites.report.schema import Report
 
@@ -93,7 +93,7 @@ def picture(report: Report, operation: str, dtype: str) -> str:
     raise ValueError(f"no picture of {operation!r} in {dtype!r}; give an operation and a dtype that the report measured")
 
 
-def comparison_page(comparison: Comparison, names: Sequence[str]) -> str:
+def comparison_page(comparison: ReportComparison, names: Sequence[str]) -> str:
     """The comparison as a page; `names` are where the reports came from."""
     template = _environment().get_template("compare.html.jinja")
     heading = "Softmax cross-entropy tolerance reports compared"

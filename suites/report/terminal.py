@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reference.formats import FORMATS
-from suites.report.compare import UNLIKE, Change, Comparison
+from suites.report.compare import UNLIKE, Change, ReportComparison
 from suites.report.schema import Report, Result
 from suites.report.wording import (
     LOSS_COLUMNS,
@@ -138,7 +138,7 @@ def summary_tables(report: Report) -> RenderableType:
     return Group(*parts, verdict.append(f": {printable(environment_line(report))}", style="default"))
 
 
-def comparison_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
+def comparison_lines(comparison: ReportComparison, names: Sequence[str]) -> list[str]:
     """A comparison in plain lines: the reports, what became worse, and the table."""
     header, rows = comparison_table(comparison)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -146,7 +146,7 @@ def comparison_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
     return [printable(line) for line in [*comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
 
 
-def comparison_tables(comparison: Comparison, names: Sequence[str]) -> RenderableType:
+def comparison_tables(comparison: ReportComparison, names: Sequence[str]) -> RenderableType:
     """The same as `comparison_lines`, as a rich table."""
     header, rows = comparison_table(comparison)
     table = _table(*header)
@@ -155,7 +155,7 @@ def comparison_tables(comparison: Comparison, names: Sequence[str]) -> Renderabl
     return Group(*map(_plain, comparison_head(comparison, names)), _plain(TABLE_HEADING), table)
 
 
-def comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
+def comparison_head(comparison: ReportComparison, names: Sequence[str]) -> list[str]:
     """The reports by their number, and what became worse."""
     lines = [
         f"{number} {name}: {verdict_line(report)}; {environment_line(report)}; {report['identifier'][:19]}"
@@ -166,7 +166,7 @@ def comparison_head(comparison: Comparison, names: Sequence[str]) -> list[str]:
     return [*lines, *note, "", f"{len(worse)} regressions against 1:" if worse else "no regressions against 1", *worse]
 
 
-def comparison_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+def comparison_table(comparison: ReportComparison) -> tuple[list[str], list[list[str]]]:
     """Heading and rows of a comparison: what differs, the key, and for each report grade reached, claim and worst error."""
     columns = [f"{number} {report['environment']['backend']}" for number, report in enumerate(comparison.reports, start=1)]
     rows = [[row.change.label, *row.key, *map(_compared, row.results)] for row in comparison.rows]

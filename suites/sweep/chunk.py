@@ -16,10 +16,10 @@ from adapters.loading import load_adapter, load_attribute
 from adapters.operation import Operation
 from reference.formats import FLOAT64, Format
 from suites.sweep.code import CODE
-from suites.sweep.compiled.batch import Batch, Question, gaps_of
-from suites.sweep.compiled.constants import declared_of, limits_of
+from suites.sweep.compiled.batch import Batch, SweptQuantity, gaps_of
+from suites.sweep.compiled.constants import declared_of, format_constants
 from suites.sweep.compiled.passes import judge_batch
-from suites.sweep.compiled.tally import QUANTITIES, Tally, empty_tally
+from suites.sweep.compiled.tally import QUANTITIES, SweepTally, empty_tally
 from suites.sweep.outcome import Outcome
 from suites.sweep.settle import Undecided, settle
 from suites.sweep.space import Rows, Space
@@ -112,7 +112,7 @@ class _Work:
     job: Job
     adapter: Adapter
     operation: Operation
-    tally: Tally
+    tally: SweepTally
 
     def ask(self, rows: Rows, target: int) -> tuple[dict[int, NDArray[np.float32]], float]:
         """What the operation returns, (E, N) for each quantity, and the processor seconds of the framework."""
@@ -135,7 +135,7 @@ class _Work:
         return int(places.size)
 
 
-def question_of(operation: Operation, fmt: Format, quantity: int, target: int, classes: int) -> Question:
+def question_of(operation: Operation, fmt: Format, quantity: int, target: int, classes: int) -> SweptQuantity:
     """How what an operation returns for logits in a format is judged.
 
     Raises:
@@ -145,7 +145,7 @@ def question_of(operation: Operation, fmt: Format, quantity: int, target: int, c
     if returned == FLOAT64:
         raise SweepError(f"{operation.label} returns {QUANTITIES[quantity]} of {fmt.name} as float64; only --search takes that")
     arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
-    return Question(quantity, target, limits_of(returned, arithmetic, classes), declared_of(arithmetic, classes))
+    return SweptQuantity(quantity, target, format_constants(returned, arithmetic, classes), declared_of(arithmetic, classes))
 
 
 def entries_apart(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.sweep.compiled.tally import CLASSES, QUANTITIES, Tally, empty_tally
+from suites.sweep.compiled.tally import FAILURES, QUANTITIES, SweepTally, empty_tally
 
 TIMES = ("framework", "comparison", "chunk")
 """Processor seconds: of the framework's own calls; of all else that judging its answers took; of the two together."""
@@ -23,14 +23,14 @@ class Outcome:
     rows: int = 0
     undecided: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMES, 0.0))
-    tally: Tally = field(default_factory=empty_tally)
+    tally: SweepTally = field(default_factory=empty_tally)
 
     def plus(self, other: Outcome) -> Outcome:
         """Both together; of two equal errors the one with the lesser logits is kept, so the order does not matter."""
         a, b = self.tally, other.tally
         newer = np.array([_rank(b, q) > _rank(a, q) for q in range(len(QUANTITIES))])
         low, high = np.minimum(a.box[..., 0], b.box[..., 0]), np.maximum(a.box[..., 1], b.box[..., 1])
-        tally = Tally(
+        tally = SweepTally(
             grades=a.grades + b.grades,
             failing=a.failing + b.failing,
             box=np.stack([low, high], axis=-1),
@@ -64,7 +64,7 @@ class Outcome:
         }
 
 
-def _rank(tally: Tally, q: int) -> tuple[float, ...]:
+def _rank(tally: SweepTally, q: int) -> tuple[float, ...]:
     return (float(tally.worst[q]), *(-tally.worst_logits[q]).tolist(), *(-tally.worst_place[q]).tolist())
 
 
@@ -82,7 +82,7 @@ def outcome_from(entry: dict[str, Any]) -> Outcome:
     empty.seen[:, start : start + seen.shape[1]] = seen
     tally = empty._replace(
         grades=np.array(entry["grades"], dtype=np.int64).reshape(q, 6),
-        failing=np.array(entry["failing"], dtype=np.int64).reshape(q, len(CLASSES)),
+        failing=np.array(entry["failing"], dtype=np.int64).reshape(q, len(FAILURES)),
         box=_numbers(entry["box"]).reshape(empty.box.shape),
         worst=_numbers(entry["worst"]),
         worst_place=np.array(entry["worst_place"], dtype=np.int64).reshape(q, 2),

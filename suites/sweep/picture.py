@@ -16,7 +16,7 @@ from reference.formats import Format
 from reference.grades import ACCURATE_ULPS
 from suites.report.wording import short_ulps
 from suites.sweep.chunk import Job
-from suites.sweep.compiled.tally import CLASSES, OVER, QUANTITIES, SIDE, WRONG, ZERO
+from suites.sweep.compiled.tally import FAILURES, OVER, QUANTITIES, SIDE, WRONG, ZERO
 from suites.sweep.outcome import Outcome
 from suites.sweep.space import Gaps, Pairs, count_of, of_ranks
 
@@ -103,9 +103,9 @@ def _ticks(fmt: Format) -> list[tuple[float, str]]:
 
 
 def _described(total: Outcome, q: int) -> str:
-    bins = {name: int(np.count_nonzero(total.tally.seen[q] & (1 << which))) for which, name in enumerate(CLASSES)}
+    bins = {name: int(np.count_nonzero(total.tally.seen[q] & (1 << which))) for which, name in enumerate(FAILURES)}
     lost = ", ".join(f"{name} in {count} bins" for name, count in bins.items() if count)
-    return f"{QUANTITIES[q]}: worst error {total.tally.worst[q]:.6g} ulp; {lost or 'no failing class'}"
+    return f"{QUANTITIES[q]}: worst error {total.tally.worst[q]:.6g} ulp; {lost or 'no kind of failure'}"
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:

@@ -1,4 +1,4 @@
-"""The report of a sweep: worst errors, grades reached, regions of failing classes; `exhaustive` if nothing is left out."""
+"""The report of a sweep: worst errors, grades reached, regions of kinds of failure; `exhaustive` if nothing is left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reference.problem import Problem
 from suites.judging.claims import CLAIMS_FOLDER, Claims, load_claims
 from suites.judging.recorder import worst_entry
 from suites.sweep.chunk import Job
-from suites.sweep.compiled.tally import CLASSES, QUANTITIES
+from suites.sweep.compiled.tally import FAILURES, QUANTITIES
 from suites.sweep.journal import Journal
 from suites.sweep.outcome import Outcome
 from suites.sweep.run import SCHEMA
@@ -80,7 +80,7 @@ def _result(job: Job, adapter: Adapter, operation: Operation, claims: Claims, to
         "worst_ulps": float(tally.worst[q]),
         "worst": worst_of(adapter, operation, job, total, q),
         "grades": {grade.label: int(tally.grades[q, grade]) for grade in Grade},
-        "failing": {name: _region(job, total, q, which) for which, name in enumerate(CLASSES) if tally.failing[q, which]},
+        "failing": {name: _region(job, total, q, which) for which, name in enumerate(FAILURES) if tally.failing[q, which]},
     }
 
 

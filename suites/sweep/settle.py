@@ -14,7 +14,7 @@ from reference.formats import Format
 from reference.grades import Grade
 from reference.problem import Problem
 from suites.judging.measurement import Measurement
-from suites.sweep.compiled.tally import INF, NAN, OVER, QUANTITIES, WRONG, ZERO, Tally
+from suites.sweep.compiled.tally import INF, NAN, OVER, QUANTITIES, WRONG, ZERO, SweepTally
 
 _AT_ONCE = 1024
 """Rows that the exact tier is asked for at once."""
@@ -55,7 +55,7 @@ def measured(operation: Operation, fmt: Format, logits: NDArray[Any], target: in
     return Measurement(problem, asked, arithmetic, expected, values)
 
 
-def settle(operation: Operation, fmt: Format, undecided: Undecided, tally: Tally) -> None:
+def settle(operation: Operation, fmt: Format, undecided: Undecided, tally: SweepTally) -> None:
     """Count the entries."""
     rows, where = np.unique(undecided.places % undecided.observed.shape[1], return_inverse=True)
     entries = undecided.places // undecided.observed.shape[1]
@@ -69,7 +69,7 @@ def settle(operation: Operation, fmt: Format, undecided: Undecided, tally: Tally
                 _note(tally, Found(undecided, int(row) - first, int(entry), int(cells[row])), measurement)
 
 
-def _note(tally: Tally, found: Found, measurement: Measurement) -> None:
+def _note(tally: SweepTally, found: Found, measurement: Measurement) -> None:
     q, x, cell = found.of.quantity, measurement.problem.logits[found.row], found.cell
 
     def at(table: NDArray[Any]) -> Any:

@@ -123,7 +123,7 @@ class _Ends:
         """As `Recorder.add`, whose profile takes a quarter of the time."""
         of = (operation, measurement.quantity)
         self.problems[of] += 1
-        self.options.update((*of, option) for option in options_used(measurement.input))
+        self.options.update((*of, option) for option in options_used(measurement.problem))
 
 
 def parts() -> Iterator[str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
-from reference.evaluation import Expected, evaluate
+from reference.evaluation import evaluate
+from reference.expected import Expected
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask

@@ -9,21 +9,29 @@ from numpy.typing import NDArray
 
 from reference.fast.compiled import compiled, inlined
 from suites.sweep.compiled.bound import GRADIENT, HESSIAN, LOSS, Below, Entry
-from suites.sweep.compiled.constants import Declared, Limits
-from suites.sweep.compiled.entry import Owed
-from suites.sweep.compiled.three_logits import Three, owed_pair, owed_product, owed_share, owed_three_loss, split_of, three_of
-from suites.sweep.compiled.two_logits import Gap, gap_of, owed_curvature, owed_large, owed_loss, owed_small
+from suites.sweep.compiled.constants import Declared, FormatConstants
+from suites.sweep.compiled.entry import ExpectedEntry
+from suites.sweep.compiled.three_logits import (
+    Three,
+    expected_pair,
+    expected_product,
+    expected_share,
+    expected_three_loss,
+    split_of,
+    three_of,
+)
+from suites.sweep.compiled.two_logits import Gap, expected_curvature, expected_large, expected_loss, expected_small, gap_of
 
 BLOCK = 512
 """Rows that are looked at together: their numbers stay in the first-level cache."""
 
 
-class Question(NamedTuple):
+class SweptQuantity(NamedTuple):
     """A quantity, by its number, of rows of one target: the format it is returned in, and the declared arithmetic."""
 
     quantity: int
     target: int
-    limits: Limits
+    limits: FormatConstants
     declared: Declared
 
 
@@ -90,7 +98,7 @@ def _fill_three(x: NDArray[np.float32], gaps: NDArray[np.float64]) -> None:
 
 
 @inlined
-def sign_of(question: Question, entry: int, classes: int) -> float:
+def sign_of(question: SweptQuantity, entry: int, classes: int) -> float:
     """That of the true value: the gradient at the target and the Hessian off its diagonal are negative."""
     if question.quantity == LOSS:
         return 1.0
@@ -109,7 +117,7 @@ def rank_of(x: NDArray[np.float32], row: int, column: int) -> int:
 
 
 @inlined
-def spot_of(x: NDArray[np.float32], gaps: NDArray[np.float64], row: int, entry: int, question: Question) -> Spot:
+def spot_of(x: NDArray[np.float32], gaps: NDArray[np.float64], row: int, entry: int, question: SweptQuantity) -> Spot:
     """Where an entry of a row lies."""
     q, target, classes = question.quantity, question.target, x.shape[0]
     index = target if q == LOSS else entry if q == GRADIENT else entry // classes
@@ -125,66 +133,70 @@ def spot_of(x: NDArray[np.float32], gaps: NDArray[np.float64], row: int, entry: 
 
 
 @inlined
-def _owed_two(quantity: int, g: Gap, at_top: bool) -> Owed:
+def _expected_two(quantity: int, g: Gap, at_top: bool) -> ExpectedEntry:
     """The size of every entry of a quantity of a row whose target is at the larger logit, or not."""
     if quantity == LOSS:
-        return owed_loss(g, at_top)
+        return expected_loss(g, at_top)
     if quantity == GRADIENT:
-        return owed_small(g) if at_top else owed_large(g)
-    return owed_curvature(g)
+        return expected_small(g) if at_top else expected_large(g)
+    return expected_curvature(g)
 
 
 @compiled
-def _fill_owed_two(question: Question, batch: Batch, first: int, owed: NDArray[np.float64]) -> None:
-    size = owed.shape[1]
+def _fill_expected_two(question: SweptQuantity, batch: Batch, first: int, expected: NDArray[np.float64]) -> None:
+    size = expected.shape[1]
     x0, x1 = batch.x[0, first : first + size], batch.x[1, first : first + size]
     gap, rest = batch.gaps[0, first : first + size], batch.gaps[1, first : first + size]
     power, log = batch.gaps[2, first : first + size], batch.gaps[3, first : first + size]
-    hi, lo, radius = owed[0], owed[1], owed[2]
+    hi, lo, radius = expected[0], expected[1], expected[2]
     is_first, quantity = question.target == 0, question.quantity
     for i in range(size):
         at_top = (gap[i] == 0.0) | ((x0[i] >= x1[i]) == is_first)
-        y = _owed_two(quantity, Gap(gap[i], rest[i], power[i], log[i]), at_top)
+        y = _expected_two(quantity, Gap(gap[i], rest[i], power[i], log[i]), at_top)
         hi[i], lo[i], radius[i] = y.hi, y.lo, y.radius
 
 
 @inlined
-def _owed_three(question: Question, entry: int, x: NDArray[np.float32], gaps: NDArray[np.float64], i: int) -> Owed:
+def _expected_three(
+    question: SweptQuantity, entry: int, x: NDArray[np.float32], gaps: NDArray[np.float64], i: int
+) -> ExpectedEntry:
     """The size of an entry of a row of three logits."""
     t = Three(gaps[0, i], gaps[1, i], gaps[2, i], gaps[3, i], gaps[4, i], gaps[5, i], gaps[6, i])
     if question.quantity == LOSS:
-        return owed_three_loss(t, rank_of(x, i, question.target))
+        return expected_three_loss(t, rank_of(x, i, question.target))
     if question.quantity == GRADIENT:
-        return owed_share(split_of(t, rank_of(x, i, entry)), entry == question.target)
+        return expected_share(split_of(t, rank_of(x, i, entry)), entry == question.target)
     if entry // 3 == entry % 3:
-        return owed_product(split_of(t, rank_of(x, i, entry // 3)))
-    return owed_pair(t, rank_of(x, i, 3 - entry // 3 - entry % 3))
+        return expected_product(split_of(t, rank_of(x, i, entry // 3)))
+    return expected_pair(t, rank_of(x, i, 3 - entry // 3 - entry % 3))
 
 
 @compiled
-def _fill_owed_three(question: Question, batch: Batch, first: int, entry: int, owed: NDArray[np.float64]) -> None:
-    size = owed.shape[1]
+def _fill_expected_three(question: SweptQuantity, batch: Batch, first: int, entry: int, expected: NDArray[np.float64]) -> None:
+    size = expected.shape[1]
     x, gaps = batch.x[:, first : first + size], batch.gaps[:, first : first + size]
-    hi, lo, radius = owed[0], owed[1], owed[2]
+    hi, lo, radius = expected[0], expected[1], expected[2]
     for i in range(size):
-        y = _owed_three(question, entry, x, gaps, i)
+        y = _expected_three(question, entry, x, gaps, i)
         hi[i], lo[i], radius[i] = y.hi, y.lo, y.radius
 
 
 @compiled
-def fill_owed(question: Question, batch: Batch, first: int, entry: int, owed: NDArray[np.float64]) -> None:
+def fill_expected(question: SweptQuantity, batch: Batch, first: int, entry: int, expected: NDArray[np.float64]) -> None:
     """Write hi, lo and radius of an entry of a block of rows into (3, size); of two logits all entries are of one size."""
     if batch.x.shape[0] == 3:
-        _fill_owed_three(question, batch, first, entry, owed)
+        _fill_expected_three(question, batch, first, entry, expected)
     else:
-        _fill_owed_two(question, batch, first, owed)
+        _fill_expected_two(question, batch, first, expected)
 
 
 @compiled
-def owed_of(x: NDArray[np.float32], gaps: NDArray[np.float64], row: int, question: Question, entry: int) -> Owed:
-    """What is owed to an entry of a row."""
+def expected_of(
+    x: NDArray[np.float32], gaps: NDArray[np.float64], row: int, question: SweptQuantity, entry: int
+) -> ExpectedEntry:
+    """What is expected to an entry of a row."""
     if x.shape[0] == 3:
-        return _owed_three(question, entry, x, gaps, row)
+        return _expected_three(question, entry, x, gaps, row)
     g = Gap(gaps[0, row], gaps[1, row], gaps[2, row], gaps[3, row])
     at_top = (g.gap == 0.0) | ((x[0, row] >= x[1, row]) == (question.target == 0))
-    return _owed_two(question.quantity, g, at_top)
+    return _expected_two(question.quantity, g, at_top)

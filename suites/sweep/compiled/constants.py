@@ -10,7 +10,7 @@ from reference.bounds.running import growth, growth_of
 from reference.formats import Format
 
 
-class Limits(NamedTuple):
+class FormatConstants(NamedTuple):
     """The format of a result: precision, smallest binade, the number after the largest, and half an ulp before that."""
 
     precision: int
@@ -38,10 +38,10 @@ class Declared(NamedTuple):
     second_order: float
 
 
-def limits_of(fmt: Format, arithmetic: Arithmetic, classes: int) -> Limits:
+def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> FormatConstants:
     """Of results in a format."""
     beyond = 2.0 ** (fmt.emax + 1)
-    return Limits(
+    return FormatConstants(
         precision=fmt.precision,
         emin=fmt.emin,
         beyond=beyond,

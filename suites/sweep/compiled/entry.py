@@ -15,14 +15,14 @@ from reference.fast.compiled import compiled
 from reference.fast.elementary import UNIT
 from reference.fast.machine import FRACTION, bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
-from suites.sweep.compiled.constants import Limits
+from suites.sweep.compiled.constants import FormatConstants
 
 NONE, FINITE, STABLE, ACCURATE, FAITHFUL, CORRECT = range(6)
 """Grades, as `reference.grades.Grade` numbers them."""
 
 UNDECIDED = -1
 BELOW_ACCURATE = -2
-"""The grade is STABLE or less: the bound decides, which is dear and therefore left to the caller."""
+"""The grade is STABLE or less: the bound decides, which is costly and therefore left to the caller."""
 
 WITHIN, BEYOND, UNKNOWN = 0, 1, 2
 
@@ -33,7 +33,7 @@ power of two lies in the binade of its computed midpoint."""
 _NO_BINADE = -10000
 
 
-class Owed(NamedTuple):
+class ExpectedEntry(NamedTuple):
     """One true value: hi + lo, up to radius."""
 
     hi: float
@@ -41,7 +41,7 @@ class Owed(NamedTuple):
     radius: float
 
 
-class Verdict(NamedTuple):
+class JudgedEntry(NamedTuple):
     """Grade or one of the two codes above; error in ulps and its absolute uncertainty; absolute error; what was returned."""
 
     grade: int
@@ -49,13 +49,13 @@ class Verdict(NamedTuple):
     error: float
     uncertainty: float
     is_zero: bool
-    class_differs: bool
+    kind_differs: bool
 
 
 @compiled
-def binade_of(owed: Owed, emin: int) -> int:
+def binade_of(expected: ExpectedEntry, emin: int) -> int:
     """Exponent of the binade of y, emin at least; _NO_BINADE where y may be on either side of a power of two."""
-    encoding = bits_of(owed.hi + owed.lo)
+    encoding = bits_of(expected.hi + expected.lo)
     exponent, fraction = (encoding >> 52) - 1023, encoding & FRACTION
     if exponent < emin - 1:
         return emin
@@ -64,11 +64,11 @@ def binade_of(owed: Owed, emin: int) -> int:
     power = exponent + 1 if fraction > MARGIN else exponent
     if power <= emin:
         return emin
-    beyond = owed.hi - float_of((power + 1023) << 52)
-    if abs(beyond) > abs(owed.lo) * (1 + 2.0**-50) + owed.radius:
+    beyond = expected.hi - float_of((power + 1023) << 52)
+    if abs(beyond) > abs(expected.lo) * (1 + 2.0**-50) + expected.radius:
         return power if beyond > 0.0 else power - 1
-    if beyond == 0.0 and (owed.lo != 0.0 or owed.radius == 0.0):
-        return power - 1 if owed.lo < 0.0 else power
+    if beyond == 0.0 and (expected.lo != 0.0 or expected.radius == 0.0):
+        return power - 1 if expected.lo < 0.0 else power
     return _NO_BINADE
 
 
@@ -87,15 +87,15 @@ def side_of(ulps: float, slack: float, level: float, step: float, tail: float) -
 
 
 @compiled
-def _overflows(owed: Owed, limits: Limits) -> int:
+def _overflows(expected: ExpectedEntry, limits: FormatConstants) -> int:
     """Whether the correctly rounded value is infinite."""
-    value = owed.hi + owed.lo
+    value = expected.hi + expected.lo
     if value < limits.overflow * (1 - 2.0**-40):
         return WITHIN
     if value > limits.overflow * (1 + 2.0**-40):
         return BEYOND
-    if owed.hi == limits.overflow and owed.lo != 0.0:
-        return BEYOND if owed.lo > 0.0 else WITHIN
+    if expected.hi == limits.overflow and expected.lo != 0.0:
+        return BEYOND if expected.lo > 0.0 else WITHIN
     return UNKNOWN
 
 
@@ -117,50 +117,50 @@ def _grade(ulps: float, slack: float, step: float, tail: float, accurate: float)
 
 
 @compiled
-def accurate_error(owed: Owed, limits: Limits) -> float:
+def accurate_error(expected: ExpectedEntry, limits: FormatConstants) -> float:
     """Absolute error that `accurate` allows (`accurate_bound`): by the ulp of the float64 nearest to y."""
-    binade = max((bits_of(owed.hi + owed.lo) >> 52) - 1023, limits.emin)
+    binade = max((bits_of(expected.hi + expected.lo) >> 52) - 1023, limits.emin)
     return ACCURATE_ULPS * float_of((1023 + binade - limits.precision + 1) << 52) + limits.lost
 
 
 @compiled
-def judge_entry(observed: float, given: Owed, limits: Limits) -> Verdict:
+def judge_entry(observed: float, given: ExpectedEntry, limits: FormatConstants) -> JudgedEntry:
     """How an observed number (its sign that of y taken out) compares with y."""
     if isnan(observed):
-        return Verdict(NONE, -1.0, 0.0, 0.0, False, True)
+        return JudgedEntry(NONE, -1.0, 0.0, 0.0, False, True)
     # Far below an ulp a positive number is a tail: the error of one returned ulp is below 1 by it.
     vanishes = given.lo == 0.0 and given.hi < limits.half_subnormal * 2.0**-40 and given.radius < given.hi
-    owed = Owed(0.0, given.hi, given.radius) if vanishes else given
-    value = owed.hi + owed.lo
-    overflows = _overflows(owed, limits)
-    binade = binade_of(owed, limits.emin)
+    expected = ExpectedEntry(0.0, given.hi, given.radius) if vanishes else given
+    value = expected.hi + expected.lo
+    overflows = _overflows(expected, limits)
+    binade = binade_of(expected, limits.emin)
     if overflows == UNKNOWN or binade == _NO_BINADE:
-        return Verdict(UNDECIDED, -1.0, 0.0, 0.0, False, False)
+        return JudgedEntry(UNDECIDED, -1.0, 0.0, 0.0, False, False)
     if overflows == BEYOND and isinf(observed) and observed > 0.0:
-        return Verdict(CORRECT, 0.0, 0.0, 0.0, False, False)
+        return JudgedEntry(CORRECT, 0.0, 0.0, 0.0, False, False)
     is_infinite = isinf(observed)
     position = observed if not is_infinite else (limits.beyond if observed > 0.0 else -limits.beyond)
     scale = float_of((1023 - (binade - limits.precision + 1)) << 52)
-    step = position - owed.hi
-    error = abs(step - owed.lo)
-    uncertainty = owed.radius + 2 * UNIT * error if owed.radius > 0.0 or owed.lo != 0.0 else 0.0
+    step = position - expected.hi
+    error = abs(step - expected.lo)
+    uncertainty = expected.radius + 2 * UNIT * error if expected.radius > 0.0 or expected.lo != 0.0 else 0.0
     ulps = error * scale
     is_zero = observed == 0.0 and value > limits.half_subnormal and overflows == WITHIN
-    if observed == 0.0 and owed.radius > 0.0 and abs(value - limits.half_subnormal) <= owed.radius:
-        return Verdict(UNDECIDED, -1.0, 0.0, 0.0, False, False)
+    if observed == 0.0 and expected.radius > 0.0 and abs(value - limits.half_subnormal) <= expected.radius:
+        return JudgedEntry(UNDECIDED, -1.0, 0.0, 0.0, False, False)
     grade = (
         BELOW_ACCURATE
         if is_zero
-        else _grade(ulps, uncertainty * scale, step * scale, owed.lo, accurate_error(owed, limits) * scale)
+        else _grade(ulps, uncertainty * scale, step * scale, expected.lo, accurate_error(expected, limits) * scale)
     )
     differs = is_infinite != (overflows == BEYOND) or (is_infinite and observed < 0.0)
-    return Verdict(grade, -1.0 if is_infinite else ulps, error, uncertainty, is_zero, differs)
+    return JudgedEntry(grade, -1.0 if is_infinite else ulps, error, uncertainty, is_zero, differs)
 
 
 @compiled
-def below_accurate(verdict: Verdict, bound: float, accurate: float) -> int:
-    """STABLE, FINITE or NONE, or UNDECIDED, of a verdict that is BELOW_ACCURATE, by the bounds of `stable` and `accurate`."""
+def below_accurate(judged: JudgedEntry, bound: float, accurate: float) -> int:
+    """STABLE, FINITE or NONE, or UNDECIDED, of an entry that is BELOW_ACCURATE, by the bounds of `stable` and `accurate`."""
     allowed = max(bound, accurate)
-    if verdict.error - verdict.uncertainty > allowed:
-        return NONE if verdict.class_differs else FINITE
-    return STABLE if verdict.error + verdict.uncertainty <= allowed * (1 - 2.0**-40) else UNDECIDED
+    if judged.error - judged.uncertainty > allowed:
+        return NONE if judged.kind_differs else FINITE
+    return STABLE if judged.error + judged.uncertainty <= allowed * (1 - 2.0**-40) else UNDECIDED

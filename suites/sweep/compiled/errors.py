@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reference.fast.compiled import compiled
 from reference.formats import Format
-from suites.sweep.compiled.batch import Batch, Question, owed_of, sign_of
+from suites.sweep.compiled.batch import Batch, SweptQuantity, expected_of, sign_of
 from suites.sweep.compiled.bound import GRADIENT, LOSS
 from suites.sweep.compiled.entry import judge_entry
 
@@ -17,14 +17,14 @@ Wide = NDArray[np.longdouble]
 
 
 @compiled
-def certified_ulps(batch: Batch, observed: NDArray[np.float32], question: Question) -> NDArray[np.float64]:
+def certified_ulps(batch: Batch, observed: NDArray[np.float32], question: SweptQuantity) -> NDArray[np.float64]:
     """(N,): the largest error of each row's entries (E, N) in ulps; -1 where none is measured or decided."""
     worst = np.full(observed.shape[1], -1.0)
     for i in range(observed.shape[1]):
         for k in range(observed.shape[0]):
             value = np.float64(observed[k, i]) * sign_of(question, k, batch.x.shape[0])
-            verdict = judge_entry(value, owed_of(batch.x, batch.gaps, i, question, k), question.limits)
-            worst[i] = max(worst[i], verdict.ulps)
+            judged = judge_entry(value, expected_of(batch.x, batch.gaps, i, question, k), question.limits)
+            worst[i] = max(worst[i], judged.ulps)
     return worst
 
 

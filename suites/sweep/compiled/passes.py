@@ -13,9 +13,9 @@ from reference.fast.compiled import compiled, inlined
 from reference.fast.elementary import UNIT
 from reference.fast.machine import FRACTION, bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
-from suites.sweep.compiled.batch import BLOCK, Batch, Question, Spot, fill_owed, owed_of, sign_of, spot_of
+from suites.sweep.compiled.batch import BLOCK, Batch, Spot, SweptQuantity, expected_of, fill_expected, sign_of, spot_of
 from suites.sweep.compiled.bound import gap_bound, least_bound
-from suites.sweep.compiled.constants import Limits
+from suites.sweep.compiled.constants import FormatConstants
 from suites.sweep.compiled.entry import (
     ACCURATE,
     BELOW_ACCURATE,
@@ -25,26 +25,30 @@ from suites.sweep.compiled.entry import (
     MARGIN,
     NONE,
     UNDECIDED,
-    Owed,
-    Verdict,
+    ExpectedEntry,
+    JudgedEntry,
     accurate_error,
     below_accurate,
     judge_entry,
 )
-from suites.sweep.compiled.tally import INF, NAN, OVER, WRONG, ZERO, Tally
+from suites.sweep.compiled.tally import INF, NAN, OVER, WRONG, ZERO, SweepTally
 
 _BELOW_ONE = 1 - 2.0**-40
 
 
 @compiled
 def _fill_ulps(
-    observed: NDArray[np.float32], sign: float, owed: NDArray[np.float64], limits: Limits, ulps: NDArray[np.float64]
+    observed: NDArray[np.float32],
+    sign: float,
+    expected: NDArray[np.float64],
+    limits: FormatConstants,
+    ulps: NDArray[np.float64],
 ) -> None:
     """Write the errors in ulps of a block; infinity where an entry may not be accurate, or a grade is not decided.
 
     The cases of `judge_entry`, without its branches.
     """
-    hi, lo, radius = owed[0], owed[1], owed[2]
+    hi, lo, radius = expected[0], expected[1], expected[2]
     emin, shift, most = limits.emin, 1022 + limits.precision, limits.overflow * _BELOW_ONE
     half = limits.half_subnormal * _BELOW_ONE
     for i in range(ulps.shape[0]):
@@ -84,20 +88,20 @@ def _count_settled(ulps: NDArray[np.float64], grades: NDArray[np.int64]) -> floa
 
 
 @compiled
-def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
+def _first_look(batch: Batch, observed: NDArray[np.float32], question: SweptQuantity, tally: SweepTally) -> NDArray[np.int64]:
     """Counts the settled entries of `observed` (E, N); the others are returned, as entry N + row."""
     classes, (entries, rows) = batch.x.shape[0], observed.shape
     quantity, limits = question.quantity, question.limits
     grades, worst_map, worst = tally.grades[quantity], tally.map[quantity], tally.worst
-    owed, ulps = np.empty((3, BLOCK)), np.empty(BLOCK)
+    expected, ulps = np.empty((3, BLOCK)), np.empty(BLOCK)
     found, count = np.empty(BLOCK + observed.size // 8, dtype=np.int64), 0
     for run in range(batch.cells.size):
         for first in range(batch.starts[run], batch.starts[run + 1], BLOCK):
             size = min(BLOCK, batch.starts[run + 1] - first)
             for k in range(entries):
                 if k == 0 or classes > 2:
-                    fill_owed(question, batch, first, k, owed[:, :size])
-                _fill_ulps(observed[k, first : first + size], sign_of(question, k, classes), owed, limits, ulps[:size])
+                    fill_expected(question, batch, first, k, expected[:, :size])
+                _fill_ulps(observed[k, first : first + size], sign_of(question, k, classes), expected, limits, ulps[:size])
                 before = grades[CORRECT] + grades[FAITHFUL] + grades[ACCURATE]
                 highest = _count_settled(ulps[:size], grades)
                 worst_map[batch.cells[run]] = max(worst_map[batch.cells[run]], np.float32(highest))
@@ -120,18 +124,18 @@ def _first_look(batch: Batch, observed: NDArray[np.float32], question: Question,
 
 
 @inlined
-def _graded(spot: Spot, question: Question, owed: Owed, verdict: Verdict) -> int:
+def _graded(spot: Spot, question: SweptQuantity, expected: ExpectedEntry, judged: JudgedEntry) -> int:
     """The grade of an entry that is BELOW_ACCURATE: the bound decides, if it must."""
     q, declared = question.quantity, question.declared
     bound = least_bound(q, spot.probability, spot.entry, declared)
-    if verdict.error + verdict.uncertainty > bound * _BELOW_ONE:
+    if judged.error + judged.uncertainty > bound * _BELOW_ONE:
         bound = gap_bound(q, spot.row, spot.entry, declared)
-    return below_accurate(verdict, bound, accurate_error(owed, question.limits))
+    return below_accurate(judged, bound, accurate_error(expected, question.limits))
 
 
 @compiled
 def _second_look(
-    batch: Batch, observed: NDArray[np.float32], question: Question, places: NDArray[np.int64], tally: Tally
+    batch: Batch, observed: NDArray[np.float32], question: SweptQuantity, places: NDArray[np.int64], tally: SweepTally
 ) -> NDArray[np.int64]:
     """Counts entries (as `_first_look` lists them) with their classes, regions and errors; returns the undecided ones."""
     q, classes, rows, count = question.quantity, batch.x.shape[0], observed.shape[1], 0
@@ -139,25 +143,25 @@ def _second_look(
     holds, box, x, gaps = np.zeros(5, dtype=np.bool_), tally.box[q], batch.x, batch.gaps
     for place in places:
         k, i = place // rows, place % rows
-        value, owed = np.float64(observed[k, i]), owed_of(x, gaps, i, question, k)
-        verdict = judge_entry(value * sign_of(question, k, classes), owed, question.limits)
-        grade = verdict.grade
+        value, expected = np.float64(observed[k, i]), expected_of(x, gaps, i, question, k)
+        judged = judge_entry(value * sign_of(question, k, classes), expected, question.limits)
+        grade = judged.grade
         if grade == BELOW_ACCURATE:
-            grade = _graded(spot_of(x, gaps, i, k, question), question, owed, verdict)
+            grade = _graded(spot_of(x, gaps, i, k, question), question, expected, judged)
         if grade == UNDECIDED:
             places[count] = place
             count += 1
             continue
         grades[grade] += 1
         cell = batch.cells[np.searchsorted(batch.starts, i, "right") - 1]
-        if grade > NONE and verdict.ulps >= 0.0:
-            worst_map[cell] = max(worst_map[cell], np.float32(verdict.ulps))
-            if verdict.ulps > worst[q]:
-                worst[q] = verdict.ulps
+        if grade > NONE and judged.ulps >= 0.0:
+            worst_map[cell] = max(worst_map[cell], np.float32(judged.ulps))
+            if judged.ulps > worst[q]:
+                worst[q] = judged.ulps
                 tally.worst_place[q, 0], tally.worst_place[q, 1] = question.target, k
                 tally.worst_logits[q] = batch.x[:, i]
-        holds[ZERO], holds[NAN] = verdict.is_zero, value != value
-        holds[INF] = abs(value) == np.inf and verdict.class_differs
+        holds[ZERO], holds[NAN] = judged.is_zero, value != value
+        holds[INF] = abs(value) == np.inf and judged.kind_differs
         holds[WRONG], holds[OVER] = grade == NONE, grade == FINITE
         for which in range(5):
             if holds[which]:
@@ -169,12 +173,12 @@ def _second_look(
 
 @inlined
 def _widen(box: NDArray[np.float64], x: NDArray[np.float32], gaps: NDArray[np.float64], row: int) -> None:
-    """Have the box of a failing class take in a row: its logits, and the gap between the two largest."""
+    """Have the box of a kind of failure take in a row: its logits, and the gap between the two largest."""
     for n in range(box.shape[0]):
         number = np.float64(x[n, row]) if n < x.shape[0] else gaps[0, row]
         box[n, 0], box[n, 1] = min(box[n, 0], number), max(box[n, 1], number)
 
 
-def judge_batch(batch: Batch, observed: NDArray[np.float32], question: Question, tally: Tally) -> NDArray[np.int64]:
+def judge_batch(batch: Batch, observed: NDArray[np.float32], question: SweptQuantity, tally: SweepTally) -> NDArray[np.int64]:
     """Judge all entries (E, N) of a quantity; returns the undecided ones, as entry N + row."""
     return _second_look(batch, observed, question, _first_look(batch, observed, question, tally), tally)

@@ -1,4 +1,4 @@
-"""What a sweep counts: grades, failing classes with their regions, the worst error, and a map of the plane."""
+"""What a sweep counts: grades, kinds of failure with their regions, the worst error, and a map of the plane."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from reference.quantity import Quantity
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN)
 """What a sweep can ask for, in the order of its arrays."""
 
-CLASSES = ("zero", "nan", "inf", "wrong_class", "over_bound")
-"""Failing classes: 0 returned where the rounded value is not 0 (absorbed); NaN; an infinity where a number is owed; NaN,
+FAILURES = ("zero", "nan", "inf", "wrong_class", "over_bound")
+"""Kinds of failure: 0 returned where the rounded value is not 0 (absorbed); NaN; an infinity where a number is expected; NaN,
 infinity or number where it does not belong; a number beyond the bound of `stable`."""
 
-ZERO, NAN, INF, WRONG, OVER = range(len(CLASSES))
+ZERO, NAN, INF, WRONG, OVER = range(len(FAILURES))
 
 SIDE = 256
 """Bins a side of the map."""
 
 
-class Tally(NamedTuple):
+class SweepTally(NamedTuple):
     """Counts of entries, by quantity; the arrays are filled in place by compiled code.
 
     `worst_place` is (target, entry) of the worst error and has the row's logits in `worst_logits`; `box` has the least and
-    largest of each logit, and of the gap between the two largest, of the rows of a failing class; `seen` has a bit for each
-    failing class of a bin.
+    largest of each logit, and of the gap between the two largest, of the rows of a kind of failure; `seen` has a bit for each
+    kind of failure of a bin.
     """
 
     grades: NDArray[np.int64]
@@ -40,12 +40,12 @@ class Tally(NamedTuple):
     seen: NDArray[np.uint8]
 
 
-def empty_tally(classes: int = 2, cells: int = SIDE * SIDE) -> Tally:
+def empty_tally(classes: int = 2, cells: int = SIDE * SIDE) -> SweepTally:
     """Nothing counted yet; errors of -1 are those of nothing."""
-    q, f = len(QUANTITIES), len(CLASSES)
+    q, f = len(QUANTITIES), len(FAILURES)
     box = np.empty((q, f, classes + 1, 2))
     box[..., 0], box[..., 1] = np.inf, -np.inf
-    return Tally(
+    return SweepTally(
         grades=np.zeros((q, 6), dtype=np.int64),
         failing=np.zeros((q, f), dtype=np.int64),
         box=box,

@@ -1,4 +1,4 @@
-"""What is owed to a row of three logits, compiled and certified: loss, gradient and Hessian as functions of its two gaps.
+"""What is expected to a row of three logits, compiled and certified: loss, gradient and Hessian as functions of its two gaps.
 
 With d_1 <= d_2 the distances of the others from the largest logit ("top"), e_i = exp(-d_i), e_0 = 1 and S = 1 + e_1 + e_2:
 
@@ -11,7 +11,7 @@ within 3.1, so a share a/(a + b) within 9.2 (its condition in a and in -b is b/(
 a sum within 11.1, a product of two over S^2 within 8.1 + 2 * 5.1 + 4. ERROR = 16 u covers the first two, TWICE = 32 u
 the third.
 
-Where frameworks return round numbers the sign of a tail is needed beside a radius (Owed.lo; its sign is proved):
+Where frameworks return round numbers the sign of a tail is needed beside a radius (ExpectedEntry.lo; its sign is proved):
 
     loss      that of two logits, for its tail rest + log1p(e) takes log1p of any sum of powers.
     near 1    1 - b/(a + b), b/(a + b) < 2^-20.
@@ -29,8 +29,8 @@ from typing import NamedTuple
 
 from reference.fast.compiled import inlined
 from reference.fast.elementary import UNIT, log1p_unit
-from suites.sweep.compiled.entry import Owed
-from suites.sweep.compiled.two_logits import ERROR, ONE, VANISHED, Gap, gap_of, owed_loss
+from suites.sweep.compiled.entry import ExpectedEntry
+from suites.sweep.compiled.two_logits import ERROR, ONE, VANISHED, Gap, expected_loss, gap_of
 
 TWICE = 2 * ERROR
 """Relative error of the Hessian's entries at most, or of their tails."""
@@ -81,17 +81,17 @@ def _fall(t: Three) -> float:
 
 
 @inlined
-def owed_three_loss(t: Three, rank: int) -> Owed:
+def expected_three_loss(t: Three, rank: int) -> ExpectedEntry:
     """The loss of a target of a rank."""
     gap = 0.0 if rank == 0 else t.gap if rank == 1 else t.far
     rest = 0.0 if rank == 0 else t.rest if rank == 1 else t.far_rest
-    y = owed_loss(Gap(gap, rest, t.power + t.far_power, t.log), gap == 0.0)
+    y = expected_loss(Gap(gap, rest, t.power + t.far_power, t.log), gap == 0.0)
     # A tail as large as this tells no midpoint, and the binade is that of the sum.
     is_part = abs(y.lo) > _TAIL * y.hi
     is_tail = (y.hi == 0.0) | (not is_part)
     value = y.hi + y.lo
     radius = y.radius + VANISHED
-    return Owed(y.hi if is_tail else value, y.lo if is_tail else 0.0, radius if is_tail else radius + 2 * UNIT * value)
+    return ExpectedEntry(y.hi if is_tail else value, y.lo if is_tail else 0.0, radius if is_tail else radius + 2 * UNIT * value)
 
 
 @inlined
@@ -105,7 +105,7 @@ def split_of(t: Three, rank: int) -> Split:
 
 
 @inlined
-def owed_share(s: Split, turned: bool) -> Owed:
+def expected_share(s: Split, turned: bool) -> ExpectedEntry:
     """The probability of the class or, turned, of the others."""
     part, other = (s.other if turned else s.part), (s.part if turned else s.other)
     total = part + other
@@ -116,11 +116,11 @@ def owed_share(s: Split, turned: bool) -> Owed:
     hi = 1.0 if is_one else 0.5 if is_half else 0.0 if is_none else value
     lo = -lacking if is_one else (half if is_known else 0.0) if is_half else VANISHED if is_none else 0.0
     radius = ERROR * lacking if is_one else 2 * error if is_half else ERROR * value
-    return Owed(hi, lo, radius + VANISHED)
+    return ExpectedEntry(hi, lo, radius + VANISHED)
 
 
 @inlined
-def owed_product(s: Split) -> Owed:
+def expected_product(s: Split) -> ExpectedEntry:
     """The Hessian's entry on the diagonal of the class."""
     total = s.part + s.other
     value, half = s.part * s.other / (total * total), 0.5 * s.ahead / total
@@ -129,11 +129,11 @@ def owed_product(s: Split) -> Owed:
     hi = 0.25 if is_half else 0.0 if is_none else value
     lo = -max(square, VANISHED) if is_half else VANISHED if is_none else 0.0
     radius = error * (2 * abs(half) + error) + ERROR * square if is_half else TWICE * value
-    return Owed(hi, lo, radius + VANISHED)
+    return ExpectedEntry(hi, lo, radius + VANISHED)
 
 
 @inlined
-def owed_pair(t: Three, left_out: int) -> Owed:
+def expected_pair(t: Three, left_out: int) -> ExpectedEntry:
     """The size of the Hessian's entry of two classes, the third being that of rank `left_out`."""
     total, fall = 1.0 + (t.power + t.far_power), _fall(t)
     powers = t.power if left_out == 2 else t.far_power if left_out == 1 else t.power * t.far_power
@@ -143,4 +143,4 @@ def owed_pair(t: Three, left_out: int) -> Owed:
     is_quarter, is_none = (left_out == 2) & (fall < _ROUND) & (t.far_power < _ROUND), value < VANISHED
     hi = 0.25 if is_quarter else 0.0 if is_none else value
     lo = -tail if is_quarter else VANISHED if is_none else 0.0
-    return Owed(hi, lo, (2.0**-34 * tail if is_quarter else TWICE * value) + VANISHED)
+    return ExpectedEntry(hi, lo, (2.0**-34 * tail if is_quarter else TWICE * value) + VANISHED)

@@ -1,4 +1,4 @@
-"""What is owed to a row of two logits, compiled and certified: loss, gradient and Hessian as functions of the gap alone.
+"""What is expected to a row of two logits, compiled and certified: loss, gradient and Hessian as functions of the gap alone.
 
 With d = |x_0 - x_1|, e = exp(-d), at the larger logit ("top") and at the other:
 
@@ -16,7 +16,7 @@ d <= 650 where exp(-d) is computed, so the product with 1 - r leaves r^2 < u/2^3
     e/(1+e)^2 that of e times |1 - e|/(1 + e) <= 1, two sums in a product, a product, a quotient  < 8.1
 
 ERROR = 16 u covers each and the terms of order u^2. Three places need more than a radius, since frameworks return round
-numbers there and a rounding or a binade turns on the sign of a tail that float64 does not hold (Owed.lo; its sign is proved):
+numbers there and a rounding or a binade turns on the sign of a tail that float64 does not hold (`lo`; its sign is proved):
 
     loss, other  d + (r + log1p(e)), the bracket positive where r = 0; where r and log1p(e) have opposite signs and the sum is
                  within its own error of 0 the sign is not known: no tail, and the radius says so.
@@ -37,7 +37,7 @@ from typing import NamedTuple
 
 from reference.fast.compiled import inlined
 from reference.fast.elementary import EXP_ERROR, LOG1P_ERROR, UNIT, exp_minus, log1p_unit
-from suites.sweep.compiled.entry import Owed
+from suites.sweep.compiled.entry import ExpectedEntry
 
 ERROR = 16 * UNIT
 """Relative error of every value of this file at most, or of its tail."""
@@ -73,19 +73,19 @@ def gap_of(x0: float, x1: float) -> Gap:
 
 
 @inlined
-def owed_loss(g: Gap, at_top: bool) -> Owed:
+def expected_loss(g: Gap, at_top: bool) -> ExpectedEntry:
     """The loss of a target at the larger logit, or at the other."""
     tail = g.rest + g.log
     error = ERROR * (g.log + abs(tail))
     sign_known = abs(tail) > error
     lo = (tail if sign_known else 0.0) if g.power > 0.0 else (g.rest if g.rest != 0.0 else VANISHED)
     radius = (error if sign_known else 2 * error) if g.power > 0.0 else VANISHED
-    top = Owed(g.log, 0.0 if g.power > 0.0 else VANISHED, ERROR * g.log if g.power > 0.0 else VANISHED)
-    return Owed(top.hi if at_top else g.gap, top.lo if at_top else lo, top.radius if at_top else radius)
+    top = ExpectedEntry(g.log, 0.0 if g.power > 0.0 else VANISHED, ERROR * g.log if g.power > 0.0 else VANISHED)
+    return ExpectedEntry(top.hi if at_top else g.gap, top.lo if at_top else lo, top.radius if at_top else radius)
 
 
 @inlined
-def _near_half(g: Gap, side: float) -> Owed:
+def _near_half(g: Gap, side: float) -> ExpectedEntry:
     """1/2 + side (d + r)/4 - side d^3/48: the two probabilities of a gap below _NEAR."""
     quarter, cube = 0.25 * g.gap, g.gap * g.gap * g.gap * (1.0 / 48.0)
     hi = 0.5 + side * quarter
@@ -93,38 +93,40 @@ def _near_half(g: Gap, side: float) -> Owed:
     tail = side * (0.25 * g.rest - cube)
     error = 2.0**-28 * (cube + abs(g.rest))
     known = abs(tail) > error
-    fine = Owed(hi, tail if known else 0.0, error if known else 2 * error)
-    coarse = Owed(0.5, side * quarter, ERROR * quarter + quarter * g.gap * g.gap)
-    return Owed(fine.hi if splits else coarse.hi, fine.lo if splits else coarse.lo, fine.radius if splits else coarse.radius)
+    fine = ExpectedEntry(hi, tail if known else 0.0, error if known else 2 * error)
+    coarse = ExpectedEntry(0.5, side * quarter, ERROR * quarter + quarter * g.gap * g.gap)
+    return ExpectedEntry(
+        fine.hi if splits else coarse.hi, fine.lo if splits else coarse.lo, fine.radius if splits else coarse.radius
+    )
 
 
 @inlined
-def owed_small(g: Gap) -> Owed:
+def expected_small(g: Gap) -> ExpectedEntry:
     """e/(1+e): the size of the gradient's entries where the target is the larger logit."""
     is_near, near = g.gap < _NEAR, _near_half(g, -1.0)
     value = g.power / (1.0 + g.power)
     radius = ERROR * value if g.power > 0.0 else VANISHED
     lo = 0.0 if g.power > 0.0 else VANISHED
-    return Owed(near.hi if is_near else value, near.lo if is_near else lo, near.radius if is_near else radius)
+    return ExpectedEntry(near.hi if is_near else value, near.lo if is_near else lo, near.radius if is_near else radius)
 
 
 @inlined
-def owed_large(g: Gap) -> Owed:
+def expected_large(g: Gap) -> ExpectedEntry:
     """1/(1+e): the size of the gradient's entries where the target is the other logit."""
     is_near, is_one, near = g.gap < _NEAR, g.power < ONE, _near_half(g, 1.0)
     value = 1.0 / (1.0 + g.power)
     rest = g.power * value if g.power > 0.0 else VANISHED
     radius = ERROR * (rest if is_one else value) if g.power > 0.0 else VANISHED
     hi, lo = 1.0 if is_one else value, -rest if is_one else 0.0
-    return Owed(near.hi if is_near else hi, near.lo if is_near else lo, near.radius if is_near else radius)
+    return ExpectedEntry(near.hi if is_near else hi, near.lo if is_near else lo, near.radius if is_near else radius)
 
 
 @inlined
-def owed_curvature(g: Gap) -> Owed:
+def expected_curvature(g: Gap) -> ExpectedEntry:
     """e/(1+e)^2: the size of the Hessian's entries."""
     is_near, tail = g.gap < _NEAR, 0.0625 * g.gap * g.gap
     whole = 1.0 + g.power
     value = g.power / (whole * whole)
     lo = -tail if is_near else (0.0 if g.power > 0.0 else VANISHED)
     radius = ERROR * tail + tail * g.gap * g.gap if is_near else (ERROR * value if g.power > 0.0 else VANISHED)
-    return Owed(0.25 if is_near else value, lo, radius)
+    return ExpectedEntry(0.25 if is_near else value, lo, radius)
