@@ -15,6 +15,9 @@ from reference.formats import Floats, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
 
+CPU_CAPABILITY = "cpu capability"
+"""The key of `Adapter.versions` for the processor: the widest vector extension that the framework uses, in its own words."""
+
 
 class AdapterError(Exception):
     """A backend, device or implementation that was asked for is not there; one line that says what is."""
@@ -90,6 +93,11 @@ class Adapter(ABC):
           AdapterError: this backend takes no implementations.
         """
         raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
+
+    @property
+    def processor(self) -> str:
+        """The processor as the framework reports it; empty if it does not."""
+        return self.versions().get(CPU_CAPABILITY, "")
 
     @property
     def spent(self) -> int:

@@ -19,6 +19,8 @@ suites() {
     .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q &&
         .venv/bin/python ci/run_reproducers.py "reports/$backend-$mode/reproducers"
 }
+# A sample of other processors, as far as one machine can pretend to be one: the stored cases, whose deviations are strict.
+emulated() { env "$1" .venv/bin/pytest suites/test_cases.py suites/test_out_of_range.py --backend="$2" --mode="$3" --operation="$4" -q; }
 tests() { .venv/bin/pytest tests/ -q -k "$*"; }
 told() {
     local said status=0
@@ -26,7 +28,7 @@ told() {
     printf '%s\n' "== $*" "$said"
     return "$status"
 }
-export -f suites tests told
+export -f suites emulated tests told
 xargs -P 2 -L 1 bash -c 'told "$@"' run <<'RUNS'
 suites torch compiled
 tests not planted
@@ -39,4 +41,9 @@ tests planted
 suites tensorflow xla
 suites torch eager
 suites torch autocast
+emulated TF_ENABLE_ONEDNN_OPTS=0 tensorflow eager *
+emulated ATEN_CPU_CAPABILITY=avx2 torch eager *
+emulated ATEN_CPU_CAPABILITY=default torch eager *
+emulated XLA_FLAGS=--xla_cpu_max_isa=AVX2 jax eager softmax_cross_entropy*
+emulated NPY_DISABLE_CPU_FEATURES=X86_V4 numpy eager *
 RUNS

@@ -23,7 +23,7 @@ from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
 from suites.inputs.cases import CaseError, cases_matching, stored_cases
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims, setting_of
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan, askable
 from suites.judging.reproducer import REPRODUCERS, write_reproducers
@@ -200,13 +200,13 @@ def _check_formats(plan: Plan) -> None:
 
 def _claims(option: Any, adapter: Adapter) -> Claims:
     """The claims file that was asked for, or the backend's own if there is one and the operations are its own."""
-    version = next(iter(adapter.versions().values()))
+    setting = setting_of(adapter)
     if option.claims:
-        return load_claims(Path(option.claims), version, adapter.device)
+        return load_claims(Path(option.claims), setting)
     path = CLAIMS_FOLDER / f"{adapter.name}.toml"
     if option.implementation or not path.exists():
         return Claims()
-    return load_claims(path, version, adapter.device)
+    return load_claims(path, setting)
 
 
 def _command(option: Any) -> str:

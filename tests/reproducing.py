@@ -29,7 +29,7 @@ from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.inputs.cases import Case, stored_cases
-from suites.judging.claims import CLAIMS_FOLDER, Deviation, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, Deviation, load_claims, setting_of
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan, askable
 from suites.judging.reproducer import Miss, entries_of, miss_of_deviation, write_reproducers
@@ -39,7 +39,7 @@ Found = tuple[Deviation, Case, Operation, Quantity]
 
 def judge_of(adapter: Adapter) -> Judge:
     """A judge of everything that a backend publishes."""
-    claims = load_claims(CLAIMS_FOLDER / f"{adapter.name}.toml", next(iter(adapter.versions().values())), adapter.device)
+    claims = load_claims(CLAIMS_FOLDER / f"{adapter.name}.toml", setting_of(adapter))
     return Judge(Plan(adapter, adapter.operations(), (), (), stored_cases(), claims, EFFORTS["quick"], 0, ""))
 
 

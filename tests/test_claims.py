@@ -13,7 +13,7 @@ from adapters.operation import Operation
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.grades import Grade
 from suites.inputs.cases import stored_cases
-from suites.judging.claims import CLAIMS_FOLDER, NO_CLASSES, Claims, ClaimsError, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, NO_CLASSES, Claims, ClaimsError, Setting, load_claims, setting_of
 from tests.backends import adapter_or_skip
 
 GOOD = """
@@ -42,14 +42,17 @@ region = { hazards = ["masked"], reductions = ["mean"] }
 """
 
 
+OF_A_DEVIATION = ("quantities", "cases", "misses", "reaches", "region")
+
+
 def named(name: str, mode: str = "eager") -> Operation:
     return Operation(name, "f(x)", None, {}, mode=mode)
 
 
-def claims_of(tmp_path: Path, text: str, version: str = "2.13.0+cpu", device: str = "cpu") -> Claims:
+def claims_of(tmp_path: Path, text: str, version: str = "2.13.0+cpu", device: str = "cpu", processor: str = "") -> Claims:
     path = tmp_path / "claims.toml"
     path.write_text(text)
-    return load_claims(path, version, device)
+    return load_claims(path, Setting(version, device, processor))
 
 
 def test_the_last_claim_counts_and_nothing_said_is_accurate(tmp_path: Path) -> None:
@@ -115,6 +118,48 @@ def test_a_deviation_holds_for_its_versions_and_devices(tmp_path: Path) -> None:
     assert not claims_of(tmp_path, GOOD, device="cuda:0").deviations
 
 
+@pytest.mark.parametrize(
+    ("head", "entry", "processor", "strict"),
+    [
+        ("", "", "", True),
+        ("", "", "AVX512", True),
+        ("", 'processors = ["AVX512"]', "AVX512", True),
+        ("", 'processors = ["AVX*"]', "AVX2", True),
+        ("", 'processors = ["AVX512"]', "AVX2", False),
+        ("", 'processors = ["AVX512"]', "", False),
+        ('processors = ["AVX2"]\n', "", "AVX2", True),
+        ('processors = ["AVX2"]\n', "", "NEON", False),
+        ('processors = ["AVX2"]\n', 'processors = ["NEON"]', "NEON", True),
+        ('processors = ["AVX2"]\n', 'processors = ["NEON"]', "AVX2", False),
+    ],
+)
+def test_a_deviation_is_strict_on_the_processors_on_which_it_was_seen(
+    tmp_path: Path, head: str, entry: str, processor: str, strict: bool
+) -> None:
+    """Its own list counts, then that at the head of the file; with neither it is strict everywhere."""
+    text = head + GOOD.replace('devices = ["cpu"]', f'devices = ["cpu"]\n{entry}')
+    (deviation,) = claims_of(tmp_path, text, processor=processor).deviations
+    assert deviation.strict is strict
+    label = text.replace("[[deviation]]", "[[out_of_range]]\nlabels = [-1]").partition("[[out_of_range]]")
+    keys = [line for line in label[2].splitlines() if line.split(" ")[0] not in OF_A_DEVIATION]
+    (taken,) = claims_of(tmp_path, head + label[1] + "\n".join(keys), processor=processor).out_of_range
+    assert taken.strict is strict
+
+
+def test_a_claim_speaks_of_its_processors_alone(tmp_path: Path) -> None:
+    text = GOOD.replace('grades = { loss = "finite" }', 'grades = { loss = "finite" }\nprocessors = ["AVX512"]')
+    for processor, grade in (("AVX512", Grade.FINITE), ("AVX2", Grade.STABLE), ("", Grade.STABLE)):
+        claims = claims_of(tmp_path, text, processor=processor)
+        assert claims.claimed(named("cross_entropy_func"), "float16", Quantity.LOSS) is grade
+
+
+@pytest.mark.parametrize("given", ['"AVX2"', "[2]", '[""]'])
+def test_processors_are_a_list_of_names(tmp_path: Path, given: str) -> None:
+    for text in (f"processors = {given}\n{GOOD}", GOOD.replace('devices = ["cpu"]', f"processors = {given}")):
+        with pytest.raises(ClaimsError, match=r"processors = .*; allowed: a list of names or globs"):
+            claims_of(tmp_path, text)
+
+
 def test_a_region_lowers_what_generated_problems_are_held_to(tmp_path: Path) -> None:
     claims = claims_of(tmp_path, GOOD)
     operation = named("cross_entropy")
@@ -160,12 +205,12 @@ def test_labels_are_numbers_or_no_classes(tmp_path: Path, labels: str, says: str
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ClaimsError, match="nowhere.toml: No such file"):
-        load_claims(tmp_path / "nowhere.toml", "1", "cpu")
+        load_claims(tmp_path / "nowhere.toml", Setting("1"))
 
 
 def shipped(backend: str) -> tuple[Claims, Adapter]:
     adapter = adapter_or_skip(backend)
-    return load_claims(CLAIMS_FOLDER / f"{backend}.toml", next(iter(adapter.versions().values())), "cpu"), adapter
+    return load_claims(CLAIMS_FOLDER / f"{backend}.toml", setting_of(adapter)), adapter
 
 
 @pytest.mark.parametrize("backend", backend_names())

@@ -178,6 +178,9 @@ def test_a_binary_label_that_is_taken_fails_unless_it_is_known(label: float) -> 
     raising = Judge(replace(judge.plan, adapter=Raising()))
     with pytest.raises(pytest.fail.Exception, match="stale entry 'taken'"):
         binary_label(raising, asked, BFLOAT16, label)
+    elsewhere = Judge(replace(raising.plan, claims=Claims(out_of_range=(replace(known, strict=False),))))
+    binary_label(elsewhere, asked, BFLOAT16, label)
+    assert elsewhere.recorder.not_seen == [("taken", f"{label!r} in bfloat16, fixed")]
 
 
 LOST = Problem([[20.0, 0.0]], [0], FLOAT32)
@@ -209,6 +212,22 @@ def test_a_deviation_that_shows_is_expected_and_one_that_does_not_is_stale() -> 
         judge.check_case(CASE, asked, Quantity.LOSS)
     judge, asked = judged(float(np.float32(2.0611536e-9)), Grade.ACCURATE, MISSES_ACCURATE)
     with pytest.raises(pytest.fail.Exception, match="stale deviation 'lost'"):
+        judge.check_case(CASE, asked, Quantity.LOSS)
+
+
+def test_a_deviation_never_seen_on_this_processor_is_told_and_not_stale() -> None:
+    """It may show, and is expected then; where it does not, the case is held to the claim as if there were no entry."""
+    elsewhere = replace(MISSES_ACCURATE, strict=False)
+    judge, asked = judged(float(np.float32(2.0611536e-9)), Grade.ACCURATE, elsewhere)
+    judge.check_case(CASE, asked, Quantity.LOSS)
+    assert judge.recorder.not_seen == [("lost", f"{CASE.id}, {asked.label}, loss")]
+    assert judge.recorder.outcomes[-1].deviations == ()
+    judge, asked = judged(0.0, Grade.ACCURATE, elsewhere)
+    with pytest.raises(pytest.xfail.Exception, match="deviation lost: why"):
+        judge.check_case(CASE, asked, Quantity.LOSS)
+    assert not judge.recorder.not_seen
+    judge, asked = judged(0.0, Grade.ACCURATE, replace(elsewhere, misses=Grade.FINITE, reaches=Grade.NONE))
+    with pytest.raises(pytest.fail.Exception, match="returned as 0"):
         judge.check_case(CASE, asked, Quantity.LOSS)
 
 

@@ -18,7 +18,7 @@ from reference import FLOAT32, Problem
 from reference.quantity import Quantity
 from suites.inputs.hazards import HAZARDS, NONFINITE
 from suites.inputs.problems import Ask, problems
-from suites.judging.claims import ClaimsError, load_claims
+from suites.judging.claims import ClaimsError, Setting, load_claims
 from suites.report.compare import compare
 from suites.report.wording import verdict_line
 from tests.command import run_suites
@@ -119,7 +119,7 @@ def test_a_limit_of_a_claims_file_names_its_mistake(tmp_path: Path) -> None:
     path = tmp_path / "claims.toml"
     path.write_text('[[limit]]\noperations = ["*"]\nreason = "why"\nclasses = 8\n')
     with pytest.raises(ClaimsError, match=r"\[\[limit\]\] 1: unknown keys \['classes'\]; allowed: reason, dtypes"):
-        load_claims(path, "1.0", "cpu")
+        load_claims(path, Setting("1.0"))
 
 
 def drawn(ask: Ask) -> list[Problem]:

@@ -25,7 +25,7 @@ from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.cases import cases_matching
-from suites.judging.claims import CLAIMS_FOLDER, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, Setting, load_claims
 from suites.judging.effort import EFFORTS
 from suites.report.__main__ import parser
 from suites.report.write import FILES
@@ -160,7 +160,7 @@ def test_the_printed_reproducer_is_of_a_published_deviation_and_its_expected_val
     case = cases_matching("vocabulary/128256-maximum-first[float32]")[0]
     owed = evaluate(case.problem, [Quantity.LOSS])[Quantity.LOSS].values
     assert f"loss[0]: expected {float(owed.rounded(FLOAT32)[0][0]).hex()} ({float(owed.approximate()[0])!r:.17}" in README
-    claims = load_claims(CLAIMS_FOLDER / "torch.toml", "2.13.0", "cpu")
+    claims = load_claims(CLAIMS_FOLDER / "torch.toml", Setting("2.13.0"))
     (name,) = re.findall(r"reproducers/([\w-]+)\.py\n", README)
     assert any(deviation.id == name and deviation.names(case) for deviation in claims.deviations)
 

@@ -15,14 +15,15 @@ from reference import FLOAT32, Problem, Quantity
 from reference.formats import FORMATS
 from suites.inputs.cases import cases_matching
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import CLAIMS_FOLDER, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, Setting, load_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan
 from suites.judging.recorder import worst_entry
 from suites.report.build import build_report
-from suites.report.markdown import markdown
+from suites.report.markdown import markdown, summary_markdown
+from suites.report.page import page
 from suites.report.schema import SCHEMA, Report
-from suites.report.terminal import summary_lines
+from suites.report.terminal import rendered, summary_lines, summary_tables
 from suites.report.write import write_report
 
 PASSED = {"passed": 10, "failed": 0, "xfailed": 1, "skipped": 0, "error": 0}
@@ -37,7 +38,7 @@ def judge() -> Judge:
         formats=tuple(FORMATS.values()),
         hazards=tuple(HAZARDS),
         cases=cases_matching("absorption/gap-20"),
-        claims=load_claims(CLAIMS_FOLDER / "numpy.toml", "2.4", "cpu"),
+        claims=load_claims(CLAIMS_FOLDER / "numpy.toml", Setting("2.4")),
         effort=EFFORTS["standard"],
         seed=3,
         command="pytest suites/",
@@ -83,6 +84,22 @@ def test_deviations_say_where_they_were_seen(judge: Judge) -> None:
     assert seen["id"] == "scipy-absorption-loss"
     assert seen["seen_at"] == ["absorption/gap-20[float32]"]
     assert seen["link"].startswith("https://github.com/scipy/scipy/")
+
+
+def test_deviations_not_seen_on_this_processor_are_told_in_every_form(judge: Judge) -> None:
+    assert "not_seen_on_this_processor" not in measured(judge)
+    judge.recorder.not_seen += [
+        ("tf-other", "a/case[float32], softmax, softmax"),
+        ("tf-other", "b/case[float32], softmax, softmax"),
+    ]
+    report = build_report(judge, PASSED, 0)
+    assert report["verdict"] == "CONFORMS"
+    assert [entry["at"][:6] for entry in report["not_seen_on_this_processor"]] == ["a/case", "b/case"]
+    for text in ("\n".join(summary_lines(report)), markdown(report), summary_markdown(report), page(report)):
+        assert "not seen on this processor" in text.lower()
+        assert "tf-other" in text
+    assert "tf-other (2 cases)" in "\n".join(summary_lines(report))
+    assert "tf-other" in rendered(summary_tables(report), 100)
 
 
 def test_the_summary_fits_a_hundred_columns(judge: Judge) -> None:

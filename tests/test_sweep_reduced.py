@@ -17,14 +17,14 @@ from reference.formats import FLOAT16, FORMATS, Format
 from reference.grades import Grade
 from reference.quantity import Quantity
 from suites import test_sweep
-from suites.judging.claims import CLAIMS_FOLDER, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, Setting, load_claims
 from tests.sweep_backends import Absorbing
 
 
 def lines(adapter: NumpyAdapter, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the reduced sweep says of the first operation of a backend, every 1021th number."""
     monkeypatch.setattr(test_sweep, "STEPS", {"float16": 1021})
-    claims = load_claims(CLAIMS_FOLDER / "numpy.toml", np.__version__, "cpu")
+    claims = load_claims(CLAIMS_FOLDER / "numpy.toml", Setting(np.__version__))
     judge: Any = SimpleNamespace(plan=SimpleNamespace(adapter=adapter, claims=claims))
     return list(test_sweep._sweep(judge, adapter.operations()[0], FLOAT16))
 
@@ -46,7 +46,7 @@ def test_it_fails_where_losses_are_lost(monkeypatch: pytest.MonkeyPatch) -> None
 def test_deviations_of_means_and_options_do_not_excuse_a_pair(fmt: Format) -> None:
     """PyTorch's mean overflows, label smoothing too: with their regions left open, a lost pair needed no grade at all."""
     operation = Operation("cross_entropy", "", None, {fmt.name: Arithmetic(fmt, FORMATS["float32"])})
-    claims = load_claims(CLAIMS_FOLDER / "torch.toml", "2.13.0", "cpu")
+    claims = load_claims(CLAIMS_FOLDER / "torch.toml", Setting("2.13.0"))
     assert any(
         d.region and d.reaches == Grade.NONE and d.concerns(operation, fmt.name, Quantity.LOSS) for d in claims.deviations
     )

@@ -13,12 +13,10 @@ JAX's own contiguous buffer, so a memory layout tests that copy, not a kernel.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,7 +24,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from adapters.adapter import Adapter, AdapterError, Call, Result
+from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Result
 from adapters.jax.derivatives import Block, Differentiated, Inputs, Layer, forward_gradient
 from adapters.jax.losses import (
     Losses,
@@ -43,6 +41,7 @@ from adapters.jax.losses import (
 from adapters.jax.script import jax_script
 from adapters.layout import Layout
 from adapters.operation import EAGER, Operation, building_block
+from adapters.processor import xla_extension
 from adapters.script import Asked, Script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -202,13 +201,6 @@ def _gpus() -> list[Any]:
         return []
 
 
-def _cpu() -> str:
-    """The widest vector extension of this CPU, which XLA:CPU compiles for."""
-    listed = Path("/proc/cpuinfo")
-    flags = listed.read_text().split() if listed.exists() else []
-    return next((name for name in ("avx512f", "avx2") if name in flags), platform.machine())
-
-
 class JaxAdapter(Adapter):
     """JAX and optax on the CPU or a CUDA device."""
 
@@ -232,7 +224,7 @@ class JaxAdapter(Adapter):
             "jax": jax.__version__,
             "jaxlib": version("jaxlib"),
             "optax": optax.__version__,
-            "cpu capability": _cpu(),
+            CPU_CAPABILITY: xla_extension(),
             "threads": str(os.cpu_count()),
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", "none"),
         }

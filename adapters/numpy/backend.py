@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from adapters.adapter import AdapterError, Call
+from adapters.adapter import CPU_CAPABILITY, AdapterError, Call
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
 from adapters.layout import Layout
 from adapters.numpy.absorption_free import absorption_free
@@ -25,6 +25,7 @@ from adapters.numpy.losses import (
 )
 from adapters.numpy.script import numpy_script
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
+from adapters.processor import numpy_level
 from adapters.script import Asked, Script
 from reference.arithmetic import BLOCKED, Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
@@ -142,6 +143,11 @@ class NumpyAdapter(ArrayAdapter):
     name = "numpy"
     packages = ("numpy", "scipy")
     listed = _OPERATIONS
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what is on trial, and the level for which NumPy dispatches."""
+        level = numpy_level()
+        return super().versions() | ({CPU_CAPABILITY: level} if level else {})
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see the README for its signature."""

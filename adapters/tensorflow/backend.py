@@ -20,10 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.test_util import IsMklEnabled
 
-from adapters.adapter import Adapter, AdapterError, Call, Result
+from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Result
 from adapters.layout import Layout
 from adapters.operation import EAGER, Operation, building_block
+from adapters.processor import xla_extension
 from adapters.script import Asked, Script
 from adapters.tensorflow.derivatives import (
     COMPILED,
@@ -392,6 +394,7 @@ class TensorFlowAdapter(Adapter):
         return {
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
+            CPU_CAPABILITY: f"{xla_extension()}, oneDNN {'on' if IsMklEnabled() else 'off'}",
             "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "unset"),
             "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()),
         }

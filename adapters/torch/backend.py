@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from adapters.adapter import Adapter, AdapterError, Call, Observed, Result, told
+from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Observed, Result, told
 from adapters.bulk import Bulk
 from adapters.layout import Layout
 from adapters.operation import Operation, building_block
@@ -288,7 +288,7 @@ class TorchAdapter(Adapter):
         """Versions of what is on trial, and what else decides how its sums are split."""
         return {
             "torch": torch.__version__,
-            "cpu capability": torch.backends.cpu.get_cpu_capability(),
+            CPU_CAPABILITY: torch.backends.cpu.get_cpu_capability(),
             "threads": str(torch.get_num_threads()),
         }
 

@@ -3,18 +3,23 @@
 A claim says which grade operations meet, per quantity and dtype. A deviation names stored cases at which operations miss
 a grade, with the reason; it is strict: a case that passes makes it stale. Its `region`, where given, is the part of the
 input space in which generated problems are held to `reaches` instead of the claim, because the same defect shows there.
+
+A processor chooses a framework's kernels, so what was seen on one need not show on another. `processors` says where an entry
+was seen, in the framework's own words (`Adapter.processor`); at the head of the file it speaks for every entry that does not
+say itself. There the entry is strict. Elsewhere a case that passes is told ("not seen on this processor") and fails nothing.
 """
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from adapters.adapter import Adapter
 from adapters.limits import OPTIONS, Limit, limit_of, names_among
 from adapters.operation import Operation, options_used
 from reference.formats import FORMATS
@@ -28,7 +33,7 @@ CLAIMS_FOLDER = Path(__file__).parents[2] / "ci" / "claims"
 UNCLAIMED = Grade.ACCURATE
 """What an operation without a claim is held to."""
 
-_CLAIM_KEYS = {"operations", "dtypes", "modes", "grades"}
+_CLAIM_KEYS = {"operations", "dtypes", "modes", "processors", "grades"}
 _DEVIATION_KEYS = {
     "id",
     "operations",
@@ -44,8 +49,9 @@ _DEVIATION_KEYS = {
 } | {
     "versions",
     "devices",
+    "processors",
 }
-_OUT_OF_RANGE_KEYS = {"id", "operations", "dtypes", "modes", "labels", "reason", "link", "versions", "devices"}
+_OUT_OF_RANGE_KEYS = {"id", "operations", "dtypes", "modes", "labels", "reason", "link", "versions", "devices", "processors"}
 _REGION_KEYS = {"hazards", "max_rows", "min_classes", "options", "reductions"}
 
 
@@ -73,24 +79,40 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Where a run takes place: the framework's version, the device, and the processor in the framework's own words."""
+
+    version: str
+    device: str = "cpu"
+    processor: str = ""
+    """Empty if the framework does not say."""
+
+
+@dataclass(frozen=True)
 class Applicability:
-    """Framework versions and devices for which a deviation holds; empty: all."""
+    """Framework versions and devices for which a deviation holds, and processors on which it was seen; empty: all."""
 
     versions: str = ""
     devices: tuple[str, ...] = ()
+    processors: tuple[str, ...] = ()
 
-    def holds(self, version: str, device: str) -> bool:
+    def holds(self, setting: Setting) -> bool:
         """True if it holds for the framework's version on the device."""
-        right_version = SpecifierSet(self.versions, prereleases=True).contains(version.partition("+")[0])
-        return right_version and (not self.devices or any(fnmatchcase(device, d) for d in self.devices))
+        right_version = SpecifierSet(self.versions, prereleases=True).contains(setting.version.partition("+")[0])
+        return right_version and (not self.devices or any(fnmatchcase(setting.device, d) for d in self.devices))
+
+    def seen_on(self, processor: str) -> bool:
+        """True if it was seen on the processor; names or globs."""
+        return not self.processors or any(fnmatchcase(processor, pattern) for pattern in self.processors)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Grades by quantity."""
+    """Grades by quantity, on some processors."""
 
     scope: Scope
     grades: dict[Quantity, Grade]
+    applies: Applicability = Applicability()
 
 
 @dataclass(frozen=True)
@@ -128,6 +150,8 @@ class Deviation:
     link: str
     region: Region | None = None
     applies: Applicability = Applicability()
+    strict: bool = True
+    """False on a processor on which it was never seen: a case that passes is told there."""
 
     def concerns(self, operation: Operation, dtype: str, quantity: Quantity) -> bool:
         """True if it speaks of this quantity of this operation in this dtype."""
@@ -154,6 +178,7 @@ class OutOfRange:
     reason: str
     link: str
     applies: Applicability = Applicability()
+    strict: bool = True
 
 
 @dataclass(frozen=True)
@@ -166,7 +191,7 @@ class Limited:
 
 @dataclass(frozen=True)
 class Claims:
-    """All claims and deviations of a backend that apply to the versions and device at hand."""
+    """All claims and deviations of a backend that apply to the setting at hand."""
 
     claims: tuple[Claim, ...] = ()
     deviations: tuple[Deviation, ...] = ()
@@ -208,8 +233,13 @@ class Claims:
         return next((o for o in self.out_of_range if label in o.labels and o.scope.covers(operation, dtype)), None)
 
 
-def load_claims(path: Path, version: str, device: str) -> Claims:
-    """The claims of a file, deviations restricted to a framework version and a device.
+def setting_of(adapter: Adapter) -> Setting:
+    """Where an adapter runs."""
+    return Setting(next(iter(adapter.versions().values())), adapter.device, adapter.processor)
+
+
+def load_claims(path: Path, setting: Setting) -> Claims:
+    """The claims of a file that speak of a setting; a deviation is strict if it was seen on the processor of that.
 
     Raises:
       ClaimsError: the file cannot be read, is not TOML, or an entry is malformed.
@@ -220,19 +250,29 @@ def load_claims(path: Path, version: str, device: str) -> Claims:
         raise ClaimsError(f"claims file {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ClaimsError(f"claims file {path} is not TOML: {error}") from None
-    if unknown := set(table) - set(_TABLES):
-        allowed = ", ".join(f"[[{name}]]" for name in _TABLES)
+    if unknown := set(table) - {*_TABLES, "processors"}:
+        allowed = ", ".join(["processors", *(f"[[{name}]]" for name in _TABLES)])
         raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: {allowed}")
+    seen = _parsed(_processors, table, f"{path}")
     claims, deviations, out_of_range, declared = (
         [_parsed(parse, entry, f"{path}: [[{name}]] {entry.get('id', i + 1)}") for i, entry in enumerate(table.get(name, []))]
         for name, parse in _TABLES.items()
     )
     return Claims(
-        tuple(claims),
-        tuple(d for d in deviations if d.applies.holds(version, device)),
-        tuple(o for o in out_of_range if o.applies.holds(version, device)),
+        tuple(c for c in claims if c.applies.seen_on(setting.processor)),
+        tuple(_in_setting(d, setting, seen) for d in deviations if d.applies.holds(setting)),
+        tuple(_in_setting(o, setting, seen) for o in out_of_range if o.applies.holds(setting)),
         tuple(declared),
     )
+
+
+E = TypeVar("E", Deviation, OutOfRange)
+
+
+def _in_setting(entry: E, setting: Setting, seen: tuple[str, ...]) -> E:
+    """The entry, strict or not; `seen` are the processors of the file, for entries that name none."""
+    applies = entry.applies if entry.applies.processors else replace(entry.applies, processors=seen)
+    return replace(entry, applies=applies, strict=applies.seen_on(setting.processor))
 
 
 def _parsed(parse: Any, entry: Any, where: str) -> Any:
@@ -255,13 +295,20 @@ def _scope(entry: dict[str, Any]) -> Scope:
 
 def _applies(entry: dict[str, Any]) -> Applicability:
     SpecifierSet(entry.get("versions", ""))
-    return Applicability(entry.get("versions", ""), tuple(entry.get("devices", ())))
+    return Applicability(entry.get("versions", ""), tuple(entry.get("devices", ())), _processors(entry))
+
+
+def _processors(entry: dict[str, Any]) -> tuple[str, ...]:
+    given = entry.get("processors", [])
+    if not isinstance(given, list) or not all(isinstance(name, str) and name for name in given):
+        raise ValueError(f"processors = {given!r}; allowed: a list of names or globs, as the header of a run prints them")
+    return tuple(given)
 
 
 def _claim(entry: dict[str, Any]) -> Claim:
     _check_keys(entry, _CLAIM_KEYS)
     quantities = names_among(list(entry["grades"]), [str(q) for q in Quantity], "quantity")
-    return Claim(_scope(entry), {Quantity(q): grade_named(entry["grades"][q]) for q in quantities})
+    return Claim(_scope(entry), {Quantity(q): grade_named(entry["grades"][q]) for q in quantities}, _applies(entry))
 
 
 def _deviation(entry: dict[str, Any]) -> Deviation:

@@ -204,6 +204,7 @@ class Judge:
         claimed = self.plan.claims.claimed(operation, case.problem.format.name, quantity)
         deviations = self.plan.claims.deviations_at(operation, quantity, case)
         reached = measurement.grade
+        shown = [d for d in deviations if reached < d.misses]
         self.recorder.add_case(
             CaseOutcome(
                 case.name,
@@ -212,24 +213,27 @@ class Judge:
                 quantity,
                 claimed,
                 reached,
-                tuple(d.id for d in deviations),
+                tuple(d.id for d in shown),
                 unspecified_outcomes(measurement),
             ),
             measurement,
         )
-        if stale := [d for d in deviations if reached >= d.misses]:
+        absent = [d for d in deviations if d not in shown]
+        if stale := [d for d in absent if d.strict]:
             pytest.fail(
                 f"stale deviation {stale[0].id!r}: {operation.label} reaches {reached.label!r} for {quantity} at {case.id}, "
                 f"the entry says that it misses {stale[0].misses.label!r}; take the case out of the entry",
                 pytrace=False,
             )
-        needed = min((d.reaches for d in deviations if d.misses <= claimed), default=claimed)
+        for deviation in absent:
+            self.recorder.not_seen.append((deviation.id, f"{case.id}, {operation.label}, {quantity}"))
+        needed = min((d.reaches for d in shown if d.misses <= claimed), default=claimed)
         if reached < needed:
             self._fail(Miss("", operation, measurement, needed, (f"Case {case.name}: {case.story}.",)))
-        for deviation in deviations:
+        for deviation in shown:
             self.deviations_seen.setdefault(deviation.id, miss_of_deviation(deviation, case, operation, measurement))
-        if deviations:
-            pytest.xfail("; ".join(f"deviation {d.id}: {d.reason}" for d in deviations))
+        if shown:
+            pytest.xfail("; ".join(f"deviation {d.id}: {d.reason}" for d in shown))
 
 
 def askable(operation: Operation, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:

@@ -100,6 +100,8 @@ class Recorder:
     outcomes: list[CaseOutcome] = field(default_factory=list)
     out_of_range: dict[tuple[str, str, Label], str] = field(default_factory=dict)
     """What an operation (by label) did in a dtype with a class index or label out of range, or with no classes."""
+    not_seen: list[tuple[str, str]] = field(default_factory=list)
+    """Deviations, by id, that did not show on a processor on which they were never seen, and where they were asked for."""
     test: Tally | None = None
     """What the test that runs, or ran last, has measured; None if nothing."""
     _places: Places = field(default_factory=Places, repr=False)

@@ -58,6 +58,8 @@ def build_report(
     }
     if limits := _limits(plan):
         report["limits"] = limits
+    if judge.recorder.not_seen:
+        report["not_seen_on_this_processor"] = [{"deviation": name, "at": at} for name, at in sorted(judge.recorder.not_seen)]
     report["identifier"] = identifier(report)
     jsonschema.validate(report, SCHEMA)
     return report

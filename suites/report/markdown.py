@@ -11,6 +11,7 @@ from suites.report.compare import Change, ReportComparison
 from suites.report.schema import Report, Result
 from suites.report.terminal import comparison_head, comparison_table
 from suites.report.wording import (
+    NOT_SEEN,
     SEARCHED,
     TOLERANCES,
     environment_line,
@@ -18,6 +19,7 @@ from suites.report.wording import (
     input_of,
     is_below_claim,
     limits,
+    not_seen,
     platform_line,
     run_again,
     seen_deviations,
@@ -41,6 +43,7 @@ def markdown(report: Report) -> str:
         _tolerances(report),
         _limits(report),
         _deviations(report),
+        _not_seen(report),
         _unspecified(report),
         _out_of_range(report),
         f"Run again: {_code(run_again(report))}",
@@ -60,6 +63,7 @@ def summary_markdown(report: Report) -> str:
         _table(header, [_graded(r) for r in report["results"]]) if report["results"] else "",
         _limits(report),
         _deviations(seen),
+        _not_seen(report),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -170,6 +174,12 @@ def _deviation(d: dict[str, Any]) -> list[str]:
         _text(d["reason"]),
         ", ".join(map(_code, d["seen_at"])) or "not run",
     ]
+
+
+def _not_seen(report: Report) -> str:
+    rows = [[_text(name), ", ".join(map(_code, places))] for name, places in not_seen(report).items()]
+    head = f"## Deviations {NOT_SEEN}\n\nThey were seen on others, and are neither stale nor confirmed here.\n\n"
+    return head + _table(["deviation", "asked for at"], rows) if rows else ""
 
 
 def _unspecified(report: Report) -> str:

@@ -16,12 +16,14 @@ from suites.report.compare import UNLIKE, Change, ReportComparison
 from suites.report.schema import Report, Result
 from suites.report.wording import (
     LOSS_COLUMNS,
+    NOT_SEEN,
     blocks,
     cell,
     environment_line,
     is_below_claim,
     limits,
     losses,
+    not_seen,
     seen_deviations,
     verdict_line,
     worst_ulps,
@@ -73,7 +75,8 @@ def rendered(content: RenderableType, width: int) -> str:
 
 def summary_lines(report: Report) -> list[str]:
     """The report in plain lines: grades reached with worst errors, deviations seen, identifier, verdict."""
-    lines = [HEADING, "", *_loss_lines(report), *_block_lines(report), *_limit_lines(report), *_deviation_lines(report)]
+    tables = (_loss_lines, _block_lines, _limit_lines, _deviation_lines, _not_seen_lines)
+    lines = [HEADING, "", *(line for table in tables for line in table(report))]
     lines += ["", f"identifier {report['identifier']}"]
     return [printable(line) for line in [*lines, _cut(f"{verdict_line(report)}: {environment_line(report)}")]]
 
@@ -110,29 +113,47 @@ def _deviation_lines(report: Report) -> list[str]:
     return ["", f"{len(seen)} known deviations seen:", *lines] if seen else []
 
 
+def _not_seen_lines(report: Report) -> list[str]:
+    lines = [_cut(f"  {name} ({len(places)} cases)") for name, places in not_seen(report).items()]
+    return ["", f"{len(lines)} known deviations {NOT_SEEN}:", *lines] if lines else []
+
+
+def _filled(header: Sequence[str], rows: list[list[RenderableType]]) -> Table | None:
+    """A table with its rows; None if there are none."""
+    if not rows:
+        return None
+    table = _table(*header)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def summary_tables(report: Report) -> RenderableType:
     """The same as `summary_lines`, as rich tables: nothing is cut."""
     parts: list[RenderableType] = [Text(HEADING)]
-    if rows := losses(report):
-        table = _table("operation", "dtype", *map(str, LOSS_COLUMNS))
-        for (operation, dtype), cells in rows.items():
-            table.add_row(_plain(operation), dtype, *(_styled(cells.get(q)) for q in LOSS_COLUMNS))
-        parts.append(table)
-    if found := blocks(report):
-        table = _table("building block", *FORMATS)
-        for title, cells in found.items():
-            table.add_row(_plain(title), *(_styled(cells.get(dtype)) for dtype in FORMATS))
-        parts.append(table)
-    if declared := limits(report):
-        table = _table("declared limit, not asked", "operations")
-        for text, operations in declared.items():
-            table.add_row(_plain(text), _plain(", ".join(operations)))
-        parts.append(table)
-    if seen := seen_deviations(report):
-        table = _table("deviation seen", "cases", "cause")
-        for d in seen:
-            table.add_row(_plain(d["id"]), str(len(d["seen_at"])), _plain(d["reason"]))
-        parts.append(table)
+    tables = (
+        _filled(
+            ["operation", "dtype", *map(str, LOSS_COLUMNS)],
+            [[_plain(name), dtype, *(_styled(c.get(q)) for q in LOSS_COLUMNS)] for (name, dtype), c in losses(report).items()],
+        ),
+        _filled(
+            ["building block", *FORMATS],
+            [[_plain(title), *(_styled(cells.get(dtype)) for dtype in FORMATS)] for title, cells in blocks(report).items()],
+        ),
+        _filled(
+            ["declared limit, not asked", "operations"],
+            [[_plain(text), _plain(", ".join(operations))] for text, operations in limits(report).items()],
+        ),
+        _filled(
+            ["deviation seen", "cases", "cause"],
+            [[_plain(d["id"]), str(len(d["seen_at"])), _plain(d["reason"])] for d in seen_deviations(report)],
+        ),
+        _filled(
+            [f"deviation {NOT_SEEN}", "cases"],
+            [[_plain(name), str(len(places))] for name, places in not_seen(report).items()],
+        ),
+    )
+    parts += [table for table in tables if table is not None]
     parts.append(_plain(f"identifier {report['identifier']}"))
     verdict = Text(printable(verdict_line(report)), style=STYLES[report["verdict"]])
     return Group(*parts, verdict.append(f": {printable(environment_line(report))}", style="default"))

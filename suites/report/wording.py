@@ -141,6 +141,18 @@ def seen_deviations(report: Report) -> list[dict[str, Any]]:
     return [deviation for deviation in report["deviations"] if deviation["seen_at"]]
 
 
+NOT_SEEN = "not seen on this processor"
+"""What is told of a deviation that did not show where it was never seen: neither stale nor confirmed."""
+
+
+def not_seen(report: Report) -> dict[str, list[str]]:
+    """Deviations that did not show on a processor on which they were never seen, each with where it was asked for."""
+    table: dict[str, list[str]] = {}
+    for missing in report.get("not_seen_on_this_processor", []):
+        table.setdefault(missing["deviation"], []).append(missing["at"])
+    return table
+
+
 def tolerances(report: Report) -> dict[str, list[dict[str, Any]]]:
     """The recommended tolerances by operation."""
     table: dict[str, list[dict[str, Any]]] = {}

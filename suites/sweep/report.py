@@ -11,7 +11,7 @@ from adapters.adapter import Adapter
 from adapters.operation import Operation
 from reference.grades import Grade
 from reference.problem import Problem
-from suites.judging.claims import CLAIMS_FOLDER, Claims, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, Claims, load_claims, setting_of
 from suites.judging.recorder import worst_entry
 from suites.sweep.chunk import Job
 from suites.sweep.compiled.tally import FAILURES, QUANTITIES
@@ -63,7 +63,7 @@ def _claims(job: Job, adapter: Adapter) -> Claims:
     path = CLAIMS_FOLDER / f"{adapter.name}.toml"
     if job.implementation or not path.exists():
         return Claims()
-    return load_claims(path, next(iter(adapter.versions().values())), adapter.device)
+    return load_claims(path, setting_of(adapter))
 
 
 def _result(job: Job, adapter: Adapter, operation: Operation, claims: Claims, total: Outcome, q: int) -> dict[str, Any]:
