@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
+
+_MARKUP = re.compile(r"[\\`*~|\[]|(?<![^\W_])_+|_+(?![^\W_])")
+"""Characters that mean something; an underscore does at the edge of a word."""
 
 
 def plain(text: str) -> str:
     """Text in which nothing is markup.
 
-    >>> plain("a <b> | [c](d)")
-    'a &lt;b&gt; \\\\| \\\\[c](d)'
+    >>> print(plain("a <b> | [c](d) e_f __call__"))
+    a &lt;b&gt; \\| \\[c](d) e_f \\_\\_call\\_\\_
     """
-    return escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("[", "\\[")
+    return escape(_MARKUP.sub(_literal, " ".join(text.split())), quote=False)
+
+
+def _literal(markup: re.Match[str]) -> str:
+    return "".join(f"\\{character}" for character in markup[0])
 
 
 def code(text: str) -> str:
