@@ -26,7 +26,6 @@ from suites.report.wording import (
 )
 
 _LONGEST_INPUT = 300
-DEVIATION_COLUMNS = ("deviation", "misses", "operations", "dtypes", "quantities", "reason")
 NOT_RUN = "not run"
 """Said of a deviation that no stored case showed."""
 
@@ -143,13 +142,13 @@ def _limits(report: Report) -> str:
 def _deviations(report: Report) -> str:
     if not report["deviations"]:
         return ""
-    header = [*DEVIATION_COLUMNS, "seen at"]
+    header = ["deviation", "misses", "operations", "dtypes", "quantities", "reason", "seen at"]
     rows = [[*deviation_cells(d), ", ".join(map(code, d["seen_at"])) or NOT_RUN] for d in report["deviations"]]
     return "## Deviations\n\n" + table(header, rows)
 
 
 def deviation_cells(d: dict[str, Any]) -> list[str]:
-    """What a report says of a deviation, by `DEVIATION_COLUMNS`; where it was seen is another matter."""
+    """Name with its link, grade missed, operations, dtypes, quantities and reason of a deviation."""
     name, link = plain(d["id"]), https(d["link"])
     return [
         f"[{name}]({link})" if link else name,
