@@ -14,7 +14,7 @@ from functools import cached_property
 from reference.formats import FORMATS
 from reference.quantity import Quantity
 from suites.report.schema import Report, Result
-from suites.report.wording import is_below_claim, limits, reached, seen_deviations
+from suites.report.wording import is_below_claim, limits, reached, seen_deviations, short_name
 
 VERDICTS = ("FAILS", "REDUCED", "CONFORMS")
 """From worst to best."""
@@ -107,15 +107,7 @@ def compare(reports: Sequence[Report]) -> ReportComparison:
 
 
 def _by_key(report: Report) -> dict[Key, Result]:
-    one_mode = len(report["environment"]["modes"]) == 1
-    return {
-        (
-            result["operation"].removesuffix(f"@{result['mode']}") if one_mode else result["operation"],
-            result["dtype"],
-            result["quantity"],
-        ): result
-        for result in report["results"]
-    }
+    return {(short_name(report, r["operation"]), r["dtype"], r["quantity"]): r for r in report["results"]}
 
 
 def _order(key: Key) -> tuple[str, int, int]:

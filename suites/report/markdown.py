@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 from suites.report.compare import Change, ReportComparison
+from suites.report.markup import code, plain, table
 from suites.report.schema import Report, Result
 from suites.report.terminal import comparison_head, comparison_table
 from suites.report.wording import (
@@ -28,13 +28,15 @@ from suites.report.wording import (
 )
 
 _LONGEST_INPUT = 300
+NOT_RUN = "not run"
+"""Said of a deviation that no stored case showed."""
 
 
 def markdown(report: Report) -> str:
     """The report for people who read text; `suites.report.page` has the pictures."""
     parts = [
-        f"# Softmax cross-entropy tolerance report: {_text(report['environment']['backend'])}",
-        f"**{_text(verdict_line(report))}** - {_text(environment_line(report))}, {_text(platform_line(report))}.",
+        f"# Softmax cross-entropy tolerance report: {plain(report['environment']['backend'])}",
+        f"**{plain(verdict_line(report))}** - {plain(environment_line(report))}, {plain(platform_line(report))}.",
         f"Identifier: `{report['identifier']}`",
         SEARCHED,
         TOLERANCES,
@@ -46,7 +48,7 @@ def markdown(report: Report) -> str:
         _not_seen(report),
         _unspecified(report),
         _out_of_range(report),
-        f"Run again: {_code(run_again(report))}",
+        f"Run again: {code(run_again(report))}",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -56,11 +58,11 @@ def summary_markdown(report: Report) -> str:
     header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp"]
     seen = report | {"deviations": seen_deviations(report)}
     parts = [
-        f"# Softmax cross-entropy conformance: {_text(report['environment']['backend'])}",
-        f"**{_text(verdict_line(report))}** - {_text(environment_line(report))}, {_text(platform_line(report))}.",
+        f"# Softmax cross-entropy conformance: {plain(report['environment']['backend'])}",
+        f"**{plain(verdict_line(report))}** - {plain(environment_line(report))}, {plain(platform_line(report))}.",
         f"Identifier: `{report['identifier']}`",
         f"{report['tests'].get('failed', 0)} tests failed, {report['tests'].get('passed', 0)} passed.",
-        _table(header, [_graded(r) for r in report["results"]]) if report["results"] else "",
+        table(header, [_graded(r) for r in report["results"]]) if report["results"] else "",
         _limits(report),
         _deviations(seen),
         _not_seen(report),
@@ -70,7 +72,7 @@ def summary_markdown(report: Report) -> str:
 
 def _graded(r: Result) -> list[str]:
     reached = f"**{r['reached']}**, below the claim" if is_below_claim(r) else r["reached"]
-    return [_code(r["operation"]), r["dtype"], r["quantity"], r["claimed"], reached, worst_ulps(r)]
+    return [code(r["operation"]), r["dtype"], r["quantity"], r["claimed"], reached, worst_ulps(r)]
 
 
 def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> str:
@@ -78,34 +80,19 @@ def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> s
     changed = [row for row in comparison.rows if row.change is not Change.SAME]
     header, rows = comparison_table(replace(comparison, rows=tuple(changed)))
     same = len(comparison.rows) - len(changed)
-    head = [_text(line.strip()) for line in comparison_head(comparison, names) if line]
-    parts = ["# Compared", "\n".join(f"- {line}" for line in head), _table(header, [list(map(_text, row)) for row in rows])]
+    head = [plain(line.strip()) for line in comparison_head(comparison, names) if line]
+    parts = ["# Compared", "\n".join(f"- {line}" for line in head), table(header, [list(map(plain, row)) for row in rows])]
     return "\n\n".join([*parts, f"{same} rows are the same."])
-
-
-def _text(text: str) -> str:
-    """Text in which nothing is markup."""
-    return escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("[", "\\[")
-
-
-def _code(text: str) -> str:
-    """A code span; a backtick in it would end it."""
-    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
 def _results(report: Report) -> str:
     header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", "error/stable bound", "lost to 0", "not 0"]
-    return "## Grades\n\n" + _table([*header, "bound"], [_result(r) for r in report["results"]])
+    return "## Grades\n\n" + table([*header, "bound"], [_result(r) for r in report["results"]])
 
 
 def _result(r: Result) -> list[str]:
     return [
-        _code(r["operation"]),
+        code(r["operation"]),
         r["dtype"],
         r["quantity"],
         r["claimed"],
@@ -114,26 +101,26 @@ def _result(r: Result) -> list[str]:
         f"{r['worst_error_over_stable_bound']:.2g}",
         str(r["returned_zero"]),
         str(r["returned_nonzero"]),
-        _text(r["bound"]),
+        plain(r["bound"]),
     ]
 
 
 def _worst(report: Report) -> str:
     header = ["operation", "dtype", "quantity", "ulp", "absolute", "expected (rounded)", "observed", "input"]
-    return "## Worst errors\n\n" + _table(header, [_worst_error(r) for r in report["results"] if r["worst"] is not None])
+    return "## Worst errors\n\n" + table(header, [_worst_error(r) for r in report["results"] if r["worst"] is not None])
 
 
 def _worst_error(r: Result) -> list[str]:
     worst, given = r["worst"], input_of(r)
     return [
-        _code(r["operation"]),
+        code(r["operation"]),
         r["dtype"],
         f"{r['quantity']}{worst['index'] or ''}",
         worst_ulps(r),
         "overflows" if worst["absolute_error"] is None else f"{worst['absolute_error']:.3g}",
         worst["correctly_rounded"],
         worst["observed"],
-        _code(given) if len(given) <= _LONGEST_INPUT else "in report.json",
+        code(given) if len(given) <= _LONGEST_INPUT else "in report.json",
     ]
 
 
@@ -143,58 +130,59 @@ def _tolerances(report: Report) -> str:
     header = ["operation", "dtype", "quantity", "grade", "classes", "rtol", "atol", "measured rtol", "measured atol"]
     numbers = ("rtol", "atol", "measured_rtol", "measured_atol")
     rows = [
-        [_code(t["operation"]), t["dtype"], t["quantity"], t["grade"], str(t["classes"])]
+        [code(t["operation"]), t["dtype"], t["quantity"], t["grade"], str(t["classes"])]
         + [f"{t[number]:.2g}" for number in numbers]
         + ["-" if t["blind_from"] is None else f"{t['blind_from']:.1f}"]
         for t in report["tolerances"]
     ]
-    return f"## Tolerances for your own tests\n\n{TOLERANCES}\n\n" + _table([*header, "blind from"], rows)
+    return f"## Tolerances for your own tests\n\n{TOLERANCES}\n\n" + table([*header, "blind from"], rows)
 
 
 def _limits(report: Report) -> str:
-    rows = [[_text(text), ", ".join(map(_code, operations))] for text, operations in limits(report).items()]
-    return "## Declared limits\n\nNot asked.\n\n" + _table(["limit", "operations"], rows) if rows else ""
+    rows = [[plain(text), ", ".join(map(code, operations))] for text, operations in limits(report).items()]
+    return "## Declared limits\n\nNot asked.\n\n" + table(["limit", "operations"], rows) if rows else ""
 
 
 def _deviations(report: Report) -> str:
     if not report["deviations"]:
         return ""
     header = ["deviation", "misses", "operations", "dtypes", "quantities", "reason", "seen at"]
-    return "## Deviations\n\n" + _table(header, [_deviation(d) for d in report["deviations"]])
+    rows = [[*deviation_cells(d), ", ".join(map(code, d["seen_at"])) or NOT_RUN] for d in report["deviations"]]
+    return "## Deviations\n\n" + table(header, rows)
 
 
-def _deviation(d: dict[str, Any]) -> list[str]:
-    name, link = _text(d["id"]), https(d["link"])
+def deviation_cells(d: dict[str, Any]) -> list[str]:
+    """Name with its link, grade missed, operations, dtypes, quantities and reason of a deviation."""
+    name, link = plain(d["id"]), https(d["link"])
     return [
         f"[{name}]({link})" if link else name,
         d["misses"],
-        ", ".join(map(_code, d["operations"])),
+        ", ".join(map(code, d["operations"])),
         ", ".join(d["dtypes"]),
         ", ".join(d["quantities"]),
-        _text(d["reason"]),
-        ", ".join(map(_code, d["seen_at"])) or "not run",
+        plain(d["reason"]),
     ]
 
 
 def _not_seen(report: Report) -> str:
-    rows = [[_text(name), ", ".join(map(_code, places))] for name, places in not_seen(report).items()]
+    rows = [[plain(name), ", ".join(map(code, places))] for name, places in not_seen(report).items()]
     head = f"## Deviations {NOT_SEEN}\n\nThey were seen on others, and are neither stale nor confirmed here.\n\n"
-    return head + _table(["deviation", "asked for at"], rows) if rows else ""
+    return head + table(["deviation", "asked for at"], rows) if rows else ""
 
 
 def _unspecified(report: Report) -> str:
     rows = [
-        [_code(o["case"]), _code(o["operation"]), o["dtype"], o["quantity"], _text(", ".join(o["where_nothing_is_owed"]))]
+        [code(o["case"]), code(o["operation"]), o["dtype"], o["quantity"], plain(", ".join(o["where_nothing_is_owed"]))]
         for o in report["cases"]
         if o["where_nothing_is_owed"]
     ]
     head = (
         "## What is returned where no single value is expected\n\nReported, not judged: see `reference/special_values.py`.\n\n"
     )
-    return head + _table(["case", "operation", "dtype", "quantity", "returned"], rows) if rows else ""
+    return head + table(["case", "operation", "dtype", "quantity", "returned"], rows) if rows else ""
 
 
 def _out_of_range(report: Report) -> str:
-    rows = [[_code(o["operation"]), o["dtype"], str(o["label"]), _text(o["outcome"])] for o in report["out_of_range_labels"]]
+    rows = [[code(o["operation"]), o["dtype"], str(o["label"]), plain(o["outcome"])] for o in report["out_of_range_labels"]]
     head = "## Labels out of range: class indices, labels of two classes, and rows of no classes\n\n"
-    return head + _table(["operation", "dtype", "label", "outcome"], rows) if rows else ""
+    return head + table(["operation", "dtype", "label", "outcome"], rows) if rows else ""

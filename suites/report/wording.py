@@ -55,6 +55,16 @@ def cell(result: Result | None) -> str:
     return f"{result['reached']} {worst_ulps(result)}{' !' if is_below_claim(result) else ''}"
 
 
+def short_name(report: Report, operation: str) -> str:
+    """An operation without its mode where a report has one mode only.
+
+    >>> short_name({"environment": {"modes": ["compiled"]}}, "softmax@compiled")
+    'softmax'
+    """
+    modes = report["environment"]["modes"]
+    return operation.removesuffix(f"@{modes[0]}") if len(modes) == 1 else operation
+
+
 def by_operation(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, Result]]:
     """Results by operation and dtype, then by quantity."""
     table: dict[tuple[str, str], dict[str, Result]] = {}

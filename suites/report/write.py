@@ -33,6 +33,15 @@ def _lines(value: object) -> str:
     return "[\n" + ",\n".join(json.dumps(item, allow_nan=False) for item in value) + "\n]"
 
 
+def as_one_line(report: Report) -> str:
+    """The report as JSON without a line end or a space that says nothing: for storage, since a line of digits is not read.
+
+    >>> print(as_one_line({"schema": "x", "tests": {"passed": 1}}))
+    {"schema":"x","tests":{"passed":1}}
+    """
+    return json.dumps(report, separators=(",", ":"), allow_nan=False)
+
+
 def write_report(report: Report, folder: Path) -> list[Path]:
     """Write the report in every form into a folder, which is made if it is not there; the paths written."""
     folder.mkdir(parents=True, exist_ok=True)
