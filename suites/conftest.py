@@ -39,7 +39,7 @@ ALLOWED = Allowance()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options; README.md explains them and a test keeps the two together."""
+    """The options; suites/README.md explains them and a test keeps the two together."""
     group = parser.getgroup("softmax-ce", "softmax cross-entropy conformance")
     grades = ", ".join(grade.label for grade in Grade)
     option = group.addoption

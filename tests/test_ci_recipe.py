@@ -15,6 +15,7 @@ import pytest
 from suites.report.schema import identifier
 from suites.report.write import as_json
 from tests.command import ROOT
+from tests.documents import ADAPTERS, CI, SUITES
 
 pytest.importorskip("ruamel.yaml")
 from ruamel.yaml import YAML
@@ -22,8 +23,7 @@ from ruamel.yaml import YAML
 WORKFLOW = ROOT / ".github" / "workflows" / "conformance.yml"
 GITLAB = ROOT / "ci" / "gitlab.yml"
 SCRIPTS = [ROOT / "ci" / name for name in ("install.sh", "conformance.sh")]
-README = (ROOT / "README.md").read_text()
-KERNEL = next(block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "my_numpy_kernel.py" in block)
+KERNEL = ADAPTERS.block("python", "# my_numpy_kernel.py").text
 
 
 def parsed(text: str) -> Any:
@@ -31,9 +31,8 @@ def parsed(text: str) -> Any:
 
 
 def pasted(mark: str) -> Any:
-    """The YAML of the README that has a mark in it."""
-    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL) if mark in block]
-    return parsed(block)
+    """The YAML of ci/README.md that has a mark in it."""
+    return parsed(CI.block("yaml", mark).text)
 
 
 CALLED = parsed(WORKFLOW.read_text())
@@ -74,7 +73,7 @@ def test_the_options_and_commands_of_the_scripts_exist() -> None:
     assert [option for option in passed if not re.search(rf"^  {option}\b", said, flags=re.MULTILINE)] == []
     for command in ("show --markdown", "compare --markdown --fail-on-regression"):
         assert f"reports {command} " in script
-        assert f"python -m suites.report {command.split()[0]} " in README
+        assert f"python -m suites.report {command.split()[0]} " in SUITES.text
 
 
 def test_every_input_reaches_a_script() -> None:

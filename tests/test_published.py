@@ -1,4 +1,4 @@
-"""The published reports are those of the pinned versions, follow from their JSON, and say what the README says."""
+"""The published reports are those of the pinned versions, follow from their JSON, and say what the documents say."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from suites.report.overview import MAIN, Picture, Sweeps, overview
 from suites.report.schema import Report, Result
 from suites.report.wording import LOSS_COLUMNS, worst_ulps
 from suites.report.write import as_one_line
+from tests.command import ROOT
+from tests.documents import CI, README
 from tests.reports import report as small_report
 from tests.reports import result as small_result
-from tests.test_readme import ROOT, table_after
 
 PUBLISHED = ROOT / "ci" / "reports"
 NAMES = sorted(path.stem for path in PUBLISHED.glob("*.json"))
@@ -222,12 +223,12 @@ def _said(result: Result) -> str:
 
 def test_the_readmes_tables_are_those_of_the_report() -> None:
     """Rows of losses name a dtype; rows of building blocks have a column for each."""
-    results, losses, blocks = _results(report_named("torch-eager")), 0, 0
-    for name, first, *cells in table_after("What PyTorch reaches"):
-        if first in FORMATS and name != "building block":
-            losses += 1
-            assert cells == [_said(results[name, first, quantity]) for quantity in LOSS_COLUMNS], (name, first)
-        elif (name, "float64", name) in results:
-            blocks += 1
-            assert [first, *cells] == [_said(results[name, dtype, name]) for dtype in FORMATS], name
-    assert (losses, blocks) == (16, 3)
+    results = _results(report_named("torch-eager"))
+    (front,) = README.tables("What PyTorch reaches")
+    losses, blocks = CI.tables("What PyTorch reaches")
+    assert [row[:2] for row in front] == [["cross_entropy", name] for name in FORMATS]
+    for name, dtype, *cells in [*front, *losses]:
+        assert cells == [_said(results[name, dtype, quantity]) for quantity in LOSS_COLUMNS], (name, dtype)
+    for name, *cells in blocks:
+        assert cells == [_said(results[name, dtype, name]) for dtype in FORMATS], name
+    assert (len(losses), len(blocks)) == (16, 3)

@@ -34,6 +34,7 @@ from suites.sweep.settle import measured
 from suites.sweep.space import Gaps, Pairs, Sample, Space, Triples, count_of, members, of_places, of_ranks, places_of
 from suites.sweep.worst_case import Hunt, errors_of, search
 from tests.command import ROOT
+from tests.documents import SUITES
 from tests.sweep_backends import Rounded
 
 
@@ -189,7 +190,7 @@ def test_a_search_writes_cases_that_can_be_stored(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_readme_and_the_help_are_options_that_there_are() -> None:
-    texts = [(ROOT / "README.md").read_text(), parser().format_help()]
+    texts = [SUITES.text, parser().format_help()]
     commands = [
         line.partition("suites.sweep ")[2].split() for text in texts for line in text.splitlines() if "suites.sweep --" in line
     ]
@@ -220,7 +221,7 @@ def test_the_code_that_judges_is_all_in_the_name_of_the_cache() -> None:
 )
 def test_the_published_sweep_is_what_the_readme_says(name: str, space: Space, decimals: int) -> None:
     report = published(name)
-    readme = (ROOT / "README.md").read_text().split("## Exhaustive sweeps", 1)[1].split("\n## ", 1)[0].replace("\n", " ")
+    readme = " ".join(SUITES.section("Exhaustive sweeps").split())
     assert report["coverage"] == space.extent
     assert report["chunks"]["finished"] == report["chunks"]["planned"] == space.chunks
     assert report["space"] == space.story

@@ -234,7 +234,7 @@ class JaxAdapter(Adapter):
         return self._listed
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
-        """The operations by which a callable is judged; see the README for its signature."""
+        """The operations by which a callable is judged; see adapters/README.md for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: (logits, labels) -> losses")
         name = getattr(function, "__name__", "implementation")

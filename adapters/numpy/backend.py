@@ -150,7 +150,7 @@ class NumpyAdapter(ArrayAdapter):
         return super().versions() | ({CPU_CAPABILITY: level} if level else {})
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
-        """The operations by which a callable is judged; see the README for its signature."""
+        """The operations by which a callable is judged; see adapters/README.md for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: (logits, labels) -> (loss, gradient)")
         name = getattr(function, "__name__", "implementation")

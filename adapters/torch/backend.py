@@ -297,7 +297,7 @@ class TorchAdapter(Adapter):
         return self._listed
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
-        """The operations by which a callable is judged; see the README for its signature."""
+        """The operations by which a callable is judged; see adapters/README.md for its signature."""
         if not callable(function):
             raise AdapterError(f"--implementation: {function!r} is not callable; allowed: F.cross_entropy's signature")
         loss, arithmetic = Differentiated(implementation_loss(function), as_used), arithmetic_of(self.device)

@@ -15,7 +15,7 @@ _LONGEST_REPRO = 1500
 
 
 def failure_text(measurement: Measurement, operation: Operation, required: Grade, where: str, command: str) -> str:
-    """Four lines: what, values, input, repro (see CONTRIBUTING.md for how to turn the last into a stored case)."""
+    """Four lines: what, values, input, repro (see suites/README.md for how to turn the last into a stored case)."""
     if measurement.error is not None:
         return "\n".join(
             [

@@ -18,7 +18,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent
-_COPIED = ("adapters", "ci", "reference", "suites", "tests", "pyproject.toml", "README.md", "CONTRIBUTING.md")
+_DOCUMENTS = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "README.md")
+_COPIED = (".ci", "adapters", "ci", "reference", "suites", "tests", "pyproject.toml", *_DOCUMENTS)
 _FAILED = 1
 """Exit status of pytest when tests failed; anything else says that it could not run them."""
 
