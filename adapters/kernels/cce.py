@@ -13,8 +13,9 @@ import torch
 from cut_cross_entropy import linear_cross_entropy
 
 from adapters.limits import Limit
-from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel
+from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel, package_words
 from adapters.torch.losses import Options, Tensor
+from reference.problem import Problem
 
 _LIMITS = (
     Limit("the identity matrix of more classes fills the memory", max_classes=4096),
@@ -36,6 +37,16 @@ def cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     )
 
 
+def _statements(problem: Problem) -> str:
+    ignored = "" if problem.ignored_class is None else f", ignore_index={problem.ignored_class}"
+    options = f'reduction="{problem.reduction}", impl="torch_compile"{ignored}'
+    before = (
+        "torch.compiler.reset()  # the graphs of other scripts count, should they run in one process\n"
+        "identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)\n"
+    )
+    return before + f"return linear_cross_entropy(x, identity, t, {options})"
+
+
 class CceAdapter(TorchKernels):
     """cut-cross-entropy."""
 
@@ -52,6 +63,11 @@ class CceAdapter(TorchKernels):
             few_shapes=True,
             limits=_LIMITS,
         ),
+    )
+    words = package_words(
+        package,
+        {"linear_cross_entropy": _statements},
+        imports=("", "import torch", "from cut_cross_entropy import linear_cross_entropy"),
     )
 
 

@@ -8,8 +8,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from adapters.arrays import Array, ArrayAdapter
-from adapters.kernels.shared.array_scripts import array_script
-from adapters.kernels.shared.onnx_models import Feeds, operations_of
+from adapters.kernels.shared.onnx_models import Feeds, operations_of, runtime_words
 from reference.arithmetic import BLOCKED, RECURSIVE, Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 
@@ -30,7 +29,11 @@ class OnnxAdapter(ArrayAdapter):
     name = "onnx"
     packages = ("onnx", "numpy")
     listed = operations_of(_prepared, _ARITHMETIC)
-    script = array_script
+    words = runtime_words(
+        imports=("import onnx", "from onnx.reference import ReferenceEvaluator"),
+        run="return ReferenceEvaluator(model).run(None, feeds)",
+        environment="onnx {onnx.__version__}, numpy {np.__version__}",
+    )
 
 
 ADAPTER = OnnxAdapter
