@@ -1,8 +1,8 @@
-"""Apple's cut-cross-entropy: its torch_compile implementation, a linear layer and cross-entropy in one, on the CPU too.
+"""The backend of Apple's cut-cross-entropy: a linear layer and cross-entropy in one, in its implementation torch_compile.
 
 The classifier is the identity matrix, so the logits are the embeddings: exactly, where they are finite, since every other
-product is 0. It casts every format to float32, float64 too, whose loss it returns so: that is not among what it takes here. A
-softcap is taken in the format of the logits: bfloat16 loses it before the cast, so that is not judged as a float32 loss.
+product is 0. Every format is cast to float32, and the loss of float64 stays float32: float64 is not among the formats here. A
+softcap is left out: it is computed in the format of the logits, and in bfloat16 that is too coarse for a float32 loss.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _statements(problem: Problem) -> str:
 
 
 class CceAdapter(TorchKernels):
-    """cut-cross-entropy."""
+    """cut-cross-entropy: one operation, whose loss is float32."""
 
     name = "cce"
     package = "cut_cross_entropy"

@@ -1,4 +1,4 @@
-"""Liger-Kernel's cross-entropy: its Triton kernel, under Triton's interpreter where there is no GPU.
+"""The backend of Liger-Kernel's cross-entropy, a Triton kernel: under Triton's interpreter where there is no GPU.
 
 The kernel writes the gradient over its logits, by design: it is given a copy. The interpreter has no tanh, so a
 softcap runs on a GPU only.
@@ -28,7 +28,7 @@ from triton.runtime import interpreter  # noqa: E402
 
 
 def _arithmetic() -> dict[str, Arithmetic]:
-    """Logits are cast to float32, also those of float64, of which its own arithmetic is owed.
+    """Logits are cast to float32. Those of float64 are too, but float64's own arithmetic is expected of them.
 
     Triton's interpreter has no arithmetic of bfloat16 (its programming guide, chapter 3).
     """
@@ -122,7 +122,7 @@ _OF_TRANSPOSED = _statements("x.T.clone(memory_format=torch.contiguous_format).T
 
 
 class LigerAdapter(TorchKernels):
-    """Liger-Kernel."""
+    """Liger-Kernel: its cross-entropy with its options, of contiguous and of transposed logits."""
 
     name = "liger"
     package = "liger_kernel"

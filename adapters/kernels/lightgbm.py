@@ -1,9 +1,10 @@
-"""LightGBM's multiclass objective on the CPU: the gradient and the diagonal of the Hessian, read from refitted leaves.
+"""The backend of LightGBM's multiclass objective, on the CPU: gradient and diagonal of the Hessian, read from refitted leaves.
 
-A tree a class that is refitted without decay to one row of weight w, whose logits are its initial score, gets the leaf value
--g w/(h w + e + lambda), e = 1e-15 in float32. Leaves at lambda = 0 and at another one are two equations for g and h: in double
-they give both to far less than the rounding to float32 with which the objective stores them. A leaf below 1e-35 becomes 0, so
-a lambda near w serves large g and h, and a small one the others. The objective's documented factor K/(K - 1) is taken from h.
+There is one tree for each class. Refitted without decay to one row of weight w, whose logits are its initial score, it has the
+leaf value -g w/(h w + e + lambda), e = 1e-15 in float32. Leaves at lambda = 0 and at another one are two equations for g and h:
+in double they give both to far less than the rounding to float32 with which the objective stores them. A leaf below 1e-35
+becomes 0, so a lambda near w serves large g and h, and a small one the others. The objective's documented factor K/(K - 1) is
+taken from h.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ _WORDS = ArrayWords(
 
 
 class LightgbmAdapter(ArrayAdapter):
-    """LightGBM."""
+    """LightGBM: its multiclass objective, in float32."""
 
     name = "lightgbm"
     packages = ("lightgbm",)

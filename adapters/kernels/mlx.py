@@ -1,4 +1,4 @@
-"""MLX on the CPU: its cross-entropy with derivatives by mlx.core.grad and jvp, and its building blocks.
+"""The backend of MLX, on the CPU: its cross-entropy with derivatives by mlx.core.grad and jvp, and its building blocks.
 
 mlx.nn.log_softmax is not among them: of one class, after a call with two, it corrupts the memory of the process.
 """
@@ -32,6 +32,7 @@ _ARITHMETIC = {
 where the power is subnormal."""
 
 Loss = Callable[[mx.array, mx.array], mx.array]
+"""(logits, target) -> losses, reduced as the problem says."""
 
 
 def _to_mlx(array: Array) -> mx.array:
@@ -91,7 +92,7 @@ def _body(asked: Asked) -> str:
 
 
 class MlxAdapter(ArrayAdapter):
-    """MLX."""
+    """MLX: mlx.nn's cross-entropy and mlx.core's building blocks."""
 
     name = "mlx"
     packages = ("mlx",)

@@ -1,4 +1,4 @@
-"""onnx's ReferenceEvaluator on the CPU: the executable half of the ONNX standard, written in NumPy."""
+"""The backend of onnx's ReferenceEvaluator, on the CPU: the executable half of the ONNX standard, written in NumPy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _prepared(model: onnx.ModelProto) -> Callable[[Feeds], list[Array]]:
 
 
 class OnnxAdapter(ArrayAdapter):
-    """onnx's reference evaluator."""
+    """onnx: ONNX's operators, run by its reference evaluator."""
 
     name = "onnx"
     packages = ("onnx", "numpy")

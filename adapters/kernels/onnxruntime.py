@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""The backend of ONNX Runtime, on the CPU: the same models as onnx's ReferenceEvaluator runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ return session.run(None, feeds)
 
 
 class OnnxRuntimeAdapter(ArrayAdapter):
-    """ONNX Runtime, its CPU execution provider."""
+    """ONNX Runtime: ONNX's operators, run by its CPU execution provider."""
 
     name = "onnxruntime"
     packages = ("onnxruntime",)

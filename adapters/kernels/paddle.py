@@ -1,4 +1,4 @@
-"""PaddlePaddle on the CPU: its cross-entropies, once differentiable, and their building blocks."""
+"""The backend of PaddlePaddle, on the CPU: its cross-entropies, which can be differentiated once, and their building blocks."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _body(asked: Asked) -> str:
 
 
 class PaddleAdapter(ArrayAdapter):
-    """PaddlePaddle."""
+    """PaddlePaddle: four ways to its cross-entropy, and three building blocks."""
 
     name = "paddle"
     packages = ("paddlepaddle",)

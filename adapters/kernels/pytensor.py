@@ -1,4 +1,4 @@
-"""PyTensor in its default mode (numba): the cross-entropy that its users compose, with its symbolic derivatives."""
+"""The backend of PyTensor, in its default mode (numba): the cross-entropy that users compose, with symbolic derivatives."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ _WORDS = ArrayWords(
 
 
 class PytensorAdapter(ArrayAdapter):
-    """PyTensor."""
+    """PyTensor: two compositions of cross-entropy, and three building blocks."""
 
     name = "pytensor"
     packages = ("pytensor", "numba")

@@ -1,4 +1,4 @@
-"""scikit-learn on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
+"""The backend of scikit-learn, on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
 
 Its loss object computes the diagonal of the Hessian, for gradient boosting; the full one is formed in LinearModelLoss, which
 the Newton solvers of LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the
@@ -127,7 +127,7 @@ _WORDS = ArrayWords(
 
 
 class SklearnAdapter(ArrayAdapter):
-    """scikit-learn."""
+    """scikit-learn: its multinomial loss, its Hessian, its metric and its softmax."""
 
     name = "sklearn"
     packages = ("scikit-learn",)

@@ -1,4 +1,4 @@
-"""tinygrad on the CPU, whose kernels clang compiles: its two cross-entropies, twice differentiated, and its building blocks."""
+"""The backend of tinygrad, on the CPU, by clang: its two cross-entropies, twice differentiated, and its building blocks."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _body(asked: Asked) -> str:
 
 
 class TinygradAdapter(ArrayAdapter):
-    """tinygrad."""
+    """tinygrad: its two cross-entropies, one also of probabilities, and three building blocks."""
 
     name = "tinygrad"
     packages = ("tinygrad",)

@@ -1,6 +1,6 @@
-"""transformers' losses of language models: PyTorch's cross-entropy, cast and reduced as the Trainer does.
+"""The backend of transformers' losses of language models: PyTorch's cross-entropy, cast and reduced as the Trainer does.
 
-ForCausalLMLoss casts every format to float32, float64 too, whose loss it returns so: that is not among what it takes here.
+ForCausalLMLoss casts every format to float32, and the loss of float64 stays float32: float64 is not among its formats here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _fixed(logits: Tensor, target: Tensor, items: int | None, ignore_index: int)
 
 
 def _loss(reduced: Reduced) -> Loss:
-    """The sum is that of one item in the batch, and a loss of each row that of a batch of its own."""
+    """The loss with a reduction: a sum is that of one item in the batch, a loss of each row that of a batch of its own."""
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         ignored = ignored_or_default(options.ignore_index)
@@ -60,7 +60,7 @@ _OPTIONS = frozenset({"ignore_index", "reduction"})
 
 
 class TransformersAdapter(TorchKernels):
-    """transformers."""
+    """transformers: its loss of causal language models, and the cross-entropy inside it."""
 
     name = "transformers"
     package = "transformers"

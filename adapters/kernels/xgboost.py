@@ -1,7 +1,7 @@
-"""XGBoost's multi:softprob on the CPU: the gradient and the diagonal of the Hessian, read from trees of one leaf.
+"""The backend of XGBoost's multi:softprob, on the CPU: gradient and diagonal of the Hessian, read from trees of one leaf.
 
-A row alone, with its logits as base margin, makes one tree a class whose only leaf is -g/h, and whose cover is the Hessian h
-of the objective, max(2 p (1 - p), 1e-16): both float32, without regularisation. So g = -leaf cover, to within two roundings,
+A row alone, with its logits as base margin, makes one tree for each class. Its only leaf is -g/h, and its cover is the Hessian
+h of the objective, max(2 p (1 - p), 1e-16): both float32, without regularisation. So g = -leaf cover, to within two roundings,
 and half the cover, exactly, is the diagonal of the Hessian without the objective's factor 2.
 """
 
@@ -68,7 +68,7 @@ _WORDS = ArrayWords(
 
 
 class XgboostAdapter(ArrayAdapter):
-    """XGBoost."""
+    """XGBoost: its multiclass objective multi:softprob, in float32."""
 
     name = "xgboost"
     packages = ("xgboost",)
