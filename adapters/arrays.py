@@ -1,4 +1,4 @@
-"""The adapter of a library that takes and returns NumPy arrays on the CPU: one function of the inputs an operation."""
+"""The adapter of a library that takes and returns NumPy arrays on the CPU: each operation is one function of the inputs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.adapter import Adapter, Call, Observed, Result
+from adapters.array_script import ArrayWords
 from adapters.isolation import Trial, observed_apart
 from adapters.layout import Layout, laid_out
 from adapters.operation import Operation
+from adapters.script import Asked, Script
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -57,6 +59,8 @@ class ArrayAdapter(Adapter):
     unchecked: ClassVar[bool] = False
     """True if it follows a class index out of range through memory: then it is asked in a process of its own."""
     listed: ClassVar[tuple[Operation, ...]]
+    words: ClassVar[ArrayWords | None] = None
+    """Its words for reproducers; None if it has none."""
 
     def devices(self) -> tuple[str, ...]:
         """Devices on which it runs here."""
@@ -69,6 +73,10 @@ class ArrayAdapter(Adapter):
     def operations(self) -> tuple[Operation, ...]:
         """Its operations, in the order of reports."""
         return self.listed
+
+    def script(self, asked: Asked) -> Script | None:
+        """The operation in the library's own words; see `Adapter.script`."""
+        return None if self.words is None else self.words.script(asked)
 
     def observe(
         self,

@@ -21,9 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.adapter import Adapter, Observed
+from adapters.arrays import ArrayAdapter
 from adapters.layout import Layout, laid_out
 from adapters.loading import backend_names, load_attribute
 from adapters.numpy.backend import NumpyAdapter
+from adapters.operation import building_block
 from adapters.script import Asked, layout_lines, literal
 from reference import FLOAT32, Problem, Quantity
 from suites.inputs.cases import cases_matching
@@ -60,11 +62,16 @@ class Reproduced:
         return {name: self.results[name] for name in self.names[kind]}
 
 
+def has_words(adapter: Adapter) -> bool:
+    """True if the adapter answers `script` itself, or gives its base class words."""
+    return "script" in vars(type(adapter)) or getattr(adapter, "words", None) is not None
+
+
 @pytest.fixture(scope="module", params=backend_names())
 def reproduced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reproduced:
     """The scripts of a backend, which saw what the adapter observed; of all kinds at once: importing a framework costs."""
     backend, folder = request.param, tmp_path_factory.mktemp(request.param)
-    if type(adapter_or_skip(backend)).script is Adapter.script:
+    if not has_words(adapter_or_skip(backend)):
         pytest.skip(f"{backend} has no words for scripts")
     subprocess.run(
         [sys.executable, "-m", "tests.reproducing", backend, str(folder), PUBLISHED, "options"], cwd=ROOT, check=True
@@ -211,6 +218,19 @@ def test_a_kernel_on_pytorch_that_is_not_listed_has_no_script() -> None:
 
     asked = Asked(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.LOSS)
     assert Mine("cpu").script(asked) is None
+    assert not has_words(Mine("cpu"))
+
+
+def test_a_library_of_arrays_without_words_has_no_script() -> None:
+    class Mine(ArrayAdapter):
+        name = "mine"
+        packages = ("numpy",)
+        listed = (building_block(Quantity.SOFTMAX, "mine(x)", None, {}),)
+
+    asked = Asked(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.SOFTMAX)
+    assert Mine("cpu").script(asked) is None
+    assert not has_words(Mine("cpu"))
+    assert has_words(NumpyAdapter())
 
 
 def test_the_runner_says_which_scripts_stand(tmp_path: Path) -> None:

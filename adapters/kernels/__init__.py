@@ -1,1 +1,1 @@
-"""Other kernels and libraries, a backend a file: each with its operations and their words for reproducers."""
+"""Kernels and libraries beside the four frameworks, one backend a file: its operations, and their words for reproducers."""

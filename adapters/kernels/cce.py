@@ -1,8 +1,8 @@
-"""Apple's cut-cross-entropy: its torch_compile implementation, a linear layer and cross-entropy in one, on the CPU too.
+"""The backend of Apple's cut-cross-entropy: a linear layer and cross-entropy in one, in its implementation torch_compile.
 
 The classifier is the identity matrix, so the logits are the embeddings: exactly, where they are finite, since every other
-product is 0. It casts every format to float32, float64 too, whose loss it returns so: that is not among what it takes here. A
-softcap is taken in the format of the logits: bfloat16 loses it before the cast, so that is not judged as a float32 loss.
+product is 0. Every format is cast to float32, and the loss of float64 stays float32: float64 is not among the formats here. A
+softcap is left out: it is computed in the format of the logits, and in bfloat16 that is too coarse for a float32 loss.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from cut_cross_entropy import linear_cross_entropy
 
 from adapters.limits import Limit
-from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel
+from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel, package_words
 from adapters.torch.losses import Options, Tensor
+from reference.problem import Problem
 
 _LIMITS = (
     Limit("the identity matrix of more classes fills the memory", max_classes=4096),
@@ -36,8 +37,18 @@ def cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     )
 
 
+def _statements(problem: Problem) -> str:
+    ignored = "" if problem.ignored_class is None else f", ignore_index={problem.ignored_class}"
+    options = f'reduction="{problem.reduction}", impl="torch_compile"{ignored}'
+    before = (
+        "torch.compiler.reset()  # the graphs of other scripts count, should they run in one process\n"
+        "identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)\n"
+    )
+    return before + f"return linear_cross_entropy(x, identity, t, {options})"
+
+
 class CceAdapter(TorchKernels):
-    """cut-cross-entropy."""
+    """cut-cross-entropy: one operation, whose loss is float32."""
 
     name = "cce"
     package = "cut_cross_entropy"
@@ -52,6 +63,11 @@ class CceAdapter(TorchKernels):
             few_shapes=True,
             limits=_LIMITS,
         ),
+    )
+    words = package_words(
+        package,
+        {"linear_cross_entropy": _statements},
+        imports=("", "import torch", "from cut_cross_entropy import linear_cross_entropy"),
     )
 
 

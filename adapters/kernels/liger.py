@@ -1,4 +1,4 @@
-"""Liger-Kernel's cross-entropy: its Triton kernel, under Triton's interpreter where there is no GPU.
+"""The backend of Liger-Kernel's cross-entropy, a Triton kernel: under Triton's interpreter where there is no GPU.
 
 The kernel writes the gradient over its logits, by design: it is given a copy. The interpreter has no tanh, so a
 softcap runs on a GPU only.
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapters.torch.kernels import TorchKernels, kernel
+from adapters.script import Code, function
+from adapters.torch.kernels import TorchKernels, ignored_or_default, kernel, package_words
 from adapters.torch.losses import Options, Tensor
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -27,7 +28,7 @@ from triton.runtime import interpreter  # noqa: E402
 
 
 def _arithmetic() -> dict[str, Arithmetic]:
-    """Logits are cast to float32, also those of float64, for which its own arithmetic is expected.
+    """Logits are cast to float32. Those of float64 are too, but float64's own arithmetic is expected of them.
 
     Triton's interpreter has no arithmetic of bfloat16 (its programming guide, chapter 3).
     """
@@ -57,7 +58,7 @@ def _apply(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         logits,
         target,
         options.weight,
-        -100 if options.ignore_index is None else options.ignore_index,
+        ignored_or_default(options.ignore_index),
         options.z_loss,
         options.label_smoothing,
         options.reduction,
@@ -76,8 +77,52 @@ def of_transposed(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     return _apply(logits.T.clone(memory_format=torch.contiguous_format).T, target, options)
 
 
+_IMPORTS = """
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+
+import numpy as np
+import triton.language as tl
+from liger_kernel.ops import LigerCrossEntropyFunction
+from triton.runtime import interpreter"""
+
+_AS_COMPILED = '''
+"""Triton's interpreter leaves a number Python's, on which `.to` of a kernel fails; compiled, it is a float32."""
+if isinstance(argument, float):
+    return tl.tensor(interpreter.TensorHandle(np.array([argument], dtype=np.float32), tl.float32), tl.float32)
+return convert(argument)
+'''
+
+_APPLY = """
+x = {x}
+# weight, ignore_index, lse_square_scale, label_smoothing, reduction, softcap
+options = ({weight}, {ignored}, {z_loss!r}, {smoothing!r}, "{reduction}", {softcap!r})
+with mock.patch.object(interpreter, "_implicit_cvt", as_compiled):
+    return LigerCrossEntropyFunction.apply(x, t, *options)[0]
+"""
+
+
+def _statements(copy: str) -> Code:
+    """The call for a copy of the logits, over which the kernel writes."""
+    return lambda problem: _APPLY.format(
+        x=copy,
+        weight=None if problem.class_weights is None else "w",
+        ignored=ignored_or_default(problem.ignored_class),
+        z_loss=problem.z_loss,
+        smoothing=problem.label_smoothing,
+        reduction=problem.reduction,
+        softcap=problem.logit_softcap,
+    )
+
+
+_OF_CONTIGUOUS = _statements("x.clone(memory_format=torch.contiguous_format)")
+_OF_TRANSPOSED = _statements("x.T.clone(memory_format=torch.contiguous_format).T")
+
+
 class LigerAdapter(TorchKernels):
-    """Liger-Kernel."""
+    """Liger-Kernel: its cross-entropy with its options, of contiguous and of transposed logits."""
 
     name = "liger"
     package = "liger_kernel"
@@ -103,6 +148,16 @@ class LigerAdapter(TorchKernels):
             _ARITHMETIC,
             options=frozenset({"reduction"}),
         ),
+    )
+    words = package_words(
+        package,
+        {
+            "cross_entropy": _OF_CONTIGUOUS,
+            "cross_entropy_z_loss": _OF_CONTIGUOUS,
+            "cross_entropy_of_transposed": _OF_TRANSPOSED,
+        },
+        imports=("import os", "from unittest import mock", _IMPORTS),
+        functions=(function("as_compiled(argument, convert=interpreter._implicit_cvt)", _AS_COMPILED),),
     )
 
 

@@ -1,4 +1,4 @@
-"""MLX on the CPU: its cross-entropy with derivatives by mlx.core.grad and jvp, and its building blocks.
+"""The backend of MLX, on the CPU: its cross-entropy with derivatives by mlx.core.grad and jvp, and its building blocks.
 
 mlx.nn.log_softmax is not among them: of one class, after a call with two, it corrupts the memory of the process.
 """
@@ -13,9 +13,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from adapters.array_script import ArrayWords, Steps, keywords
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
-from adapters.kernels.shared.array_scripts import array_script
 from adapters.operation import Operation, building_block
+from adapters.script import Asked
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FORMATS
 from reference.quantity import Quantity
@@ -31,6 +32,7 @@ _ARITHMETIC = {
 where the power is subnormal."""
 
 Loss = Callable[[mx.array, mx.array], mx.array]
+"""(logits, target) -> losses, reduced as the problem says."""
 
 
 def _to_mlx(array: Array) -> mx.array:
@@ -73,8 +75,24 @@ def _block(function: Callable[[mx.array], mx.array]) -> ArrayFunction:
 _OPTIONS: dict[str, Any] = {"options": frozenset({"label_smoothing", "reduction"})}
 
 
+def _body(asked: Asked) -> str:
+    kind = f"dtype=mx.{asked.problem.format.name}"
+    half = asked.problem.format.name == "bfloat16"
+    shown = "np.array({}.astype(mx.float32)).astype(ml_dtypes.bfloat16)" if half else "np.array({})"
+    lines = ["mx.set_default_device(mx.cpu)", f"logits = mx.array(x, {kind})"]
+    if not asked.operation.has_loss:
+        return "\n".join([*lines, f"return {shown.format(f'mx.{asked.operation.name}(logits, axis=-1)')}"])
+    lines.append(f"target = mx.array(t, {kind})" if asked.problem.has_probabilities else "target = mx.array(t)")
+    lines.append(f"loss = lambda logits: nn.losses.cross_entropy(logits, target, {keywords(asked.problem)})")
+    weight = f"weight = mx.array(upstream, {kind})"
+    gradient = "gradient = mx.grad(lambda logits: (loss(logits) * weight).sum())"
+    product = f"mx.jvp(gradient, [logits], [mx.array({{}}, {kind})])[1][0]"
+    loss, first, second = (shown.replace("{}", value) for value in ("loss(logits)", "gradient(logits)", product))
+    return Steps(lines, [weight, gradient], [], (loss, first, second)).body(asked.quantity)
+
+
 class MlxAdapter(ArrayAdapter):
-    """MLX."""
+    """MLX: mlx.nn's cross-entropy and mlx.core's building blocks."""
 
     name = "mlx"
     packages = ("mlx",)
@@ -92,7 +110,7 @@ class MlxAdapter(ArrayAdapter):
         building_block(Quantity.SOFTMAX, "mx.softmax(x, -1)", _block(lambda x: mx.softmax(x, axis=-1)), _ARITHMETIC),
         building_block(Quantity.LOGSUMEXP, "mx.logsumexp(x, -1)", _block(lambda x: mx.logsumexp(x, axis=-1)), _ARITHMETIC),
     )
-    script = array_script
+    words = ArrayWords(("import mlx.core as mx", "import mlx.nn as nn"), _body, "mlx {mx.__version__}")
 
 
 ADAPTER = MlxAdapter

@@ -1,4 +1,4 @@
-"""onnx's ReferenceEvaluator on the CPU: the executable half of the ONNX standard, written in NumPy."""
+"""The backend of onnx's ReferenceEvaluator, on the CPU: the executable half of the ONNX standard, written in NumPy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from adapters.arrays import Array, ArrayAdapter
-from adapters.kernels.shared.array_scripts import array_script
-from adapters.kernels.shared.onnx_models import Feeds, operations_of
+from adapters.kernels.shared.onnx_models import Feeds, operations_of, runtime_words
 from reference.arithmetic import BLOCKED, RECURSIVE, Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 
@@ -25,12 +24,16 @@ def _prepared(model: onnx.ModelProto) -> Callable[[Feeds], list[Array]]:
 
 
 class OnnxAdapter(ArrayAdapter):
-    """onnx's reference evaluator."""
+    """onnx: ONNX's operators, run by its reference evaluator."""
 
     name = "onnx"
     packages = ("onnx", "numpy")
     listed = operations_of(_prepared, _ARITHMETIC)
-    script = array_script
+    words = runtime_words(
+        imports=("import onnx", "from onnx.reference import ReferenceEvaluator"),
+        run="return ReferenceEvaluator(model).run(None, feeds)",
+        environment="onnx {onnx.__version__}, numpy {np.__version__}",
+    )
 
 
 ADAPTER = OnnxAdapter

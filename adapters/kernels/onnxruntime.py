@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""The backend of ONNX Runtime, on the CPU: the same models as onnx's ReferenceEvaluator runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import onnx
 import onnxruntime
 
 from adapters.arrays import Array, ArrayAdapter
-from adapters.kernels.shared.array_scripts import array_script
-from adapters.kernels.shared.onnx_models import Feeds, operations_of
+from adapters.kernels.shared.onnx_models import Feeds, operations_of, runtime_words
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT16, FLOAT32, FLOAT64
 
@@ -26,13 +25,22 @@ def _prepared(model: onnx.ModelProto) -> Callable[[Feeds], list[Array]]:
     return lambda feeds: session.run(None, dict(feeds))
 
 
+_RUN = """
+providers = ["CPUExecutionProvider"]
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=providers)
+return session.run(None, feeds)
+"""
+
+
 class OnnxRuntimeAdapter(ArrayAdapter):
-    """ONNX Runtime, its CPU execution provider."""
+    """ONNX Runtime: ONNX's operators, run by its CPU execution provider."""
 
     name = "onnxruntime"
     packages = ("onnxruntime",)
     listed = operations_of(_prepared, _ARITHMETIC)
-    script = array_script
+    words = runtime_words(
+        imports=("import onnx", "import onnxruntime"), run=_RUN, environment="onnxruntime {onnxruntime.__version__}"
+    )
 
 
 ADAPTER = OnnxRuntimeAdapter

@@ -1,4 +1,4 @@
-"""PaddlePaddle on the CPU: its cross-entropies, once differentiable, and their building blocks."""
+"""The backend of PaddlePaddle, on the CPU: its cross-entropies, which can be differentiated once, and their building blocks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from adapters.array_script import ArrayWords, Steps, keywords
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
-from adapters.kernels.shared.array_scripts import array_script
 from adapters.limits import Limit
 from adapters.operation import Operation, building_block
+from adapters.script import Asked, literal
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -82,8 +83,33 @@ def _operation(name: str, formula: str, loss: Loss, options: set[str], **more: A
 _OF_INDICES = {"class_weights", "ignore_index", "reduction"}
 
 
+_CALLS = {
+    "log_softmax": "F.log_softmax(logits, axis=-1)",
+    "softmax": "F.softmax(logits, axis=-1)",
+    "logsumexp": "paddle.logsumexp(logits, axis=-1)",
+    "cross_entropy": "F.cross_entropy(logits, target, {})",
+    "cross_entropy_probabilities": "F.cross_entropy(logits, target, soft_label=True, {})",
+    "softmax_with_cross_entropy": "F.softmax_with_cross_entropy(logits, target.unsqueeze(-1)).squeeze(-1)",
+    "log_softmax_nll_loss": "F.nll_loss(F.log_softmax(logits, axis=-1), target, {})",
+}
+
+
+def _body(asked: Asked) -> str:
+    weights = asked.problem.class_weights
+    given = "" if weights is None else f", weight=paddle.to_tensor(np.array({literal(weights)}, dtype=x.dtype))"
+    called = _CALLS[asked.operation.name].format(keywords(asked.problem) + given)
+    lines = ['paddle.set_device("cpu")', "logits = paddle.to_tensor(np.ascontiguousarray(x), stop_gradient=False)"]
+    if not asked.operation.has_loss:
+        return "\n".join([*lines, f"return {called}.numpy()"])
+    if asked.operation.probabilities and asked.problem.reduction == "none":
+        called += ".squeeze(-1)"
+    lines += ["target = paddle.to_tensor(t)", f"losses = {called}"]
+    gradient = "paddle.grad((losses * paddle.to_tensor(upstream)).sum(), logits)[0].numpy()"
+    return Steps(lines, [], [], ("losses.numpy()", gradient, "")).body(asked.quantity)
+
+
 class PaddleAdapter(ArrayAdapter):
-    """PaddlePaddle."""
+    """PaddlePaddle: four ways to its cross-entropy, and three building blocks."""
 
     name = "paddle"
     packages = ("paddlepaddle",)
@@ -102,7 +128,7 @@ class PaddleAdapter(ArrayAdapter):
         _block(Quantity.SOFTMAX, "F.softmax(x, -1)", lambda x: F.softmax(x, axis=-1)),
         _block(Quantity.LOGSUMEXP, "paddle.logsumexp(x, -1)", lambda x: paddle.logsumexp(x, axis=-1)),
     )
-    script = array_script
+    words = ArrayWords(("import paddle", "import paddle.nn.functional as F"), _body, "paddle {paddle.__version__}")
 
 
 ADAPTER = PaddleAdapter

@@ -1,4 +1,4 @@
-"""PyTensor in its default mode (numba): the cross-entropy that its users compose, with its symbolic derivatives."""
+"""The backend of PyTensor, in its default mode (numba): the cross-entropy that users compose, with symbolic derivatives."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.special import log_softmax, softmax
 
+from adapters.array_script import ArrayWords, Steps
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
-from adapters.kernels.shared.array_scripts import array_script
 from adapters.operation import Operation, building_block
+from adapters.script import Asked
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -70,8 +71,49 @@ def _block(function: Callable[[Any], Any]) -> ArrayFunction:
     return lambda inputs, _: compiled(inputs.logits.dtype.name)(inputs.logits)
 
 
+_RESULTS = {
+    "log_softmax_index": "-log_softmax(logits, axis=-1)[pt.arange(labels.shape[0]), labels]",
+    "logsumexp_index": "pt.logsumexp(logits, axis=-1) - logits[pt.arange(labels.shape[0]), labels]",
+    "log_softmax": "log_softmax(logits, axis=-1)",
+    "softmax": "softmax(logits, axis=-1)",
+    "logsumexp": "pt.logsumexp(logits, axis=-1)",
+}
+
+
+def _body(asked: Asked) -> str:
+    result, kind = _RESULTS[asked.operation.name], f'dtype="{asked.problem.format.name}"'
+    logits = f'logits = pt.matrix("logits", {kind})'
+    if not asked.operation.has_loss:
+        return f"{logits}\nreturn pytensor.function([logits], {result})(x)"
+    losses = [logits, 'labels = pt.lvector("labels")', f"losses = {result}"]
+    gradient = [f'weight = pt.vector("weight", {kind})', "gradient = pt.grad((losses * weight).sum(), logits)"]
+    product = [
+        f'direction = pt.matrix("direction", {kind})',
+        "along = pt.grad((gradient * direction).sum(), logits)",
+        "product = pytensor.function([logits, labels, weight, direction], along)",
+    ]
+    returned = (
+        "pytensor.function([logits, labels], losses)(x, t)",
+        "pytensor.function([logits, labels, weight], gradient)(x, t, upstream)",
+        "product(x, t, upstream, {})",
+    )
+    return Steps(losses, gradient, product, returned).body(asked.quantity)
+
+
+_WORDS = ArrayWords(
+    imports=(
+        "import numba",
+        "import pytensor",
+        "import pytensor.tensor as pt",
+        "from pytensor.tensor.special import log_softmax, softmax",
+    ),
+    body=_body,
+    environment="pytensor {pytensor.__version__}, numba {numba.__version__}",
+)
+
+
 class PytensorAdapter(ArrayAdapter):
-    """PyTensor."""
+    """PyTensor: two compositions of cross-entropy, and three building blocks."""
 
     name = "pytensor"
     packages = ("pytensor", "numba")
@@ -83,7 +125,7 @@ class PytensorAdapter(ArrayAdapter):
         building_block(Quantity.SOFTMAX, "softmax(x)", _block(lambda x: softmax(x, axis=-1)), _ARITHMETIC),
         building_block(Quantity.LOGSUMEXP, "pt.logsumexp(x)", _block(lambda x: pt.logsumexp(x, axis=-1)), _ARITHMETIC),
     )
-    script = array_script
+    words = _WORDS
 
 
 ADAPTER = PytensorAdapter

@@ -1,4 +1,4 @@
-"""scikit-learn on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
+"""The backend of scikit-learn, on the CPU: the loss of its multinomial models, their Hessian, and metrics.log_loss.
 
 Its loss object computes the diagonal of the Hessian, for gradient boosting; the full one is formed in LinearModelLoss, which
 the Newton solvers of LogisticRegression run. With one sample, one feature of 1 and no intercept, the coefficients are the
@@ -7,15 +7,18 @@ logits of that sample.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from sklearn._loss import HalfMultinomialLoss
 from sklearn.linear_model._linear_loss import LinearModelLoss
 from sklearn.metrics import log_loss
 from sklearn.utils.extmath import softmax
 
+from adapters.array_script import ArrayWords
 from adapters.arrays import Array, ArrayAdapter, Inputs, building
-from adapters.kernels.shared.array_scripts import array_script
 from adapters.operation import Operation, building_block
+from adapters.script import Asked
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -71,8 +74,60 @@ def log_loss_of_softmax(inputs: Inputs, _: Quantity) -> Array:
     return np.array(rows, dtype=probabilities.dtype)
 
 
+_STATEMENTS: Mapping[tuple[str, Quantity], str] = {
+    ("half_multinomial_loss", Quantity.LOSS): "return HalfMultinomialLoss(n_classes=x.shape[1]).loss(t.astype(x.dtype), x)",
+    ("half_multinomial_loss", Quantity.GRADIENT): """
+        return HalfMultinomialLoss(n_classes=x.shape[1]).gradient(t.astype(x.dtype), x, sample_weight=upstream)
+    """,
+    ("half_multinomial_loss", Quantity.HESSIAN_DIAGONAL): """
+        return HalfMultinomialLoss(n_classes=x.shape[1]).gradient_hessian(t.astype(x.dtype), x, sample_weight=upstream)[1]
+    """,
+    ("linear_model_loss", Quantity.HESSIAN): """
+        loss, one = LinearModelLoss(HalfMultinomialLoss(n_classes=x.shape[1]), fit_intercept=False), np.ones((1, 1), x.dtype)
+        rows = zip(x, t.astype(x.dtype), upstream)
+        return np.stack([u * loss.gradient_hessian(row[:, None], one, y[None])[1] for row, y, u in rows])
+    """,
+    ("linear_model_loss", Quantity.HVP): """
+        loss, one = LinearModelLoss(HalfMultinomialLoss(n_classes=x.shape[1]), fit_intercept=False), np.ones((1, 1), x.dtype)
+        rows = zip(x, t.astype(x.dtype), upstream, v)
+        return np.stack([u * loss.gradient_hessian_product(row[:, None], one, y[None])[1](d)[:, 0] for row, y, u, d in rows])
+    """,
+    ("softmax", Quantity.SOFTMAX): "return softmax(x)",
+}
+_PROBABILITIES = """
+p = softmax(x)
+classes = np.arange(x.shape[1])
+"""
+_ROW_BY_ROW = """
+rows = [log_loss(t[i : i + 1], p[i : i + 1], labels=classes) for i in range(len(t))]
+return np.array(rows, dtype=p.dtype)
+"""
+
+
+def _body(asked: Asked) -> str:
+    if asked.operation.name != "log_loss":
+        return _STATEMENTS[asked.operation.name, asked.quantity]
+    if asked.problem.reduction == "none":
+        return _PROBABILITIES + _ROW_BY_ROW
+    mean = asked.problem.reduction == "mean"
+    return _PROBABILITIES + f"return np.array(log_loss(t, p, labels=classes, normalize={mean}), dtype=p.dtype)"
+
+
+_WORDS = ArrayWords(
+    imports=(
+        "import sklearn",
+        "from sklearn._loss import HalfMultinomialLoss",
+        "from sklearn.linear_model._linear_loss import LinearModelLoss",
+        "from sklearn.metrics import log_loss",
+        "from sklearn.utils.extmath import softmax",
+    ),
+    body=_body,
+    environment="scikit-learn {sklearn.__version__}",
+)
+
+
 class SklearnAdapter(ArrayAdapter):
-    """scikit-learn."""
+    """scikit-learn: its multinomial loss, its Hessian, its metric and its softmax."""
 
     name = "sklearn"
     packages = ("scikit-learn",)
@@ -102,7 +157,7 @@ class SklearnAdapter(ArrayAdapter):
         ),
         building_block(Quantity.SOFTMAX, "sklearn.utils.extmath.softmax(x)", building(softmax), _NUMPY),
     )
-    script = array_script
+    words = _WORDS
 
 
 ADAPTER = SklearnAdapter

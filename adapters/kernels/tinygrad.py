@@ -1,4 +1,4 @@
-"""tinygrad on the CPU, whose kernels clang compiles: its two cross-entropies, twice differentiated, and its building blocks."""
+"""The backend of tinygrad, on the CPU, by clang: its two cross-entropies, twice differentiated, and its building blocks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from tinygrad import Tensor
 
+from adapters.array_script import ArrayWords, Steps, keywords
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
-from adapters.kernels.shared.array_scripts import array_script
 from adapters.operation import Operation, building_block
+from adapters.script import Asked
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT16, FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -66,8 +67,19 @@ def _operation(name: str, loss: Loss, options: set[str], **more: Any) -> Operati
     )
 
 
+def _body(asked: Asked) -> str:
+    name = asked.operation.name
+    if not asked.operation.has_loss:
+        return f"return Tensor(x).{name}({'1' if name == 'logsumexp' else ''}).numpy()"
+    losses = f"losses = logits.{name.removesuffix('_probabilities')}(Tensor(t), {keywords(asked.problem)})"
+    gradient = "(gradient,) = losses.gradient(logits, gradient=Tensor(upstream))"
+    product = "gradient.gradient(logits, gradient=Tensor({}))[0].numpy()"
+    returned = ("losses.numpy()", "gradient.numpy()", product)
+    return Steps(["logits = Tensor(x)", losses], [gradient], [], returned).body(asked.quantity)
+
+
 class TinygradAdapter(ArrayAdapter):
-    """tinygrad."""
+    """tinygrad: its two cross-entropies, one also of probabilities, and three building blocks."""
 
     name = "tinygrad"
     packages = ("tinygrad",)
@@ -79,7 +91,11 @@ class TinygradAdapter(ArrayAdapter):
         building_block(Quantity.SOFTMAX, "x.softmax()", _block(Tensor.softmax), _ARITHMETIC),
         building_block(Quantity.LOGSUMEXP, "x.logsumexp(1)", _block(lambda x: x.logsumexp(1)), _ARITHMETIC),
     )
-    script = array_script
+    words = ArrayWords(
+        imports=("from importlib.metadata import version", "", "from tinygrad import Tensor"),
+        body=_body,
+        environment="tinygrad {version('tinygrad')}",
+    )
 
 
 ADAPTER = TinygradAdapter

@@ -1,6 +1,6 @@
-"""transformers' losses of language models: PyTorch's cross-entropy, cast and reduced as the Trainer does.
+"""The backend of transformers' losses of language models: PyTorch's cross-entropy, cast and reduced as the Trainer does.
 
-ForCausalLMLoss casts every format to float32, float64 too, whose loss it returns so: that is not among what it takes here.
+ForCausalLMLoss casts every format to float32, and the loss of float64 stays float32: float64 is not among its formats here.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable
 import torch
 from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy
 
+from adapters.script import Code, wrapped
 from adapters.torch.backend import arithmetic_of
-from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel
+from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, ignored_or_default, kernel, package_words
 from adapters.torch.losses import Loss, Options, Tensor
+from reference.problem import Problem
 
 Reduced = Callable[[Tensor, Tensor, int | None, int], Tensor]
 """(logits, target, num_items_in_batch, ignore_index) -> the sum over the items, or the mean where their number is None."""
-
-_NOTHING_IGNORED = -100
 
 
 def _causal_lm(logits: Tensor, target: Tensor, items: int | None, ignore_index: int) -> Tensor:
@@ -30,10 +30,10 @@ def _fixed(logits: Tensor, target: Tensor, items: int | None, ignore_index: int)
 
 
 def _loss(reduced: Reduced) -> Loss:
-    """The sum is that of one item in the batch, and a loss of each row that of a batch of its own."""
+    """The loss with a reduction: a sum is that of one item in the batch, a loss of each row that of a batch of its own."""
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-        ignored = _NOTHING_IGNORED if options.ignore_index is None else options.ignore_index
+        ignored = ignored_or_default(options.ignore_index)
         if options.reduction != "none":
             return reduced(logits, target, None if options.reduction == "mean" else 1, ignored)
         rows = [reduced(logits[i : i + 1], target[i : i + 1], 1, ignored) for i in range(len(target))]
@@ -42,11 +42,25 @@ def _loss(reduced: Reduced) -> Loss:
     return loss
 
 
+def _statements(call: str) -> Code:
+    """Those of a call with {x}, {t}, {items} and {ignored}."""
+
+    def code(problem: Problem) -> str:
+        ignored = ignored_or_default(problem.ignored_class)
+        if problem.reduction != "none":
+            items = None if problem.reduction == "mean" else 1
+            return f"return {call.format(x='x', t='t', items=items, ignored=ignored)}"
+        row = call.format(x="x[i : i + 1]", t="t[i : i + 1]", items=1, ignored=ignored)
+        return wrapped(f"return torch.stack([{row} for i in range(len(t))])")
+
+    return code
+
+
 _OPTIONS = frozenset({"ignore_index", "reduction"})
 
 
 class TransformersAdapter(TorchKernels):
-    """transformers."""
+    """transformers: its loss of causal language models, and the cross-entropy inside it."""
 
     name = "transformers"
     package = "transformers"
@@ -66,6 +80,14 @@ class TransformersAdapter(TorchKernels):
             options=_OPTIONS,
             returns=FLOAT32_LOSS,
         ),
+    )
+    words = package_words(
+        package,
+        {
+            "fixed_cross_entropy": _statements("fixed_cross_entropy({x}, {t}, {items}, {ignored})"),
+            "causal_lm_loss": _statements("ForCausalLMLoss({x}, None, x.shape[1], {items}, {ignored}, shift_labels={t})"),
+        },
+        imports=("", "import torch", "from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy"),
     )
 
 

@@ -1,7 +1,7 @@
-"""XGBoost's multi:softprob on the CPU: the gradient and the diagonal of the Hessian, read from trees of one leaf.
+"""The backend of XGBoost's multi:softprob, on the CPU: gradient and diagonal of the Hessian, read from trees of one leaf.
 
-A row alone, with its logits as base margin, makes one tree a class whose only leaf is -g/h, and whose cover is the Hessian h
-of the objective, max(2 p (1 - p), 1e-16): both float32, without regularisation. So g = -leaf cover, to within two roundings,
+A row alone, with its logits as base margin, makes one tree for each class. Its only leaf is -g/h, and its cover is the Hessian
+h of the objective, max(2 p (1 - p), 1e-16): both float32, without regularisation. So g = -leaf cover, to within two roundings,
 and half the cover, exactly, is the diagonal of the Hessian without the objective's factor 2.
 """
 
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from adapters.array_script import ArrayWords
 from adapters.arrays import Array, ArrayAdapter
-from adapters.kernels.shared.array_scripts import array_script
 from adapters.kernels.shared.tree_boosting import objective
+from adapters.script import Asked, function
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32
 from reference.quantity import Quantity
@@ -42,8 +43,32 @@ def _of_row(logits: Array, label: int, quantity: Quantity) -> Array:
     return -leaf * cover if quantity is Quantity.GRADIENT else cover / np.float32(2)
 
 
+_LEAF_AND_COVER = """
+parameters = {"objective": "multi:softprob", "num_class": len(row), "eta": 1.0, "lambda": 0.0, "min_child_weight": 0.0,
+              "max_depth": 1, "tree_method": "exact", "base_score": 0.0, "nthread": 1, "verbosity": 0}
+data = xgboost.DMatrix(np.zeros((1, 1), dtype=np.float32), label=[label], base_margin=row[None])
+booster = xgboost.train(parameters, data, num_boost_round=1)
+trees = [json.loads(tree) for tree in booster.get_dump(with_stats=True, dump_format="json")]
+return [np.array([tree[name] for tree in trees], dtype=np.float32) for name in ("leaf", "cover")]
+"""
+
+
+def _body(asked: Asked) -> str:
+    wanted = "-leaf * cover" if asked.quantity is Quantity.GRADIENT else "cover / np.float32(2)"
+    read = "read = (leaf_and_cover(row, label) for row, label in zip(x, t))\n"
+    return read + f"return upstream[:, None] * np.array([{wanted} for leaf, cover in read])"
+
+
+_WORDS = ArrayWords(
+    imports=("import json", "import xgboost"),
+    body=_body,
+    environment="xgboost {xgboost.__version__}",
+    functions=(function("leaf_and_cover(row, label)", _LEAF_AND_COVER),),
+)
+
+
 class XgboostAdapter(ArrayAdapter):
-    """XGBoost."""
+    """XGBoost: its multiclass objective multi:softprob, in float32."""
 
     name = "xgboost"
     packages = ("xgboost",)
@@ -55,7 +80,7 @@ class XgboostAdapter(ArrayAdapter):
             Arithmetic(FLOAT32, FLOAT32, summation=RECURSIVE),
         ),
     )
-    script = array_script
+    words = _WORDS
 
 
 ADAPTER = XgboostAdapter

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adapters.script import Asked, Script, function, import_of, layout_lines, literal, wrapped
-from reference.problem import Problem
+from adapters.array_script import array_inputs
+from adapters.script import Asked, Script, function, import_of
 from reference.quantity import Quantity
 
 _SOFTMAX = "scipy.special.softmax(x, axis=1)"
@@ -100,24 +97,3 @@ def _observe(asked: Asked) -> str | None:
         loss, softmax = OF_SOFTMAX[name]
         return _TEXTBOOK[quantity].format(loss=loss, softmax=softmax)
     return _OTHERS.get(name, {}).get(quantity)
-
-
-def _array(name: str, values: NDArray[np.float64], problem: Problem) -> str:
-    shaped = "" if values.size else f".reshape({values.shape})"
-    dtype = f"np.{problem.format.name}" if problem.format.name != "bfloat16" else "ml_dtypes.bfloat16"
-    return wrapped(f"{name} = np.array({literal(values)}, dtype={dtype}){shaped}")
-
-
-def array_inputs(asked: Asked) -> list[str]:
-    """Statements that make x, and what of t, upstream and v the quantity needs, as NumPy arrays."""
-    problem = asked.problem
-    lines = ["import ml_dtypes", ""] if problem.format.name == "bfloat16" else []
-    lines += [_array("x", problem.logits, problem), *layout_lines(asked.layout, "np")]
-    if asked.operation.has_loss:
-        indices = wrapped(f"t = np.array({literal(problem.target)}, dtype=np.int64)")
-        lines.append(_array("t", problem.target, problem) if problem.has_probabilities else indices)
-    if asked.operation.has_loss and asked.quantity is not Quantity.LOSS:
-        lines.append(_array("upstream", problem.upstream, problem))
-    if asked.quantity is Quantity.HVP and problem.tangent is not None:
-        lines.append(_array("v", problem.tangent, problem))
-    return lines

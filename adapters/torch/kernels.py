@@ -1,17 +1,17 @@
-"""Kernels that people use in PyTorch's place, as backends of their own: their operations, PyTorch's way to ask them."""
+"""The adapter of a kernel that people use in PyTorch's place: a backend of its own, differentiated and asked as PyTorch is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 from adapters.adapter import Adapter
 from adapters.operation import Operation
-from adapters.script import Asked, Script
+from adapters.script import Asked, Code, Script
 from adapters.torch.backend import Differentiated, TorchAdapter, arithmetic_of
-from adapters.torch.kernel_scripts import kernel_script
+from adapters.torch.script import ENVIRONMENT, Words, torch_script
 from reference.arithmetic import Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32
 from reference.quantity import Quantity
@@ -33,6 +33,8 @@ class TorchKernels(TorchAdapter):
 
     package: ClassVar[str]
     listed: ClassVar[tuple[Operation, ...]]
+    words: ClassVar[Words | None] = None
+    """Its words for reproducers, made by `package_words`; None if it has none."""
 
     def versions(self) -> dict[str, str]:
         """Versions of what is on trial."""
@@ -48,7 +50,22 @@ class TorchKernels(TorchAdapter):
 
     def script(self, asked: Asked) -> Script | None:
         """The operation in the words of its package and PyTorch's; see `Adapter.script`."""
-        return kernel_script(self.name, asked, self.device)
+        return None if self.words is None else torch_script(asked, self.device, self.words)
+
+
+def package_words(package: str, losses: Mapping[str, Code], imports: Sequence[str], functions: Sequence[str] = ()) -> Words:
+    """The words of a package: its losses by operation, its imports below that of `version`, and what it defines first."""
+    environment = f"{package} {{version('{package}')}}, {ENVIRONMENT}"
+    return Words(losses, ("from importlib.metadata import version", *imports), functions, environment)
+
+
+def ignored_or_default(index: int | None) -> int:
+    """The class that is ignored; where none is, PyTorch's default, which is no class.
+
+    >>> ignored_or_default(2), ignored_or_default(None)
+    (2, -100)
+    """
+    return -100 if index is None else index
 
 
 def kernel(name: str, formula: str, loss: Any, arithmetic: Mapping[str, Arithmetic], **more: Any) -> Operation:

@@ -1,4 +1,4 @@
-"""ONNX's operators as models of one node, and the operations of a runtime that executes such models."""
+"""ONNX's operators as models of one node: the operations of a runtime that executes them, and its words for reproducers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from adapters.array_script import ArrayWords, options_given
 from adapters.arrays import Array, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
+from adapters.script import Asked, function, literal, wrapped
 from reference.arithmetic import Arithmetic
 from reference.quantity import Quantity
 
@@ -22,6 +24,9 @@ Runtime = Callable[[onnx.ModelProto], Callable[[Feeds], list[Array]]]
 _OPSET = 18
 _IR_VERSION = 10
 """Versions that every release of either package since 2024 reads."""
+
+_BLOCKS = {"log_softmax": "LogSoftmax", "softmax": "Softmax", "logsumexp": "ReduceLogSumExp"}
+"""Operators of the logits alone, by building block."""
 
 
 def _model(inputs: Mapping[str, int], outputs: tuple[str, ...], node: onnx.NodeProto) -> onnx.ModelProto:
@@ -46,8 +51,12 @@ def _loss_model(kind: int, weighted: bool, attributes: Mapping[str, Any]) -> onn
 def _block_model(kind: int, operator: str) -> onnx.ModelProto:
     """An operator of the logits alone, along the classes."""
     inputs = {"x": kind} | ({"axes": TensorProto.INT64} if operator.startswith("Reduce") else {})
-    attributes = {"keepdims": 0} if operator.startswith("Reduce") else {"axis": -1}
-    return _model(inputs, ("y",), helper.make_node(operator, list(inputs), ["y"], **attributes))
+    return _model(inputs, ("y",), helper.make_node(operator, list(inputs), ["y"], **_attributes(operator)))
+
+
+def _attributes(operator: str) -> dict[str, int]:
+    """What makes an operator run along the classes."""
+    return {"keepdims": 0} if operator.startswith("Reduce") else {"axis": -1}
 
 
 def operations_of(runtime: Runtime, arithmetic: Mapping[str, Arithmetic]) -> tuple[Operation, ...]:
@@ -90,11 +99,52 @@ def operations_of(runtime: Runtime, arithmetic: Mapping[str, Arithmetic]) -> tup
             options=options,
         ),
         building_block(Quantity.LOG_SOFTMAX, "SoftmaxCrossEntropyLoss, log_prob", log_prob, arithmetic, name="log_prob"),
-        building_block(Quantity.LOG_SOFTMAX, "LogSoftmax", along_classes("LogSoftmax"), arithmetic),
-        building_block(Quantity.SOFTMAX, "Softmax", along_classes("Softmax"), arithmetic),
-        building_block(Quantity.LOGSUMEXP, "ReduceLogSumExp", along_classes("ReduceLogSumExp"), arithmetic),
+        *(building_block(Quantity(name), operator, along_classes(operator), arithmetic) for name, operator in _BLOCKS.items()),
     )
 
 
 def _kind(array: Array) -> int:
     return helper.np_dtype_to_tensor_dtype(array.dtype)
+
+
+_MODEL = f"""
+kind = onnx.helper.np_dtype_to_tensor_dtype(x.dtype)
+kinds = [kind if array.dtype == x.dtype else onnx.TensorProto.INT64 for array in feeds.values()]
+given = [onnx.helper.make_tensor_value_info(name, one, None) for name, one in zip(feeds, kinds)]
+returned = [onnx.helper.make_tensor_value_info(name, kind, None) for name in outputs]
+node = onnx.helper.make_node(operator, list(feeds), outputs, **attributes)
+graph = onnx.helper.make_graph([node], operator, given, returned)
+model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", {_OPSET})], ir_version={_IR_VERSION})
+"""
+
+
+def runtime_words(imports: tuple[str, ...], run: str, environment: str) -> ArrayWords:
+    """The words of a runtime: the statements that run `model` on `feeds`, and return its outputs, are its own."""
+    runs = function("run(operator, feeds, outputs, **attributes)", _MODEL + run.strip())
+    return ArrayWords(imports, _body, environment, (runs,))
+
+
+def _body(asked: Asked) -> str:
+    name = asked.operation.name
+    if name in _BLOCKS:
+        return _run_block(_BLOCKS[name])
+    if name == "log_prob":
+        return _run_loss({"labels": "np.zeros(len(x), dtype=np.int64)"}, {"reduction": "none"}, 1)
+    weights = asked.problem.class_weights
+    weighted = {} if weights is None else {"weights": f"np.array({literal(weights)}, dtype=x.dtype)"}
+    return _run_loss({"labels": "t"} | weighted, options_given(asked.problem), 0)
+
+
+def _run_block(operator: str) -> str:
+    feeds = {"x": "x"} | ({"axes": "np.array([1], dtype=np.int64)"} if operator.startswith("Reduce") else {})
+    return wrapped(f'return run("{operator}", {_dictionary(feeds)}, ["y"], **{_attributes(operator)})[0]')
+
+
+def _run_loss(feeds: Mapping[str, str], attributes: Mapping[str, Any], place: int) -> str:
+    given = _dictionary({"scores": "x", **feeds})
+    return wrapped(f'return run("SoftmaxCrossEntropyLoss", {given}, ["output", "log_prob"], **{attributes})[{place}]')
+
+
+def _dictionary(entries: Mapping[str, str]) -> str:
+    """A dictionary of expressions."""
+    return "{" + ", ".join(f'"{key}": {value}' for key, value in entries.items()) + "}"

@@ -1,4 +1,4 @@
-"""Multiclass objectives of libraries that boost trees: a row alone makes a tree a class, that holds its derivatives."""
+"""The multiclass objective of a library that boosts trees: one row makes a tree of each class, which holds its derivatives."""
 
 from __future__ import annotations
 

@@ -1,0 +1,103 @@
+"""The script of a library of NumPy arrays: its own words, and the statements that all such scripts have in common.
+
+tests/test_reproducers.py holds the words of each library to the bits of its adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.operation import options_used
+from adapters.script import Asked, Script, function, layout_lines, literal, wrapped
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+
+@dataclass(frozen=True)
+class ArrayWords:
+    """What a library says in a script.
+
+    Arguments:
+      imports: import statements.
+      body: the statements of observe() for what is asked; they read x, t, upstream and v.
+      environment: the versions that decide the result, as the inside of an f-string.
+      functions: definitions that the body calls.
+    """
+
+    imports: tuple[str, ...]
+    body: Callable[[Asked], str]
+    environment: str
+    functions: tuple[str, ...] = ()
+
+    def script(self, asked: Asked) -> Script:
+        """The script of a quantity."""
+        observe = function("observe()", self.body(asked))
+        imports = ["import numpy as np", *self.imports]
+        return Script(imports, array_inputs(asked), [*self.functions, observe], f'f"{self.environment}"')
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Statements that make losses, then their gradient, then its product with a direction; and what is returned of each.
+
+    The three returned expressions are NumPy arrays; {} in the last one is the direction.
+    """
+
+    losses: Sequence[str]
+    gradient: Sequence[str]
+    product: Sequence[str]
+    returned: tuple[str, str, str]
+
+    def body(self, quantity: Quantity) -> str:
+        """The statements of observe() for the loss or a derivative; the Hessian stacks products with unit vectors."""
+        loss, gradient, product = self.returned
+        unit = "np.broadcast_to(row, x.shape).copy()"
+        columns = [
+            "eye = np.eye(x.shape[1], dtype=x.dtype)",
+            f"return np.stack([{product.format(unit)} for row in eye], axis=1)",
+        ]
+        last = {
+            Quantity.LOSS: [f"return {loss}"],
+            Quantity.GRADIENT: [*self.gradient, f"return {gradient}"],
+            Quantity.HVP: [*self.gradient, *self.product, f"return {product.format('v')}"],
+            Quantity.HESSIAN: [*self.gradient, *self.product, *columns],
+        }
+        return "\n".join([*self.losses, *last[quantity]])
+
+
+def options_given(problem: Problem) -> dict[str, Any]:
+    """The reduction, and the label smoothing and ignored class if the problem uses them, by the names that libraries share."""
+    used = options_used(problem)
+    given = {"label_smoothing": problem.label_smoothing, "ignore_index": problem.ignored_class}
+    return {"reduction": problem.reduction} | {name: value for name, value in given.items() if name in used}
+
+
+def keywords(problem: Problem) -> str:
+    """`options_given` as keyword arguments of a call."""
+    return ", ".join(f"{key}={value!r}" for key, value in options_given(problem).items())
+
+
+def array_inputs(asked: Asked) -> list[str]:
+    """Statements that make x, and what of t, upstream and v the quantity needs, as NumPy arrays."""
+    problem = asked.problem
+    lines = ["import ml_dtypes", ""] if problem.format.name == "bfloat16" else []
+    lines += [_array("x", problem.logits, problem), *layout_lines(asked.layout, "np")]
+    if asked.operation.has_loss:
+        indices = wrapped(f"t = np.array({literal(problem.target)}, dtype=np.int64)")
+        lines.append(_array("t", problem.target, problem) if problem.has_probabilities else indices)
+    if asked.operation.has_loss and asked.quantity is not Quantity.LOSS:
+        lines.append(_array("upstream", problem.upstream, problem))
+    if asked.quantity is Quantity.HVP and problem.tangent is not None:
+        lines.append(_array("v", problem.tangent, problem))
+    return lines
+
+
+def _array(name: str, values: NDArray[np.float64], problem: Problem) -> str:
+    shaped = "" if values.size else f".reshape({values.shape})"
+    dtype = f"np.{problem.format.name}" if problem.format.name != "bfloat16" else "ml_dtypes.bfloat16"
+    return wrapped(f"{name} = np.array({literal(values)}, dtype={dtype}){shaped}")
