@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -143,7 +144,7 @@ def _plan(config: pytest.Config) -> Plan:
     adapter, operations = _on_trial(option)
     claims = _claims(option, adapter)
     chosen = _chosen_operations(option, adapter, operations)
-    given = given_from(option.case) if option.case and is_given(option.case) else None
+    given = _given(option.case)
     plan = Plan(
         adapter=adapter,
         operations=tuple(operation.within(claims.declared_limits(operation), adapter.device) for operation in chosen),
@@ -159,6 +160,17 @@ def _plan(config: pytest.Config) -> Plan:
     )
     _check_formats(plan)
     return replace(plan, reduced_by=_reduced_by(option, plan))
+
+
+def _given(text: str | None) -> Given | None:
+    """The problem of --case, if it gives one, for a test that there is."""
+    if text is None or not is_given(text):
+        return None
+    given, files = given_from(text), sorted(Path(__file__).parent.glob("test_*.py"))
+    known = [name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), flags=re.MULTILINE)]
+    if given.test not in known:
+        raise ValueError(f"--case: test {given.test!r} is not known; allowed: {', '.join(sorted(known))}")
+    return given
 
 
 def _cases(pattern: str | None, given: Given | None) -> tuple[Case, ...]:
@@ -328,9 +340,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.option.case:
         return
     given = config.stash[_JUDGE].plan.given
-    names = sorted({_function(item) for item in items})
-    if given is not None and given.test not in names:
-        raise pytest.UsageError(f"--case: test {given.test!r} is not known; allowed: {', '.join(names)}")
     kept = [item for item in items if (_function(item) == OF_CASES if given is None else _is_asked(item, given))]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept

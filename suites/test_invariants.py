@@ -131,7 +131,7 @@ def test_loss_is_not_negative(judge: Judge, operation: Operation, fmt: Format) -
         if (at := compared.worst()) is None:
             return None
         asked = ((problem, Quantity.LOSS),)
-        return Relation(f"loss{list(at)} is negative", operation, asked, ((1.0, 0, at),), **compared.at(at))
+        return Relation(f"loss{list(at)} is below 0", operation, asked, ((1.0, 0, at),), **compared.at(at))
 
     _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.LOSS,), NOT_NEGATIVE, broken)
 
@@ -224,7 +224,7 @@ def _row_sum_beside_zero(operation: Operation, found: Measurement) -> Relation |
         return None
     terms = tuple((1.0, 0, (*at, j)) for j in range(found.observed.shape[-1]))
     asked = ((found.problem, found.quantity),)
-    return Relation(f"{found.quantity}{list(at)} sums to another number than 0", operation, asked, terms, **compared.at(at))
+    return Relation(f"the sum of {found.quantity}{list(at)} misses 0", operation, asked, terms, **compared.at(at))
 
 
 @pytest.mark.asks(Quantity.HESSIAN)
@@ -261,7 +261,7 @@ def test_loss_is_convex(judge: Judge, operation: Operation, fmt: Format) -> None
         if (at := compared.worst()) is None:
             return None
         terms = _along(np.linalg.eigh(symmetric[at[0]]).eigenvectors[:, 0], at[0])
-        return Relation(f"the Hessian of row {at[0]} has a negative eigenvalue", operation, asked, terms, **compared.at(at))
+        return Relation(f"the lowest eigenvalue of hessian{list(at)} is below 0", operation, asked, terms, **compared.at(at))
 
     _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.HESSIAN,), CONVEX, broken)
 
@@ -269,7 +269,7 @@ def test_loss_is_convex(judge: Judge, operation: Operation, fmt: Format) -> None
 def _along(direction: Floats, row: int) -> tuple[Term, ...]:
     """The curvature of a row along a direction, as a sum of entries of its Hessian."""
     product = np.outer(direction, direction)
-    return tuple((float(product[i, j]), 0, (row, i, j)) for i, j in np.ndindex(product.shape))
+    return tuple((float(product[i, j]), 0, (row, i, j)) for i, j in np.argwhere(product).tolist())
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
