@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -21,7 +22,8 @@ from adapters.operation import Operation, modes_of
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
-from suites.inputs.cases import CaseError, cases_matching, stored_cases
+from suites.inputs.cases import Case, CaseError, cases_matching, stored_cases
+from suites.inputs.given import OF_CASES, Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
 from suites.judging.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims, setting_of
 from suites.judging.effort import EFFORTS
@@ -34,6 +36,7 @@ from suites.report.write import write_report
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
 _FAILURES = pytest.StashKey[int]()
+_COMMON = ("case", "operation", "fmt", "quantity")
 WHOLE_FAILURES = 10
 ALLOWED = Allowance()
 
@@ -61,7 +64,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option(
         "--case",
         metavar="ID",
-        help="only this stored case: an id, a name, a name with *, or the JSON that a failure prints (default: all)",
+        help="only this stored case: an id, a name or a name with *; or the problem of a failure, in the test that failed: "
+        "its JSON, the same compressed (z:...) or a file of it (default: all)",
     )
     option("--claim", metavar="GRADE", help=f"hold no operation to more than this grade: {grades}")
     option("--claims", metavar="FILE", help="claims file (default: ci/claims/BACKEND.toml)")
@@ -140,19 +144,40 @@ def _plan(config: pytest.Config) -> Plan:
     adapter, operations = _on_trial(option)
     claims = _claims(option, adapter)
     chosen = _chosen_operations(option, adapter, operations)
+    given = _given(option.case)
     plan = Plan(
         adapter=adapter,
         operations=tuple(operation.within(claims.declared_limits(operation), adapter.device) for operation in chosen),
         formats=_formats(option),
         hazards=_chosen(option.hazard, tuple(HAZARDS), "hazard"),
-        cases=cases_matching(option.case) if option.case else stored_cases(),
+        cases=_cases(option.case, given),
         claims=claims if option.claim is None else replace(claims, lowered_to=grade_named(option.claim)),
         effort=EFFORTS[_chosen(option.effort, tuple(EFFORTS), "effort")[0]],
         seed=int(option.hypothesis_seed or 0),
         command=_command(option),
+        given=given,
+        folder=Path(option.report) if option.report else None,
     )
     _check_formats(plan)
     return replace(plan, reduced_by=_reduced_by(option, plan))
+
+
+def _given(text: str | None) -> Given | None:
+    """The problem of --case, if it gives one, for a test that there is."""
+    if text is None or not is_given(text):
+        return None
+    given, files = given_from(text), sorted(Path(__file__).parent.glob("test_*.py"))
+    known = [name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), flags=re.MULTILINE)]
+    if given.test not in known:
+        raise ValueError(f"--case: test {given.test!r} is not known; allowed: {', '.join(sorted(known))}")
+    return given
+
+
+def _cases(pattern: str | None, given: Given | None) -> tuple[Case, ...]:
+    """The stored cases that are asked for, or the given one."""
+    if given is not None:
+        return (given.case,)
+    return cases_matching(pattern) if pattern else stored_cases()
 
 
 def _chosen(given: str | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -311,18 +336,46 @@ def _asked_or_skipped(values: tuple[Any, ...], name: str, declared: str | None) 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """--case runs the stored cases only."""
-    if config.option.case:
-        kept = [item for item in items if "case" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = kept
+    """--case runs the stored cases only, or the test that a failure names."""
+    if not config.option.case:
+        return
+    given = config.stash[_JUDGE].plan.given
+    kept = [item for item in items if (_function(item) == OF_CASES if given is None else _is_asked(item, given))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _function(item: pytest.Item) -> str:
+    return str(getattr(item, "originalname", item.name))
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else dict(callspec.params)
+
+
+def _is_asked(item: pytest.Item, given: Given) -> bool:
+    """True of the test that is given, in the format of the problem, with its parameters, of what can be asked the problem."""
+    if _function(item) != given.test or given.test == OF_CASES:
+        return _function(item) == given.test
+    parameters, problem = _parameters(item), given.problem
+    same = all(parameters.get(name, value) == value for name, value in given.parameters.items())
+    has_answer = "label" not in given.parameters and problem.num_classes > 0
+    fits = not has_answer or parameters["operation"].whole.refusal(problem) is None
+    return same and fits and parameters["fmt"] == problem.format
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is measured, and what fails, is that of the next test."""
+    others = {name: value for name, value in _parameters(item).items() if name not in _COMMON}
+    item.config.stash[_JUDGE].begin_test(_function(item), others)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """--junitxml: the lowest grade and the worst error that a test measured become its properties."""
     recorder = item.config.stash[_JUDGE].recorder
-    recorder.begin_test()
     try:
         yield
     finally:
@@ -345,16 +398,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _reproduce(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Write the reproducer of a failed test beside the report, where there will be one, and name it."""
+    """Write what reproduces a failed test beside the report, where there will be one: a long input, and a script."""
     judge = item.config.stash.get(_JUDGE, None)
-    miss = None if judge is None else judge.failure
-    if judge is None or miss is None or not report.failed:
+    if judge is None or not report.failed:
         return
-    judge.failure = None
-    if item.config.option.report:
+    judge.repro.write(str(report.longrepr))
+    miss, judge.failure = judge.failure, None
+    if miss is not None and item.config.option.report:
         named = replace(miss, name=item.name)
-        for path in write_reproducers([named], judge.plan.adapter, Path(item.config.option.report)).values():
-            report.sections.append(("reproducer", f"python {path}"))
+        written = write_reproducers([named], judge.plan.adapter, Path(item.config.option.report)).values()
+        report.sections += [("reproducer", f"python {path}") for path in written]
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:

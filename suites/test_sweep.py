@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
+from suites.judging.failure import Finding
 from suites.judging.judge import Judge
 
 STEPS = {"float16": 64, "bfloat16": 64, "float32": 2**12}
@@ -34,11 +36,45 @@ def test_pairs(judge: Judge, request: pytest.FixtureRequest) -> None:
         pytest.skip("a reduced sweep runs at --effort=thorough; python -m suites.sweep runs a whole one")
     if importlib.util.find_spec("numba") is None:
         pytest.skip("a sweep needs numba: pip install -e '.[fast]'")
-    told = [line for operation, fmt in _swept(judge) for line in _sweep(judge, operation, fmt)]
-    _tell(request.config, told)
-    failed = [line for line in told if line.endswith("FAILS")]
-    if failed:
-        pytest.fail("\n".join(failed), pytrace=False)
+    swept = [found for operation, fmt in _on_trial(judge) for found in _sweep(judge, operation, fmt)]
+    _tell(request.config, [found.line for found in swept])
+    for found in swept:
+        if not found.holds:
+            _fail(judge, found)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep showed of a quantity of an operation: what was reached and needed, and the pair of the worst error."""
+
+    operation: Operation
+    quantity: Quantity
+    reached: Grade
+    needed: Grade
+    worst_ulps: float
+    worst: Problem
+    left_out: str | None
+
+    @property
+    def holds(self) -> bool:
+        """True if enough was reached."""
+        return self.reached >= self.needed
+
+    @property
+    def line(self) -> str:
+        """What was reached, over what, and whether that is enough."""
+        return (
+            f"{self.operation.label}, {self.worst.format.name}, {self.quantity}: {self.reached.label}, worst "
+            f"{self.worst_ulps:.6g} ulp, REDUCED ({self.left_out}), needs {self.needed.label}: "
+            f"{'holds' if self.holds else 'FAILS'}"
+        )
+
+
+def _fail(judge: Judge, found: Swept) -> NoReturn:
+    """Fail at the pair of the worst error, or for the whole sweep if that pair, asked alone, is good enough."""
+    judge.check(found.operation, found.worst, (found.quantity,))
+    values = f"expected {found.needed.label}; observed {found.reached.label} of pairs together, more of the worst alone"
+    judge.fail(Finding(f"sweep of pairs: {found.line}", values, found.operation, found.worst), whole=True)
 
 
 def _tell(config: pytest.Config, lines: list[str]) -> None:
@@ -50,15 +86,15 @@ def _tell(config: pytest.Config, lines: list[str]) -> None:
             terminal.write_line(f"\nsweep of pairs: {line}")
 
 
-def _swept(judge: Judge) -> Iterator[tuple[Operation, Format]]:
+def _on_trial(judge: Judge) -> Iterator[tuple[Operation, Format]]:
     formats = [fmt for fmt in judge.plan.formats if fmt.name in STEPS]
     for operation in judge.plan.operations:
         if operation.loss is Loss.CROSS_ENTROPY and not operation.probabilities and Quantity.LOSS in operation.quantities:
             yield from ((operation, fmt) for fmt in formats if fmt.name in operation.arithmetic)
 
 
-def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[str]:
-    """A line for each quantity: what was reached, over what, and whether that is enough."""
+def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[Swept]:
+    """What every quantity showed."""
     from suites.sweep.chunk import Job, judged
     from suites.sweep.compiled.tally import QUANTITIES
     from suites.sweep.outcome import Outcome
@@ -70,14 +106,13 @@ def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[str]:
     total = Outcome()
     for chunk in range(space.chunks):
         total = total.plus(judged(job, chunk, judge.plan.adapter, operation))
-    pairs = list(probes(fmt))
+    pairs, tally = list(probes(fmt)), total.tally
     for q in asked:
-        reached = Grade(next(g for g in range(6) if total.tally.grades[q, g]))
+        reached = Grade(next(g for g in range(6) if tally.grades[q, g]))
         needed = min(judge.plan.claims.required(operation, QUANTITIES[q], problem) for problem in pairs)
-        yield (
-            f"{operation.label}, {fmt.name}, {QUANTITIES[q]}: {reached.label}, worst {total.tally.worst[q]:.6g} ulp, "
-            f"REDUCED ({space.left_out}), needs {needed.label}: {'holds' if reached >= needed else 'FAILS'}"
-        )
+        target = np.maximum(tally.worst_place[q, :1], 0)
+        worst = Problem(np.nan_to_num(tally.worst_logits[q : q + 1]), target, fmt)
+        yield Swept(operation, QUANTITIES[q], reached, needed, float(tally.worst[q]), worst, space.left_out)
 
 
 def probes(fmt: Format) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,6 +16,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 _IN_CI = {"CI", "BUILD_NUMBER"}
 """Variables by which pytest knows CI, where its summary repeats each message whole."""
+
+QUICKLY = ("-p", "no:cacheprovider", "-p", "no:unraisableexception")
+"""Without ten collections of all garbage at the end of each run, which take longer than most kernels."""
 
 
 def _environment() -> dict[str, str]:
@@ -52,3 +56,29 @@ def run_here(*options: str, plugins: tuple[object, ...] = ()) -> tuple[int, str]
     ):
         status = pytest.main(_arguments(options), plugins=list(plugins))
     return int(status), printed.getvalue()
+
+
+@dataclass
+class _Failures:
+    """A pytest plugin that keeps the first message of each failed test function, and asks such a function no more."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if _function(item.nodeid) in self.failed:
+            pytest.skip("it has failed before")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.setdefault(_function(report.nodeid), str(report.longrepr))
+
+
+def _function(nodeid: str) -> str:
+    return nodeid.split("::")[-1].partition("[")[0]
+
+
+def first_failures(*options: str) -> tuple[int, dict[str, str]]:
+    """A run of the suite in this process: exit status, and the first message of each test function that failed."""
+    failures = _Failures()
+    status, _ = run_here(*QUICKLY, *options, plugins=(failures,))
+    return status, failures.failed

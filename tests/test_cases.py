@@ -21,6 +21,7 @@ from suites.inputs.cases import (
     problem_from,
     stored_cases,
 )
+from suites.inputs.given import given_from, is_given
 from suites.inputs.hazards import HAZARDS
 
 CASES = stored_cases()
@@ -55,7 +56,7 @@ def test_plain_numbers_are_decimal_and_strings_hexadecimal() -> None:
     assert parse_row([20.0, 1, "0x1.4p+4"]) == [20.0, 1.0, 20.0]
     with pytest.raises(ValueError, match="'20.0'; allowed: hexadecimal"):
         parse_row(["20.0"])
-    (case,) = cases_matching('{"dtype":"float32","logits":[[20.0,0.0]],"target":[0]}')
+    case = given_from('{"dtype":"float32","logits":[[20.0,0.0]],"target":[0]}').case
     assert case.problem.logits.tolist() == [[20.0, 0.0]]
 
 
@@ -84,7 +85,7 @@ def test_patterns_find_cases_by_name_id_and_star() -> None:
 
 def test_a_failure_line_is_a_case() -> None:
     problem = Problem([[20.0, 0.0]], [0], FLOAT32, reduction="mean")
-    (case,) = cases_matching(json.dumps(describe_problem(problem)))
+    case = given_from(json.dumps(describe_problem(problem))).case
     assert case.problem.reduction == "mean"
     np.testing.assert_array_equal(case.problem.logits, problem.logits)
 
@@ -94,7 +95,7 @@ def test_a_failure_line_of_no_rows_is_a_case(loss: str) -> None:
     """It names no probabilities, and no tangent, whose shape it could tell."""
     target = np.zeros((0, 1)) if loss == "sigmoid" else np.zeros(0, dtype=np.int64)
     problem = Problem(np.zeros((0, 1)), target, FLOAT32, loss=Loss(loss), reduction="sum", tangent=np.zeros((0, 1)))
-    (case,) = cases_matching(json.dumps(describe_problem(problem)))
+    case = given_from(json.dumps(describe_problem(problem))).case
     assert case.problem.target.shape == target.shape
     assert case.problem.tangent is not None
 
@@ -111,7 +112,7 @@ def test_a_failure_line_of_no_rows_is_a_case(loss: str) -> None:
 )
 def test_bad_cases_say_what_is_allowed(pattern: str, says: str) -> None:
     with pytest.raises(CaseError, match=says.replace("[", "\\[")):
-        cases_matching(pattern)
+        given_from(pattern) if is_given(pattern) else cases_matching(pattern)
 
 
 def test_a_malformed_file_names_the_case() -> None:

@@ -28,6 +28,13 @@ USAGE_ERROR = 4
         (["--hazard=wet"], "--hazard: 'wet' is not known; allowed: moderate"),
         (["--case=absorption/nowhere"], "case 'absorption/nowhere' is not known; there is: absorption/"),
         (["--case={"], "--case: not a case as failures print it"),
+        (["--case=z:AAAA"], "given: z:AAAA; allowed: an id, a name, a name with *, {JSON}, z:COMPRESSED or a file.json"),
+        (["--case=nowhere.json"], "No such file or directory: 'nowhere.json'); given: nowhere.json; allowed: an id, a name"),
+        (['--case={"tset":"test_loss"}'], "unknown keys ['tset']; allowed: dtype, logits, target, "),
+        (
+            ['--case={"test":"test_losses","dtype":"float32","logits":[[0.0]],"target":[0]}'],
+            "--case: test 'test_losses' is not known; allowed: test_absorption, test_building_blocks, test_case, ",
+        ),
         (["--claim=good"], "grade 'good' is not known; allowed: none, finite, stable, accurate, faithful, correct"),
         (["--claims=nowhere.toml"], "claims file nowhere.toml: No such file or directory"),
         (["--report=README.md"], "--report: 'README.md': File exists; allowed: a directory, which is made if it is not there"),

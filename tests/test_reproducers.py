@@ -31,7 +31,7 @@ from reference import FLOAT32, Problem, Quantity
 from suites.inputs.cases import cases_matching
 from suites.judging.reproducer import Miss, miss_of_label, reproducer
 from tests.backends import adapter_or_skip
-from tests.command import ROOT, run_suites
+from tests.command import ROOT, run_here, run_suites
 from tests.reproducing import judge_of, miss_of, one_of_each, published
 
 STANDS = 1
@@ -78,8 +78,7 @@ def reproduced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     )
     scripts = sorted((folder / "reproducers").glob("*.py"))
     assert not [path.name for path in scripts if MENTIONED.search(path.read_text())]
-    ran = run_alone(str(ROOT / "ci" / "run_reproducers.py"), "--json", str(folder / "reproducers"), cwd=folder)
-    results, by_kind = json.loads(ran.stdout), json.loads((folder / "observed.json").read_text())
+    results, by_kind = run_all(folder), json.loads((folder / "observed.json").read_text())
     observed = {name: entries for some in by_kind.values() for name, entries in some.items()}
     assert results.keys() == observed.keys() == {path.stem for path in scripts}
     printed = {name: [[value, verdict == "right"] for value, verdict in PRINTED.findall(results[name][1])] for name in results}
@@ -166,6 +165,75 @@ def test_a_failure_writes_a_script_that_ends_with_0_once_the_kernel_is_repaired(
     assert run_alone(str(script), cwd=tmp_path).returncode == STANDS
     path.write_text(KERNEL.format(shift=""))
     assert run_alone(str(script), cwd=tmp_path).returncode == 0
+
+
+BREAKS_INVARIANTS = {
+    "numpy": """
+import numpy as np
+
+calls = [0]
+
+
+def kernel(logits, labels):
+    calls[0] += 1
+    loss = -7 - logits[:, 0] - calls[0] % 3
+    gradient = -3 - np.arange(logits.shape[1]) - len(logits) + 0 * logits
+    return loss.astype(logits.dtype), gradient.astype(logits.dtype)
+""",
+    "torch": """
+def kernel(input, target, reduction="mean", **_):
+    return -(input**2).sum(dim=1)
+""",
+}
+BROKEN = {
+    "numpy": {
+        "test_loss_is_not_negative",
+        "test_loss_is_shift_invariant",
+        "test_gradient_follows_a_permutation",
+        "test_rows_do_not_depend_on_each_other",
+        "test_gradient_sums_to_zero",
+        "test_loss_lies_above_its_tangents",
+        "test_two_runs_give_the_same_bits",
+        "test_two_runs_of_a_large_vocabulary_give_the_same_bits",
+    },
+    "torch": {
+        "test_loss_is_not_negative",
+        "test_loss_is_shift_invariant",
+        "test_gradient_sums_to_zero",
+        "test_hessian_is_symmetric_with_zero_row_sums",
+        "test_loss_is_convex",
+        "test_loss_lies_above_its_tangents",
+    },
+}
+"""The invariants that each kernel breaks."""
+KEEPS_INVARIANTS = {
+    "numpy": KERNEL.format(shift=""),
+    "torch": "from torch.nn.functional import cross_entropy as kernel\n",
+}
+
+
+@pytest.mark.parametrize("backend", BROKEN)
+def test_a_broken_invariant_writes_a_script_that_ends_with_0_once_the_kernel_is_repaired(backend: str, tmp_path: Path) -> None:
+    pytest.importorskip(backend)
+    path, folder = tmp_path / "kernel.py", tmp_path / "out"
+    path.write_text(BREAKS_INVARIANTS[backend])
+    narrow = ("--operation=kernel", "--dtype=float32", "--effort=quick", "-k", "test_invariants", f"--report={folder}")
+    status, printed = run_here(f"--backend={backend}", f"--implementation={path}:kernel", *narrow)
+    assert status == 1, printed
+    assert "no script" not in printed
+    ended = {name.partition("-kernel")[0]: status for name, (status, _) in run_all(folder).items()}
+    assert ended == dict.fromkeys(BROKEN[backend], STANDS)
+    path.write_text(KEEPS_INVARIANTS[backend])
+    repaired = run_all(folder)
+    assert len(repaired) == len(ended)
+    assert {name: output for name, (status, output) in repaired.items() if status != 0} == {}
+
+
+def run_all(folder: Path) -> dict[str, tuple[int, str]]:
+    """Exit status and output of all scripts of a report, run in one process."""
+    ran = run_alone(str(ROOT / "ci" / "run_reproducers.py"), "--json", str(folder / "reproducers"), cwd=folder)
+    results: dict[str, tuple[int, str]] = json.loads(ran.stdout)
+    return results
 
 
 def returned(loss: float) -> Observed:

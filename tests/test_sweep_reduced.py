@@ -26,7 +26,7 @@ def lines(adapter: NumpyAdapter, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(test_sweep, "STEPS", {"float16": 1021})
     claims = load_claims(CLAIMS_FOLDER / "numpy.toml", Setting(np.__version__))
     judge: Any = SimpleNamespace(plan=SimpleNamespace(adapter=adapter, claims=claims))
-    return list(test_sweep._sweep(judge, adapter.operations()[0], FLOAT16))
+    return [found.line for found in test_sweep._sweep(judge, adapter.operations()[0], FLOAT16)]
 
 
 def test_it_says_what_it_left_out_and_whether_the_claims_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ pattern, and `rows` repeats the first row.
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reference.formats import FORMATS, Floats, Format, format_named
+from reference.formats import FORMATS, Floats, Format
 from reference.loss import LOSS_TARGETS, Loss, Target
 from reference.problem import Problem
 
@@ -41,6 +40,9 @@ _PLAIN_DEFAULTS: dict[str, Any] = {
     "focusing": 0.0,
     "positive_weight": 1.0,
 }
+
+PROBLEM_KEYS = ("dtype", "logits", "target", "classes", "rows", *_PLAIN_DEFAULTS, *_NUMERIC_OPTIONS)
+"""What describes a problem."""
 
 
 class CaseError(Exception):
@@ -210,13 +212,11 @@ def _cases_of(entry: dict[str, Any], path: Path) -> list[Case]:
 
 
 def cases_matching(pattern: str) -> tuple[Case, ...]:
-    """The cases that --case names: an id, a name, a name with *, or a JSON object as failures print it.
+    """The stored cases that --case names: an id, a name, or a name with *.
 
     Raises:
-      CaseError: nothing matches, or the object is malformed.
+      CaseError: nothing matches.
     """
-    if pattern.lstrip().startswith("{"):
-        return (_case_from_json(pattern),)
     wanted = [case for case in stored_cases() if _matches(case, pattern)]
     if not wanted:
         names = sorted({case.name for case in stored_cases()})
@@ -230,12 +230,3 @@ def _matches(case: Case, pattern: str) -> bool:
     head, star, tail = pattern.partition("*")
     texts = (case.id, case.name)
     return any(t.startswith(head) and t.endswith(tail) if star else t == pattern for t in texts)
-
-
-def _case_from_json(text: str) -> Case:
-    try:
-        entry = json.loads(text)
-        problem = problem_from(entry, format_named(entry["dtype"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CaseError(f"--case: not a case as failures print it ({type(error).__name__}: {error})") from None
-    return Case("given", "given", "given on the command line", "command line", problem)

@@ -1,53 +1,89 @@
-"""The text of a failure: what is wrong by how much, expected and observed, the input, and how to run it again."""
+"""The one way to fail: what is wrong by how much, expected and observed, the input, and how to run it again, in four lines."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 
 import numpy as np
 
 from adapters.operation import Operation
+from reference.arithmetic import Arithmetic
 from reference.grades import ACCURATE_ULPS, Grade
-from suites.inputs.cases import describe_problem
+from reference.problem import Problem
 from suites.judging.measurement import Measurement
 
-_LONGEST_REPRO = 1500
 
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What is wrong with an operation at a problem, and in the words of `values` what was expected and observed.
 
-def failure_text(measurement: Measurement, operation: Operation, required: Grade, where: str, command: str) -> str:
-    """Four lines: what, values, input, repro (see suites/README.md for how to turn the last into a stored case)."""
-    if measurement.error is not None:
+    `arithmetic` is that of the result, where it is not that of the operation in the format of the problem; `note` a comment
+    on the command.
+    """
+
+    what: str
+    values: str
+    operation: Operation
+    problem: Problem
+    arithmetic: Arithmetic | None = None
+    note: str = ""
+
+    def text(self, where: str, repro: str) -> str:
+        """Four lines; `where` names backend, device and mode, `repro` is the command (to store its case: suites/README.md)."""
+        declared = self.arithmetic or self.operation.whole.arithmetic[self.problem.format.name]
+        described = f"{describe_input(self.problem)}; {declared.describe()}"
         return "\n".join(
             [
-                f"what   : {measurement.quantity}: {measurement.error}; claim {required.label!r}",
-                f"input  : {operation.formula}, {where}; {describe_input(measurement)}",
-                f"repro  : {command} --operation={operation.name} {_case(measurement)}",
+                f"what   : {_one_line(self.what)}",
+                f"values : {_one_line(self.values)}",
+                f"input  : {self.operation.formula}, {where}; {described}",
+                f"repro  : {repro}{f'  # {self.note}' if self.note else ''}",
             ]
         )
-    index = measurement.worst()
-    assert index is not None
-    failing = int(np.count_nonzero(measurement.grades < required))
-    more = f"; {failing} of {measurement.observed.size} entries" if failing > 1 else ""
-    claim = f"claim {required.label!r} {_allows(measurement, index, required)}"
-    place = f"{measurement.quantity}{list(index) if index else ''}"
-    return "\n".join(
-        [
-            f"what   : {place} {_error(measurement, index)}; {claim}{more}",
-            f"values : expected {_expected(measurement, index)}; observed {_number(float(measurement.observed[index]))}",
-            f"input  : {operation.formula}, {where}; {describe_input(measurement)}",
-            f"repro  : {command} --operation={operation.name} {_case(measurement)}",
-        ]
-    )
 
 
-def describe_input(measurement: Measurement) -> str:
-    """dtype, N, K and the options of the input, in words."""
-    problem = measurement.problem
+def _one_line(text: str) -> str:
+    """Messages of exceptions may have line breaks."""
+    return " ".join(text.splitlines())
+
+
+def describe_input(problem: Problem) -> str:
+    """dtype, N, K and the reduction, in words; the numbers are in the command, exactly."""
     kind = "probabilities" if problem.has_probabilities else "indices"
-    return (
-        f"{problem.format.name}, N={problem.num_rows}, K={problem.num_classes}, {kind}, reduction={problem.reduction}; "
-        f"{measurement.arithmetic.describe()}"
-    )
+    return f"{problem.format.name}, N={problem.num_rows}, K={problem.num_classes}, {kind}, reduction={problem.reduction}"
+
+
+def finding_of(measurement: Measurement, operation: Operation, required: Grade) -> Finding:
+    """A measurement that misses the grade that is required of it."""
+    index = measurement.worst()
+    if measurement.error is not None or index is None:
+        what = f"{measurement.quantity}: {measurement.error}; claim {required.label!r}"
+    else:
+        failing = int(np.count_nonzero(measurement.grades < required))
+        more = f"; {failing} of {measurement.observed.size} entries" if failing > 1 else ""
+        claim = f"claim {required.label!r} {_allows(measurement, index, required)}"
+        what = f"{_place(measurement, index)} {_error(measurement, index)}; {claim}{more}"
+    return Finding(what, values_of(measurement), operation, measurement.problem, measurement.arithmetic)
+
+
+def values_of(measurement: Measurement) -> str:
+    """Expected and observed at the worst entry."""
+    index = measurement.worst()
+    if index is None:
+        return f"expected no entries; observed {measurement.error or 'none'}"
+    expected = _expected(measurement, index)
+    if measurement.error is not None:
+        return f"expected {_place(measurement, index)} = {expected}; observed {measurement.error}"
+    return f"expected {expected}; observed {exact(float(measurement.observed[index]))}"
+
+
+def exact(value: float) -> str:
+    """A number in hexadecimal, and in decimal to nine digits."""
+    return f"{value.hex()} ({value:.9g})" if np.isfinite(value) else str(value)
+
+
+def _place(measurement: Measurement, index: tuple[int, ...]) -> str:
+    return f"{measurement.quantity}{list(index) if index else ''}"
 
 
 def _error(measurement: Measurement, index: tuple[int, ...]) -> str:
@@ -74,16 +110,5 @@ def _allows(measurement: Measurement, index: tuple[int, ...], required: Grade) -
 
 def _expected(measurement: Measurement, index: tuple[int, ...]) -> str:
     rounded = float(measurement.rounded[index])
-    exact = float(measurement.expected.values.approximate()[index])
-    return f"{_number(rounded)} (exactly {exact!r}...)" if np.isfinite(exact) else _number(exact)
-
-
-def _number(value: float) -> str:
-    return f"{value.hex()} ({value:.9g})" if np.isfinite(value) else str(value)
-
-
-def _case(measurement: Measurement) -> str:
-    text = json.dumps(describe_problem(measurement.problem), separators=(",", ":"))
-    if len(text) > _LONGEST_REPRO:
-        return "(the input is too long to print here; --report=DIR writes the worst input of every quantity)"
-    return f"--case='{text}'"
+    value = float(measurement.expected.values.approximate()[index])
+    return f"{exact(rounded)} (exactly {value!r}...)" if np.isfinite(value) else exact(value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -19,17 +21,21 @@ from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.cases import Case
+from suites.inputs.given import OF_CASES, Given
 from suites.inputs.hazards import LARGE_CLASSES, MANY_CLASSES, NONFINITE
 from suites.inputs.problems import Ask
 from suites.judging.claims import Claims
 from suites.judging.effort import Effort
 from suites.judging.expected import ExpectedCache
-from suites.judging.failure import failure_text
+from suites.judging.failure import Finding, finding_of, values_of
 from suites.judging.measurement import Measurement
 from suites.judging.recorder import CaseOutcome, Recorder, unspecified_outcomes
 from suites.judging.refusals import Attempt, Refusals
-from suites.judging.reproducer import Miss, miss_of_deviation
+from suites.judging.relation import Relation
+from suites.judging.repro import Repro
+from suites.judging.reproducer import Miss, miss_of_deviation, miss_of_label
 from suites.judging.search import Searches
+from suites.judging.unanswerable import Unanswerable, outcome_of
 
 FEW_ROWS = 2
 """Rows of generated problems where every shape is compiled: enough for rows that touch each other."""
@@ -50,6 +56,10 @@ class Plan:
     command: str
     reduced_by: tuple[str, ...] = ()
     """Reasons why this run is REDUCED; empty if it is whole."""
+    given: Given | None = None
+    """The problem that is asked, instead of all that are generated."""
+    folder: Path | None = None
+    """Where the report will be."""
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -68,17 +78,35 @@ class Judge:
     recorder: Recorder = field(default_factory=Recorder)
     deviations_seen: dict[str, Miss] = field(default_factory=dict)
     """The first miss of each deviation, by id."""
-    failure: Miss | None = None
-    """The last miss that failed a test: of a search the shrunk one."""
+    failure: Miss | Relation | None = None
+    """What the test at hand failed for last: of a search the shrunk one."""
+    test: str = OF_CASES
+    """The name of the test at hand."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Its parameters beside the operation and the dtype."""
     _kept: dict[tuple[str, str], dict[Quantity, Measurement]] = field(default_factory=dict)
     _expected: ExpectedCache = field(default_factory=ExpectedCache)
-    _refusals: Refusals = field(default_factory=Refusals)
 
     def __post_init__(self) -> None:
-        self._searches = Searches(self.plan.seed, lambda: self.plan.adapter.spent)
+        plan = self.plan
+        self._searches = Searches(plan.seed, lambda: plan.adapter.spent)
+        self._refusals = Refusals(self._contradicted)
+        self.repro = Repro(plan.command, f"--effort={plan.effort.name} --hypothesis-seed={plan.seed}", plan.folder)
+
+    def begin_test(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """From now on, what fails is the next test."""
+        self.recorder.begin_test()
+        self.failure, self.test, self.parameters = None, name, parameters
+
+    def in_place_of(self, problem: Problem) -> Problem:
+        """The problem that --case gives, if it gives one, in the place of a test's own."""
+        return problem if self.plan.given is None else self.plan.given.problem
 
     def search(self, name: str, ask: Ask, check: Callable[[Problem], None], examples: int | None = None) -> None:
         """Look for a problem that fails the check, among as many as the effort has unless told otherwise."""
+        if self.plan.given is not None:
+            check(self.plan.given.problem)
+            return
         self._searches.run(name, ask, check, examples or self.plan.effort.examples)
 
     def search_claims(
@@ -123,12 +151,14 @@ class Judge:
         """What the operation does with a problem; the test fails if that is the end of the process that it runs in."""
         observed = self._ask(operation, problem, quantities, layout)
         if observed.ended and observed.error is not None:
-            pytest.fail(f"what   : {operation.label}: {observed.error}\ninput  : {problem!r}", pytrace=False)
+            values = f"expected {', '.join(quantities)}; observed the end of the process"
+            self.fail(Finding(f"{operation.label}: {observed.error}", values, operation, problem))
         return observed
 
     def _ask(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
         """What the operation does with a problem, unless it refuses it: `PassedOver`, or a failure if that is no limit."""
         attempt = Attempt(operation, problem, quantities, layout)
+        self._ask_earlier(attempt)
         refusal = None
         try:
             observed = self.plan.adapter.observe(operation, problem, quantities, layout)
@@ -140,6 +170,20 @@ class Judge:
             self._refusals.refused(attempt, refusal)
         self._refusals.answered(attempt)
         return observed
+
+    def _ask_earlier(self, attempt: Attempt) -> None:
+        """Ask what --case gives to be asked first."""
+        earlier = None if self.plan.given is None else self.plan.given.after
+        if earlier is not None and attempt.problem is not earlier:
+            with contextlib.suppress(pytest.skip.Exception):
+                self._ask(attempt.operation, earlier, attempt.quantities, attempt.layout)
+
+    def _contradicted(self, attempt: Attempt, what: str, first: Problem) -> NoReturn:
+        """Fail a test in which one of two calls of a kind was refused."""
+        operation, problem = attempt.operation, attempt.problem
+        values = f"expected two answers or two refusals of {', '.join(attempt.quantities)}; observed one of each"
+        at = Given(problem, self.test, self.parameters, after=first)
+        self.fail(Finding(f"{operation.label} {what}", values, operation, problem), at)
 
     def measure(
         self,
@@ -163,9 +207,10 @@ class Judge:
             returned = None if fmt == problem.format else fmt
             arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
             for quantity, expected in self._expected.evaluate(problem, tuple(group), fmt).items():
-                values = np.full(expected.values.shape, np.nan) if error else observed.values[quantity]
+                wrong = error or _misshapen(observed, quantity, expected.values.shape)
+                values = np.full(expected.values.shape, np.nan) if wrong else observed.values[quantity]
                 ended = observed.ended
-                measurements.append(Measurement(problem, quantity, arithmetic, expected, values, error, returned, ended))
+                measurements.append(Measurement(problem, quantity, arithmetic, expected, values, wrong, returned, ended))
         return measurements
 
     def check(
@@ -183,11 +228,58 @@ class Judge:
             if measurement.grade < needed:
                 self._fail(Miss("", operation, measurement, needed, ("Input: generated.",), layout))
 
-    def _fail(self, miss: Miss) -> NoReturn:
+    def fail(self, finding: Finding, at: Given | Case | None = None, whole: bool = False) -> NoReturn:
+        """Fail the test.
+
+        `at` is what the command asks again, the problem of the finding in this test unless told otherwise; or the `whole` test.
+        """
+        operation, problem = finding.operation, finding.problem
+        if whole:
+            repro = self.repro.whole(operation, problem.format.name, self.test)
+        else:
+            repro = self.repro.at(operation, at or Given(problem, self.test, self.parameters))
+        pytest.fail(
+            finding.text(f"{self.plan.adapter.name} on {self.plan.adapter.device}, {operation.mode}", repro), pytrace=False
+        )
+
+    def fail_relation(self, relation: Relation) -> NoReturn:
+        """Fail the test of an invariant, and keep what is broken for a reproducer."""
+        self.failure = relation
+        operation, adapter = relation.operation, self.plan.adapter
+        unsaid = self.plan.folder is not None and relation.script(adapter) is None
+        note = f"no script: {adapter.name} has no words for {operation.name}" if unsaid else ""
+        self.fail(Finding(relation.what, relation.values, operation, relation.asked[0][0], note=note))
+
+    def _fail(self, miss: Miss, at: Case | None = None) -> NoReturn:
         """Fail the test, and keep the miss for a reproducer."""
         self.failure = miss
-        where = f"{self.plan.adapter.name} on {self.plan.adapter.device}, {miss.operation.mode}"
-        pytest.fail(failure_text(miss.measurement, miss.operation, miss.missed, where, self.plan.command), pytrace=False)
+        problem, plain = miss.measurement.problem, miss.layout is Layout.CONTIGUOUS
+        given = Given(problem) if plain else Given(problem, self.test, self.parameters)
+        self.fail(finding_of(miss.measurement, miss.operation, miss.missed), at or given)
+
+    def check_unanswerable(self, operation: Operation, question: Unanswerable) -> None:
+        """Record what an operation does with a question that has no answer; fail unless it is right, or what the claims say."""
+        problem, quantity = question.problem, operation.quantities[0]
+        dtype = problem.format.name
+        observed = self.observe(operation, problem, (quantity,))
+        outcome = self.recorder.out_of_range[operation.label, dtype, question.label] = outcome_of(observed)
+        known = self.plan.claims.out_of_range_at(operation, dtype, question.label)
+        told = f"{operation.label} {outcome} for {question.said}"
+        if question.is_right(operation, self.plan.adapter.device, observed):
+            if known is not None and not known.strict:
+                self.recorder.not_seen.append((known.id, f"{question.label!r} in {dtype}, {operation.label}"))
+            elif known is not None:
+                values = f"expected what entry {known.id!r} says; observed what is right: it {outcome}"
+                self.fail(Finding(f"stale entry {known.id!r}: {told}; take it out of the entry", values, operation, problem))
+            return
+        name, story = (known.id, f"Cause: {known.reason}.") if known else ("", f"Asked for {question.said}.")
+        miss = miss_of_label(name, story, operation, problem, observed)
+        if known is not None:
+            self.deviations_seen.setdefault(known.id, miss)
+            pytest.xfail(f"out of range, {known.id}: {known.reason}")
+        self.failure = miss
+        values = f"expected {'an answer' if observed.error else 'an exception'}; observed that it {outcome}"
+        self.fail(Finding(f"{told}; {question.rule(observed)}", values, operation, problem))
 
     def case_measurements(self, case: Case, operation: Operation) -> dict[Quantity, Measurement]:
         """All quantities of an operation at a stored case; kept until the next case or operation is asked for."""
@@ -220,16 +312,17 @@ class Judge:
         )
         absent = [d for d in deviations if d not in shown]
         if stale := [d for d in absent if d.strict]:
-            pytest.fail(
+            told = (
                 f"stale deviation {stale[0].id!r}: {operation.label} reaches {reached.label!r} for {quantity} at {case.id}, "
-                f"the entry says that it misses {stale[0].misses.label!r}; take the case out of the entry",
-                pytrace=False,
+                f"the entry says that it misses {stale[0].misses.label!r}; take the case out of the entry"
             )
+            self.fail(Finding(told, values_of(measurement), operation, case.problem, measurement.arithmetic), case)
         for deviation in absent:
             self.recorder.not_seen.append((deviation.id, f"{case.id}, {operation.label}, {quantity}"))
         needed = min((d.reaches for d in shown if d.misses <= claimed), default=claimed)
         if reached < needed:
-            self._fail(Miss("", operation, measurement, needed, (f"Case {case.name}: {case.story}.",)))
+            miss = Miss("", operation, measurement, needed, (f"Case {case.name}: {case.story}.",))
+            self._fail(miss, case if deviations else None)
         for deviation in shown:
             self.deviations_seen.setdefault(deviation.id, miss_of_deviation(deviation, case, operation, measurement))
         if shown:
@@ -240,3 +333,11 @@ def askable(operation: Operation, problem: Problem, wanted: tuple[Quantity, ...]
     """The wanted quantities that the operation has, without Hessians that are too large to form."""
     large = problem.num_classes > MAX_HESSIAN_CLASSES
     return tuple(q for q in operation.asked(problem, wanted) if not (large and q is Quantity.HESSIAN))
+
+
+def _misshapen(observed: Observed, quantity: Quantity, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with the shape of a returned quantity; None if nothing is."""
+    if quantity not in observed.values:
+        return f"returned no {quantity}"
+    given = observed.values[quantity].shape
+    return None if given == shape else f"returned {quantity} of shape {given}, asked for {shape}"

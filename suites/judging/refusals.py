@@ -6,10 +6,12 @@ shape, dtype and options, has a defect where it is hard to be right, and would b
 
 from __future__ import annotations
 
+import pickle
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-import pytest
 from _pytest.outcomes import Skipped  # `pytest.skip.Exception`, which is no type
 
 from adapters.layout import Layout
@@ -44,10 +46,27 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Refusals:
-    """The kinds of calls that were answered, and those that were refused with the message of the first."""
+class _First:
+    """The first call of a kind: why it was refused, None if it was answered; and its problem, which may be a vocabulary's."""
 
-    _known: dict[tuple[Any, ...], str | None] = field(default_factory=dict)
+    refused: str | None
+    packed: bytes
+
+    @property
+    def problem(self) -> Problem:
+        problem: Problem = pickle.loads(zlib.decompress(self.packed))
+        return problem
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """The kinds of calls that were answered, and those that were refused.
+
+    `contradicted` fails the test: it is given the call, what is wrong with it, and the problem of the first of its kind.
+    """
+
+    contradicted: Callable[[Attempt, str, Problem], NoReturn]
+    _known: dict[tuple[Any, ...], _First] = field(default_factory=dict)
 
     def answered(self, attempt: Attempt) -> None:
         """Note an answer.
@@ -55,9 +74,10 @@ class Refusals:
         Raises:
           pytest.fail.Exception: one of the kind was refused.
         """
-        refused = self._known.setdefault(attempt.kind, None)
+        first = self._first(attempt, None)
+        refused = first.refused
         if refused is not None:
-            _fail(attempt, f"refused a problem ({refused}) and answers another")
+            self.contradicted(attempt, f"refused a problem ({refused}) and answers another {_ADVICE}", first.problem)
 
     def refused(self, attempt: Attempt, message: str) -> NoReturn:
         """Note a refusal.
@@ -66,11 +86,16 @@ class Refusals:
           pytest.fail.Exception: one of the kind was answered.
           PassedOver: otherwise.
         """
-        if self._known.setdefault(attempt.kind, message) is None:
-            _fail(attempt, f"answered a problem and refuses another ({message})")
+        first = self._first(attempt, message)
+        if first.refused is None:
+            self.contradicted(attempt, f"answered a problem and refuses another ({message}) {_ADVICE}", first.problem)
         raise PassedOver(f"{attempt.operation.name}: not implemented: {message}")
 
+    def _first(self, attempt: Attempt, refused: str | None) -> _First:
+        kind = attempt.kind
+        if kind not in self._known:
+            self._known[kind] = _First(refused, zlib.compress(pickle.dumps(attempt.problem), 1))
+        return self._known[kind]
 
-def _fail(attempt: Attempt, what: str) -> NoReturn:
-    advice = "of the same shape, dtype and options; NotImplementedError may not depend on values: declare a limit, or answer"
-    pytest.fail(f"what   : {attempt.operation.label} {what} {advice}\ninput  : {attempt.problem!r}", pytrace=False)
+
+_ADVICE = "of the same shape, dtype and options; NotImplementedError may not depend on values: declare a limit, or answer"

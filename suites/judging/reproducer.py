@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -66,8 +68,12 @@ class Miss:
 
     @property
     def file_name(self) -> str:
-        """The script's file name: the name, with what is no letter, digit, dot, @ or dash replaced."""
-        return re.sub(r"[^\w.@-]+", "-", self.name).strip("-.") + ".py"
+        """The script's file name."""
+        return file_name_of(self.name)
+
+    def script(self, adapter: Adapter) -> str | None:
+        """The script; see `reproducer`."""
+        return reproducer(self, adapter)
 
 
 def miss_of_deviation(deviation: Deviation, case: Case, operation: Operation, measurement: Measurement) -> Miss:
@@ -115,11 +121,31 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     )
 
 
-def write_reproducers(misses: list[Miss], adapter: Adapter, folder: Path) -> dict[str, Path]:
+class Reproducible(Protocol):
+    """What may have a script."""
+
+    @property
+    def name(self) -> str:
+        """What it is told by."""
+
+    @property
+    def file_name(self) -> str:
+        """The script's file name."""
+
+    def script(self, adapter: Adapter) -> str | None:
+        """The script; None if there is none."""
+
+
+def file_name_of(name: str) -> str:
+    """A file name for a script: the name, with what is no letter, digit, dot, @ or dash replaced."""
+    return re.sub(r"[^\w.@-]+", "-", name).strip("-.") + ".py"
+
+
+def write_reproducers(misses: Sequence[Reproducible], adapter: Adapter, folder: Path) -> dict[str, Path]:
     """Write the scripts of the misses that have one into the folder `reproducers` of a report; their paths by name."""
     written: dict[str, Path] = {}
     for miss in misses:
-        text = reproducer(miss, adapter)
+        text = miss.script(adapter)
         if text is not None:
             path = folder / REPRODUCERS / miss.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,31 +292,38 @@ def _decimal(measurement: Measurement, index: Index) -> str:
         return str((Decimal(value.numerator) / Decimal(value.denominator)).normalize())
 
 
-def _small_input(problem: Problem) -> list[str]:
+def small_input(problem: Problem) -> list[str]:
     """Logits and target in decimal, where they are few."""
     if problem.logits.size > MOST_ENTRIES:
         return []
     return [f"Logits {problem.logits.tolist()}, target {problem.target.tolist()}."]
 
 
-def _docstring(miss: Miss, adapter: Adapter) -> str:
-    measurement, operation = miss.measurement, miss.operation
-    returned = measurement.judged.format.name
-    where = f"{operation.mode}, {measurement.problem.format.name} on {adapter.device}"
+def where_seen(operation: Operation, problem: Problem, adapter: Adapter, returned: str = "") -> str:
+    """Mode, dtypes, device and versions."""
     versions = ", ".join(f"{name} {number}" for name, number in adapter.versions().items())
-    parts = [
-        f"{miss.name}: {measurement.quantity} of {operation.formula} is not {miss.missed.label}.",
-        "\n".join(
-            [
-                "",
-                *miss.story,
-                *_small_input(measurement.problem),
-                f"Run {where}, returned in {returned}. Seen with {versions}.",
-                "",
-            ]
-        ).rstrip(),
-        "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
-    ]
-    lines = [line for part in parts for line in part.split("\n")]
+    result = f", returned in {returned}" if returned else ""
+    return f"{operation.mode}, {problem.format.name} on {adapter.device}{result}. Seen with {versions}"
+
+
+def docstring_of(lines: Iterable[str]) -> str:
+    """The lines, wrapped, as the inside of a docstring."""
     text = "\n".join("\n".join(textwrap.wrap(line, 115)) for line in lines)
     return text.replace("\\", "\\\\").replace('"""', "'''") + "\n"
+
+
+def _docstring(miss: Miss, adapter: Adapter) -> str:
+    measurement, operation = miss.measurement, miss.operation
+    problem = measurement.problem
+    return docstring_of(
+        line
+        for part in (
+            f"{miss.name}: {measurement.quantity} of {operation.formula} is not {miss.missed.label}.",
+            "",
+            *miss.story,
+            *small_input(problem),
+            f"Run {where_seen(operation, problem, adapter, measurement.judged.format.name)}.",
+            "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
+        )
+        for line in part.split("\n")
+    )

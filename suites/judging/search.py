@@ -67,7 +67,7 @@ class Searches:
             if not watched.failures:
                 raise
         if watched.failures:
-            text = str(watched.failures[-1]) if stopped else f"{watched.failures[0]}\n{_NOT_REPEATED}"
+            text = str(watched.failures[-1]) if stopped else f"{watched.failures[0]}{_NOT_REPEATED}"
             pytest.fail(text, pytrace=False)
         if sum(problem.logits.size for problem in drawn) <= MOST_KEPT:
             self._passed[key] = drawn
@@ -95,7 +95,8 @@ class Searches:
         return drawn
 
 
-_NOT_REPEATED = "again  : the same problem passed when it was tried again: the operation is not deterministic"
+_NOT_REPEATED = "  # the same problem passed when it was tried again: the operation is not deterministic"
+"""A comment of the last line, which is a command."""
 
 
 @dataclass

@@ -26,12 +26,12 @@ from suites.inputs.hazards import HAZARDS
 from suites.judging.effort import EFFORTS, Effort
 from suites.judging.measurement import Measurement
 from suites.judging.recorder import Recorder
-from tests.command import ROOT, run_here
+from tests.command import QUICKLY, ROOT, run_here
 from tests.planted.corpus import table
 from tests.planted.parts import results, work_through
 from tests.planted.rounded import CorrectlyRounded
 from tests.planted.shared import evaluated
-from tests.planted.trial import FOLDER, QUICKLY
+from tests.planted.trial import FOLDER
 
 PAGE = ROOT / "ci" / "alarms.md"
 SEEDS = range(10)

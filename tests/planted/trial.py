@@ -9,22 +9,16 @@ import argparse
 import importlib
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-import pytest
-
-from tests.command import run_here
+from tests.command import first_failures
 from tests.planted.kernel import Kernel
 from tests.planted.other_losses import WrongBackend
 
 Planted = Kernel | type[WrongBackend]
 
 FOLDER = Path(__file__).parent
-
-QUICKLY = ("-p", "no:cacheprovider", "-p", "no:unraisableexception")
-"""Without ten collections of all garbage at the end of each run, which take longer than most kernels."""
 
 
 class Outcome(TypedDict):
@@ -49,32 +43,6 @@ def _is_planted(value: object) -> bool:
     return kind and hasattr(value, "defect")
 
 
-@dataclass
-class _Failures:
-    """A pytest plugin that keeps the first message of each failed test function, and asks such a function no more."""
-
-    failed: dict[str, str] = field(default_factory=dict)
-
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        if _function(item.nodeid) in self.failed:
-            pytest.skip("it has failed before")
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self.failed.setdefault(_function(report.nodeid), str(report.longrepr))
-
-
-def _function(nodeid: str) -> str:
-    return nodeid.split("::")[-1].partition("[")[0]
-
-
-def run(*options: str) -> tuple[int, dict[str, str]]:
-    """A run of the suite at quick effort in this process: exit status, and the first message of each test that failed."""
-    failures = _Failures()
-    status, _ = run_here(*QUICKLY, "--effort=quick", *options, plugins=(failures,))
-    return status, failures.failed
-
-
 def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
     """Run the suite on one kernel: the test that must reject it until its first failure, or the `whole`."""
     file, _, name = place.partition(":")
@@ -85,7 +53,7 @@ def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
     options += [] if defect.claim == "accurate" else [f"--claim={defect.claim}"]
     options += [] if whole else ["-x", "-k", defect.test]
     began = time.monotonic()
-    _, failed = run(*options)
+    _, failed = first_failures("--effort=quick", *options)
     return {"failed": failed, "seconds": time.monotonic() - began}
 
 
