@@ -76,7 +76,7 @@ def _of_loss(logits: Floats, ask: Ask) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         difference = logits[:, :1] - logits[:, 1:2]
     finite = np.isfinite(logits[:, :2]).all(axis=1, keepdims=True)
-    clipped = np.clip(difference, -ask.format.max, ask.format.max)
+    clipped = np.clip(difference, -ask.format.largest, ask.format.largest)
     return ask.format.round(np.where(finite, clipped, difference))
 
 
