@@ -22,12 +22,13 @@ from suites.inputs.problems import Ask
 from suites.judging.judge import Judge
 from suites.judging.measurement import Measurement
 
-CONVEX = (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE)
-OF_SOFTMAX = (*CONVEX, Loss.SQUARED_ERROR, Loss.FOCAL)
-"""Losses that a common offset of the logits leaves as they are."""
+SHIFT_INVARIANT = tuple(loss for loss in Loss if loss.spec.shift_invariant)
+NOT_NEGATIVE = tuple(loss for loss in Loss if loss.spec.nonnegative)
+OF_CLASSES = tuple(loss for loss in Loss if not loss.spec.binary)
+"""Losses of rows whose classes may be permuted."""
 
-NOT_NEGATIVE = tuple(loss for loss in Loss if loss is not Loss.KL_DIVERGENCE)
-"""A divergence from numbers that do not quite add up to 1 may be negative."""
+CONVEX = tuple(loss for loss in OF_CLASSES if loss.spec.convex)
+"""Losses that are searched for a lack of convexity; those of one logit are not."""
 
 HAZARDS = ("moderate", "absorption", "underflow", "ties", "long_tail")
 SMALL = ("moderate", "absorption", "underflow", "ties")
@@ -110,7 +111,7 @@ def test_loss_is_shift_invariant(judge: Judge, operation: Operation, fmt: Format
             f"adding 8 to all logits changes the loss by {apart.tolist()}" if _exceeds(apart, 2 * loss.stable_bound) else None
         )
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.LOSS,), OF_SOFTMAX, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.LOSS,), SHIFT_INVARIANT, holds)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -124,7 +125,7 @@ def test_gradient_follows_a_permutation(judge: Judge, operation: Operation, fmt:
         wrong = _exceeds(moved.observed - gradient.observed[:, order], allowed)
         return "permuting the classes does not permute the gradient" if wrong else None
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_SOFTMAX, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_CLASSES, holds)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -158,7 +159,7 @@ def test_gradient_sums_to_zero(judge: Judge, operation: Operation, fmt: Format) 
         wrong = _exceeds(total, gradient.stable_bound.sum(axis=1))
         return f"the rows of the gradient sum to {total.tolist()}" if wrong else None
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_SOFTMAX, holds)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), SHIFT_INVARIANT, holds)
 
 
 @pytest.mark.asks(Quantity.HESSIAN)
@@ -170,7 +171,7 @@ def test_hessian_is_symmetric_with_zero_row_sums(judge: Judge, operation: Operat
         total = _row_sums(values)
         return f"the rows of the Hessian sum to {total.tolist()}" if _exceeds(total, bound.sum(axis=2)) else None
 
-    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.HESSIAN,), OF_SOFTMAX, holds)
+    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.HESSIAN,), SHIFT_INVARIANT, holds)
 
 
 @pytest.mark.asks(Quantity.HESSIAN)

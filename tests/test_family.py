@@ -45,7 +45,8 @@ LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIA
 DERIVED = (LOSS, GRADIENT, HESSIAN, HVP)
 ROWS = tuple(q for q in Quantity if q not in LAYER_GRADIENTS)
 INF, NAN = math.inf, math.nan
-KL, SQUARED, FOCAL, SIGMOID, SIGMOID_FOCAL = list(Loss)[1:]
+KL, SQUARED, FOCAL = Loss.KL_DIVERGENCE, Loss.SQUARED_ERROR, Loss.FOCAL
+SIGMOID, SIGMOID_FOCAL = Loss.SIGMOID, Loss.SIGMOID_FOCAL
 
 PAIR = Problem([[20.0, 0.0]], [0], FLOAT32, loss=FOCAL, focusing=2.0)
 SURE, TAIL = log1p_exp(20), sigmoid_of_minus(20)
