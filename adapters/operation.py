@@ -158,7 +158,7 @@ class Operation:
             return f"{self.name} asks for a linear layer: the problem has no feature"
         if not self.has_loss:
             transformed = {"temperature", "logit_softcap"} & options_used(problem)
-            other = problem.loss is not Loss.CROSS_ENTROPY
+            other = problem.loss != self.loss
             return f"{self.name} takes the logits of cross-entropy as they are" if transformed or other else None
         if problem.loss != self.loss:
             return f"{self.name} computes {self.loss}, not {problem.loss}"

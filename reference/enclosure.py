@@ -171,14 +171,14 @@ class Enclosure:
         decided = tie | ((one_sided | (np.abs(above_half) > scaled.radius)) & (scaled.radius < 0.25))
         with np.errstate(over="ignore", invalid="ignore"):
             value = np.ldexp(whole + up, step)
-        value = np.where(value > fmt.max, np.inf, value)
+        value = np.where(value > fmt.largest, fmt.overflow, value)
         value = np.where(self.is_finite, np.copysign(value, sign), self.hi)
         return value, decided | ~self.is_finite
 
     def ulps_from(self, observed: Floats, fmt: Format) -> tuple[Floats, Floats]:
         """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
 
-        An infinite observation of a finite y counts as 2^(emax + 1), the number that would follow max, so that an overflow
+        An infinite observation of a finite y counts as 2^(emax + 1), which would follow the largest number, so that an overflow
         within a bound can be told from one beyond it. NaN on either side, or an infinite y, gives NaN.
         """
         sign, step, scaled = self._in_ulps(fmt)

@@ -1,13 +1,14 @@
 """Binary floating-point formats: their limits, their ulp, their neighbours and correct rounding into them.
 
-Values of every format are carried as float64 arrays: float16, bfloat16, float32 and float64 are all subsets of
-float64, so the carrier is exact and numpy arithmetic on it needs no special dtype. Nothing here is typed from a table:
-each limit follows from the precision p and the largest exponent emax (IEEE 754-2019, section 3.3).
+Values of every format are carried as float64 arrays: all of them are subsets of float64, so the carrier is exact and
+numpy arithmetic on it needs no special dtype. The limits of a format with the encodings of IEEE 754 follow from its
+precision p and its largest exponent emax (IEEE 754-2019, section 3.3).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,31 +21,44 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Format:
-    """A binary format with `precision` significand bits (the hidden one included) and largest exponent `emax`.
+    """A binary format: its precision, its range and how it is stored.
 
-    >>> FLOAT32.unit_roundoff == 2.0**-24, FLOAT16.max, BFLOAT16.min_subnormal == 2.0**-133
+    Arguments:
+      name: what users call it.
+      precision: number p of significand bits, the hidden one included.
+      emin: exponent of the smallest normal number.
+      largest: the largest finite number.
+      bits: width of an encoding.
+      dtype: the numpy dtype that stores it, as `module.name`; the module is imported when it is first needed.
+      has_infinity: True if a number that rounds beyond `largest` becomes an infinity, False if there is none: it is NaN then.
+
+    >>> FLOAT32.unit_roundoff == 2.0**-24, FLOAT16.largest, BFLOAT16.min_subnormal == 2.0**-133
     (True, 65504.0, True)
     """
 
     name: str
     precision: int
-    emax: int
+    emin: int
+    largest: float
     bits: int
+    dtype: str
+    has_infinity: bool = True
 
     @property
-    def emin(self) -> int:
-        """Exponent of the smallest normal number, 1 - emax."""
-        return 1 - self.emax
+    def emax(self) -> int:
+        """Exponent of the largest finite number."""
+        _, exponent = np.frexp(self.largest)
+        return int(exponent) - 1
+
+    @property
+    def overflow(self) -> float:
+        """What a positive number becomes that rounds beyond `largest`: +inf, or NaN where there is no infinity."""
+        return np.inf if self.has_infinity else np.nan
 
     @property
     def unit_roundoff(self) -> float:
         """U = 2^-p: the largest relative error of rounding to nearest, half the spacing just above 1."""
         return 2.0**-self.precision
-
-    @property
-    def max(self) -> float:
-        """Largest finite number, (2 - 2^(1-p)) 2^emax."""
-        return float(np.ldexp(2.0 - 2.0 ** (1 - self.precision), self.emax))
 
     @property
     def min_normal(self) -> float:
@@ -62,7 +76,9 @@ class Format:
         return float(np.ldexp(1.0, self.min_subnormal_exponent))
 
     def round(self, values: ArrayLike) -> Floats:
-        """Round float64 values to nearest, ties to even, once, with gradual underflow and overflow to infinity.
+        """Round float64 values to nearest, ties to even, once, with gradual underflow and overflow to `overflow`.
+
+        An infinity overflows as well: it is NaN in a format that has none.
 
         >>> FLOAT16.round([65519.0, 65520.0, 2.0**-25, 1.0 + 2.0**-11])
         array([6.5504e+04,        inf, 0.0000e+00, 1.0000e+00])
@@ -73,7 +89,7 @@ class Format:
         step = self.ulp_exponent(x)
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = np.ldexp(np.rint(np.ldexp(x, -step)), step)
-        return np.where(np.abs(rounded) > self.max, np.copysign(np.inf, rounded), rounded)
+        return np.where(np.abs(rounded) > self.largest, np.copysign(self.overflow, rounded), rounded)
 
     def ulp_exponent(self, values: ArrayLike) -> Integers:
         """Exponent of ulp(x) = 2^(max(floor(log2 |x|), emin) - p + 1), Goldberg's ulp with the subnormal floor.
@@ -95,12 +111,12 @@ class Format:
         return np.ldexp(1.0, self.ulp_exponent(values))
 
     def contains(self, values: ArrayLike) -> Bools:
-        """True where a value is a member of the format; NaN and infinities are members."""
+        """True where a value is a member of the format; NaN is one, and so are infinities where there are any."""
         x = np.asarray(values, dtype=np.float64)
         return np.isnan(x) | (self.round(x) == x)
 
     def next_up(self, values: ArrayLike) -> Floats:
-        """Smallest member greater than each finite member; max goes to infinity.
+        """Smallest member greater than each finite member; `largest` goes to `overflow`.
 
         >>> FLOAT16.next_up([1.0, 65504.0, 0.0]) - [1.0, 0.0, 0.0]
         array([9.76562500e-04,            inf, 5.96046448e-08])
@@ -138,12 +154,9 @@ class Format:
 
     @property
     def numpy_dtype(self) -> np.dtype:
-        """The numpy dtype that stores this format (bfloat16 is the one of ml_dtypes)."""
-        if self.name == "bfloat16":
-            import ml_dtypes
-
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(self.name)
+        """The numpy dtype that stores this format."""
+        module, _, name = self.dtype.partition(".")
+        return np.dtype(getattr(import_module(module), name))
 
     def cast(self, values: ArrayLike) -> NDArray[Any]:
         """Members as an array of `numpy_dtype`; the cast is exact, since only members are accepted.
@@ -159,12 +172,38 @@ class Format:
         return x.astype(self.numpy_dtype)
 
 
-FLOAT16 = Format("float16", precision=11, emax=15, bits=16)
-BFLOAT16 = Format("bfloat16", precision=8, emax=127, bits=16)
-FLOAT32 = Format("float32", precision=24, emax=127, bits=32)
-FLOAT64 = Format("float64", precision=53, emax=1023, bits=64)
+def _ieee(name: str, precision: int, emax: int, dtype: str) -> Format:
+    """The format with the encodings of IEEE 754-2019, section 3.4, where emin = 1 - emax (section 3.3).
+
+    A sign, the exponent with a field for subnormals and one for infinities and NaN, and p - 1 bits of the significand.
+    """
+    largest = float(np.ldexp(2.0 - 2.0 ** (1 - precision), emax))
+    bits = precision + (2 * emax + 1).bit_length()
+    return Format(name, precision, emin=1 - emax, largest=largest, bits=bits, dtype=dtype)
+
+
+# IEEE 754-2019, table 3.5: binary16, binary32, binary64. bfloat16 is binary32 without its last 16 bits.
+FLOAT16 = _ieee("float16", precision=11, emax=15, dtype="numpy.float16")
+BFLOAT16 = _ieee("bfloat16", precision=8, emax=127, dtype="ml_dtypes.bfloat16")
+FLOAT32 = _ieee("float32", precision=24, emax=127, dtype="numpy.float32")
+FLOAT64 = _ieee("float64", precision=53, emax=1023, dtype="numpy.float64")
+
+FLOAT8_E5M2 = _ieee("float8_e5m2", precision=3, emax=15, dtype="ml_dtypes.float8_e5m2")
+"""E5M2 of the OCP 8-bit floating point specification (OFP8), revision 1.0, 2023: its encodings are those of IEEE 754."""
+
+FLOAT8_E4M3FN = Format("float8_e4m3fn", 4, emin=-6, largest=448.0, bits=8, dtype="ml_dtypes.float8_e4m3fn", has_infinity=False)
+"""E4M3 of OFP8, revision 1.0, 2023: it has no infinity, and NaN is the encodings 0x7f and 0xff alone.
+
+The largest exponent field holds numbers, but for its last significand, which is NaN: 448 = 1.75 2^8 is the largest number.
+The specification lets a conversion saturate or not. Here it does not, as in ml_dtypes: what rounds beyond 448 is NaN.
+464 is halfway to the 480 that would follow; such a tie goes to 448, whose significand is even.
+"""
 
 FORMATS: dict[str, Format] = {f.name: f for f in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)}
+"""The formats that the suites run, by name."""
+
+DESCRIBED: dict[str, Format] = {f.name: f for f in (FLOAT8_E4M3FN, FLOAT8_E5M2)}
+"""Formats that are known here and that no backend claims yet, by name."""
 
 
 def format_named(name: str) -> Format:

@@ -1,4 +1,4 @@
-"""The losses that are defined: their names, formulas, options and targets.
+"""The losses that are defined: their names, formulas, traits, options and targets.
 
 x is a row of K logits, y = x/T (or c tanh(x/c)/T with a softcap c), p = softmax(y), lse = log sum exp(y), q the target as
 probabilities, t the target as a class index, e_t its unit vector, L = lse - y_t, g the focusing exponent, w = 1 - p_t.
@@ -21,6 +21,7 @@ al., ICCV 2017; the squared error of probabilities is Brier's score (1950), with
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -34,9 +35,10 @@ class Loss(StrEnum):
     SIGMOID = "sigmoid"
     SIGMOID_FOCAL = "sigmoid_focal"
 
-
-BINARY = (Loss.SIGMOID, Loss.SIGMOID_FOCAL)
-"""Losses of one logit x a row, which stands for the two-class row [x, 0]."""
+    @property
+    def spec(self) -> LossSpec:
+        """Its line of `SPECS`."""
+        return SPECS[self]
 
 
 class Target(StrEnum):
@@ -49,14 +51,69 @@ class Target(StrEnum):
     BINARY_CLASSES = "floating-point classes 0 or 1 of shape (N, 1)"
 
 
-LOSS_TARGETS: dict[Loss, Target] = {
-    Loss.CROSS_ENTROPY: Target.EITHER,
-    Loss.KL_DIVERGENCE: Target.PROBABILITIES,
-    Loss.SQUARED_ERROR: Target.PROBABILITIES,
-    Loss.FOCAL: Target.INDICES,
-    Loss.SIGMOID: Target.BINARY_PROBABILITIES,
-    Loss.SIGMOID_FOCAL: Target.BINARY_CLASSES,
+@dataclass(frozen=True)
+class LossSpec:
+    """What is true of a loss without options; code that is not a loss's own mathematics asks this, never its name.
+
+    Arguments:
+      target: what it takes as its target.
+      convex: True if it is a convex function of a row's logits for every target: its Hessian is positive semidefinite.
+      shift_invariant: True if a common offset of a row's logits leaves it as it is: the gradient, and each row of the
+        Hessian, then sums to 0.
+      nonnegative: True if it is >= 0 for every target that it takes, labels that do not quite add up to 1 included.
+      weighted: True if it is sum_c a_c (lse - y_c) plus a number that the logits do not enter, with the effective weights a
+        of `reference.weights`: its derivatives by y are then A p - a and A V, its error that of log-probabilities.
+      is_log_probability: True if for a class index it is lse - y_t and nothing else: what the compiled tier, the sweeps and
+        the recommended tolerances know.
+      adds_label_entropy: True if that number is sum_c q_c log q_c; else it is 0.
+      counts_unlabelled: True if a row whose labels q are all 0 has a loss; else it is exactly 0 there, with its derivatives,
+        whatever the logits.
+      focused: True if its formula has the focusing exponent g, which is drawn for every problem: with g = 0 it is another loss.
+    """
+
+    target: Target
+    convex: bool
+    shift_invariant: bool
+    nonnegative: bool
+    weighted: bool
+    is_log_probability: bool = False
+    adds_label_entropy: bool = False
+    counts_unlabelled: bool = False
+    focused: bool = False
+
+    @property
+    def binary(self) -> bool:
+        """True if a row is one logit x, which stands for the two-class row [x, 0]."""
+        return self.target in (Target.BINARY_PROBABILITIES, Target.BINARY_CLASSES)
+
+    @property
+    def takes_indices(self) -> bool:
+        """True if its target may be class indices."""
+        return self.target in (Target.EITHER, Target.INDICES)
+
+    @property
+    def takes_probabilities(self) -> bool:
+        """True if its target may be floating-point labels, one for each logit."""
+        return self.target is not Target.INDICES
+
+
+SPECS: dict[Loss, LossSpec] = {
+    Loss.CROSS_ENTROPY: LossSpec(
+        Target.EITHER, convex=True, shift_invariant=True, nonnegative=True, weighted=True, is_log_probability=True
+    ),
+    Loss.KL_DIVERGENCE: LossSpec(
+        Target.PROBABILITIES, convex=True, shift_invariant=True, nonnegative=False, weighted=True, adds_label_entropy=True
+    ),
+    Loss.SQUARED_ERROR: LossSpec(
+        Target.PROBABILITIES, convex=False, shift_invariant=True, nonnegative=True, weighted=False, counts_unlabelled=True
+    ),
+    Loss.FOCAL: LossSpec(Target.INDICES, convex=False, shift_invariant=True, nonnegative=True, weighted=False, focused=True),
+    Loss.SIGMOID: LossSpec(Target.BINARY_PROBABILITIES, convex=True, shift_invariant=False, nonnegative=True, weighted=True),
+    Loss.SIGMOID_FOCAL: LossSpec(
+        Target.BINARY_CLASSES, convex=False, shift_invariant=False, nonnegative=True, weighted=False, focused=True
+    ),
 }
+"""The traits of every loss."""
 
 LOSS_OPTIONS: dict[Loss, tuple[str, ...]] = {
     Loss.CROSS_ENTROPY: (

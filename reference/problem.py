@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reference.formats import Bools, Floats, Format
-from reference.loss import BINARY, LOSS_OPTIONS, LOSS_TARGETS, Loss, Target
+from reference.loss import LOSS_OPTIONS, Loss, Target
 
 REDUCTIONS = ("none", "sum", "mean")
 
@@ -40,7 +40,7 @@ class Problem:
       temperature: T > 0 and finite: the logits are divided by T exactly.
       cotangent: upstream gradient, (N,) for 'none' and () otherwise, finite, members of `format`; None means 1.
       tangent: (N, K), finite members of `format`: the direction of the Hessian-vector product; None means no product.
-      loss: which loss; it decides which target and which of the options are allowed (`LOSS_TARGETS`, `LOSS_OPTIONS`).
+      loss: which loss; it decides which target and which of the options are allowed (`SPECS`, `LOSS_OPTIONS`).
       logit_softcap: c > 0 and finite: the logits become c tanh(x/c), before the temperature; None means they do not.
       z_loss: z >= 0 and finite: adds z lse^2 to each row that counts, whatever its class weights; the mean divides both.
       focusing: g >= 0 and finite: the exponent of a focal loss.
@@ -119,7 +119,12 @@ class Problem:
     @property
     def is_binary(self) -> bool:
         """True if each row is one logit x that stands for the two-class row [x, 0]."""
-        return self.loss in BINARY
+        return self.loss.spec.binary
+
+    @property
+    def is_weighted(self) -> bool:
+        """True if the derivatives of a row are those of a weighted log-probability: such a loss, no softcap and no z-loss."""
+        return self.loss.spec.weighted and self.logit_softcap is None and self.z_loss == 0.0
 
     @cached_property
     def ignored(self) -> Bools:
@@ -231,13 +236,13 @@ class Problem:
         self._set(name, array)
 
     def _checked_target(self) -> NDArray[Any]:
-        target, kind = np.asarray(self.target), LOSS_TARGETS[self.loss]
-        if target.shape == self.logits.shape and target.dtype.kind == "f" and kind is not Target.INDICES:
+        target, spec = np.asarray(self.target), self.loss.spec
+        if target.shape == self.logits.shape and target.dtype.kind == "f" and spec.takes_probabilities:
             return self._checked_probabilities(target)
         indices = target.shape == (self.num_rows,) and (target.dtype.kind in "iu" or target.size == 0)
-        if indices and kind in (Target.EITHER, Target.INDICES):
+        if indices and spec.takes_indices:
             return self._checked_indices(target)
-        allowed = kind.value.replace("(N,", f"({self.num_rows},").replace("K)", f"{self.num_classes})")
+        allowed = spec.target.value.replace("(N,", f"({self.num_rows},").replace("K)", f"{self.num_classes})")
         raise ValueError(f"target has shape {target.shape} and dtype {target.dtype}; allowed: {allowed}")
 
     def _checked_probabilities(self, target: NDArray[Any]) -> Floats:
@@ -250,7 +255,7 @@ class Problem:
         return probabilities
 
     def _check_binary(self, target: Floats) -> None:
-        classes = LOSS_TARGETS[self.loss] is Target.BINARY_CLASSES
+        classes = self.loss.spec.target is Target.BINARY_CLASSES
         bad = (target != 0) & (target != 1) if classes else target > 1
         if bad.any():
             row = int(np.argmax(bad))

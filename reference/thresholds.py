@@ -27,11 +27,11 @@ class Thresholds:
     vanishing_gap: float
     """-ln(min subnormal / 2): from this gap on, exp(-gap) rounds to zero."""
     overflow_logit: float
-    """ln(max): an unshifted exp overflows above it."""
+    """ln(largest): an unshifted exp overflows above it."""
     stagnation_count: int
     """1/u: adding ones one by one sticks at this count (2048 for float16)."""
     overflow_count: int | None
-    """Smallest count of ones whose sum rounds to infinity (65520 for float16); None where memory ends first."""
+    """Smallest count of ones whose sum overflows (65520 for float16); None where memory ends first."""
 
 
 @lru_cache
@@ -45,14 +45,22 @@ def thresholds(fmt: Format) -> Thresholds:
     """
     with ctx.workprec(200):
         ln2 = arb(2).log()
-        ln_max = (arb(2) - arb(2) ** (1 - fmt.precision)).log() + fmt.emax * ln2
-        overflow = 2 ** (fmt.emax + 1) - 2 ** (fmt.emax - fmt.precision)
         return Thresholds(
             absorption_gap=float(fmt.precision * ln2),
             underflow_gap=float(-fmt.emin * ln2),
             subnormal_gap=float(-fmt.min_subnormal_exponent * ln2),
             vanishing_gap=float((1 - fmt.min_subnormal_exponent) * ln2),
-            overflow_logit=float(ln_max),
+            overflow_logit=float(arb(fmt.largest).log()),
             stagnation_count=2**fmt.precision,
-            overflow_count=overflow if overflow < 2**40 else None,
+            overflow_count=_overflow_count(fmt),
         )
+
+
+def _overflow_count(fmt: Format) -> int | None:
+    """The first integer that rounds beyond the largest number: the one halfway to what would follow it, or the next."""
+    if fmt.largest > 2**40:
+        return None
+    spacing = int(fmt.ulp(fmt.largest))
+    halfway = int(fmt.largest) + spacing // 2
+    is_even = int(fmt.largest) // spacing % 2 == 0
+    return halfway + 1 if is_even else halfway

@@ -27,12 +27,13 @@ from suites.judging.measurement import Measurement
 from suites.judging.relation import Relation, Term
 from suites.judging.reproducer import Index
 
-CONVEX = (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE)
-OF_SOFTMAX = (*CONVEX, Loss.SQUARED_ERROR, Loss.FOCAL)
-"""Losses that a common offset of the logits leaves as they are."""
+SHIFT_INVARIANT = tuple(loss for loss in Loss if loss.spec.shift_invariant)
+NOT_NEGATIVE = tuple(loss for loss in Loss if loss.spec.nonnegative)
+OF_CLASSES = tuple(loss for loss in Loss if not loss.spec.binary)
+"""Losses of rows whose classes may be permuted."""
 
-NOT_NEGATIVE = tuple(loss for loss in Loss if loss is not Loss.KL_DIVERGENCE)
-"""A divergence from numbers that do not quite add up to 1 may be negative."""
+CONVEX = tuple(loss for loss in OF_CLASSES if loss.spec.convex)
+"""Losses that are searched for a lack of convexity; those of one logit are not."""
 
 HAZARDS = ("moderate", "absorption", "underflow", "ties", "long_tail")
 SMALL = ("moderate", "absorption", "underflow", "ties")
@@ -150,7 +151,7 @@ def test_loss_is_shift_invariant(judge: Judge, operation: Operation, fmt: Format
         asked, terms = ((problem, Quantity.LOSS), (other, Quantity.LOSS)), ((1.0, 1, at), (-1.0, 0, at))
         return Relation(f"adding 8 to all logits changes loss{list(at)}", operation, asked, terms, **compared.at(at))
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.LOSS,), OF_SOFTMAX, broken)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.LOSS,), SHIFT_INVARIANT, broken)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -168,7 +169,7 @@ def test_gradient_follows_a_permutation(judge: Judge, operation: Operation, fmt:
         asked, terms = ((problem, Quantity.GRADIENT), (permuted, Quantity.GRADIENT)), ((1.0, 1, at), (-1.0, 0, was))
         return Relation(f"permuting the classes changes gradient{list(was)}", operation, asked, terms, **compared.at(at))
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_SOFTMAX, broken)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_CLASSES, broken)
 
 
 @pytest.mark.asks(Quantity.GRADIENT)
@@ -213,7 +214,7 @@ def test_gradient_sums_to_zero(judge: Judge, operation: Operation, fmt: Format) 
     def broken(_: Problem, gradient: Measurement) -> Relation | None:
         return _row_sum_beside_zero(operation, gradient)
 
-    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), OF_SOFTMAX, broken)
+    _search(judge, operation, Ask(fmt, HAZARDS, max_rows=2), (Quantity.GRADIENT,), SHIFT_INVARIANT, broken)
 
 
 def _row_sum_beside_zero(operation: Operation, found: Measurement) -> Relation | None:
@@ -239,7 +240,7 @@ def test_hessian_is_symmetric_with_zero_row_sums(judge: Judge, operation: Operat
         terms = ((1.0, 0, at), (-1.0, 0, mirrored))
         return Relation(said, operation, ((problem, Quantity.HESSIAN),), terms, **compared.at(at))
 
-    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.HESSIAN,), OF_SOFTMAX, broken)
+    _search(judge, operation, Ask(fmt, SMALL, max_rows=2), (Quantity.HESSIAN,), SHIFT_INVARIANT, broken)
 
 
 @pytest.mark.asks(Quantity.HESSIAN)

@@ -12,7 +12,6 @@ import pytest
 
 from adapters.operation import Operation
 from reference.formats import Floats, Format
-from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity
 from suites.judging.claims import NO_CLASSES
@@ -48,7 +47,7 @@ def test_out_of_range_label(judge: Judge, operation: Operation, fmt: Format, lab
 @pytest.mark.parametrize("label", [-0.5, 1.5])
 def test_out_of_range_binary_label(judge: Judge, operation: Operation, fmt: Format, label: float) -> None:
     """A label of a sigmoid loss outside [0, 1]."""
-    if operation.loss not in BINARY:
+    if not operation.loss.spec.binary:
         pytest.skip(f"{operation.name} is no loss of a sigmoid")
     problem = Problem(np.array([[0.5]]), np.zeros((1, 1)), fmt, loss=operation.loss).with_unchecked_target([[label]])
     judge.check_unanswerable(operation, Unanswerable(judge.in_place_of(problem), label, f"the label {label}"))
@@ -57,7 +56,7 @@ def test_out_of_range_binary_label(judge: Judge, operation: Operation, fmt: Form
 @pytest.mark.asks(Quantity.LOSS, *BUILDING_BLOCKS)
 def test_no_classes(judge: Judge, operation: Operation, fmt: Format) -> None:
     """A row of no logits, of which no class index is one; it must not end the process either."""
-    if operation.loss in BINARY:
+    if operation.loss.spec.binary:
         pytest.skip(f"{operation.name} is a loss of one logit")
     named = operation.has_loss and not operation.probabilities
     target = np.zeros(1, dtype=np.int64) if named else np.ones((1, 1))

@@ -18,7 +18,6 @@ import pytest
 from adapters.operation import Operation
 from reference.formats import Format
 from reference.grades import Grade
-from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.judging.failure import Finding
@@ -89,7 +88,7 @@ def _tell(config: pytest.Config, lines: list[str]) -> None:
 def _on_trial(judge: Judge) -> Iterator[tuple[Operation, Format]]:
     formats = [fmt for fmt in judge.plan.formats if fmt.name in STEPS]
     for operation in judge.plan.operations:
-        if operation.loss is Loss.CROSS_ENTROPY and not operation.probabilities and Quantity.LOSS in operation.quantities:
+        if operation.loss.spec.is_log_probability and not operation.probabilities and Quantity.LOSS in operation.quantities:
             yield from ((operation, fmt) for fmt in formats if fmt.name in operation.arithmetic)
 
 

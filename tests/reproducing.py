@@ -25,7 +25,6 @@ from adapters.loading import load_adapter
 from adapters.operation import Operation
 from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.grades import Grade
-from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.inputs.cases import Case, stored_cases
@@ -98,7 +97,7 @@ def _with_options(judge: Judge, operation: Operation, fmt: Format) -> Iterator[M
 
 
 def _all_options(operation: Operation, fmt: Format) -> Problem:
-    binary = operation.loss in BINARY
+    binary = operation.loss.spec.binary
     logits = np.array([[1.5], [-0.5]] if binary else [[1.5, -0.5, 0.25], [0.0, 2.0, -1.0]])
     soft = [[1.0], [0.0]] if binary else [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]
     values: dict[str, Any] = {

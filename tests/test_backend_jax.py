@@ -16,7 +16,6 @@ from adapters.adapter import Adapter, AdapterError
 from adapters.jax.backend import ADAPTER
 from adapters.operation import Operation, modes_of
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
-from reference.loss import BINARY
 from reference.quantity import LAYER_GRADIENTS
 
 TABLE = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
@@ -33,7 +32,7 @@ def problem_for(operation: Operation, fmt: Format = FLOAT32, **options: Any) -> 
     logits = TABLE
     if operation.probabilities:
         target = np.array([[0.5, 0.25, 0.25]] * 2)
-    if operation.loss in BINARY:
+    if operation.loss.spec.binary:
         logits, target = TABLE[:, :1], np.array([[1.0], [0.0]])
     feature = [1.0, -2.0] if set(operation.quantities) <= set(LAYER_GRADIENTS) else None
     return Problem(logits, target, fmt, loss=operation.loss, tangent=np.ones_like(logits), feature=feature, **options)

@@ -18,7 +18,7 @@ from adapters.operation import Operation, modes_of
 from adapters.tensorflow.backend import ADAPTER, MODES, stored_arithmetic
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.arithmetic import Order
-from reference.loss import BINARY, Loss
+from reference.loss import Loss
 from reference.quantity import LAYER_GRADIENTS
 
 TABLE = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
@@ -41,7 +41,7 @@ def problem_for(operation: Operation, fmt: Format = FLOAT32, **options: Any) -> 
     options |= {name: value for name, value in values.items() if name in operation.options}
     if set(operation.quantities) & set(LAYER_GRADIENTS):
         return Problem(TABLE, target, fmt, feature=np.array([2.0, -1.0]), **options)
-    if operation.loss in BINARY:
+    if operation.loss.spec.binary:
         logits, target = np.array([[1.5], [-0.5]]), np.array([[1.0], [0.0]])
         return Problem(logits, target, fmt, loss=operation.loss, tangent=np.ones((2, 1)), **options)
     return Problem(TABLE, target, fmt, loss=operation.loss, tangent=np.ones((2, 3)), **options)
@@ -197,8 +197,8 @@ def test_keras_traced_sees_through_the_sigmoid(adapter: Adapter) -> None:
 def test_options_of_the_family_reach_the_framework(adapter: Adapter, name: str, option: dict[str, float], mode: str) -> None:
     """At equal logits p = 1/K, lse = log K and the cross-entropy is log K, whatever the cap of logits that are 0."""
     operation = named(adapter, name, mode)
-    target: Any = [[1.0]] if operation.loss in BINARY else [0]
-    problem = Problem([[0.0]] if operation.loss in BINARY else [[0.0, 0.0]], target, FLOAT32, loss=operation.loss, **option)
+    target: Any = [[1.0]] if operation.loss.spec.binary else [0]
+    problem = Problem([[0.0]] if operation.loss.spec.binary else [[0.0, 0.0]], target, FLOAT32, loss=operation.loss, **option)
     expected = {"positive_weight": 2 * np.log(2), "focusing": np.log(2) / 2, "z_loss": np.log(2) + np.log(2) ** 2 / 2}
     (loss,) = adapter.observe(operation, problem, (Quantity.LOSS,)).values[Quantity.LOSS]
     assert loss == pytest.approx(expected[next(iter(option))], rel=1e-6)

@@ -100,16 +100,16 @@ def test_a_rounded_offset_is_not_stable() -> None:
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.5}, {"reduction": "mean"}], ids=str)
 def test_the_bound_of_the_largest_losses_is_a_number(fmt: Format, options: dict[str, object]) -> None:
     """It was once infinite in float64, where sums in this file overflowed: anything was stable."""
-    large = float(fmt.round(0.75 * fmt.max))
+    large = float(fmt.round(0.75 * fmt.largest))
     problem = Problem([[large, 0.0], [large, 0.0]], [1, 1], fmt, **options)  # type: ignore[arg-type]
     bound = stable_bound(problem, Quantity.LOSS, Arithmetic(fmt, fmt))
-    assert (bound < 0.1 * fmt.max).all()
+    assert (bound < 0.1 * fmt.largest).all()
 
 
 @pytest.mark.parametrize("fmt", [FLOAT64, FLOAT32, FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)
 def test_the_bound_of_a_mean_with_an_infinite_row_is_a_number(fmt: Format) -> None:
-    problem = Problem([[fmt.max, -fmt.max], [0.0, 0.0], [0.0, 0.0]], [1, 0, 0], fmt, reduction="mean")
-    assert float(stable_bound(problem, Quantity.LOSS, Arithmetic(fmt, fmt))) < 0.1 * fmt.max
+    problem = Problem([[fmt.largest, -fmt.largest], [0.0, 0.0], [0.0, 0.0]], [1, 0, 0], fmt, reduction="mean")
+    assert float(stable_bound(problem, Quantity.LOSS, Arithmetic(fmt, fmt))) < 0.1 * fmt.largest
 
 
 def test_storing_the_sum_costs_a_rounding_of_it() -> None:

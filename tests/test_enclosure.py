@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reference.enclosure import TINY_EXPONENT, Enclosure, Entry, enclose, special
 from reference.evaluation import evaluate
-from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
+from reference.formats import BFLOAT16, FLOAT8_E4M3FN, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -151,11 +151,19 @@ def test_the_overflow_boundary(fmt: Format, side: int) -> None:
     values = of(boundary, whisper(side) if side else None, side)
     rounded, decided = values.rounded(fmt)
     assert bool(decided)
-    assert float(rounded) == (fmt.max if side < 0 else math.inf)
+    assert float(rounded) == (fmt.largest if side < 0 else math.inf)
     assert float(of(-boundary).rounded(fmt)[0]) == -math.inf
-    assert float(of(Fraction(fmt.max)).rounded(fmt)[0]) == fmt.max
-    assert float(of(Fraction(fmt.max), whisper(1), 1).rounded(fmt)[0]) == fmt.max
+    assert float(of(Fraction(fmt.largest)).rounded(fmt)[0]) == fmt.largest
+    assert float(of(Fraction(fmt.largest), whisper(1), 1).rounded(fmt)[0]) == fmt.largest
     assert float(of(two(20000)).rounded(fmt)[0]) == math.inf
+
+
+def test_without_infinity_an_overflow_is_nan() -> None:
+    halfway = Fraction(464)
+    assert float(of(halfway).rounded(FLOAT8_E4M3FN)[0]) == FLOAT8_E4M3FN.largest
+    above, decided = of(halfway, whisper(1), 1).rounded(FLOAT8_E4M3FN)
+    assert math.isnan(float(above))
+    assert bool(decided)
 
 
 @ALL
@@ -231,7 +239,7 @@ def test_what_is_decided_is_right_anywhere_in_the_ball(fmt: Format, data: st.Dat
 @given(data=st.data())
 def test_ulps_from_is_the_distance_of_fractions(fmt: Format, data: st.DataObject) -> None:
     value = data.draw(rationals(fmt))
-    observed = float(fmt.round(data.draw(st.floats(-4, 4)) * float(fmt.ulp(fmt.max / 8)) + fmt.max / 8))
+    observed = float(fmt.round(data.draw(st.floats(-4, 4)) * float(fmt.ulp(fmt.largest / 8)) + fmt.largest / 8))
     if data.draw(st.booleans()):
         near = round_fraction(fmt, value)
         observed = near if math.isinf(near) else float(fmt.next_up(near))
@@ -255,11 +263,11 @@ def test_ulp_exponent_is_that_of_fractions(fmt: Format, data: st.DataObject) -> 
 
 @ALL
 def test_an_infinite_observation_follows_the_largest_number(fmt: Format) -> None:
-    distance, _ = of(Fraction(fmt.max)).ulps_from(np.asarray(np.inf), fmt)
+    distance, _ = of(Fraction(fmt.largest)).ulps_from(np.asarray(np.inf), fmt)
     assert float(distance) == 1.0
-    distance, _ = of(-Fraction(fmt.max)).ulps_from(np.asarray(-np.inf), fmt)
+    distance, _ = of(-Fraction(fmt.largest)).ulps_from(np.asarray(-np.inf), fmt)
     assert float(distance) == 1.0
-    distance, _ = of(-Fraction(fmt.max)).ulps_from(np.asarray(np.inf), fmt)
+    distance, _ = of(-Fraction(fmt.largest)).ulps_from(np.asarray(np.inf), fmt)
     assert float(distance) == 2.0 ** (fmt.precision + 1) - 1
     distance, _ = of(Fraction(1)).ulps_from(np.asarray(np.inf), fmt)
     assert float(distance) == pytest.approx(2.0 ** min(fmt.emax + fmt.precision, 1023.999999), rel=0.01)

@@ -277,7 +277,7 @@ def test_every_rounding_is_decided(family: str, fmt: Format) -> None:
 
 def hardest(fmt: Format) -> Iterable[Problem]:
     """The largest gaps, offsets and temperatures of a format, and labels that cancel the softmax as far as they can."""
-    top, small = fmt.max, fmt.min_subnormal
+    top, small = fmt.largest, fmt.min_subnormal
     common: dict[str, Any] = {"format": fmt, "tangent": [[1.0, -1.0, 0.5]]}
     for row in ([top, -top, 0.0], [top, top, -top], [-top, -top, -top], [small, -small, 0.0], [top, -INF, small]):
         for target in ([0], [1], [[0.25, 0.25, 0.5]]):

@@ -45,7 +45,8 @@ LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIA
 DERIVED = (LOSS, GRADIENT, HESSIAN, HVP)
 ROWS = tuple(q for q in Quantity if q not in LAYER_GRADIENTS)
 INF, NAN = math.inf, math.nan
-KL, SQUARED, FOCAL, SIGMOID, SIGMOID_FOCAL = list(Loss)[1:]
+KL, SQUARED, FOCAL = Loss.KL_DIVERGENCE, Loss.SQUARED_ERROR, Loss.FOCAL
+SIGMOID, SIGMOID_FOCAL = Loss.SIGMOID, Loss.SIGMOID_FOCAL
 
 PAIR = Problem([[20.0, 0.0]], [0], FLOAT32, loss=FOCAL, focusing=2.0)
 SURE, TAIL = log1p_exp(20), sigmoid_of_minus(20)
@@ -468,7 +469,7 @@ def test_the_scale_of_a_divergence_is_that_of_its_terms(fmt: Format) -> None:
 
 
 def test_the_scale_of_a_mean_whose_terms_add_up_beyond_float64() -> None:
-    top = FLOAT64.max
+    top = FLOAT64.largest
     problem = Problem([[0.0, -top]] * 4, [[0.5, 0.5]] * 4, FLOAT64, loss=Loss.KL_DIVERGENCE, reduction="mean")
     expected = evaluate(problem, [Quantity.LOSS])[Quantity.LOSS]
     assert expected.scale == pytest.approx(top / 2, rel=1e-12)
@@ -509,7 +510,7 @@ def test_a_tail_below_a_midpoint_shows_its_side(turn: float) -> None:
 def test_a_focal_row_at_the_largest_gap_is_evaluated(fmt: Format, focusing: float) -> None:
     """Powers of a ball that holds 0 are not finite: it once ended in an exception. Above all others the loss is 0."""
     top = 709.0 if fmt is FLOAT64 else 8.0
-    problem = Problem([[top, -fmt.max]] * 2, [0, 1], fmt, loss=FOCAL, focusing=focusing, tangent=[[1.0, -1.0]] * 2)
+    problem = Problem([[top, -fmt.largest]] * 2, [0, 1], fmt, loss=FOCAL, focusing=focusing, tangent=[[1.0, -1.0]] * 2)
     found = {quantity: expected.values.rounded(fmt)[0] for quantity, expected in evaluate(problem, DERIVED).items()}
-    np.testing.assert_array_equal(found[LOSS], [0.0, fmt.round(fmt.max + top)])
+    np.testing.assert_array_equal(found[LOSS], [0.0, fmt.round(fmt.largest + top)])
     np.testing.assert_array_equal(found[GRADIENT], [[0.0, 0.0], [1.0, -1.0]])

@@ -451,7 +451,9 @@ def test_the_correctly_rounded_values_are_correct(kind: Kind, fmt: Format) -> No
 
 
 @pytest.mark.parametrize(
-    "logits", [[709.78, -FLOAT64.max], [2.0**600, 0.0], [-FLOAT64.max, -FLOAT64.max]], ids=["far class", "lse^2", "all low"]
+    "logits",
+    [[709.78, -FLOAT64.largest], [2.0**600, 0.0], [-FLOAT64.largest, -FLOAT64.largest]],
+    ids=["far class", "lse^2", "all low"],
 )
 def test_a_correct_z_loss_is_correct_where_squares_of_its_logits_overflow(logits: list[float]) -> None:
     """Its amplitude is 4 z (1 + |lse|)^2: of the first row 204, since lse is the maximum; of the others beyond float64."""

@@ -1,6 +1,6 @@
 """Checks formats and hazard thresholds against numpy, ml_dtypes and an independent rounding of fractions.
 
-The 16-bit formats are checked exhaustively: each of their 65536 encodings.
+Formats of 8 and 16 bits are checked exhaustively: each of their 256 or 65536 encodings.
 """
 
 from __future__ import annotations
@@ -15,11 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, format_named
+from reference.formats import (
+    BFLOAT16,
+    DESCRIBED,
+    FLOAT8_E4M3FN,
+    FLOAT8_E5M2,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    FORMATS,
+    Format,
+    format_named,
+)
 from reference.thresholds import thresholds
 
-ALL = pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
-HALVES = pytest.mark.parametrize("fmt", [FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)
+ALL = pytest.mark.parametrize("fmt", [*FORMATS.values(), *DESCRIBED.values()], ids=lambda fmt: fmt.name)
+EIGHTHS = pytest.mark.parametrize("fmt", [FLOAT8_E4M3FN, FLOAT8_E5M2], ids=lambda fmt: fmt.name)
+SHORT = pytest.mark.parametrize("fmt", [FLOAT16, BFLOAT16, FLOAT8_E4M3FN, FLOAT8_E5M2], ids=lambda fmt: fmt.name)
 
 
 def round_fraction(fmt: Format, value: Fraction) -> float:
@@ -29,9 +41,10 @@ def round_fraction(fmt: Format, value: Fraction) -> float:
     size = abs(value)
     binade = size.numerator.bit_length() - size.denominator.bit_length()
     binade -= size < Fraction(2) ** binade
-    step = Fraction(2) ** (max(binade, 1 - fmt.emax) - fmt.precision + 1)
+    step = Fraction(2) ** (max(binade, fmt.emin) - fmt.precision + 1)
     result = round(size / step) * step
-    number = math.inf if result >= Fraction(2) ** (fmt.emax + 1) else float(result)
+    following = Fraction(fmt.largest) + Fraction(2) ** (fmt.emax - fmt.precision + 1)
+    number = (math.inf if fmt.has_infinity else math.nan) if result >= following else float(result)
     return -number if value < 0 else number
 
 
@@ -57,7 +70,7 @@ def finfo(fmt: Format) -> ml_dtypes.finfo:
 @ALL
 def test_limits_are_those_of_finfo(fmt: Format) -> None:
     info = finfo(fmt)
-    assert fmt.max == float(info.max)
+    assert fmt.largest == float(info.max)
     assert fmt.min_normal == float(info.smallest_normal)
     assert fmt.min_subnormal == float(info.smallest_subnormal)
     assert fmt.unit_roundoff == float(info.eps) / 2
@@ -70,7 +83,7 @@ def test_limits_are_those_of_finfo(fmt: Format) -> None:
 @pytest.mark.parametrize("fmt", [FLOAT16, FLOAT32, FLOAT64], ids=lambda fmt: fmt.name)
 def test_limits_are_those_of_numpy(fmt: Format) -> None:
     info = np.finfo(fmt.name)
-    found = fmt.max, fmt.min_normal, fmt.min_subnormal, 2 * fmt.unit_roundoff
+    found = fmt.largest, fmt.min_normal, fmt.min_subnormal, 2 * fmt.unit_roundoff
     assert found == tuple(float(x) for x in (info.max, info.smallest_normal, info.smallest_subnormal, info.eps))
 
 
@@ -93,8 +106,14 @@ def test_round_is_the_identity_of_float64() -> None:
 
 @pytest.mark.parametrize(
     ("fmt", "exponents"),
-    [(BFLOAT16, (-140, 129)), (FLOAT16, (-30, 18)), (FLOAT32, (-155, 130))],
-    ids=["bfloat16", "float16", "float32"],
+    [
+        (BFLOAT16, (-140, 129)),
+        (FLOAT16, (-30, 18)),
+        (FLOAT32, (-155, 130)),
+        (FLOAT8_E4M3FN, (-13, 10)),
+        (FLOAT8_E5M2, (-20, 17)),
+    ],
+    ids=["bfloat16", "float16", "float32", "float8_e4m3fn", "float8_e5m2"],
 )
 def test_round_is_that_of_fractions(fmt: Format, exponents: tuple[int, int]) -> None:
     values = random_doubles(4000, exponents)
@@ -105,15 +124,15 @@ def test_round_is_that_of_fractions(fmt: Format, exponents: tuple[int, int]) -> 
 @ALL
 @given(value=st.floats(allow_nan=False, allow_infinity=False))
 def test_round_of_any_double(fmt: Format, value: float) -> None:
-    assert float(fmt.round(value)) == round_fraction(fmt, Fraction(value))
+    np.testing.assert_array_equal(fmt.round(value), round_fraction(fmt, Fraction(value)))
 
 
 @pytest.mark.parametrize("fmt", [FLOAT16, BFLOAT16, FLOAT32], ids=lambda fmt: fmt.name)
 def test_round_at_the_edges(fmt: Format) -> None:
-    half_above = fmt.max + fmt.max * fmt.unit_roundoff / (2 - 2 * fmt.unit_roundoff)
+    half_above = fmt.largest + fmt.largest * fmt.unit_roundoff / (2 - 2 * fmt.unit_roundoff)
     assert Fraction(half_above) == Fraction(2) ** (fmt.emax + 1) * (1 - Fraction(1, 2 ** (fmt.precision + 1)))
     assert float(fmt.round(half_above)) == math.inf
-    assert float(fmt.round(math.nextafter(half_above, 0))) == fmt.max
+    assert float(fmt.round(math.nextafter(half_above, 0))) == fmt.largest
     assert float(fmt.round(-half_above)) == -math.inf
     assert float(fmt.round(fmt.min_subnormal / 2)) == 0.0
     assert float(fmt.round(math.nextafter(fmt.min_subnormal / 2, 1))) == fmt.min_subnormal
@@ -123,7 +142,7 @@ def test_round_at_the_edges(fmt: Format) -> None:
 
 
 def every_encoding(fmt: Format) -> np.ndarray:
-    return fmt.from_bits(np.arange(2**16))
+    return fmt.from_bits(np.arange(2**fmt.bits))
 
 
 def finite_members(fmt: Format) -> np.ndarray:
@@ -132,37 +151,41 @@ def finite_members(fmt: Format) -> np.ndarray:
     return np.unique(values[np.isfinite(values)] + 0.0)
 
 
-@HALVES
+@SHORT
 @pytest.mark.filterwarnings("error")
 def test_every_encoding_decodes_by_its_fields(fmt: Format) -> None:
-    fraction_bits = fmt.precision - 1
-    bits = np.arange(2**16)
-    field, fraction = (bits >> fraction_bits) % 2 ** (15 - fraction_bits), bits % 2**fraction_bits
+    fraction_bits, sign = fmt.precision - 1, 2 ** (fmt.bits - 1)
+    bits = np.arange(2**fmt.bits)
+    field, fraction = bits % sign >> fraction_bits, bits % 2**fraction_bits
     significand = np.where(field > 0, 2**fraction_bits + fraction, fraction)
-    size = np.ldexp(significand.astype(float), np.maximum(field, 1) - fmt.emax - fraction_bits)
-    top = field == 2 ** (15 - fraction_bits) - 1
-    size = np.where(top, np.where(fraction == 0, np.inf, np.nan), size)
-    np.testing.assert_array_equal(every_encoding(fmt), np.where(bits >= 2**15, -size, size))
+    size = np.ldexp(significand.astype(float), np.maximum(field, 1) - 1 + fmt.emin - fraction_bits)
+    top = field == field.max()
+    if fmt.has_infinity:
+        size = np.where(top, np.where(fraction == 0, np.inf, np.nan), size)
+    else:
+        size = np.where(top & (fraction == fraction.max()), np.nan, size)
+    np.testing.assert_array_equal(every_encoding(fmt), np.where(bits >= sign, -size, size))
 
 
-@HALVES
+@SHORT
 def test_every_encoding_makes_the_round_trip(fmt: Format) -> None:
     values = every_encoding(fmt)
     number = ~np.isnan(values)
-    np.testing.assert_array_equal(fmt.to_bits(values)[number], np.arange(2**16)[number])
+    np.testing.assert_array_equal(fmt.to_bits(values)[number], np.arange(2**fmt.bits)[number])
     assert np.isnan(fmt.from_bits(fmt.to_bits(values[~number]))).all()
     assert fmt.contains(values).all()
     np.testing.assert_array_equal(fmt.round(values), values)
 
 
-@HALVES
+@SHORT
 def test_every_neighbour(fmt: Format) -> None:
     members = finite_members(fmt)
-    np.testing.assert_array_equal(fmt.next_up(members), np.append(members[1:], np.inf))
-    np.testing.assert_array_equal(fmt.next_down(members), np.insert(members[:-1], 0, -np.inf))
+    beyond = np.inf if fmt.has_infinity else np.nan
+    np.testing.assert_array_equal(fmt.next_up(members), np.append(members[1:], beyond))
+    np.testing.assert_array_equal(fmt.next_down(members), np.insert(members[:-1], 0, -beyond))
 
 
-@HALVES
+@SHORT
 def test_every_ulp(fmt: Format) -> None:
     members = finite_members(fmt)
     positive = members[members > 0]
@@ -172,7 +195,7 @@ def test_every_ulp(fmt: Format) -> None:
     assert fmt.ulp(0.0) == fmt.min_subnormal
 
 
-@HALVES
+@SHORT
 def test_every_midpoint_ties_to_even(fmt: Format) -> None:
     members = finite_members(fmt)
     middle = (members[:-1] + members[1:]) / 2
@@ -183,10 +206,43 @@ def test_every_midpoint_ties_to_even(fmt: Format) -> None:
     assert not fmt.contains(middle).any()
 
 
+@EIGHTHS
+def test_every_midpoint_rounds_as_ml_dtypes_does(fmt: Format) -> None:
+    """Those of all neighbours and that beyond the largest, from float32: ml_dtypes rounds float64 twice, first to float32."""
+    members = finite_members(fmt)
+    following = fmt.largest + float(fmt.ulp(fmt.largest))
+    ladder = np.concatenate([[-following], members, [following]])
+    middle = np.float32((ladder[:-1] + ladder[1:]) / 2)
+    nearby = [np.nextafter(middle, np.float32(-np.inf)), middle, np.nextafter(middle, np.float32(np.inf))]
+    values = np.concatenate([*nearby, np.float32([following, -following, 1e30, np.inf, -np.inf, np.nan])])
+    cast = values.astype(fmt.numpy_dtype).astype(np.float64)
+    np.testing.assert_array_equal(fmt.round(values), cast)
+    np.testing.assert_array_equal(np.signbit(fmt.round(values)), np.signbit(cast))
+    assert np.isnan(cast).any()
+    assert np.isinf(cast).any() == fmt.has_infinity
+
+
+def test_the_limits_of_the_eighths() -> None:
+    """Those of the tables of OFP8, revision 1.0."""
+    limits = [(f.largest, f.min_normal, f.min_subnormal, f.emax) for f in (FLOAT8_E4M3FN, FLOAT8_E5M2)]
+    assert limits == [(448.0, 2.0**-6, 2.0**-9, 8), (57344.0, 2.0**-14, 2.0**-16, 15)]
+    assert not set(DESCRIBED) & set(FORMATS)
+
+
+def test_a_format_without_infinity_overflows_to_nan() -> None:
+    assert float(FLOAT8_E4M3FN.round(464.0)) == 448.0
+    assert np.isnan(FLOAT8_E4M3FN.round([math.nextafter(464.0, 480.0), 480.0, -1e300, np.inf, -np.inf])).all()
+    assert FLOAT8_E4M3FN.contains([448.0, np.inf, -np.inf, np.nan]).tolist() == [True, False, False, True]
+    assert FLOAT8_E4M3FN.to_bits([448.0, np.nan]).tolist() == [0x7E, 0x7F]
+    assert FLOAT8_E5M2.round([math.nextafter(61440.0, 0.0), 61440.0]).tolist() == [57344.0, np.inf]
+    with pytest.raises(ValueError, match=r"inf \(inf\) is not a float8_e4m3fn number"):
+        FLOAT8_E4M3FN.cast(np.inf)
+
+
 @pytest.mark.parametrize("fmt", [FLOAT32, FLOAT64], ids=lambda fmt: fmt.name)
 def test_neighbours_of_wide_formats(fmt: Format) -> None:
     values = fmt.round(random_doubles(20_000, (-150, 127)))
-    edges = [0.0, fmt.min_subnormal, fmt.min_normal, 1.0, fmt.max]
+    edges = [0.0, fmt.min_subnormal, fmt.min_normal, 1.0, fmt.largest]
     values = np.concatenate([values, edges, np.negative(edges)])
     values = values[np.isfinite(values)]
     narrow = fmt.cast(values)
@@ -247,7 +303,7 @@ def test_underflow_begins_at_its_gaps(fmt: Format) -> None:
 @ALL
 def test_overflow_begins_above_its_logit(fmt: Format) -> None:
     before, after = either_side(thresholds(fmt).overflow_logit)
-    assert power(-before) < Fraction(fmt.max) < power(-after)
+    assert power(-before) < Fraction(fmt.largest) < power(-after)
 
 
 def add_ones(dtype: type, count: int) -> float:
@@ -277,8 +333,19 @@ def test_a_sum_of_ones_overflows_float16() -> None:
     assert count is not None
     with np.errstate(over="ignore"):
         assert np.ones(count, np.float16).sum(dtype=np.float32).astype(np.float16) == np.inf
-        assert np.ones(count - 1, np.float16).sum(dtype=np.float32).astype(np.float16) == FLOAT16.max
+        assert np.ones(count - 1, np.float16).sum(dtype=np.float32).astype(np.float16) == FLOAT16.largest
         assert np.ones(2**16, np.float16).sum() == np.inf
+
+
+@SHORT
+def test_an_overflow_count_is_the_first_that_rounds_beyond_the_largest(fmt: Format) -> None:
+    count = thresholds(fmt).overflow_count
+    if fmt is BFLOAT16:
+        assert count is None
+        return
+    assert count is not None
+    assert not np.isfinite(fmt.round(float(count)))
+    assert float(fmt.round(float(count - 1))) == fmt.largest
 
 
 def test_no_count_of_ones_overflows_the_other_formats() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reference import FLOAT16, FLOAT32, Loss, Problem
-from reference.loss import BINARY, LOSS_OPTIONS, LOSS_TARGETS, Target
+from reference.loss import LOSS_OPTIONS, Target
 
 INDICES: dict[str, Any] = {"logits": [[20.0, 0.0], [1.0, 2.0]], "target": [0, 1], "format": FLOAT32}
 SOFT = INDICES | {"target": np.array([[0.5, 0.5], [1.0, 0.0]])}
@@ -36,7 +36,7 @@ GIVEN: dict[str, Any] = {
 
 
 def of(loss: Loss, **options: Any) -> Problem:
-    return Problem(**ARGUMENTS[LOSS_TARGETS[loss]], loss=loss, **options)
+    return Problem(**ARGUMENTS[loss.spec.target], loss=loss, **options)
 
 
 @pytest.mark.parametrize("loss", Loss)
@@ -52,15 +52,15 @@ def test_a_loss_takes_its_options_and_no_other(loss: Loss, option: str) -> None:
 
 def test_the_table_of_options_is_complete() -> None:
     assert set(GIVEN) == {option for options in LOSS_OPTIONS.values() for option in options}
-    assert set(LOSS_OPTIONS) == set(LOSS_TARGETS) == set(Loss)
+    assert set(LOSS_OPTIONS) == set(Loss)
 
 
 @pytest.mark.parametrize("loss", Loss)
 def test_every_loss_takes_reduction_cotangent_and_tangent(loss: Loss) -> None:
-    logits = ARGUMENTS[LOSS_TARGETS[loss]]["logits"]
+    logits = ARGUMENTS[loss.spec.target]["logits"]
     problem = of(loss, reduction="mean", cotangent=2.0, tangent=np.ones_like(logits))
     assert problem.loss is loss
-    assert problem.is_binary == (loss in BINARY)
+    assert problem.is_binary == loss.spec.binary
 
 
 @pytest.mark.parametrize("option", [*GIVEN, "loss"])

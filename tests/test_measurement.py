@@ -128,16 +128,16 @@ def test_nothing_is_owed_for_a_row_of_masked_classes(anything: float) -> None:
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
 def test_an_overflow_is_right_where_the_value_rounds_to_infinity(fmt: Format) -> None:
-    problem = Problem([[fmt.max, -fmt.max]], [1], fmt)
+    problem = Problem([[fmt.largest, -fmt.largest]], [1], fmt)
     found = measure(problem, [np.inf])
     assert found.grade is Grade.CORRECT
     assert not found.measurable.any()
-    assert measure(problem, [fmt.max]).grade is Grade.NONE
+    assert measure(problem, [fmt.largest]).grade is Grade.NONE
 
 
 def test_an_overflow_one_step_beyond_the_largest_number_is_an_error_of_one_step() -> None:
     """The loss is 65504 and a tail: infinity is its upper neighbour, and the faithful roundings are the two neighbours."""
-    problem = Problem([[FLOAT16.max, 0.0]], [1], FLOAT16)
+    problem = Problem([[FLOAT16.largest, 0.0]], [1], FLOAT16)
     found = measure(problem, [np.inf])
     assert found.ulps[0] == 1.0
     assert found.grade is Grade.FAITHFUL

@@ -40,7 +40,7 @@ def operation_in(fmt: Format, **more: Any) -> Operation:
 def pairs(fmt: Format, seed: int, count: int) -> Floats:
     """Ties, powers of two, gaps of every size, midpoints, numbers that vanish beside each other, and the format's ends."""
     random = np.random.default_rng(seed)
-    ends = [0.0, fmt.min_subnormal, fmt.min_normal, 1.0, fmt.max, -fmt.max, 2.0 ** (fmt.emax - 1)]
+    ends = [0.0, fmt.min_subnormal, fmt.min_normal, 1.0, fmt.largest, -fmt.largest, 2.0 ** (fmt.emax - 1)]
     fixed = [(a, b) for a in ends for b in ends]
     steps = 2.0 ** random.integers(-40, 10, count)
     near = np.stack([random.normal(0, 4, count), random.normal(0, 4, count)], axis=1) * steps[:, None]
@@ -89,7 +89,7 @@ def returned_by(measurement: Measurement, fmt: Format, seed: int) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         moved = right + random.integers(-6, 7, right.shape) * fmt.ulp(right)
         scaled = fmt.round(right * 2.0 ** random.uniform(-3, 3, right.shape))
-    odd = random.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, 0.5, -0.5, fmt.max, fmt.min_subnormal], right.shape)
+    odd = random.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, 0.5, -0.5, fmt.largest, fmt.min_subnormal], right.shape)
     chosen = random.choice(5, right.shape)
     values = np.select([chosen == 0, chosen == 1, chosen == 2, chosen == 3], [right, fmt.round(moved), scaled, odd], -right)
     return np.asarray(values, dtype=np.float64)
@@ -195,7 +195,9 @@ def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool, classe
     working = fmt if fmt.bits > 16 else FLOAT32
     arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, stores_sum=True, flush_to_zero=flush)
     random = np.random.default_rng(0)
-    gaps = fmt.round(np.concatenate([[0.0], 10 ** random.uniform(-6, 3, 200 if classes == 2 else 60), [fmt.max, fmt.max / 2]]))
+    gaps = fmt.round(
+        np.concatenate([[0.0], 10 ** random.uniform(-6, 3, 200 if classes == 2 else 60), [fmt.largest, fmt.largest / 2]])
+    )
     below = np.sort(np.stack([gaps, random.permutation(gaps)][: classes - 1], axis=1), axis=1)
     rows = np.column_stack([np.zeros_like(gaps), -below])
     c = declared_of(arithmetic, classes)

@@ -37,7 +37,7 @@ def test_a_lattice_has_every_so_many_numbers_and_the_landmarks_with_either_sign(
     values = lattice(fmt, step).astype(np.float64)
     half = len(members(fmt)) // 2
     assert set(members(fmt)[half::step].astype(np.float64)) <= set(values)
-    assert {0.0, fmt.min_subnormal, fmt.min_normal, 1.0, fmt.max} <= set(values)
+    assert {0.0, fmt.min_subnormal, fmt.min_normal, 1.0, fmt.largest} <= set(values)
     assert np.array_equal(values, -values[::-1])
     assert np.signbit(values[: len(values) // 2]).all()
     assert -(-half // step) <= len(values) // 2 <= min(half, -(-half // step) + 4)

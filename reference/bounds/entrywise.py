@@ -27,7 +27,6 @@ from reference.bounds.family import (
     family_gradient,
     family_loss,
     family_second_order,
-    has_family_bounds,
     layer_gradient,
     reduced,
 )
@@ -36,7 +35,6 @@ from reference.bounds.running import Running, growth_of
 from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
-from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
 from reference.weights import denominator_of, factors_of, tangent_of, weights_of
@@ -64,7 +62,7 @@ def _row_roundings(rows: RowErrors, plain: int) -> float:
 
 
 def _loss(rows: RowErrors) -> Floats:
-    weighted = rows.problem.loss is not Loss.KL_DIVERGENCE and not has_family_bounds(rows.problem)
+    weighted = rows.problem.is_weighted and not rows.problem.loss.spec.adds_label_entropy
     return reduced(rows, *(_weighted_loss(rows) if weighted else family_loss(rows)))
 
 
@@ -83,7 +81,7 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
 
 
 def _gradient(rows: RowErrors) -> Running:
-    if has_family_bounds(rows.problem):
+    if not rows.problem.is_weighted:
         return family_gradient(rows)
     weights, factors = weights_of(rows.problem), factors_of(rows.problem) / rows.problem.temperature
     total = weights.sum(axis=1, keepdims=True)
@@ -98,7 +96,7 @@ def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:
 
 
 def _hessian(rows: RowErrors) -> Floats:
-    if has_family_bounds(rows.problem):
+    if not rows.problem.is_weighted:
         return family_second_order(rows, Quantity.HESSIAN).error
     scale = (weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem))[:, :, None]
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
@@ -112,7 +110,7 @@ def _hessian(rows: RowErrors) -> Floats:
 
 def _diagonal(rows: RowErrors) -> Floats:
     """That of the Hessian at j = i, without the other entries; other losses than cross-entropy form them all."""
-    if has_family_bounds(rows.problem):
+    if not rows.problem.is_weighted:
         return np.diagonal(family_second_order(rows, Quantity.HESSIAN).error, axis1=1, axis2=2)
     scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
@@ -122,7 +120,7 @@ def _diagonal(rows: RowErrors) -> Floats:
 
 
 def _hvp(rows: RowErrors) -> Floats:
-    if has_family_bounds(rows.problem):
+    if not rows.problem.is_weighted:
         return family_second_order(rows, Quantity.HVP).error
     scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)

@@ -20,7 +20,8 @@ Where 1 - p_t may be computed as 0, a focal loss with g < 1 (Hessian: g < 2) has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -38,12 +39,6 @@ EXTRA_ROUNDINGS = 4
 
 LABEL_ROUNDINGS = 4
 """Label times class weight, 1 - s, s/K, and their sum."""
-
-
-def has_family_bounds(problem: Problem) -> bool:
-    """True if the derivatives of the loss are bounded here; else they are those of a weighted log-probability."""
-    weighted = (Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE, Loss.SIGMOID)
-    return problem.loss not in weighted or problem.logit_softcap is not None or problem.z_loss > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,29 +244,64 @@ def _divergence(a: _Analysis) -> Running:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What they share: softcap, factors, reduction.
+# How much a derivative may change with S.
 
-_LOSSES = {
-    Loss.CROSS_ENTROPY: _regularised_loss,
-    Loss.KL_DIVERGENCE: _divergence,
-    Loss.SQUARED_ERROR: _squared_loss,
-    Loss.FOCAL: _focal_loss,
-    Loss.SIGMOID_FOCAL: _focal_loss,
-}
 
-_SLOPES = {
-    Loss.CROSS_ENTROPY: _regularised_slope,
-    Loss.SQUARED_ERROR: _squared_slope,
-    Loss.FOCAL: _focal_slope,
-    Loss.SIGMOID_FOCAL: _focal_slope,
-}
+def _weighted_amplitude(problem: Problem) -> Floats:
+    """A, and what a z-loss adds: z lse^2, 2 z lse p and its Hessian change by at most 4 z (1 + |lse|)^2.
 
-_PRODUCTS = {
-    Loss.CROSS_ENTROPY: _regularised_product,
-    Loss.SQUARED_ERROR: _squared_product,
-    Loss.FOCAL: _focal_product,
-    Loss.SIGMOID_FOCAL: _focal_product,
+    There lse is the maximum and at most log K more; z under the square overflows no sooner than z lse^2 does.
+    """
+    total = weights_of(problem).sum(axis=1, keepdims=True)
+    if problem.z_loss == 0.0:
+        return total
+    top = np.where(np.isfinite(problem.logits), problem.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    top = np.abs(np.where(np.isfinite(top), top, 0.0)) / problem.temperature
+    if problem.logit_softcap is not None:
+        top = np.full_like(top, problem.logit_softcap / problem.temperature)
+    with np.errstate(over="ignore"):
+        return total + 4.0 * (np.sqrt(problem.z_loss) * (1.0 + top + np.log(problem.num_classes))) ** 2
+
+
+def _focal_amplitude(problem: Problem) -> Floats:
+    """Each derivative of w^a p^b L has three terms of its kind with factors of at most g + 2, and its value is at most 1.
+
+    There are three derivatives at most.
+    """
+    return np.full((problem.num_rows, 1), (3.0 * (problem.focusing + 2.0)) ** 3)
+
+
+def _squared_amplitude(problem: Problem) -> Floats:
+    """Value and derivatives are polynomials in p of degree 4 at most whose coefficients add up to at most 20 (1 + max q)."""
+    return 80.0 * (1.0 + problem.target.max(axis=1, keepdims=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What they share: the table, softcap, factors, reduction.
+
+
+@dataclass(frozen=True)
+class FamilyBounds:
+    """The running errors of a loss in y, of its gradient and of its Hessian's product with v, and its amplitude."""
+
+    loss: Callable[[_Analysis], Running]
+    slope: Callable[[_Analysis], Running]
+    product: Callable[[_Analysis, Running], Running]
+    amplitude: Callable[[Problem], Floats]
+
+
+_WEIGHTED = FamilyBounds(_regularised_loss, _regularised_slope, _regularised_product, _weighted_amplitude)
+_FOCAL = FamilyBounds(_focal_loss, _focal_slope, _focal_product, _focal_amplitude)
+
+BOUNDS: dict[Loss, FamilyBounds] = {
+    Loss.CROSS_ENTROPY: _WEIGHTED,
+    Loss.KL_DIVERGENCE: replace(_WEIGHTED, loss=_divergence),
+    Loss.SQUARED_ERROR: FamilyBounds(_squared_loss, _squared_slope, _squared_product, _squared_amplitude),
+    Loss.FOCAL: _FOCAL,
+    Loss.SIGMOID: _WEIGHTED,
+    Loss.SIGMOID_FOCAL: _FOCAL,
 }
+"""What bounds each loss; the derivatives of a weighted log-probability are bounded here behind a softcap and with a z-loss."""
 
 
 def _rate(a: _Analysis) -> tuple[Running, Running]:
@@ -294,7 +324,7 @@ def _finished(a: _Analysis, given: Running, order: int) -> Running:
 
 def family_loss(rows: RowErrors) -> tuple[Floats, Floats]:
     """(N,): the error of the loss of every row, and the largest number that it is computed as; 0 where it is ignored."""
-    loss = _LOSSES[rows.problem.loss](_Analysis(rows))
+    loss = BOUNDS[rows.problem.loss].loss(_Analysis(rows))
     error = np.where(rows.problem.ignored, 0.0, loss.error[:, 0])
     return error, np.where(rows.problem.ignored, 0.0, loss.size[:, 0]) + error
 
@@ -302,7 +332,7 @@ def family_loss(rows: RowErrors) -> tuple[Floats, Floats]:
 def family_gradient(rows: RowErrors) -> Running:
     """(N, K): the gradient by the logits; (N, 2) for the row [x, 0]."""
     a = _Analysis(rows)
-    slope = _SLOPES[rows.problem.loss](a)
+    slope = BOUNDS[rows.problem.loss].slope(a)
     if rows.problem.logit_softcap is not None:
         slope = slope.times(_rate(a)[0]).rounded(2)  # the factors c and 1/c of the chain rule
     return _finished(a, slope, 1)
@@ -315,10 +345,10 @@ def family_second_order(rows: RowErrors, quantity: Quantity) -> Running:
     a = _Analysis(rows, lift=hessian)
     v = Running.exact(np.eye(classes)[None], rows.arithmetic) if hessian else a.known(tangent_of(problem))
     if problem.logit_softcap is None:
-        return _finished(a, _PRODUCTS[problem.loss](a, v), 2)
+        return _finished(a, BOUNDS[problem.loss].product(a, v), 2)
     rate, bend = _rate(a)
-    chained = _PRODUCTS[problem.loss](a, rate.times(v)).times(rate).rounded(2)
-    return _finished(a, chained.plus(_SLOPES[problem.loss](a).times(bend).times(v).rounded(2)), 2)
+    chained = BOUNDS[problem.loss].product(a, rate.times(v)).times(rate).rounded(2)
+    return _finished(a, chained.plus(BOUNDS[problem.loss].slope(a).times(bend).times(v).rounded(2)), 2)
 
 
 def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
@@ -342,23 +372,5 @@ def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> F
 
 
 def amplitude_of(problem: Problem) -> Floats:
-    """(N, 1): how much a relative change of S by 1 may change a loss or a derivative of it in y, beyond what A does.
-
-    z-loss: z lse^2, 2 z lse p and its Hessian change by at most 4 z (1 + |lse|)^2, where lse is the maximum and at most log K
-    more; z under the square overflows no sooner than z lse^2 does. Squared error: value and derivatives are
-    polynomials in p of degree 4 at most whose coefficients add up to at most 20 (1 + max q). Focal: each derivative of
-    w^a p^b L has three terms of its kind with factors of at most g + 2, and its value is at most 1; there are three at most.
-    """
-    if problem.loss is Loss.SQUARED_ERROR:
-        return 80.0 * (1.0 + problem.target.max(axis=1, keepdims=True))
-    if problem.loss in (Loss.FOCAL, Loss.SIGMOID_FOCAL):
-        return np.full((problem.num_rows, 1), (3.0 * (problem.focusing + 2.0)) ** 3)
-    total = weights_of(problem).sum(axis=1, keepdims=True)
-    if problem.z_loss == 0.0:
-        return total
-    top = np.where(np.isfinite(problem.logits), problem.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    top = np.abs(np.where(np.isfinite(top), top, 0.0)) / problem.temperature
-    if problem.logit_softcap is not None:
-        top = np.full_like(top, problem.logit_softcap / problem.temperature)
-    with np.errstate(over="ignore"):
-        return total + 4.0 * (np.sqrt(problem.z_loss) * (1.0 + top + np.log(problem.num_classes))) ** 2
+    """(N, 1): how much a relative change of S by 1 may change a loss or a derivative of it in y, beyond what A does."""
+    return BOUNDS[problem.loss].amplitude(problem)

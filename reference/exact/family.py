@@ -11,6 +11,7 @@ logits, g = 1: the Hessian is 3/8 exactly, which no precision tells from its nei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, cast
@@ -20,6 +21,7 @@ from flint import arb, fmpq
 
 from reference.exact.row import Row
 from reference.exact.softmax import Number, Softmax, Term, plain_term, sum_term
+from reference.loss import Loss
 from reference.weights import rational
 
 _ZERO = fmpq(0)
@@ -327,6 +329,15 @@ class SquaredError(_Base):
         bent = [Sized(k.value * d.value, k.size * d.size) for k, d in zip(self.pulls, self.deviations(v), strict=True)]
         mean = Sized(-self.mean([b.value for b in bent]).value, self.mean([b.size for b in bent]).value)
         return [(b + mean).times(2 * p) for b, p in zip(bent, self.p, strict=True)]
+
+
+ROW_LOSSES: dict[Loss, Callable[[Row, Softmax], RowLoss]] = {
+    Loss.CROSS_ENTROPY: RegularisedCrossEntropy,
+    Loss.SQUARED_ERROR: SquaredError,
+    Loss.FOCAL: Focal,
+    Loss.SIGMOID_FOCAL: Focal,
+}
+"""The formulas of each loss that is no weighted log-probability; cross-entropy is none with a softcap or a z-loss."""
 
 
 def entropy_term(row: Row) -> tuple[Number, Number]:

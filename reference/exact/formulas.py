@@ -1,13 +1,11 @@
-"""Which formulas a row takes: those of exact.py for weighted log-probabilities, those of family.py and softcap.py else."""
+"""Which formulas a row takes: those of softmax.py for weighted log-probabilities, those of family.py and softcap.py else."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from flint import arb, fmpq
 
 from reference.enclosure import Entry
-from reference.exact.family import Focal, RegularisedCrossEntropy, RowLoss, Sized, SquaredError, entropy_term
+from reference.exact.family import ROW_LOSSES, RowLoss, Sized, entropy_term
 from reference.exact.row import Row
 from reference.exact.softcap import Capped, CappedSoftmax
 from reference.exact.softmax import (
@@ -21,15 +19,7 @@ from reference.exact.softmax import (
     plain_term,
     sum_term,
 )
-from reference.loss import Loss
 from reference.weights import rational
-
-_ROW_LOSSES: dict[Loss, Callable[[Row, Softmax], RowLoss]] = {
-    Loss.FOCAL: Focal,
-    Loss.SIGMOID_FOCAL: Focal,
-    Loss.SQUARED_ERROR: SquaredError,
-}
-"""Losses that are never a weighted log-probability."""
 
 
 def row_softmax(row: Row) -> Softmax:
@@ -38,13 +28,11 @@ def row_softmax(row: Row) -> Softmax:
 
 
 def _row_loss(row: Row, softmax: Softmax) -> RowLoss | None:
-    """The formulas of a row; None if those of exact.py hold."""
-    problem = row.problem
-    if problem.loss in _ROW_LOSSES:
-        return _ROW_LOSSES[problem.loss](row, softmax)
-    if problem.logit_softcap is not None:
-        return Capped(row, RegularisedCrossEntropy(row, softmax))
-    return RegularisedCrossEntropy(row, softmax) if problem.z_loss > 0 else None
+    """The formulas of a row; None if those of softmax.py hold."""
+    if row.problem.is_weighted:
+        return None
+    formulas = ROW_LOSSES[row.problem.loss](row, softmax)
+    return formulas if row.problem.logit_softcap is None else Capped(row, formulas)
 
 
 def loss_of(row: Row, softmax: Softmax) -> tuple[Term | float, float]:
@@ -53,7 +41,7 @@ def loss_of(row: Row, softmax: Softmax) -> tuple[Term | float, float]:
     if formulas is not None:
         return formulas.loss()
     term = loss_term(row, softmax)
-    if row.problem.loss is not Loss.KL_DIVERGENCE or isinstance(term, float):
+    if isinstance(term, float) or not row.problem.loss.spec.adds_label_entropy:
         return term, 0.0
     entropy, size = entropy_term(row)
     if isinstance(entropy, fmpq):

@@ -10,7 +10,6 @@ from flint import fmpq
 from numpy.typing import NDArray
 
 from reference.formats import Floats
-from reference.loss import Loss
 from reference.problem import Problem
 from reference.special_values import RowKind, row_kind
 from reference.weights import class_weights, effective_weight, label_mass, rational
@@ -68,7 +67,7 @@ class Row:
     @cached_property
     def weightless(self) -> bool:
         """True if nothing of the row enters its loss: A = 0, and no term that has no weights."""
-        return self.total_weight == 0 and self.problem.z_loss == 0 and self.problem.loss is not Loss.SQUARED_ERROR
+        return self.total_weight == 0 and self.problem.z_loss == 0 and not self.problem.loss.spec.counts_unlabelled
 
     @cached_property
     def tangent(self) -> list[float]:

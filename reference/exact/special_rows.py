@@ -1,4 +1,8 @@
-"""Rows with NaN, +inf or nothing but -inf: the lines of the tables in special_values.py, as entries."""
+"""Rows with NaN, +inf or nothing but -inf: the lines of the tables in special_values.py, as entries.
+
+As one logit grows without bound the others are left behind: the limit of every loss here is its formula where they are masked.
+A z-loss has no limit there, and the Hessian is that of the z-loss alone.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,9 @@ import numpy as np
 from flint import fmpq
 
 from reference.enclosure import Enclosure, Entry, special
-from reference.exact.family import entropy_term
+from reference.exact.formulas import gradient_of, loss_of
 from reference.exact.row import Row
-from reference.exact.softmax import Term, plain_term
-from reference.loss import Loss
+from reference.exact.softmax import Number, Softmax, Term
 from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
 from reference.special_values import RowKind
 from reference.weights import rational
@@ -37,20 +40,21 @@ def spread(row: Row, entries: list[Entry]) -> Enclosure:
     return Enclosure.of(entries, (len(entries),))[row.inverse]
 
 
+class _LimitSoftmax(Softmax):
+    """The softmax of a row in which one logit is +inf: 1 there, and all else masked."""
+
+    @staticmethod
+    def _levels(row: Row) -> tuple[Number, list[Number | None]]:
+        return _ZERO, [_ZERO if one else None for one in _hit(row)]
+
+
 def special_loss(row: Row) -> Term | float:
     """The loss of a row that is not regular; a float is infinite or NaN."""
     if row.weightless:
         return Term()
     if row.kind is not RowKind.ONE_POSITIVE_INFINITY:
         return np.nan
-    hit = _hit(row)
-    if row.problem.loss is Loss.SQUARED_ERROR:
-        parts = zip(row.count, row.weights, hit, strict=True)
-        return Term(exact=sum((n * (int(one) - q) * (int(one) - q) for n, q, one in parts), _ZERO))
-    off = any(a != 0 for a, one in zip(row.weights, hit, strict=True) if not one)
-    if off or row.problem.z_loss > 0:
-        return np.inf
-    return plain_term(entropy_term(row)[0]) if row.problem.loss is Loss.KL_DIVERGENCE else Term()
+    return np.inf if row.problem.z_loss > 0 else loss_of(row, _LimitSoftmax(row))[0]
 
 
 def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> Enclosure:
@@ -78,11 +82,8 @@ def _hit(row: Row) -> list[bool]:
 
 
 def _limit_gradient(row: Row, factor: fmpq) -> list[Entry]:
-    """A e_j - a; a z-loss grows without bound along j; squared probabilities are flat."""
-    if row.problem.loss is Loss.SQUARED_ERROR:
-        return [special(0.0)] * len(row.count)
-    limits = [(row.total_weight * int(one) - a) * factor for a, one in zip(row.weights, _hit(row), strict=True)]
-    entries = [Term(exact=limit).entry() for limit in limits]
+    """That of the limit; a z-loss grows without bound along j."""
+    entries = [term.entry() for term in gradient_of(row, _LimitSoftmax(row), factor)[0]]
     if row.problem.z_loss > 0 and factor != 0:
         entries[row.logits.index(np.inf)] = special(np.inf if factor > 0 else -np.inf)
     return entries

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.formats import FORMATS, Floats, Format
-from reference.loss import LOSS_TARGETS, Loss, Target
+from reference.loss import Loss
 from reference.problem import Problem
 
 _LONGEST_PATTERN = 12
@@ -142,7 +142,7 @@ def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
     target = entry["target"]
     soft = bool(target) and isinstance(target[0], list)
     table: NDArray[Any] = np.array([parse_row(row) for row in target] if soft else target, dtype=float if soft else np.int64)
-    if not target and LOSS_TARGETS[Loss(entry.get("loss", Loss.CROSS_ENTROPY))] not in (Target.EITHER, Target.INDICES):
+    if not target and not Loss(entry.get("loss", Loss.CROSS_ENTROPY)).spec.takes_indices:
         table = np.zeros(logits.shape)
     if "rows" in entry:
         logits, table = np.repeat(logits, entry["rows"], axis=0), np.repeat(table, entry["rows"], axis=0)

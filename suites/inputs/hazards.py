@@ -163,7 +163,7 @@ def _levels(gaps: st.SearchStrategy[float], shape: Shape, tops: st.SearchStrateg
         table[np.arange(len(rows)), np.argmin(table, axis=1)] = 0.0
         with np.errstate(over="ignore"):
             values = np.array([[top] for top, _ in rows]) - table
-        return shape.format.round(np.clip(values, -shape.format.max, shape.format.max))
+        return shape.format.round(np.clip(values, -shape.format.largest, shape.format.largest))
 
     return st.composite(build)()
 
@@ -208,7 +208,7 @@ def _absorption(shape: Shape) -> st.SearchStrategy[Floats]:
 
 
 def _overflow(shape: Shape) -> st.SearchStrategy[Floats]:
-    t, largest = shape.thresholds, shape.format.max
+    t, largest = shape.thresholds, shape.format.largest
     tops = _near([t.overflow_logit], shape.format) | st.sampled_from(
         [largest, largest / 2, -t.overflow_logit, 2 * t.overflow_logit]
     )
@@ -307,7 +307,7 @@ def _degenerate(shape: Shape) -> st.SearchStrategy[Floats]:
 
 
 def _levels_of_one_class(shape: Shape) -> st.SearchStrategy[Floats]:
-    edges = [0.0, 1.0, shape.format.max, -shape.format.max, shape.format.min_subnormal]
+    edges = [0.0, 1.0, shape.format.largest, -shape.format.largest, shape.format.min_subnormal]
     return _rows_of(st.sampled_from(edges), shape).map(lambda column: np.array(column)[:, None])
 
 
@@ -345,7 +345,7 @@ def _has_absorption(spread: Spread) -> bool:
 
 def _has_overflow(spread: Spread) -> bool:
     beyond = np.abs(spread.finite) > spread.thresholds.overflow_logit
-    return bool((beyond | (spread.gaps > spread.problem.format.max)).any())
+    return bool((beyond | (spread.gaps > spread.problem.format.largest)).any())
 
 
 def _has_offset(spread: Spread) -> bool:

@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reference.formats import Floats, Format
-from reference.loss import BINARY, LOSS_TARGETS, Loss, Target
+from reference.loss import Loss, Target
 from reference.problem import REDUCTIONS, Problem
 from suites.inputs.hazards import HAZARDS, Shape
-
-FOCAL = (Loss.FOCAL, Loss.SIGMOID_FOCAL)
-"""Losses whose exponent is always drawn: without one they are other losses."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,14 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
 
 def _of_loss(logits: Floats, ask: Ask) -> Floats:
     """The logits; of a sigmoid loss the difference of the first two, which has the gap that the hazard asks for."""
-    if ask.loss not in BINARY:
+    if not ask.loss.spec.binary:
         return logits
     if logits.shape[1] == 1:
         return logits
     with np.errstate(over="ignore", invalid="ignore"):
         difference = logits[:, :1] - logits[:, 1:2]
     finite = np.isfinite(logits[:, :2]).all(axis=1, keepdims=True)
-    clipped = np.clip(difference, -ask.format.max, ask.format.max)
+    clipped = np.clip(difference, -ask.format.largest, ask.format.largest)
     return ask.format.round(np.where(finite, clipped, difference))
 
 
@@ -116,7 +113,7 @@ def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, An
         choices["z_loss"] = _values(ask, 0.0, 1e-4, 0.5)
     if "positive_weight" in ask.options:
         choices["positive_weight"] = _values(ask, 1.0, 2.0, 0.25, 0.0)
-    if ask.loss in FOCAL:
+    if ask.loss.spec.focused:
         choices["focusing"] = _values(ask, 2.0, 1.0, 0.5, 0.0, 5.0)
     if "ignore_index" in ask.options and rows:
         choices["ignore_index"] = st.sampled_from([-100, 0, -1])
@@ -125,9 +122,9 @@ def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, An
 
 def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrategy[NDArray[Any]]:
     rows, classes = logits.shape
-    if LOSS_TARGETS[ask.loss] is Target.BINARY_CLASSES:
+    if ask.loss.spec.target is Target.BINARY_CLASSES:
         return _labels([0.0, 1.0], rows)
-    if LOSS_TARGETS[ask.loss] is Target.BINARY_PROBABILITIES:
+    if ask.loss.spec.target is Target.BINARY_PROBABILITIES:
         return _labels([0.0, 1.0, 0.5, 0.125], rows)
     if ask.probabilities:
         return _probabilities(ask.format, logits.shape)

@@ -17,7 +17,6 @@ from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Format
-from reference.loss import BINARY
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.cases import Case
@@ -121,7 +120,7 @@ class Judge:
     def narrowed(self, operation: Operation, ask: Ask) -> Ask:
         """The part of an ask that the operation can answer and --hazard leaves; skips the test if nothing is left."""
         hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)
-        if operation.loss in BINARY:
+        if operation.loss.spec.binary:
             hazards = tuple(h for h in hazards if h not in MANY_CLASSES)
         if (operation.max_classes or LARGE_CLASSES[0]) < LARGE_CLASSES[0]:
             hazards = tuple(h for h in hazards if h != "large_vocabulary")

@@ -10,7 +10,6 @@ from reference.bounds.blindness import LOST_TO_ZERO, blind_from
 from reference.bounds.tolerances import Domain, Tolerance, tolerance
 from reference.formats import FORMATS
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
-from reference.loss import Loss
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.judging.judge import Judge
 from suites.judging.recorder import Record, order_of
@@ -64,7 +63,7 @@ def recommended(operation: Operation, of: tuple[str, Quantity, Grade], record: R
     the quantity is not that of plain cross-entropy, which is what `reference.tolerance` knows.
     """
     dtype, quantity, grade = of
-    if grade < Grade.STABLE or quantity in LAYER_GRADIENTS or operation.loss is not Loss.CROSS_ENTROPY:
+    if grade < Grade.STABLE or quantity in LAYER_GRADIENTS or not operation.loss.spec.is_log_probability:
         return None
     if {"z_loss", "logit_softcap"} & operation.options:
         return None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from adapters.adapter import Adapter
 from adapters.operation import EAGER, Operation
 from reference.formats import FORMATS
-from reference.loss import Loss
 from reference.quantity import Quantity
 from suites.sweep.chunk import Job, SweepError, made_with, opened
 from suites.sweep.compiled.tally import QUANTITIES
@@ -108,7 +107,7 @@ def operation_of(request: Request, quantities: tuple[int, ...]) -> tuple[Adapter
     fitting = [
         operation
         for operation in operations.values()
-        if operation.loss is Loss.CROSS_ENTROPY and not operation.probabilities and wanted <= set(operation.quantities)
+        if operation.loss.spec.is_log_probability and not operation.probabilities and wanted <= set(operation.quantities)
         if request.dtype in operation.arithmetic and operation.mode == (request.mode or EAGER)
     ]
     named = [operation for operation in fitting if operation.name == (request.operation or operation.name)]

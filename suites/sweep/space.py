@@ -189,7 +189,7 @@ def lattice(fmt: Format, step: int) -> NDArray[Any]:
     >>> lattice(FLOAT16, 2**14)[6:].tolist()
     [0.0, 5.960464477539063e-08, 6.103515625e-05, 1.0, 2.0, 65504.0]
     """
-    landmarks = places_of(fmt, np.array([fmt.min_subnormal, fmt.min_normal, 1.0, fmt.max]))
+    landmarks = places_of(fmt, np.array([fmt.min_subnormal, fmt.min_normal, 1.0, fmt.largest]))
     sizes = np.unique(np.append(np.arange(0, count_of(fmt) // 2, step, dtype=np.int64), landmarks))
     return of_places(fmt, np.concatenate([-1 - sizes[::-1], sizes]))
 

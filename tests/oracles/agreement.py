@@ -17,7 +17,7 @@ import numpy as np
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.formats import FORMATS, Floats, Format
-from reference.loss import BINARY, LOSS_OPTIONS, Loss
+from reference.loss import LOSS_OPTIONS, Loss, Target
 from reference.problem import REDUCTIONS, Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from reference.thresholds import thresholds
@@ -188,7 +188,7 @@ def _binary_problem(rng: Generator, rows: int, family: str, loss: Loss, fmt: For
     logits = fmt.round(pairs[:, :1] - pairs[:, 1:])
     logits = np.where(rng.random(logits.shape) < 0.1, -np.inf, logits)
     target = fmt.round(rng.choice([0.0, 1.0, 0.5, rng.random()], size=(rows, 1)))
-    if loss is Loss.SIGMOID_FOCAL:
+    if loss.spec.target is Target.BINARY_CLASSES:
         target = np.round(target)
     return Problem(logits, target, fmt, loss=loss, **_extended_options(rng, fmt, (rows, 1), loss))
 
@@ -196,7 +196,7 @@ def _binary_problem(rng: Generator, rows: int, family: str, loss: Loss, fmt: For
 def random_loss_problem(rng: Generator, rows: int, family: str) -> Problem:
     """A batch of rows of any loss but plain cross-entropy; that one has a softcap, a z-loss or a linear layer."""
     fmt, loss = FORMATS[str(rng.choice(list(FORMATS)))], list(Loss)[int(rng.integers(len(Loss)))]
-    if loss in BINARY:
+    if loss.spec.binary:
         return _binary_problem(rng, rows, family, loss, fmt)
     shape = (rows, int(rng.integers(1, MAX_CLASSES + 1)))
     options = _extended_options(rng, fmt, shape, loss)
@@ -206,7 +206,7 @@ def random_loss_problem(rng: Generator, rows: int, family: str) -> Problem:
         options["logit_softcap"] = max(options["logit_softcap"], float(np.abs(logits[np.isfinite(logits)]).max()) / 50.0)
     if loss is Loss.CROSS_ENTROPY and np.isfinite(logits).all():
         options["feature"] = fmt.round(rng.choice([1.0, -1.0, 0.0, 0.375, -20.0], size=rows))
-    if loss is Loss.FOCAL or (loss is Loss.CROSS_ENTROPY and rng.random() < 0.6):
+    if loss.spec.takes_indices and (not loss.spec.takes_probabilities or rng.random() < 0.6):
         return Problem(logits, _indices(rng, logits, -100), fmt, loss=loss, **options)
     return Problem(logits, _probabilities(rng, fmt, shape), fmt, loss=loss, **options)
 

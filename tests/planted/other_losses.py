@@ -96,7 +96,7 @@ class CapsPadding(WrongBackend):
     def asked(self, problem: Problem, quantity: Quantity) -> Problem:
         if quantity is not Quantity.LOSS or problem.logit_softcap is None:
             return problem
-        padding = np.full((problem.num_rows, -problem.num_classes % 4), -problem.format.max)
+        padding = np.full((problem.num_rows, -problem.num_classes % 4), -problem.format.largest)
         return problem.replace(logits=np.hstack([problem.logits, padding]), tangent=None)
 
 

@@ -16,7 +16,7 @@ from adapters.operation import Operation, building_block
 from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
 from reference.formats import FORMATS, Floats, Format
-from reference.loss import LOSS_OPTIONS, LOSS_TARGETS, Loss, Target
+from reference.loss import LOSS_OPTIONS, Loss
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from tests.planted.shared import evaluated
@@ -27,7 +27,7 @@ _COMMON = frozenset(OPTIONS) - {option for options in LOSS_OPTIONS.values() for 
 
 def _of_loss(loss: Loss) -> list[Operation]:
     """An operation for each kind of target of a loss, with every option that it has."""
-    kinds = {Target.EITHER: (False, True), Target.INDICES: (False,)}.get(LOSS_TARGETS[loss], (True,))
+    kinds = [False] * loss.spec.takes_indices + [True] * loss.spec.takes_probabilities
     return [
         Operation(
             f"{loss}_{'probabilities' if probabilities else 'indices'}",
