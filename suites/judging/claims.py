@@ -15,7 +15,9 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from adapters.adapter import Adapter
 from adapters.limits import OPTIONS, Limit, limit_of, names_among
+from adapters.loading import backend_names
 from adapters.operation import Operation, options_used
 from reference.formats import FORMATS
 from reference.grades import Grade, grade_named
@@ -206,6 +208,28 @@ class Claims:
     def out_of_range_at(self, operation: Operation, dtype: str, label: Label) -> OutOfRange | None:
         """The entry that says that the operation takes this label; None if there is none."""
         return next((o for o in self.out_of_range if label in o.labels and o.scope.covers(operation, dtype)), None)
+
+
+def claims_path(backend: str, implementation: str | None = None, given: str | None = None) -> Path | None:
+    """The claims file of what is on trial: the one that was given, or else the one that this project ships for a backend.
+
+    That is `CLAIMS_FOLDER`/NAME.toml of a backend of this project that was asked for by its name. None for the user's own
+    callable or backend (file.py:Class, module:Class, or of an installed package), whatever name the class gives itself.
+    """
+    if given:
+        return Path(given)
+    shipped = CLAIMS_FOLDER / f"{backend}.toml"
+    own = implementation is None and backend in backend_names()
+    return shipped if own and shipped.exists() else None
+
+
+def claims_of(adapter: Adapter, path: Path | None) -> Claims:
+    """The claims of a file for an adapter's framework version and device; nothing is claimed if there is no file.
+
+    Raises:
+      ClaimsError: see `load_claims`.
+    """
+    return Claims() if path is None else load_claims(path, next(iter(adapter.versions().values())), adapter.device)
 
 
 def load_claims(path: Path, version: str, device: str) -> Claims:
