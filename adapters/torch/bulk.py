@@ -21,7 +21,8 @@ class BulkRun:
     """What `by_autograd` asks of a run, for bulk rows."""
 
     def __init__(self, bulk: Bulk, device: str) -> None:
-        signed = np.ascontiguousarray(bulk.logits).view(f"int{bulk.format.bits}")
+        # A copy: a kernel may be declared to overwrite its logits, and the rows are asked again with every other target.
+        signed = np.array(bulk.logits, order="C").view(f"int{bulk.format.bits}")
         self.logits = torch.from_numpy(signed).view(DTYPES[bulk.format]).to(device).requires_grad_()
         self.target = torch.full((signed.shape[0],), bulk.target, dtype=torch.int64, device=device)
         self.options = _PLAIN

@@ -32,7 +32,7 @@ def left_out(job: Job, journal: Journal) -> str | None:
 def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal) -> Report:
     """What the journal shows; JSON."""
     total, reason = journal.total, left_out(job, journal)
-    claims = claims_of(adapter, claims_path(job.backend, job.implementation))
+    claims = claims_of(adapter, claims_path(job.backend, job.implementation, job.claims))
     return {
         "schema": SCHEMA,
         "coverage": "REDUCED" if reason else job.space.extent,

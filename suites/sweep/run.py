@@ -23,7 +23,7 @@ SCHEMA = "softmax-ce-sweep/1"
 
 def header_of(job: Job) -> dict[str, Any]:
     """What every process that adds to the journal must agree on: the plan, code, versions and claims."""
-    claims = claims_path(job.backend, job.implementation)
+    claims = claims_path(job.backend, job.implementation, job.claims)
     return {
         "schema": SCHEMA,
         "job": asdict(job)
