@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.adapter import Adapter
+from adapters.answers import answer_of
 from adapters.bulk import Bulk
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation
@@ -62,7 +63,7 @@ def opened(backend: str, device: str, implementation: str | None, claims: str | 
       SweepError: the limits of an operation leave nothing of it.
     """
     adapter = load_adapter(backend, device)
-    adapter.be_single_threaded()
+    answer_of(type(adapter), "be_single_threaded", adapter.be_single_threaded)
     declared = claims_of(adapter, claims_path(backend, implementation, claims)).declared_limits
     operations = operations_on_trial(adapter, implementation)
     try:
