@@ -58,7 +58,7 @@ def device_of(tensor: Tensor) -> str:
 
 
 def _carried(tensor: Tensor, bulk: Bulk) -> Result:
-    """Float32 holds the narrower formats; entries lie apart and rows together, as the sweep reads them."""
+    """float32 holds the narrower formats; entries lie apart and rows together, as the sweep reads them."""
     carrier = torch.float64 if bulk.format == FLOAT64 else torch.float32
     wide = tensor.detach().movedim(0, -1).to("cpu", carrier).contiguous().movedim(-1, 0)
     return Result(wide.numpy(), str(tensor.dtype).removeprefix("torch."), device_of(tensor))
