@@ -157,7 +157,7 @@ class Adapter(ABC):
         return Observed({q: r.values for q, r in call.results.items()}, tuple(violations), seconds=call.seconds)
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An exception in a line, without the traceback that TensorFlow writes into its messages: reports name no paths."""
     message, _, _ = " ".join(str(error).split()).partition(" (most recent call last)")
     return f"{type(error).__name__}: {message[:300]}"

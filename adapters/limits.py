@@ -40,7 +40,7 @@ class Limit:
       devices: kinds of device that it runs on: cpu, cuda.
       derivatives: highest order of derivative that it has: 0, 1 (the gradient) or 2.
       targets: kinds of target that it takes: indices, probabilities.
-      options: options that it takes at values other than their defaults (`adapters.operation.OPTIONS`).
+      options: options that it takes at values other than their defaults, by the names that operations have for them.
       classes_multiple_of: K must be a multiple of it; generated problems are.
       max_classes: largest K, at least 64.
       finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.

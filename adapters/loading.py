@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from adapters.adapter import Adapter, AdapterError
+from adapters.adapter import Adapter, AdapterError, told
+from adapters.answers import answer_of, name_of
 from adapters.limits import limits_of
 from adapters.operation import Operation
 
@@ -43,20 +45,40 @@ def load_adapter(reference: str, device: str) -> Adapter:
     `ENTRY_POINTS`.
 
     Raises:
-      AdapterError: no such backend, several of the name, its framework is not installed, or the device is not there.
+      AdapterError: no such backend, several of the name, its framework is not installed, the device is not there, or its
+        code raised; see `adapters.answers`.
     """
+    return _started(_class_named(reference), device)
+
+
+def _class_named(reference: str) -> type[Adapter]:
     installed = installed_backends()
     if ":" in reference:
-        return _adapter_class(load_attribute(reference, "--backend"), f"--backend={reference}")(device)
+        return _adapter_class(load_attribute(reference, "--backend"), f"--backend={reference}")
     if reference in installed:
-        return _load_installed(reference, installed[reference])(device)
+        return _load_installed(reference, installed[reference])
     if reference not in backend_names():
         offered = "".join(f", {name} ({_origin(entries[0])})" for name, entries in installed.items())
         raise AdapterError(
             f"backend {reference!r} is not known; there is: {', '.join(backend_names())}{offered}; "
             "or give file.py:Class, module:Class"
         )
-    return _load_own(reference)(device)
+    return _load_own(reference)
+
+
+def _started(backend: type[Adapter], device: str) -> Adapter:
+    """The adapter of a class, once it has said its name, device and versions."""
+    adapter = answer_of(backend, "__init__", lambda: backend(device))
+    for attribute in ("name", "device"):
+        if not isinstance(given := getattr(adapter, attribute, None), str):
+            raise AdapterError(
+                f"backend {name_of(backend)!r}: its {attribute} is {given!r}; allowed: a string (a name of the class, and the "
+                "device that super().__init__(device) keeps)"
+            )
+    versions = answer_of(backend, "versions", adapter.versions)
+    if not (isinstance(versions, dict) and versions):
+        raise AdapterError(f"backend {name_of(backend)!r}: versions() is {versions!r}; allowed: {{'package': 'version', ...}}")
+    return adapter
 
 
 def _load_own(name: str) -> type[Adapter]:
@@ -84,8 +106,8 @@ def _load_installed(name: str, entries: list[EntryPoint]) -> type[Adapter]:
     where = f"backend {name!r} of {origins[0]}"
     try:
         loaded = entries[0].load()
-    except Exception as error:  # a package of anyone's may fail in any way; say which and how, in one line
-        raise AdapterError(f"{where}: loading {entries[0].value!r} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a package of anyone's may fail in any way; say which and how, in one line
+        raise AdapterError(f"{where}: loading {entries[0].value!r} failed: {told(error)}") from error
     adapter = _adapter_class(loaded, where)
     if adapter.name != name:
         raise AdapterError(f"{where}: the adapter calls itself {adapter.name!r}; allowed: name = {name!r}, as its entry point")
@@ -106,13 +128,25 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
     """The adapter's own operations, or those that judge the callable at path/to/file.py:name or package.module:name.
 
     Raises:
-      AdapterError: there is no such callable, or the backend takes none.
+      AdapterError: there is no such callable, the backend takes none, or its code raised; see `adapters.answers`.
     """
     if implementation is None:
-        return adapter.operations()
+        return _listed(adapter, "operations", adapter.operations)
     kernel = load_attribute(implementation, "--implementation")
     declared = limits_of(kernel)
-    return tuple(replace(op, implementation=implementation, limits=declared) for op in adapter.implementation(kernel))
+    operations = _listed(adapter, "implementation", lambda: adapter.implementation(kernel))
+    return tuple(replace(op, implementation=implementation, limits=declared) for op in operations)
+
+
+def _listed(adapter: Adapter, method: str, call: Callable[[], Iterable[Operation]]) -> tuple[Operation, ...]:
+    """The operations that a method of an adapter gives."""
+    operations = answer_of(type(adapter), method, lambda: tuple(call()))
+    for operation in operations:
+        if not isinstance(operation, Operation):
+            raise AdapterError(
+                f"backend {adapter.name!r}: {method}() gives {operation!r}; allowed: adapters.operation.Operation"
+            )
+    return operations
 
 
 def load_attribute(reference: str, option: str) -> Any:
@@ -143,13 +177,13 @@ def _module_from_file(place: str, option: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may fail in any way; say which file and how, in one line
-        raise AdapterError(f"{option}: importing {place} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's file may fail in any way; say which file and how, in one line
+        raise AdapterError(f"{option}: importing {place} failed: {told(error)}") from error
     return module
 
 
 def _module_named(place: str, option: str) -> ModuleType:
     try:
         return importlib.import_module(place)
-    except Exception as error:  # as above
-        raise AdapterError(f"{option}: importing {place!r} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # as above
+        raise AdapterError(f"{option}: importing {place!r} failed: {told(error)}") from error

@@ -31,7 +31,7 @@ class Operation:
       quantities: what it can be asked for.
       probabilities: True if its target is probabilities, False if class indices.
       loss: which loss it computes.
-      options: the options of `OPTIONS` that it takes at values other than their defaults.
+      options: names of the options that it takes at values other than their defaults.
       mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
       returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
         for bfloat16 logits is judged as float32.

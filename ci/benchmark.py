@@ -1,9 +1,10 @@
-"""What certainty costs: the reference against scipy, numpy, extended precision and the framework that it judges.
+"""What certainty costs: the calls of the reference against scipy, numpy, extended precision and the framework that it judges.
 
 python ci/benchmark.py [--rounds N] [--write ci/benchmark.md]
 
-Every column is timed in the same run, in turn, and the fastest of the rounds counts. A library that is not installed is
-left out and named. pip install -e '.[benchmark,torch]' brings them all.
+Times are processor time, all threads together, so that other work on the machine does not count. Every column is timed in the
+same run, in turn, and the fastest of the rounds counts. A library that is not installed is left out and named.
+pip install -e '.[benchmark,torch]' brings them all.
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from reference.batch import compare_batch
 from reference.evaluation import evaluate
-from reference.fast.evaluate import evaluate_fast
-from reference.fast.single import Certified, certify
-from reference.formats import FLOAT32, FLOAT64, Floats, Integers
+from reference.formats import FLOAT32, FLOAT64, Floats, Format, Integers
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.tiers import Tier
@@ -38,8 +37,7 @@ LOGITS = 2**22
 ORDERS = (Quantity.LOSS, Quantity.GRADIENT)
 YARDSTICK = "scipy.special.log_softmax, float64"
 SHORTEST = 0.05
-"""Seconds that are timed at a time, at least."""
-
+"""Processor seconds that are timed at a time, at least."""
 
 Run = Callable[[], object]
 
@@ -55,26 +53,23 @@ class Contestant:
     largest: int = CLASSES[-1]
 
 
-def _certify(threads: int, diagonal: bool = False) -> Callable[[Floats, Integers], Run]:
+def _evaluated(fmt: Format, tier: Tier) -> Callable[[Floats, Integers], Run]:
+    """Certified loss and gradient as enclosures, from arrays on."""
+    return lambda x, t: lambda: evaluate(Problem(x, t, fmt), ORDERS, tier)
+
+
+def _compared(fmt: Format) -> Callable[[Floats, Integers], Run]:
+    """Certified loss and gradient, and how far those are off that SciPy's log_softmax gives in the format."""
+
     def prepare(x: Floats, t: Integers) -> Run:
-        room = Certified.room_for(*x.shape, diagonal)
-        return lambda: certify(x, t, diagonal, room, threads)
+        logits, each = x.astype(fmt.numpy_dtype), np.arange(len(x))
+        log_p = scipy.special.log_softmax(logits, axis=1)
+        gradient = np.exp(log_p)
+        gradient[each, t] -= 1
+        loss = -log_p[each, t]
+        return lambda: compare_batch(fmt, logits, t, loss, gradient)
 
     return prepare
-
-
-def _wide(threads: int) -> Callable[[Floats, Integers], Run]:
-    def prepare(x: Floats, t: Integers) -> Run:
-        problem = Problem(x, t, FLOAT64)
-        room = evaluate_fast(problem, ORDERS)
-        return lambda: evaluate_fast(problem, ORDERS, room, threads)
-
-    return prepare
-
-
-def _exact(x: Floats, t: Integers) -> Run:
-    problem = Problem(x, t, FLOAT64)
-    return lambda: evaluate(problem, ORDERS, Tier.EXACT)
 
 
 def _quad(x: Floats) -> object:
@@ -110,27 +105,25 @@ def _plain(run: Callable[[Floats], object]) -> Callable[[Floats, Integers], Run]
 
 CONTESTANTS = (
     Contestant(YARDSTICK, _plain(lambda x: scipy.special.log_softmax(x, axis=1))),
-    Contestant("certified loss and gradient, formats up to float32", _certify(1)),
-    Contestant("the same, into new memory", lambda x, t: lambda: certify(x, t, threads=1)),
-    Contestant("the same, two threads", _certify(2)),
-    Contestant("the same with the Hessian's diagonal", _certify(1, diagonal=True)),
-    Contestant("certified loss and gradient, float64", _wide(1), LOGITS // 4),
-    Contestant("the same in float64, two threads", _wide(2), LOGITS // 4),
+    Contestant("compare_batch, float32", _compared(FLOAT32)),
+    Contestant("compare_batch, float64", _compared(FLOAT64), LOGITS // 4),
+    Contestant("evaluate(..., Tier.FAST), float32", _evaluated(FLOAT32, Tier.FAST), LOGITS // 4),
+    Contestant("evaluate(..., Tier.FAST), float64", _evaluated(FLOAT64, Tier.FAST), LOGITS // 4),
     Contestant("numpy exp, float64", _plain(np.exp)),
     Contestant("numpy-quaddtype log_softmax", _plain(_quad), LOGITS // 128, "numpy_quaddtype"),
-    Contestant("exact tier (python-flint)", _exact, LOGITS // 1024, largest=4096),
+    Contestant("evaluate(..., Tier.EXACT), float64", _evaluated(FLOAT64, Tier.EXACT), LOGITS // 1024, largest=4096),
     Contestant("gmpy2 log_softmax, 113 bits", _plain(_mpfr), LOGITS // 512, "gmpy2", 4096),
     Contestant("mpmath log_softmax, 113 bits", _plain(_mpmath), LOGITS // 2048, "mpmath", 4096),
 )
 
 
 def seconds(run: Run) -> float:
-    """Seconds a call, over as many calls as take SHORTEST."""
-    calls, began = 0, time.perf_counter()
-    while calls == 0 or time.perf_counter() - began < SHORTEST:
+    """Processor seconds a call, over as many calls as take SHORTEST."""
+    calls, began = 0, time.process_time()
+    while calls == 0 or time.process_time() - began < SHORTEST:
         run()
         calls += 1
-    return (time.perf_counter() - began) / calls
+    return (time.process_time() - began) / calls
 
 
 def fastest(runs: dict[str, Run], rounds: int) -> dict[str, float]:
@@ -185,7 +178,8 @@ def table(rounds: int) -> str:
         lines.append(f"| {contestant.name} | " + " | ".join(cells) + " |")
     missing = sorted({c.needs for c in CONTESTANTS if c.needs and not find_spec(c.needs)})
     lines += ["", f"Not installed: {', '.join(missing)}."] if missing else []
-    lines += ["", f"Nanoseconds a logit of the yardstick: {', '.join(f'{c[YARDSTICK]:.1f}' for c in columns.values())}."]
+    yardstick = ", ".join(f"{column[YARDSTICK]:.1f}" for column in columns.values())
+    lines += ["", f"Processor time, all threads together. Nanoseconds a logit of the yardstick: {yardstick}."]
     if find_spec("torch"):
         alone, whole = check_times(rounds).items()
         lines += ["", "| float32, K = 4096, one thread | ns a logit | ratio |", "|---|---|---|"]

@@ -47,7 +47,7 @@ class Summation:
     leaf: int | None = None
 
     def depth(self, terms: int) -> int:
-        """H for a number of terms."""
+        """h for a number of terms."""
         if terms <= 1:
             return 0
         if self.order is Order.PAIRWISE:

@@ -57,7 +57,7 @@ class Format:
 
     @property
     def unit_roundoff(self) -> float:
-        """U = 2^-p: the largest relative error of rounding to nearest, half the spacing just above 1."""
+        """u = 2^-p: the largest relative error of rounding to nearest, half the spacing just above 1."""
         return 2.0**-self.precision
 
     @property

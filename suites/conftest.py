@@ -25,7 +25,7 @@ from reference.quantity import Quantity
 from suites.inputs.cases import Case, CaseError, cases_matching, stored_cases
 from suites.inputs.given import OF_CASES, Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import CLAIMS_FOLDER, Claims, ClaimsError, load_claims, setting_of
+from suites.judging.claims import ClaimsError, claims_of, claims_path
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan, askable
 from suites.judging.reproducer import REPRODUCERS, write_reproducers
@@ -142,7 +142,7 @@ def _check_own_packages() -> None:
 def _plan(config: pytest.Config) -> Plan:
     option = config.option
     adapter, operations = _on_trial(option)
-    claims = _claims(option, adapter)
+    claims = claims_of(adapter, claims_path(option.backend, option.implementation, option.claims))
     chosen = _chosen_operations(option, adapter, operations)
     given = _given(option.case)
     plan = Plan(
@@ -221,17 +221,6 @@ def _check_formats(plan: Plan) -> None:
     if not any(fmt.name in taken for fmt in plan.formats):
         asked = ", ".join(fmt.name for fmt in plan.formats)
         raise ValueError(f"--dtype: no chosen operation takes {asked}; they take: {', '.join(sorted(taken))}")
-
-
-def _claims(option: Any, adapter: Adapter) -> Claims:
-    """The claims file that was asked for, or the backend's own if there is one and the operations are its own."""
-    setting = setting_of(adapter)
-    if option.claims:
-        return load_claims(Path(option.claims), setting)
-    path = CLAIMS_FOLDER / f"{adapter.name}.toml"
-    if option.implementation or not path.exists():
-        return Claims()
-    return load_claims(path, setting)
 
 
 def _command(option: Any) -> str:

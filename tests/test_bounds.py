@@ -167,7 +167,7 @@ def test_correctly_rounded_probabilities_are_stable(fmt: Format) -> None:
 
 
 def test_a_divided_maximum_costs_its_rounding() -> None:
-    """Lse = m/T + log S rounds twice where m/T is large: once to divide, once to add."""
+    """lse = m/T + log S rounds twice where m/T is large: once to divide, once to add."""
     tops = FLOAT32.round(1500 + np.random.default_rng(0).random((2000, 1)))
     problem = Problem(np.hstack([tops, tops]), np.zeros(2000, dtype=np.int64), FLOAT32, temperature=1.4375)
     computed = FLOAT32.round(FLOAT32.round(tops[:, 0] / 1.4375) + FLOAT32.round(np.log(2.0)))

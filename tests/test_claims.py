@@ -13,8 +13,9 @@ from adapters.operation import Operation
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.grades import Grade
 from suites.inputs.cases import stored_cases
-from suites.judging.claims import CLAIMS_FOLDER, NO_CLASSES, Claims, ClaimsError, Setting, load_claims, setting_of
+from suites.judging.claims import CLAIMS_FOLDER, NO_CLASSES, Claims, ClaimsError, Setting, claims_path, load_claims, setting_of
 from tests.backends import adapter_or_skip
+from tests.command import run_here
 
 GOOD = """
 [[claim]]
@@ -206,6 +207,37 @@ def test_labels_are_numbers_or_no_classes(tmp_path: Path, labels: str, says: str
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ClaimsError, match="nowhere.toml: No such file"):
         load_claims(tmp_path / "nowhere.toml", Setting("1"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (("torch", None, None), CLAIMS_FOLDER / "torch.toml"),
+        (("torch", None, "mine.toml"), Path("mine.toml")),
+        (("torch", "kernel.py:f", None), None),
+        (("torch", "kernel.py:f", "mine.toml"), Path("mine.toml")),
+        (("mine.py:Mine", None, None), None),
+        (("mine.py:Mine", None, "mine.toml"), Path("mine.toml")),
+        (("installed", None, None), None),
+        (("../claims/torch", None, None), None),
+    ],
+    ids=str,
+)
+def test_only_a_backend_of_this_project_by_its_name_has_shipped_claims(
+    asked: tuple[str, str | None, str | None], found: Path | None
+) -> None:
+    assert claims_path(*asked) == found
+
+
+def test_a_backend_of_ones_own_that_takes_a_shipped_name_claims_nothing(tmp_path: Path) -> None:
+    """It was judged by the shipped claims, and its misses excused by the shipped deviations."""
+    (tmp_path / "mine.py").write_text(
+        "from adapters.numpy.backend import NumpyAdapter\n\n\nclass Mine(NumpyAdapter):\n    name = 'numpy'\n"
+    )
+    told = [
+        run_here(f"--backend={backend}", "--collect-only", "-v")[1] for backend in ("numpy", f"{tmp_path / 'mine.py'}:Mine")
+    ]
+    assert ["; 0 claims, 0 deviations;" in text for text in told] == [False, True]
 
 
 def shipped(backend: str) -> tuple[Claims, Adapter]:

@@ -13,11 +13,11 @@ import pytest
 pytest.importorskip("numba")
 
 from reference.batch import compare_batch
-from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.fast import wide_rows
+from reference.fast.elementary import UNIT
 from reference.fast.evaluate import _columns, evaluate_fast
-from reference.fast.single import UNDERFLOW, certify
+from reference.fast.sums import frame_of
 from reference.fast.wide_rows import Number
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.problem import Problem
@@ -191,47 +191,31 @@ def test_enclosures_take_three_times_the_memory_of_the_logits() -> None:
     assert sum(getattr(each, part.name).nbytes for each in values.values() for part in fields(each)) < 3 * problem.logits.nbytes
 
 
-def _parts(values: Enclosure) -> tuple[Floats, Floats, Floats]:
-    """The two parts of entries in the range of float64, and their radii."""
-    with np.errstate(under="ignore"):
-        high, low, radius = (np.ldexp(part, values.exponent.astype(np.int32)) for part in (values.hi, values.lo, values.radius))
-    return high, low, radius
-
-
-@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("classes", [2, 3, 40, 700])
 @pytest.mark.parametrize("fmt", [FLOAT32, FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_certified_rows_are_within_their_radii(fmt: Format, family: str, classes: int) -> None:
+def test_sums_of_powers_are_within_their_errors(fmt: Format, family: str, classes: int) -> None:
+    """R and rho of `sums.frame_of`, on which every bound of `compare_batch` rests."""
     rng = np.random.default_rng(6)
     logits = FAMILIES[family](rng, fmt, (24, classes), 1.0)
-    problem = Problem(logits, np.where(rng.random(24) < 0.5, logits.argmax(axis=1), rng.integers(0, classes, 24)), fmt)
-    wanted = (*ORDERS, Quantity.HESSIAN) if classes <= 3 else ORDERS
-    exact = {quantity: _parts(e.values) for quantity, e in evaluate(problem, wanted, Tier.EXACT).items()}
-    found = certify(problem.logits, problem.target, diagonal=True)
-    high, low, radius = exact[Quantity.LOSS]
-    distance = np.abs((found.loss - high) + (found.loss_low - low))
-    slack = 2.0**-53  # of an exact value that is rounded to float64 to be compared: the radii are 40 times that and more
-    gradient = exact[Quantity.GRADIENT][0]
-    taken = found.taken
-    assert taken.sum() >= (4 if family in ("extreme", "masked") else 12)
-    assert (distance <= found.loss_radius + radius + 2.0**-104 * high)[taken].all()
-    assert (found.gradient_radius() <= 2.0**-42 * np.abs(found.gradient) + UNDERFLOW)[taken].all()
-    assert (np.abs(found.gradient - gradient) <= found.gradient_radius() + slack * np.abs(gradient))[taken].all()
-    if classes > 3:
-        return
-    diagonal = np.diagonal(exact[Quantity.HESSIAN][0], axis1=1, axis2=2)
-    assert (np.abs(found.diagonal - diagonal) <= found.diagonal_radius() + slack * diagonal)[taken].all()
+    powers, taken = np.empty(classes), 0
+    for row in logits.astype(np.float64):
+        top = int(row.argmax())
+        frame = frame_of(row, top, top, powers)
+        if frame.rest > 0:
+            taken += 1
+            with mpmath.workprec(200):
+                exact = mpmath.fsum(mpmath.exp(mpmath.mpf(x) - row[top]) for j, x in enumerate(row) if j != top)
+                assert abs(frame.rest - exact) <= frame.rho * UNIT * exact
+                assert frame.rho >= 34 + max(0, mpmath.log((classes - 1) / exact))
+    assert taken >= (4 if family in ("extreme", "masked") else 12)
 
 
-def test_rows_that_are_not_certified_are_nan() -> None:
+def test_rows_that_have_no_sum_are_left_to_the_next_tier() -> None:
     logits = np.array([[0.0, np.nan], [np.inf, 0.0], [-np.inf, -np.inf], [0.0, -np.inf], [0.0, -600.0], [0.0, -500.0]])
-    found = certify(np.hstack([logits, logits[:, 1:]]), np.array([0, 1, 0, 1, 0, 1]))
-    pairs = certify(logits, np.array([0, 1, 0, 1, 0, 1]))
-    for result in (found, pairs):
-        assert result.taken.tolist() == [False] * 5 + [True]
-        assert np.isnan(result.gradient[:5]).all()
-    with pytest.raises(ValueError, match="ask certify for it with diagonal=True"):
-        pairs.diagonal_radius()
+    for rows in (logits, np.hstack([logits, logits[:, 1:]])):
+        rests = [frame_of(row, int(row.argmax()), i % 2, np.empty(row.size)).rest for i, row in enumerate(rows)]
+        assert [rest > 0 for rest in rests] == [False] * 5 + [True]
 
 
 def test_an_error_just_below_a_power_of_two_is_one_of_the_smaller_ulps() -> None:

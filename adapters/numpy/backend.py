@@ -180,7 +180,7 @@ class NumpyAdapter(ArrayAdapter):
 
 
 def _check_labels(problem: Problem) -> None:
-    """Numpy's indexing would wrap a negative index round; an index out of range must raise."""
+    """numpy's indexing would wrap a negative index round; an index out of range must raise."""
     if problem.out_of_range.any():
         raise IndexError(f"class indices {problem.target[~problem.ignored].tolist()}; allowed: [0, {problem.num_classes})")
 

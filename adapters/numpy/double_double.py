@@ -24,14 +24,14 @@ _LIMIT = 2.0**20
 
 
 def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """S + e = a + b exactly, s the rounded sum (Knuth)."""
+    """s + e = a + b exactly, s the rounded sum (Knuth)."""
     s = a + b
     v = s - a
     return s, (a - (s - v)) + (b - v)
 
 
 def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """P + e = a b exactly, p the rounded product (Dekker's split; operands far from overflow)."""
+    """p + e = a b exactly, p the rounded product (Dekker's split; operands far from overflow)."""
     p = a * b
     a_hi = _SPLITTER * a - (_SPLITTER * a - a)
     b_hi = _SPLITTER * b - (_SPLITTER * b - b)
@@ -54,7 +54,7 @@ class DoubleDouble:
 
     @classmethod
     def normal(cls, hi: Floats, lo: Floats, exponent: Integers | int = 0) -> DoubleDouble:
-        """Hi + lo scaled so that |hi| is in [0.5, 1), or zero."""
+        """hi + lo scaled so that |hi| is in [0.5, 1), or zero."""
         fraction, shift = np.frexp(hi)
         return cls(fraction, np.ldexp(lo, -shift), np.where(fraction == 0, 0, shift.astype(np.int64) + exponent))
 
@@ -169,5 +169,5 @@ def log1p(x: DoubleDouble) -> DoubleDouble:
 
 
 def select(condition: Bools, a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
-    """A where the condition holds, b elsewhere."""
+    """a where the condition holds, b elsewhere."""
     return DoubleDouble(*(np.where(condition, getattr(a, f.name), getattr(b, f.name)) for f in fields(DoubleDouble)))

@@ -21,7 +21,8 @@ class BulkRun:
     """What `by_autograd` asks of a run, for bulk rows."""
 
     def __init__(self, bulk: Bulk, device: str) -> None:
-        signed = np.ascontiguousarray(bulk.logits).view(f"int{bulk.format.bits}")
+        # A copy: a kernel may be declared to overwrite its logits, and the rows are asked again with every other target.
+        signed = np.array(bulk.logits, order="C").view(f"int{bulk.format.bits}")
         self.logits = torch.from_numpy(signed).view(DTYPES[bulk.format]).to(device).requires_grad_()
         self.target = torch.full((signed.shape[0],), bulk.target, dtype=torch.int64, device=device)
         self.options = _PLAIN
@@ -57,7 +58,7 @@ def device_of(tensor: Tensor) -> str:
 
 
 def _carried(tensor: Tensor, bulk: Bulk) -> Result:
-    """Float32 holds the narrower formats; entries lie apart and rows together, as the sweep reads them."""
+    """float32 holds the narrower formats; entries lie apart and rows together, as the sweep reads them."""
     carrier = torch.float64 if bulk.format == FLOAT64 else torch.float32
     wide = tensor.detach().movedim(0, -1).to("cpu", carrier).contiguous().movedim(-1, 0)
     return Result(wide.numpy(), str(tensor.dtype).removeprefix("torch."), device_of(tensor))

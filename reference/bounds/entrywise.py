@@ -137,7 +137,7 @@ def _floor(rows: RowErrors, scale: Floats) -> Floats:
 
 
 def _logsumexp(rows: RowErrors) -> Floats:
-    """Lse = m/T + log S: the offset enters only through the rounding of the result, and of m/T where T is not 1."""
+    """lse = m/T + log S: the offset enters only through the rounding of the result, and of m/T where T is not 1."""
     problem, u = rows.problem, rows.arithmetic.working.unit_roundoff
     top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0) / problem.temperature

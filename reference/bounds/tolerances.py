@@ -208,7 +208,7 @@ class _Supremum:
 
     @cached_property
     def _chord(self) -> float:
-        """C."""
+        """c."""
         reach = self._u * self.domain.gap
         if reach > 1:
             raise ValueError(f"gap is {self.domain.gap:g}, more than 1/u: a rounded gap may be off by more than 1")
@@ -216,7 +216,7 @@ class _Supremum:
 
     @cached_property
     def _sum_error(self) -> float:
-        """Eta."""
+        """eta."""
         moved = self._chord * min(self.domain.gap, self._log_classes)
         powers, grown = moved + self._alpha * (1 + moved), growth(self._u, self._depth)
         eta = powers * (1 + grown) + grown + self.domain.classes * self.arithmetic.underflow

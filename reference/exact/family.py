@@ -44,7 +44,7 @@ class Sized:
         return Sized(self.value + other.value, self.size + other.size)
 
     def times(self, factor: Number) -> Sized:
-        """Factor * self: a product adds no cancellation."""
+        """factor * self: a product adds no cancellation."""
         return Sized(self.value * factor, self.size * magnitude(factor))
 
 
@@ -96,7 +96,7 @@ class _Base:
         return [Sized(w - mean.value, magnitude(w) + mean.size) for w in moved]
 
     def excess(self, i: int, weight: fmpq, total: fmpq) -> Sized:
-        """Total p_i - weight, without cancellation where the weight is the total."""
+        """total p_i - weight, without cancellation where the weight is the total."""
         c = self.softmax.complement(i)
         near, far = total - weight + total * c, weight + total * self.p[i]
         value = (total - weight) - total * c if 2 * weight > total else total * self.p[i] - weight
@@ -113,7 +113,7 @@ class RegularisedCrossEntropy(_Base):
 
     @cached_property
     def lse(self) -> Sized:
-        """Top + tail."""
+        """top + tail."""
         return Sized(self.softmax.lse, magnitude(self.softmax.top) + self.softmax.tail.ball)
 
     @cached_property

@@ -82,7 +82,7 @@ class BinaryRow(Row):
 
     @cached_property
     def logits(self) -> list[float]:
-        """X and 0."""
+        """x and 0."""
         return [float(self.problem.logits[self.index, 0]), 0.0]
 
     @cached_property
@@ -92,7 +92,7 @@ class BinaryRow(Row):
 
     @cached_property
     def weights(self) -> list[fmpq]:
-        """W y and 1 - y, exactly."""
+        """w y and 1 - y, exactly."""
         y = rational(float(self.problem.target[self.index, 0]))
         return [rational(self.problem.positive_weight) * y, 1 - y]
 

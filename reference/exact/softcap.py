@@ -77,7 +77,7 @@ class Capped:
 
     @cached_property
     def cap(self) -> fmpq:
-        """C."""
+        """c."""
         return rational(_cap(self.row))
 
     @cached_property

@@ -51,7 +51,7 @@ class Term:
     sign: int = 0
 
     def scaled(self, factor: fmpq) -> Term:
-        """Factor * self."""
+        """factor * self."""
         return Term(self.exact * factor, self.ball * factor, self.sign * _sign(factor))
 
     def entry(self) -> Entry:
@@ -146,7 +146,7 @@ def plain_term(value: Number) -> Term:
 
 
 def shifted_term(value: Number, tail: Term) -> Term:
-    """Value + tail; a rational value keeps the sign of the tail."""
+    """value + tail; a rational value keeps the sign of the tail."""
     return Term(value, tail.ball, tail.sign) if isinstance(value, fmpq) else plain_term(value + tail.ball)
 
 

@@ -22,7 +22,7 @@ Pair = tuple[float, float]
 
 @inlined
 def two_sum(a: float, b: float) -> Pair:
-    """A + b exactly (Knuth)."""
+    """a + b exactly (Knuth)."""
     s = a + b
     kept = s - a
     return s, (a - (s - kept)) + (b - kept)
@@ -30,35 +30,35 @@ def two_sum(a: float, b: float) -> Pair:
 
 @inlined
 def fast_two_sum(a: float, b: float) -> Pair:
-    """A + b exactly, where |a| >= |b| or a = 0 (Dekker)."""
+    """a + b exactly, where |a| >= |b| or a = 0 (Dekker)."""
     s = a + b
     return s, b - (s - a)
 
 
 @inlined
 def two_product(a: float, b: float) -> Pair:
-    """A b exactly."""
+    """a b exactly."""
     p = a * b
     return p, fma(a, b, -p)
 
 
 @inlined
 def add(xh: float, xl: float, yh: float, yl: float) -> Pair:
-    """X + y; see the head of this file for the error where the signs differ."""
+    """x + y; see the head of this file for the error where the signs differ."""
     s, e = two_sum(xh, yh)
     return fast_two_sum(s, e + (xl + yl))
 
 
 @inlined
 def add_float(xh: float, xl: float, y: float) -> Pair:
-    """X + y for a float64 y."""
+    """x + y for a float64 y."""
     s, e = two_sum(xh, y)
     return fast_two_sum(s, xl + e)
 
 
 @inlined
 def multiply(xh: float, xl: float, yh: float, yl: float) -> Pair:
-    """X y."""
+    """x y."""
     p, e = two_product(xh, yh)
     crossed = fma(xh, yl, fma(xl, yh, xl * yl))
     return fast_two_sum(p, e + crossed)
@@ -66,7 +66,7 @@ def multiply(xh: float, xl: float, yh: float, yl: float) -> Pair:
 
 @inlined
 def times(xh: float, xl: float, y: float) -> Pair:
-    """X y for a float64 y."""
+    """x y for a float64 y."""
     p, e = two_product(xh, y)
     return fast_two_sum(p, fma(xl, y, e))
 

@@ -39,7 +39,7 @@ from reference.fast.compiled import inlined
 from reference.fast.machine import bits_of, float_of, fma
 
 UNIT = 2.0**-53
-"""U, the unit roundoff of float64."""
+"""u, the unit roundoff of float64."""
 
 EXP_ERROR = 2 * UNIT
 """Relative error of `exp_minus` at most."""

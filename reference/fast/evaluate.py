@@ -43,29 +43,22 @@ class FastRows:
     taken: Bools
 
 
-def evaluate_fast(
-    problem: Problem,
-    quantities: tuple[Quantity, ...],
-    into: FastRows | None = None,
-    threads: int | None = None,
-) -> FastRows:
+def evaluate_fast(problem: Problem, quantities: tuple[Quantity, ...]) -> FastRows:
     """The quantities of the rows that the fast tier takes: finite logits and masks, two classes or more that count.
 
-    The mean's denominator, if there is one, must not be 0. `into` is an earlier result of the same shapes, which is
-    overwritten; `threads` is the number of cores unless given.
+    The mean's denominator, if there is one, must not be 0.
     """
     count, classes = problem.logits.shape
     taken = np.zeros(count, dtype=np.bool_)
     wanted = [quantity for quantity in quantities if takes(problem, quantity)]
-    known = {} if into is None else into.values
-    columns = {q: _columns_of(known[q]) if q in known else _columns(count, row_shape(q, classes)) for q in wanted}
+    columns = {quantity: _columns(count, row_shape(quantity, classes)) for quantity in wanted}
     upstream = np.broadcast_to(problem.upstream, (count,))
     target = np.where(problem.ignored | (upstream == 0), -1, problem.target)
     rows = WideRows(problem.logits, target, _tangent_of(problem), *_factor_columns(problem, upstream))
     for pair, kernel in _KERNELS:
         if set(pair) & set(wanted):
             outputs = [columns.get(quantity, _columns(0, (1,))) for quantity in pair]
-            in_threads(count, partial(_run, kernel, rows, taken, outputs), threads)
+            in_threads(count, partial(_run, kernel, rows, taken, outputs))
     values = {q: _enclosure(columns[q], (count, *row_shape(q, classes))) for q in wanted}
     scales = {Quantity.HVP: _product_scale(problem)} if Quantity.HVP in wanted else {}
     return FastRows(values, scales, taken)
@@ -96,13 +89,6 @@ def _columns(count: int, shape: tuple[int, ...]) -> Columns:
     hi, low = (np.zeros((count, entries)) for _ in range(2))
     radius, exponent, side = (np.zeros((count, entries), dtype=dtype) for dtype in (np.float32, np.int16, np.int8))
     return Columns(hi, low, radius, exponent, side)
-
-
-def _columns_of(values: Enclosure) -> Columns:
-    """The memory of an earlier result."""
-    flat = (values.shape[0], -1)
-    integers = values.exponent.reshape(flat), values.side.reshape(flat)
-    return Columns(values.hi.reshape(flat), values.lo.reshape(flat), values.radius.reshape(flat), *integers)
 
 
 def _enclosure(c: Columns, shape: tuple[int, ...]) -> Enclosure:

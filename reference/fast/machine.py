@@ -48,7 +48,7 @@ def _float_of(_typing: Any, _encoding: Any) -> tuple[Signature, Any]:
 
 
 fma = cast(Callable[[float, float, float], float], _fma)
-"""A b + c, rounded once (IEEE 754-2019, 5.4.1): LLVM's llvm.fma, never contracted from or split into other operations."""
+"""a b + c, rounded once (IEEE 754-2019, 5.4.1): LLVM's llvm.fma, never contracted from or split into other operations."""
 
 bits_of = cast(Callable[[float], int], _bits_of)
 """The encoding of a float64 as an int64."""

@@ -90,7 +90,7 @@ def _log_above(value: float) -> float:
 
 @compiled
 def error_of(rest: float, classes: float) -> float:
-    """Rho: the error of R in units of u."""
+    """rho: the error of R in units of u."""
     return R_ROUNDINGS + max(_log_above(classes) + _log_above(1.0 / rest), 0.0)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def in_threads(count: int, run: Callable[[int, int], None], threads: int | None = None) -> None:
-    """Run(start, stop) over ranges that make up [0, count)."""
+    """run(start, stop) over ranges that make up [0, count)."""
     wanted = (os.cpu_count() or 1) if threads is None else threads
     edges = np.linspace(0, count, min(wanted, count) + 1).astype(int).tolist()
     if len(edges) <= 2:

@@ -57,7 +57,7 @@ _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1.0 / factorial(n) for n in range(7, 14
 
 @inlined
 def reduce(sh: float, sl: float) -> tuple[float, float, int]:
-    """T in two parts and k."""
+    """t in two parts and k."""
     shifted = fma(sh, LOG2_E, ROUNDER)
     k = shifted - ROUNDER
     first, rest = two_sum(fma(-k, LN2_A, sh), -k * LN2_B)

@@ -119,7 +119,7 @@ def _put_tiny(columns: Columns, j: int, masked: bool, factor: Factor) -> None:
 
 @compiled
 def _scaled(h: float, low: float, factor: Factor) -> Number:
-    """F (h + low), known within VALUE_ERROR."""
+    """f (h + low), known within VALUE_ERROR."""
     ph, pl = multiply(h, low, factor.h, factor.low)
     return Number(ph, pl, VALUE_ERROR * abs(ph), factor.k)
 
@@ -142,7 +142,7 @@ def _put_complement(columns: Columns, j: int, q: Number, plain: Pair, factor: Fa
 
 @compiled
 def _probability(j: int, top: int, state: State) -> Number:
-    """P_j, not 0, within VALUE_ERROR, without the factor."""
+    """p_j, not 0, within VALUE_ERROR, without the factor."""
     room, total, _ = state
     if j == top:
         return Number(total.inverse_h, total.inverse_l, 0.0, 0)

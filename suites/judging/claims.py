@@ -21,6 +21,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from adapters.adapter import Adapter
 from adapters.limits import OPTIONS, Limit, limit_of, names_among
+from adapters.loading import backend_names
 from adapters.operation import Operation, options_used
 from reference.formats import FORMATS
 from reference.grades import Grade, grade_named
@@ -236,6 +237,28 @@ class Claims:
 def setting_of(adapter: Adapter) -> Setting:
     """Where an adapter runs."""
     return Setting(next(iter(adapter.versions().values())), adapter.device, adapter.processor)
+
+
+def claims_path(backend: str, implementation: str | None = None, given: str | None = None) -> Path | None:
+    """The claims file of what is on trial: the one that was given, or else the one that this project ships for a backend.
+
+    That is `CLAIMS_FOLDER`/NAME.toml of a backend of this project that was asked for by its name. None for the user's own
+    callable or backend (file.py:Class, module:Class, or of an installed package), whatever name the class gives itself.
+    """
+    if given:
+        return Path(given)
+    shipped = CLAIMS_FOLDER / f"{backend}.toml"
+    own = implementation is None and backend in backend_names()
+    return shipped if own and shipped.exists() else None
+
+
+def claims_of(adapter: Adapter, path: Path | None) -> Claims:
+    """The claims of a file for an adapter where it runs; nothing is claimed if there is no file.
+
+    Raises:
+      ClaimsError: see `load_claims`.
+    """
+    return Claims() if path is None else load_claims(path, setting_of(adapter))
 
 
 def load_claims(path: Path, setting: Setting) -> Claims:

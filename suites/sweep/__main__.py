@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         "--backend", default="torch", help=f"{', '.join(backend_names())}, file.py:Class or module:Class (default: torch)"
     )
     what.add_argument("--implementation", metavar="PLACE", help="your own callable instead: FILE.py:FUNCTION")
+    what.add_argument("--claims", metavar="FILE", help="claims and limits (default: ci/claims/BACKEND.toml, if there is one)")
     what.add_argument("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
     what.add_argument("--operation", metavar="NAME", help="default: the backend's first that takes class indices")
     what.add_argument("--mode", metavar="NAME", help="the operation's mode (default: eager)")

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.adapter import Adapter
+from adapters.answers import answer_of
 from adapters.bulk import Bulk
-from adapters.loading import load_adapter, load_attribute
+from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation
 from reference.formats import FLOAT64, Format
+from suites.judging.claims import claims_of, claims_path
 from suites.sweep.code import CODE
 from suites.sweep.compiled.batch import Batch, SweptQuantity, gaps_of
 from suites.sweep.compiled.constants import declared_of, format_constants
@@ -43,6 +45,7 @@ class Job:
     space: Space
     made_with: tuple[tuple[str, str], ...] = ()
     implementation: str | None = None
+    claims: str | None = None
 
 
 def made_with(adapter: Adapter) -> tuple[tuple[str, str], ...]:
@@ -51,15 +54,22 @@ def made_with(adapter: Adapter) -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def opened(backend: str, device: str, implementation: str | None) -> tuple[Adapter, dict[str, Operation]]:
-    """The adapter, single-threaded, and its operations by label; once a process."""
+def opened(backend: str, device: str, implementation: str | None, claims: str | None) -> tuple[Adapter, dict[str, Operation]]:
+    """The adapter, single-threaded, and its operations by label, within their limits; once a process.
+
+    Raises:
+      AdapterError: the backend, device or implementation is not there.
+      ClaimsError: the claims file is not there, or is malformed.
+      SweepError: the limits of an operation leave nothing of it.
+    """
     adapter = load_adapter(backend, device)
-    adapter.be_single_threaded()
-    if implementation is None:
-        operations = adapter.operations()
-    else:
-        operations = adapter.implementation(load_attribute(implementation, "--implementation"))
-    return adapter, {operation.label: operation for operation in operations}
+    answer_of(type(adapter), "be_single_threaded", adapter.be_single_threaded)
+    declared = claims_of(adapter, claims_path(backend, implementation, claims)).declared_limits
+    operations = operations_on_trial(adapter, implementation)
+    try:
+        return adapter, {op.label: op.within(declared(op), adapter.device) for op in operations}
+    except ValueError as error:
+        raise SweepError(str(error)) from None
 
 
 def run_chunk(job: Job, chunk: int) -> Outcome:
@@ -68,7 +78,7 @@ def run_chunk(job: Job, chunk: int) -> Outcome:
     Raises:
       SweepError: the operation raised, or broke the protocol, or this process has other versions than the job.
     """
-    adapter, operations = opened(job.backend, job.device, job.implementation)
+    adapter, operations = opened(job.backend, job.device, job.implementation, job.claims)
     here = made_with(adapter)
     if job.made_with != here:
         raise SweepError(f"a worker has {dict(here)}, the sweep was started with {dict(job.made_with)}; make them the same")
@@ -79,7 +89,7 @@ def run_chunk(job: Job, chunk: int) -> Outcome:
 @cache
 def _warm_up(job: Job) -> None:
     """Compile and load everything before a chunk is timed; once a process."""
-    adapter, operations = opened(job.backend, job.device, job.implementation)
+    adapter, operations = opened(job.backend, job.device, job.implementation, job.claims)
     judged(job, 0, adapter, operations[job.operation])
 
 

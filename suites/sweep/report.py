@@ -11,7 +11,7 @@ from adapters.adapter import Adapter
 from adapters.operation import Operation
 from reference.grades import Grade
 from reference.problem import Problem
-from suites.judging.claims import CLAIMS_FOLDER, Claims, load_claims, setting_of
+from suites.judging.claims import Claims, claims_of, claims_path
 from suites.judging.recorder import worst_entry
 from suites.sweep.chunk import Job
 from suites.sweep.compiled.tally import FAILURES, QUANTITIES
@@ -32,7 +32,7 @@ def left_out(job: Job, journal: Journal) -> str | None:
 def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal) -> Report:
     """What the journal shows; JSON."""
     total, reason = journal.total, left_out(job, journal)
-    claims = _claims(job, adapter)
+    claims = claims_of(adapter, claims_path(job.backend, job.implementation, job.claims))
     return {
         "schema": SCHEMA,
         "coverage": "REDUCED" if reason else job.space.extent,
@@ -57,13 +57,6 @@ def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal
 def holds(report: Report) -> bool:
     """True if every claim held for all that was swept."""
     return all(result["claim_holds"] for result in report["results"])
-
-
-def _claims(job: Job, adapter: Adapter) -> Claims:
-    path = CLAIMS_FOLDER / f"{adapter.name}.toml"
-    if job.implementation or not path.exists():
-        return Claims()
-    return load_claims(path, setting_of(adapter))
 
 
 def _result(job: Job, adapter: Adapter, operation: Operation, claims: Claims, total: Outcome, q: int) -> dict[str, Any]:

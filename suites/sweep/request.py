@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from adapters.adapter import Adapter
 from adapters.operation import EAGER, Operation
 from reference.formats import FORMATS
+from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.sweep.chunk import Job, SweepError, made_with, opened
 from suites.sweep.compiled.tally import QUANTITIES
@@ -24,6 +27,7 @@ class Request:
     mode: str | None = None
     operation: str | None = None
     implementation: str | None = None
+    claims: str | None = None
     dtype: str = "float16"
     space: str | None = None
     quantities: str = "loss,gradient"
@@ -80,9 +84,10 @@ def job_of(request: Request) -> tuple[Job, Adapter, Operation]:
     Raises:
       SweepError: an option is wrong, or the operation cannot be swept.
       AdapterError: the backend, device or implementation is not there.
+      ClaimsError: the claims file is not there, or is malformed.
     """
     space, quantities = space_of(request), quantities_of(request.quantities)
-    adapter, operation = operation_of(request, quantities)
+    adapter, operation = operation_of(request, quantities, space.classes)
     job = Job(
         backend=request.backend,
         device=request.device,
@@ -91,28 +96,43 @@ def job_of(request: Request) -> tuple[Job, Adapter, Operation]:
         space=space,
         made_with=made_with(adapter),
         implementation=request.implementation,
+        claims=request.claims,
     )
     return job, adapter, operation
 
 
-def operation_of(request: Request, quantities: tuple[int, ...]) -> tuple[Adapter, Operation]:
-    """The named operation, or the first, of those that take class indices and have all quantities.
+def operation_of(request: Request, quantities: tuple[int, ...], classes: int) -> tuple[Adapter, Operation]:
+    """The named operation, or the first, of those that take class indices and have all quantities, of rows of so many classes.
 
     Raises:
-      SweepError: there is none.
+      SweepError: there is none, or a declared limit leaves none.
       AdapterError: the backend, device or implementation is not there.
+      ClaimsError: the claims file is not there, or is malformed.
     """
-    adapter, operations = opened(request.backend, request.device, request.implementation)
-    wanted: set[Quantity] = {QUANTITIES[q] for q in quantities}
-    fitting = [
-        operation
-        for operation in operations.values()
-        if operation.loss.spec.is_log_probability and not operation.probabilities and wanted <= set(operation.quantities)
-        if request.dtype in operation.arithmetic and operation.mode == (request.mode or EAGER)
-    ]
+    adapter, operations = opened(request.backend, request.device, request.implementation, request.claims)
+    wanted = tuple(QUANTITIES[q] for q in quantities)
+    fitting = [operation for operation in operations.values() if _fits(operation.whole, request, wanted)]
     named = [operation for operation in fitting if operation.name == (request.operation or operation.name)]
     if not named:
         what = f"--operation={request.operation}" if request.operation else f"--mode={request.mode}"
         there = ", ".join(operation.label for operation in fitting) or "none in this mode"
         raise SweepError(f"{what}: no such operation of class indices with {', '.join(sorted(wanted))}; there is: {there}")
-    return adapter, named[0]
+    limits = [_declared_away(operation, request, wanted, classes) for operation in named]
+    if None not in limits:
+        asked = f"{', '.join(wanted)} of {classes} classes in {request.dtype}"
+        raise SweepError(f"{named[0].label} is not asked for {asked}: {limits[0]}")
+    return adapter, named[limits.index(None)]
+
+
+def _fits(operation: Operation, request: Request, wanted: tuple[Quantity, ...]) -> bool:
+    """True if the backend offers what is asked for, whatever limits are declared."""
+    indices = operation.loss.spec.is_log_probability and not operation.probabilities
+    mode = operation.mode == (request.mode or EAGER)
+    return indices and mode and set(wanted) <= set(operation.quantities) and request.dtype in operation.arithmetic
+
+
+def _declared_away(operation: Operation, request: Request, wanted: tuple[Quantity, ...], classes: int) -> str | None:
+    """The limit by which one of the quantities is not asked, in this dtype, of rows of so many classes; None if all are."""
+    row = Problem(np.zeros((1, classes)), np.array([0]), FORMATS[request.dtype])
+    declared = (operation.declared_away((quantity,), request.dtype, request.device) for quantity in wanted)
+    return next(filter(None, declared), None) or operation.problem_declared_away(row)

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from suites.judging.claims import CLAIMS_FOLDER
+from suites.judging.claims import claims_path
 from suites.sweep.chunk import Job
 from suites.sweep.engine import Engine, run_all
 from suites.sweep.journal import Journal
@@ -23,13 +23,13 @@ SCHEMA = "softmax-ce-sweep/1"
 
 def header_of(job: Job) -> dict[str, Any]:
     """What every process that adds to the journal must agree on: the plan, code, versions and claims."""
-    claims = CLAIMS_FOLDER / f"{job.backend}.toml"
+    claims = claims_path(job.backend, job.implementation, job.claims)
     return {
         "schema": SCHEMA,
         "job": asdict(job)
         | {"made_with": dict(job.made_with), "space": asdict(job.space) | {"kind": type(job.space).__name__}},
         "chunks": job.space.chunks,
-        "claims": sha256(claims.read_bytes()).hexdigest() if claims.exists() else None,
+        "claims": sha256(claims.read_bytes()).hexdigest() if claims else None,
     }
 
 

@@ -24,7 +24,7 @@ def search_report(request: Request, classes: int, seconds: float) -> dict[str, A
     Raises:
       SweepError: an option is wrong, or nothing could be measured.
       AdapterError: the backend, device or implementation is not there.
-      ValueError: the dtype is not known.
+      ClaimsError: the claims file is not there, or is malformed.
     """
     if not 2 <= classes <= MOST_CLASSES or not seconds > 0:
         raise SweepError(f"--classes={classes} --seconds={seconds:g}: allowed: 2 to {MOST_CLASSES} classes, a time above 0")
@@ -33,7 +33,7 @@ def search_report(request: Request, classes: int, seconds: float) -> dict[str, A
     except ValueError as error:
         raise SweepError(f"--dtype: {error}") from None
     quantities = quantities_of(request.quantities)
-    adapter, operation = operation_of(request, quantities)
+    adapter, operation = operation_of(request, quantities, classes)
     results = []
     for q in quantities:
         hunt = Hunt(adapter, operation, fmt, q, classes, request.seed)
