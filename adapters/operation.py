@@ -13,6 +13,7 @@ from reference.formats import Format
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
 EAGER = "eager"
@@ -186,7 +187,7 @@ def options_used(problem: Problem) -> set[str]:
         "class_weights": problem.class_weights is not None,
         "label_smoothing": problem.label_smoothing != 0.0,
         "ignore_index": bool(problem.ignored.any()),
-        "reduction": problem.reduction != "none",
+        "reduction": problem.reduction is not Reduction.NONE,
         "temperature": problem.temperature != 1.0,
         "logit_softcap": problem.logit_softcap is not None,
         "z_loss": problem.z_loss != 0.0,

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from reference.formats import Bools, Floats, Format
 from reference.loss import BINARY, LOSS_OPTIONS, LOSS_TARGETS, Loss, Target
+from reference.reduction import Reduction
 
-REDUCTIONS = ("none", "sum", "mean")
+REDUCTIONS = tuple(Reduction)
 
 _LOSS_OPTIONS = sorted({option for options in LOSS_OPTIONS.values() for option in options})
 """Every option that some loss does not take."""
@@ -66,7 +67,7 @@ class Problem:
     class_weights: Floats | None = None
     label_smoothing: float = 0.0
     ignore_index: int = -100
-    reduction: str = "none"
+    reduction: Reduction = Reduction.NONE
     temperature: float = 1.0
     cotangent: Floats | None = None
     tangent: Floats | None = None
@@ -85,11 +86,13 @@ class Problem:
         if self.is_binary and self.num_classes != 1:
             raise ValueError(f"logits has shape {self.logits.shape} and loss is {self.loss.value!r}; allowed: (N, 1)")
         if self.reduction not in REDUCTIONS:
-            raise ValueError(f"reduction is {self.reduction!r}; allowed: {', '.join(map(repr, REDUCTIONS))}")
+            allowed = ", ".join(repr(reduction.value) for reduction in REDUCTIONS)
+            raise ValueError(f"reduction is {self.reduction!r}; allowed: {allowed}")
+        object.__setattr__(self, "reduction", Reduction(self.reduction))
         self._check_scalars()
         self._set("target", self._checked_target())
         self._check_optional("class_weights", (self.num_classes,), minimum=0.0)
-        self._check_optional("cotangent", (self.num_rows,) if self.reduction == "none" else ())
+        self._check_optional("cotangent", (self.num_rows,) if self.reduction is Reduction.NONE else ())
         self._check_optional("tangent", self.logits.shape)
         self._check_optional("feature", (self.num_rows,))
         if self.feature is not None and not np.isfinite(self.logits).all():
@@ -145,7 +148,7 @@ class Problem:
         """The cotangent, of ones if none is given: (N,) for 'none' and () otherwise."""
         if self.cotangent is not None:
             return self.cotangent
-        return np.ones((self.num_rows,) if self.reduction == "none" else ())
+        return np.ones((self.num_rows,) if self.reduction is Reduction.NONE else ())
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some arguments changed, validated anew."""

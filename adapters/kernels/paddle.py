@@ -35,7 +35,7 @@ Loss = Callable[[Any, Any, Inputs], Any]
 def _keywords(inputs: Inputs) -> dict[str, Any]:
     problem, weights = inputs.problem, inputs.class_weights
     given = {"weight": None if weights is None else paddle.to_tensor(weights), "ignore_index": problem.ignored_class}
-    return {"reduction": problem.reduction} | {name: value for name, value in given.items() if value is not None}
+    return {"reduction": problem.reduction.value} | {name: value for name, value in given.items() if value is not None}
 
 
 def _cross_entropy(x: Any, target: Any, inputs: Inputs) -> Any:

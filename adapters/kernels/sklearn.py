@@ -19,6 +19,7 @@ from adapters.operation import Operation, building_block
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
 _CYTHON = {
     FLOAT64.name: Arithmetic(FLOAT64, FLOAT64, summation=RECURSIVE),
@@ -64,8 +65,8 @@ def log_loss_of_softmax(inputs: Inputs, _: Quantity) -> Array:
     It returns a Python float, which holds a number of the dtype of the probabilities.
     """
     probabilities, labels, classes = softmax(inputs.logits), inputs.labels, np.arange(inputs.logits.shape[1])
-    if (reduction := inputs.problem.reduction) != "none":
-        loss = log_loss(labels, probabilities, labels=classes, normalize=reduction == "mean")
+    if (reduction := inputs.problem.reduction) is not Reduction.NONE:
+        loss = log_loss(labels, probabilities, labels=classes, normalize=reduction is Reduction.MEAN)
         return np.array(loss, dtype=probabilities.dtype)
     rows = [log_loss(labels[i : i + 1], probabilities[i : i + 1], labels=classes) for i in range(len(labels))]
     return np.array(rows, dtype=probabilities.dtype)

@@ -13,6 +13,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy
 from adapters.torch.backend import arithmetic_of
 from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel
 from adapters.torch.losses import Loss, Options, Tensor
+from reference.reduction import Reduction
 
 Reduced = Callable[[Tensor, Tensor, int | None, int], Tensor]
 """(logits, target, num_items_in_batch, ignore_index) -> the sum over the items, or the mean where their number is None."""
@@ -34,8 +35,8 @@ def _loss(reduced: Reduced) -> Loss:
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         ignored = _NOTHING_IGNORED if options.ignore_index is None else options.ignore_index
-        if options.reduction != "none":
-            return reduced(logits, target, None if options.reduction == "mean" else 1, ignored)
+        if options.reduction != Reduction.NONE:
+            return reduced(logits, target, None if options.reduction == Reduction.MEAN else 1, ignored)
         rows = [reduced(logits[i : i + 1], target[i : i + 1], 1, ignored) for i in range(len(target))]
         return torch.stack(rows) if rows else reduced(logits, target, 1, ignored)[None][:0]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from adapters.script import Asked, Code, Script, function, wrapped
 from adapters.torch.script import ENVIRONMENT, Words, torch_script
 from reference.problem import Problem
+from reference.reduction import Reduction
 
 _NOTHING_IGNORED = -100
 
@@ -23,8 +24,8 @@ def _of_items(call: str) -> Code:
 
     def code(problem: Problem) -> str:
         ignored = _ignored(problem)
-        if problem.reduction != "none":
-            items = None if problem.reduction == "mean" else 1
+        if problem.reduction is not Reduction.NONE:
+            items = None if problem.reduction is Reduction.MEAN else 1
             return f"return {call.format(x='x', t='t', items=items, ignored=ignored)}"
         row = call.format(x="x[i : i + 1]", t="t[i : i + 1]", items=1, ignored=ignored)
         return wrapped(f"return torch.stack([{row} for i in range(len(t))])")

@@ -10,6 +10,7 @@ from adapters.numpy.script import array_inputs
 from adapters.operation import options_used
 from adapters.script import Asked, Script, function, literal, wrapped
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
 
 class _Named(Protocol):
@@ -39,7 +40,7 @@ def _constants(asked: Asked) -> dict[str, Any]:
     """Options as keyword arguments, those that are used and the reduction."""
     used, problem = options_used(asked.problem), asked.problem
     given = {"label_smoothing": problem.label_smoothing, "ignore_index": problem.ignored_class}
-    return {"reduction": problem.reduction} | {name: value for name, value in given.items() if name in used}
+    return {"reduction": problem.reduction.value} | {name: value for name, value in given.items() if name in used}
 
 
 _SKLEARN: Mapping[tuple[str, Quantity], str] = {
@@ -76,9 +77,9 @@ return np.array(rows, dtype=p.dtype)
 def _sklearn(asked: Asked) -> str:
     if asked.operation.name != "log_loss":
         return _SKLEARN[asked.operation.name, asked.quantity]
-    if asked.problem.reduction == "none":
+    if asked.problem.reduction is Reduction.NONE:
         return _LOG_LOSS + _EACH_LOG_LOSS
-    mean = asked.problem.reduction == "mean"
+    mean = asked.problem.reduction is Reduction.MEAN
     return _LOG_LOSS + f"return np.array(log_loss(t, p, labels=classes, normalize={mean}), dtype=p.dtype)"
 
 
@@ -152,7 +153,7 @@ def _onnx(asked: Asked) -> str:
         feeds = {"scores": "x", "labels": "np.zeros(len(x), dtype=np.int64)" if place else "t"}
         if weights is not None and not place:
             feeds["weights"] = f"np.array({literal(weights)}, dtype=x.dtype)"
-        attributes = {"reduction": "none"} if place else _constants(asked)
+        attributes = {"reduction": Reduction.NONE.value} if place else _constants(asked)
         given = f'"SoftmaxCrossEntropyLoss", {_dict(feeds)}, ["output", "log_prob"], **{attributes}'
     return wrapped(f"return run({given})[{place}]")
 
@@ -266,7 +267,7 @@ def _paddle(asked: Asked) -> str:
     lines = ['paddle.set_device("cpu")', "logits = paddle.to_tensor(np.ascontiguousarray(x), stop_gradient=False)"]
     if not asked.operation.has_loss:
         return "\n".join([*lines, f"return {called}.numpy()"])
-    if asked.operation.probabilities and asked.problem.reduction == "none":
+    if asked.operation.probabilities and asked.problem.reduction is Reduction.NONE:
         called += ".squeeze(-1)"
     lines += ["target = paddle.to_tensor(t)", f"losses = {called}"]
     gradient = "paddle.grad((losses * paddle.to_tensor(upstream)).sum(), logits)[0].numpy()"

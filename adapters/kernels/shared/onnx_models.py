@@ -63,7 +63,7 @@ def operations_of(runtime: Runtime, arithmetic: Mapping[str, Arithmetic]) -> tup
 
     def outputs(inputs: Inputs, labels: Array) -> list[Array]:
         problem, weights = inputs.problem, inputs.class_weights
-        attributes: dict[str, Any] = {"reduction": problem.reduction}
+        attributes: dict[str, Any] = {"reduction": problem.reduction.value}
         if problem.ignored_class is not None:
             attributes["ignore_index"] = problem.ignored_class
         feeds = {"scores": inputs.logits, "labels": labels} | ({} if weights is None else {"weights": weights})
