@@ -27,7 +27,7 @@ from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
 from reference.bounds.running import growth, growth_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
-from reference.problem import REDUCTIONS
+from reference.options import OPTIONS
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
@@ -69,10 +69,7 @@ class Domain:
             raise ValueError(f"classes is {self.classes} and rows is {self.rows}; allowed: numbers >= 1")
         if not (0.0 <= self.gap < math.inf and 0.0 <= self.tangent < math.inf):
             raise ValueError(f"gap is {self.gap} and tangent is {self.tangent}; allowed: finite numbers >= 0")
-        if self.reduction not in REDUCTIONS:
-            allowed = ", ".join(repr(reduction.value) for reduction in REDUCTIONS)
-            raise ValueError(f"reduction is {self.reduction!r}; allowed: {allowed}")
-        object.__setattr__(self, "reduction", Reduction(self.reduction))
+        object.__setattr__(self, "reduction", OPTIONS["reduction"].checked(self.reduction))
 
 
 class Tolerance(NamedTuple):
