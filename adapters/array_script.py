@@ -74,7 +74,7 @@ def options_given(problem: Problem) -> dict[str, Any]:
     """The reduction, and the label smoothing and ignored class if the problem uses them, by the names that libraries share."""
     used = options_used(problem)
     given = {"label_smoothing": problem.label_smoothing, "ignore_index": problem.ignored_class}
-    return {"reduction": problem.reduction} | {name: value for name, value in given.items() if name in used}
+    return {"reduction": problem.reduction.value} | {name: value for name, value in given.items() if name in used}
 
 
 def keywords(problem: Problem) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reference.formats import FORMATS
+from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
 
@@ -40,7 +41,7 @@ class Limit:
       devices: kinds of device that it runs on: cpu, cuda.
       derivatives: highest order of derivative that it has: 0, 1 (the gradient) or 2.
       targets: kinds of target that it takes: indices, probabilities.
-      options: options that it takes at values other than their defaults, by the names that operations have for them.
+      options: options that it takes at values other than their defaults (`reference.options.OPTIONS`).
       classes_multiple_of: K must be a multiple of it; generated problems are.
       max_classes: largest K, at least 64.
       finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.
@@ -177,19 +178,6 @@ def names_among(values: Any, allowed: Iterable[str], what: str) -> tuple[str, ..
             raise ValueError(f"{what} {value!r} is not known; allowed: {', '.join(known)}")
     return tuple(values)
 
-
-OPTIONS = (
-    "class_weights",
-    "label_smoothing",
-    "ignore_index",
-    "reduction",
-    "temperature",
-    "logit_softcap",
-    "z_loss",
-    "focusing",
-    "positive_weight",
-)
-"""Options of a loss, as operations and limits name them."""
 
 _LISTS = {
     "dtypes": tuple(FORMATS),

@@ -11,6 +11,7 @@ from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.loss import Loss
+from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 
@@ -31,7 +32,7 @@ class Operation:
       quantities: what it can be asked for.
       probabilities: True if its target is probabilities, False if class indices.
       loss: which loss it computes.
-      options: names of the options that it takes at values other than their defaults.
+      options: the options of `reference.options` that it takes at values other than their defaults.
       mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
       returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
         for bfloat16 logits is judged as float32.
@@ -157,7 +158,7 @@ class Operation:
         if problem.feature is None and set(self.quantities) <= set(LAYER_GRADIENTS):
             return f"{self.name} asks for a linear layer: the problem has no feature"
         if not self.has_loss:
-            transformed = {"temperature", "logit_softcap"} & options_used(problem)
+            transformed = any(OPTIONS[name].changes_logits for name in options_used(problem))
             other = problem.loss != self.loss
             return f"{self.name} takes the logits of cross-entropy as they are" if transformed or other else None
         if problem.loss != self.loss:
@@ -182,18 +183,7 @@ def modes_of(operations: Iterable[Operation]) -> tuple[str, ...]:
 
 def options_used(problem: Problem) -> set[str]:
     """Names of the options that a problem sets to something other than their default."""
-    used = {
-        "class_weights": problem.class_weights is not None,
-        "label_smoothing": problem.label_smoothing != 0.0,
-        "ignore_index": bool(problem.ignored.any()),
-        "reduction": problem.reduction != "none",
-        "temperature": problem.temperature != 1.0,
-        "logit_softcap": problem.logit_softcap is not None,
-        "z_loss": problem.z_loss != 0.0,
-        "focusing": problem.focusing != 0.0,
-        "positive_weight": problem.positive_weight != 1.0,
-    }
-    return {name for name, is_used in used.items() if is_used}
+    return {name for name, option in OPTIONS.items() if problem.uses(option)}
 
 
 def building_block(

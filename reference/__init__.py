@@ -10,6 +10,7 @@ from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 from reference.tiers import Tier
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Loss",
     "Problem",
     "Quantity",
+    "Reduction",
     "Tier",
     "Tolerance",
     "blind_from",

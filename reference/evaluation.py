@@ -25,6 +25,7 @@ from reference.formats import Bools, Floats, Format
 from reference.linear import feature_of
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
 from reference.tiers import Tier, uses_fast
 from reference.weights import mean_denominator, rational, row_factors
@@ -60,7 +61,7 @@ class _Evaluator:
     @cached_property
     def undefined_mean(self) -> bool:
         """True if the mean divides by zero."""
-        return self.problem.reduction == "mean" and mean_denominator(self.problem) == 0
+        return self.problem.reduction is Reduction.MEAN and mean_denominator(self.problem) == 0
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -187,7 +188,7 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
     """Sum or mean of the losses of the rows that count."""
     problem = evaluator.problem
     counting = [row for row in evaluator.rows if not row.ignored]
-    denominator = mean_denominator(problem) if problem.reduction == "mean" else fmpq(1)
+    denominator = mean_denominator(problem) if problem.reduction is Reduction.MEAN else fmpq(1)
     requirement = max((_row_requirement(problem, Quantity.LOSS, row, False) for row in counting), default=Requirement.MUST)
 
     def loss(row: Row) -> tuple[Term | float, float]:
@@ -327,7 +328,7 @@ def _summed_rows(evaluator: _Evaluator, feature: Floats) -> Enclosure:
 def _quantity(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     if quantity in LAYER_GRADIENTS:
         return _layer_gradient(evaluator, quantity)
-    reduced = evaluator.problem.reduction != "none"
+    reduced = evaluator.problem.reduction is not Reduction.NONE
     return _reduced_loss(evaluator) if quantity is Quantity.LOSS and reduced else _per_row(evaluator, quantity)
 
 

@@ -1,4 +1,4 @@
-"""The losses that are defined: their names, formulas, traits, options and targets.
+"""The losses that are defined: their names, formulas, traits and targets.
 
 x is a row of K logits, y = x/T (or c tanh(x/c)/T with a softcap c), p = softmax(y), lse = log sum exp(y), q the target as
 probabilities, t the target as a class index, e_t its unit vector, L = lse - y_t, g the focusing exponent, w = 1 - p_t.
@@ -114,21 +114,3 @@ SPECS: dict[Loss, LossSpec] = {
     ),
 }
 """The traits of every loss."""
-
-LOSS_OPTIONS: dict[Loss, tuple[str, ...]] = {
-    Loss.CROSS_ENTROPY: (
-        "class_weights",
-        "label_smoothing",
-        "ignore_index",
-        "temperature",
-        "logit_softcap",
-        "z_loss",
-        "feature",
-    ),
-    Loss.KL_DIVERGENCE: ("temperature",),
-    Loss.SQUARED_ERROR: (),
-    Loss.FOCAL: ("ignore_index", "focusing"),
-    Loss.SIGMOID: ("positive_weight",),
-    Loss.SIGMOID_FOCAL: ("focusing",),
-}
-"""Options that a loss takes besides those that every loss takes: reduction, cotangent, tangent."""

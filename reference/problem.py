@@ -7,7 +7,7 @@ shapes, ranges or dtypes again.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reference.formats import Bools, Floats, Format
-from reference.loss import LOSS_OPTIONS, Loss, Target
+from reference.loss import Loss, Target
+from reference.options import ARGUMENTS, LOSS, OPTIONS, Array, Axes, Label, Option, arguments_of
+from reference.reduction import Reduction
 
-REDUCTIONS = ("none", "sum", "mean")
+_SCALARS = tuple(option for option in OPTIONS.values() if not isinstance(option.kind, Array))
+_ARRAYS = tuple(argument for argument in ARGUMENTS if isinstance(argument.kind, Array))
 
-_LOSS_OPTIONS = sorted({option for options in LOSS_OPTIONS.values() for option in options})
-"""Every option that some loss does not take."""
+_ALWAYS_TOLD = ("reduction", "cotangent", "label_smoothing", "class_weights")
+"""What the repr of every problem tells, given or not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,7 @@ class Problem:
       target: class indices (N,), each in [0, K) or equal to `ignore_index`; or probabilities (N, K), finite, >= 0 and
         members of `format`. They need not sum to 1: the loss is sum_c q_c (lse - x_c) as it stands.
       format: the format of logits, probabilities, class weights, cotangent and tangent.
+      loss: which loss; it decides which target (`reference.loss.SPECS`) and which options (`reference.options`) are allowed.
       class_weights: (K,), finite, >= 0, members of `format`; None means 1 for all.
       label_smoothing: s in [0, 1]: the target becomes (1 - s) target + s/K (K counts every class, masked ones too).
       ignore_index: rows whose class index equals it contribute exactly nothing; class indices only.
@@ -40,7 +44,6 @@ class Problem:
       temperature: T > 0 and finite: the logits are divided by T exactly.
       cotangent: upstream gradient, (N,) for 'none' and () otherwise, finite, members of `format`; None means 1.
       tangent: (N, K), finite members of `format`: the direction of the Hessian-vector product; None means no product.
-      loss: which loss; it decides which target and which of the options are allowed (`SPECS`, `LOSS_OPTIONS`).
       logit_softcap: c > 0 and finite: the logits become c tanh(x/c), before the temperature; None means they do not.
       z_loss: z >= 0 and finite: adds z lse^2 to each row that counts, whatever its class weights; the mean divides both.
       focusing: g >= 0 and finite: the exponent of a focal loss.
@@ -63,14 +66,14 @@ class Problem:
     logits: Floats
     target: NDArray[Any]
     format: Format
+    loss: Loss = Loss.CROSS_ENTROPY
     class_weights: Floats | None = None
     label_smoothing: float = 0.0
     ignore_index: int = -100
-    reduction: str = "none"
+    reduction: Reduction = Reduction.NONE
     temperature: float = 1.0
     cotangent: Floats | None = None
     tangent: Floats | None = None
-    loss: Loss = Loss.CROSS_ENTROPY
     logit_softcap: float | None = None
     z_loss: float = 0.0
     focusing: float = 0.0
@@ -84,14 +87,11 @@ class Problem:
             raise ValueError(f"logits has shape {self.logits.shape}; allowed: (N, K) with K >= 1")
         if self.is_binary and self.num_classes != 1:
             raise ValueError(f"logits has shape {self.logits.shape} and loss is {self.loss.value!r}; allowed: (N, 1)")
-        if self.reduction not in REDUCTIONS:
-            raise ValueError(f"reduction is {self.reduction!r}; allowed: {', '.join(map(repr, REDUCTIONS))}")
-        self._check_scalars()
+        for scalar in _SCALARS:
+            object.__setattr__(self, scalar.name, scalar.checked(getattr(self, scalar.name)))
         self._set("target", self._checked_target())
-        self._check_optional("class_weights", (self.num_classes,), minimum=0.0)
-        self._check_optional("cotangent", (self.num_rows,) if self.reduction == "none" else ())
-        self._check_optional("tangent", self.logits.shape)
-        self._check_optional("feature", (self.num_rows,))
+        for array in _ARRAYS:
+            self._check_array(array)
         if self.feature is not None and not np.isfinite(self.logits).all():
             raise ValueError("feature is given with logits that are not finite; allowed: finite logits")
 
@@ -113,8 +113,7 @@ class Problem:
     @property
     def is_plain(self) -> bool:
         """True if the loss of a row is one log-probability: class indices, no weights, smoothing or other loss option."""
-        extended = any(self._is_given(name) for name in _BEYOND_CROSS_ENTROPY)
-        return not (self.has_probabilities or self._is_given("class_weights") or self._is_given("label_smoothing") or extended)
+        return not (self.has_probabilities or any(self.gives(argument) and not argument.is_plain for argument in ARGUMENTS))
 
     @property
     def is_binary(self) -> bool:
@@ -150,7 +149,15 @@ class Problem:
         """The cotangent, of ones if none is given: (N,) for 'none' and () otherwise."""
         if self.cotangent is not None:
             return self.cotangent
-        return np.ones((self.num_rows,) if self.reduction == "none" else ())
+        return np.ones(self._shape(Axes.LOSSES))
+
+    def gives(self, argument: Option) -> bool:
+        """True if an argument is not at its default."""
+        return argument.is_given(getattr(self, argument.name))
+
+    def uses(self, option: Option) -> bool:
+        """True if an option changes something: it is given, or where it is the label of ignored rows, a row has it."""
+        return bool(self.ignored.any()) if isinstance(option.kind, Label) else self.gives(option)
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some arguments changed, validated anew."""
@@ -172,29 +179,30 @@ class Problem:
     def __repr__(self) -> str:
         """Short for many classes; exact hexadecimal inputs are in what a failure prints."""
         rows = ", ".join(np.array2string(row, threshold=8) for row in self.logits[:4])
-        names = [name for name in _BEYOND_CROSS_ENTROPY if self._is_given(name)]
-        extended = "".join(f", {name.replace('_', ' ')} {getattr(self, name)}" for name in names)
+        told = [a for a in ARGUMENTS if self.gives(a) and not a.is_plain and a.name not in _ALWAYS_TOLD]
+        extended = "".join(f", {a.words} {getattr(self, a.name)}" for a in told)
         return (
             f"<{self.format.name} logits ({self.num_rows}, {self.num_classes}): {rows}; target "
             f"{np.array2string(self.target, threshold=8)}; reduction {self.reduction}, cotangent {self.cotangent}, "
             f"label smoothing {self.label_smoothing}, class weights {self.class_weights is not None}{extended}>"
         )
 
-    def _is_given(self, option: str) -> bool:
-        """True if an option differs from its default."""
-        given, default = getattr(self, option), _DEFAULTS[option]
-        return given is not default and (default is None or given != default)
-
     def _check_loss(self) -> None:
-        if self.loss not in tuple(Loss):
-            raise ValueError(f"loss is {self.loss!r}; allowed: {', '.join(repr(loss.value) for loss in Loss)}")
-        object.__setattr__(self, "loss", Loss(self.loss))
-        allowed = LOSS_OPTIONS[self.loss]
-        for option in _LOSS_OPTIONS:
-            if option not in allowed and self._is_given(option):
-                given = getattr(self, option)
-                options = ", ".join(allowed) or "none of the options that depend on the loss"
-                raise ValueError(f"{option} is {given!r} and loss is {self.loss.value!r}; allowed: {options}")
+        loss = LOSS.checked(self.loss)
+        object.__setattr__(self, "loss", loss)
+        for argument in ARGUMENTS:
+            if self.gives(argument) and not argument.is_taken_by(loss):
+                given = getattr(self, argument.name)
+                allowed = ", ".join(arguments_of(loss)) or "none of the options that depend on the loss"
+                raise ValueError(f"{argument.name} is {given!r} and loss is {loss.value!r}; allowed: {allowed}")
+
+    def _shape(self, axes: Axes) -> tuple[int, ...]:
+        return {
+            Axes.CLASSES: (self.num_classes,),
+            Axes.ROWS: (self.num_rows,),
+            Axes.LOGITS: (self.num_rows, self.num_classes),
+            Axes.LOSSES: (self.num_rows,) if self.reduction is Reduction.NONE else (),
+        }[axes]
 
     def _set(self, name: str, array: NDArray[Any]) -> None:
         array.setflags(write=False)
@@ -212,28 +220,18 @@ class Problem:
             raise ValueError(f"{name}[{where}] is {float(array[bad].flat[0])!r}; allowed: {kind}")
         return array
 
-    def _check_scalars(self) -> None:
-        if not 0.0 <= self.label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing is {self.label_smoothing!r}; allowed: a number in [0, 1]")
-        if not (0.0 < self.temperature < np.inf):
-            raise ValueError(f"temperature is {self.temperature!r}; allowed: a finite number > 0")
-        if self.logit_softcap is not None and not (0.0 < self.logit_softcap < np.inf):
-            raise ValueError(f"logit_softcap is {self.logit_softcap!r}; allowed: a finite number > 0, or None")
-        for name in ("z_loss", "focusing", "positive_weight"):
-            if not (0.0 <= getattr(self, name) < np.inf):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: a finite number >= 0")
-
-    def _check_optional(self, name: str, shape: tuple[int, ...], minimum: float = -np.inf) -> None:
-        given = getattr(self, name)
+    def _check_array(self, option: Option) -> None:
+        assert isinstance(option.kind, Array)
+        given, shape = getattr(self, option.name), self._shape(option.kind.axes)
         if given is None:
             return
-        array = self._members(name, given)
+        array = self._members(option.name, given)
         if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}; allowed: {shape}")
-        if (array < minimum).any():
-            index = int(np.argmax(array < minimum))
-            raise ValueError(f"{name}[{index}] is {float(array.flat[index])!r}; allowed: numbers >= {minimum:g}")
-        self._set(name, array)
+            raise ValueError(f"{option.name} has shape {array.shape}; allowed: {shape}")
+        if not option.kind.is_signed and (array < 0).any():
+            index = int(np.argmax(array < 0))
+            raise ValueError(f"{option.name}[{index}] is {float(array.flat[index])!r}; allowed: numbers >= 0")
+        self._set(option.name, array)
 
     def _checked_target(self) -> NDArray[Any]:
         target, spec = np.asarray(self.target), self.loss.spec
@@ -272,9 +270,3 @@ class Problem:
                 f"or ignore_index = {self.ignore_index}"
             )
         return target.astype(np.int64)
-
-
-_DEFAULTS = {field.name: field.default for field in fields(Problem)}
-
-_BEYOND_CROSS_ENTROPY = ("loss", "logit_softcap", "z_loss", "focusing", "positive_weight", "feature")
-"""Fields that make a problem more than softmax cross-entropy."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
 FAST_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, Quantity.HESSIAN)
 """The quantities that the compiled tier has formulas for."""
@@ -55,7 +56,7 @@ def uses_fast(problem: Problem, quantities: tuple[Quantity, ...], tier: Tier) ->
 
 def takes(problem: Problem, quantity: Quantity) -> bool:
     """True if the compiled tier has formulas for the quantity of such a problem: class indices, no other option."""
-    if quantity is Quantity.LOSS and problem.reduction != "none":
+    if quantity is Quantity.LOSS and problem.reduction is not Reduction.NONE:
         return False
     plain = problem.is_plain and problem.temperature == 1.0 and problem.num_classes > 1
     bounded = problem.tangent is None or bool((np.abs(problem.tangent) < LARGEST_DIRECTION).all())

@@ -13,6 +13,7 @@ from flint import fmpq
 
 from reference.formats import Floats
 from reference.problem import Problem
+from reference.reduction import Reduction
 
 
 def rational(value: float) -> fmpq:
@@ -66,7 +67,7 @@ def row_factors(problem: Problem) -> list[fmpq] | None:
     else:
         given = np.broadcast_to(problem.cotangent, (problem.num_rows,))
         cotangent = [rational(c) for c in given.tolist()]
-    if problem.reduction != "mean":
+    if problem.reduction is not Reduction.MEAN:
         return cotangent
     denominator = mean_denominator(problem)
     return None if denominator == 0 else [c / denominator for c in cotangent]
@@ -93,7 +94,7 @@ def factors_of(problem: Problem) -> Floats:
 
 def denominator_of(problem: Problem) -> float:
     """What the mean divides by; infinity where that is 0."""
-    if problem.reduction != "mean":
+    if problem.reduction is not Reduction.MEAN:
         return 1.0
     if problem.has_probabilities:
         return float(problem.num_rows) or np.inf

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.limits import OPTIONS
 from adapters.operation import Operation
 from reference.formats import Format
+from reference.options import OPTIONS
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
 from suites.judging.judge import Judge

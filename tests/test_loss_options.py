@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from typing import Any
 
 import numpy as np
 import pytest
 
 from reference import FLOAT16, FLOAT32, Loss, Problem
-from reference.loss import LOSS_OPTIONS, Target
+from reference.loss import Target
+from reference.options import ARGUMENTS, Array, Option, arguments_of
 
 INDICES: dict[str, Any] = {"logits": [[20.0, 0.0], [1.0, 2.0]], "target": [0, 1], "format": FLOAT32}
 SOFT = INDICES | {"target": np.array([[0.5, 0.5], [1.0, 0.0]])}
 COLUMN = {"logits": [[20.0], [1.0]], "target": np.array([[1.0], [0.0]]), "format": FLOAT32}
 
-ARGUMENTS = {
+INPUTS = {
     Target.EITHER: INDICES,
     Target.INDICES: INDICES,
     Target.PROBABILITIES: SOFT,
     Target.BINARY_PROBABILITIES: COLUMN,
     Target.BINARY_CLASSES: COLUMN,
 }
-GIVEN: dict[str, Any] = {
-    "class_weights": [1.0, 2.0],
-    "label_smoothing": 0.5,
-    "ignore_index": 7,
-    "temperature": 2.0,
-    "logit_softcap": 30.0,
-    "z_loss": 0.5,
-    "focusing": 2.0,
-    "positive_weight": 3.0,
-    "feature": [1.0, -2.0],
-}
+
+
+def some_value(option: Option) -> Any:
+    """One that is not the default."""
+    return [1.0, 2.0] if isinstance(option.kind, Array) else next(filter(option.is_given, option.drawn))
+
+
+GIVEN = {option.name: some_value(option) for option in ARGUMENTS if option.losses is not None}
 """Every option that depends on the loss, not at its default."""
 
 
 def of(loss: Loss, **options: Any) -> Problem:
-    return Problem(**ARGUMENTS[loss.spec.target], loss=loss, **options)
+    return Problem(**INPUTS[loss.spec.target], loss=loss, **options)
 
 
 @pytest.mark.parametrize("loss", Loss)
 @pytest.mark.parametrize("option", GIVEN)
 def test_a_loss_takes_its_options_and_no_other(loss: Loss, option: str) -> None:
-    if option in LOSS_OPTIONS[loss]:
+    if option in arguments_of(loss):
         taken = getattr(of(loss, **{option: GIVEN[option]}), option)
         np.testing.assert_array_equal(taken, GIVEN[option])
     else:
@@ -51,13 +50,13 @@ def test_a_loss_takes_its_options_and_no_other(loss: Loss, option: str) -> None:
 
 
 def test_the_table_of_options_is_complete() -> None:
-    assert set(GIVEN) == {option for options in LOSS_OPTIONS.values() for option in options}
-    assert set(LOSS_OPTIONS) == set(Loss)
+    optional = {field.name: field.default for field in fields(Problem) if field.default is not MISSING}
+    assert optional == {argument.name: argument.default for argument in ARGUMENTS}
 
 
 @pytest.mark.parametrize("loss", Loss)
 def test_every_loss_takes_reduction_cotangent_and_tangent(loss: Loss) -> None:
-    logits = ARGUMENTS[loss.spec.target]["logits"]
+    logits = INPUTS[loss.spec.target]["logits"]
     problem = of(loss, reduction="mean", cotangent=2.0, tangent=np.ones_like(logits))
     assert problem.loss is loss
     assert problem.is_binary == loss.spec.binary
@@ -65,7 +64,7 @@ def test_every_loss_takes_reduction_cotangent_and_tangent(loss: Loss) -> None:
 
 @pytest.mark.parametrize("option", [*GIVEN, "loss"])
 def test_only_cross_entropy_with_its_own_options_may_be_plain(option: str) -> None:
-    homes = [loss for loss in Loss if option in LOSS_OPTIONS[loss]] or [Loss.FOCAL]
+    homes = [loss for loss in Loss if option in arguments_of(loss)] or [Loss.FOCAL]
     given = {} if option == "loss" else {option: GIVEN[option]}
     expected = option in ("ignore_index", "temperature")
     assert of(homes[0], **given).is_plain == expected

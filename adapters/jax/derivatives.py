@@ -17,6 +17,7 @@ from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.linear import linear_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 
 Results = dict[Quantity, Array]
 Loss = Callable[[Array], Array]
@@ -166,7 +167,7 @@ class Layer:
 
 
 def _layer_gradients(
-    reduction: str, features: Array, weights: Array, bias: Array, target: Array, cotangent: Array
+    reduction: Reduction, features: Array, weights: Array, bias: Array, target: Array, cotangent: Array
 ) -> tuple[Array, Array]:
     def loss(w: Array, b: Array) -> Array:
         return reduced(lambda x, labels, _: linear_then_cross_entropy(x, w, b, labels), target, Options(reduction), features)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from reference.problem import Problem
+from reference.reduction import Reduction
 
 Array = jax.Array
 
@@ -18,7 +19,7 @@ Array = jax.Array
 class Options:
     """What is static in a loss: a compiled function is made for each."""
 
-    reduction: str = "none"
+    reduction: Reduction = Reduction.NONE
     label_smoothing: float = 0.0
     logit_softcap: float | None = None
     z_loss: float = 0.0
@@ -44,9 +45,9 @@ def reduced(losses: Losses, target: Array, options: Options, logits: Array) -> A
     if options.label_smoothing:
         target = optax.smooth_labels(target, options.label_smoothing)
     each = losses(logits, target, options)
-    if options.reduction == "none":
+    if options.reduction is Reduction.NONE:
         return each
-    return jnp.sum(each) if options.reduction == "sum" else jnp.mean(each)
+    return jnp.sum(each) if options.reduction is Reduction.SUM else jnp.mean(each)
 
 
 integer_labels = losses_of(optax.softmax_cross_entropy_with_integer_labels)

@@ -11,8 +11,11 @@ from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 
 _INTEGER_LABELS = "optax.softmax_cross_entropy_with_integer_labels"
+
+_REDUCED = {Reduction.NONE: "{}", Reduction.SUM: "jnp.sum({})", Reduction.MEAN: "jnp.mean({})"}
 
 
 def _losses(losses: str, before: str = "") -> Code:
@@ -20,8 +23,7 @@ def _losses(losses: str, before: str = "") -> Code:
 
     def code(problem: Problem) -> str:
         smoothed = f"t = optax.smooth_labels(t, {problem.label_smoothing!r})\n" if problem.label_smoothing else ""
-        reduce = {"none": "{}", "sum": "jnp.sum({})", "mean": "jnp.mean({})"}[problem.reduction]
-        return smoothed + before + "return " + reduce.format(losses)
+        return smoothed + before + "return " + _REDUCED[problem.reduction].format(losses)
 
     return code
 

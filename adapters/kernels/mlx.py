@@ -48,7 +48,7 @@ def _to_numpy(array: mx.array) -> Array:
 
 def _cross_entropy(inputs: Inputs) -> Loss:
     problem = inputs.problem
-    options = {"label_smoothing": problem.label_smoothing, "reduction": problem.reduction}
+    options = {"label_smoothing": problem.label_smoothing, "reduction": problem.reduction.value}
     return lambda x, target: nn.losses.cross_entropy(x, target, **options)
 
 

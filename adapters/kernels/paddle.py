@@ -18,6 +18,7 @@ from adapters.script import Asked, literal
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
 paddle.set_device("cpu")
 
@@ -36,7 +37,7 @@ Loss = Callable[[Any, Any, Inputs], Any]
 def _keywords(inputs: Inputs) -> dict[str, Any]:
     problem, weights = inputs.problem, inputs.class_weights
     given = {"weight": None if weights is None else paddle.to_tensor(weights), "ignore_index": problem.ignored_class}
-    return {"reduction": problem.reduction} | {name: value for name, value in given.items() if value is not None}
+    return {"reduction": problem.reduction.value} | {name: value for name, value in given.items() if value is not None}
 
 
 def _cross_entropy(x: Any, target: Any, inputs: Inputs) -> Any:
@@ -101,7 +102,7 @@ def _body(asked: Asked) -> str:
     lines = ['paddle.set_device("cpu")', "logits = paddle.to_tensor(np.ascontiguousarray(x), stop_gradient=False)"]
     if not asked.operation.has_loss:
         return "\n".join([*lines, f"return {called}.numpy()"])
-    if asked.operation.probabilities and asked.problem.reduction == "none":
+    if asked.operation.probabilities and asked.problem.reduction is Reduction.NONE:
         called += ".squeeze(-1)"
     lines += ["target = paddle.to_tensor(t)", f"losses = {called}"]
     gradient = "paddle.grad((losses * paddle.to_tensor(upstream)).sum(), logits)[0].numpy()"

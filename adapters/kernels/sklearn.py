@@ -22,6 +22,7 @@ from adapters.script import Asked
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
 _CYTHON = {
     FLOAT64.name: Arithmetic(FLOAT64, FLOAT64, summation=RECURSIVE),
@@ -67,8 +68,8 @@ def log_loss_of_softmax(inputs: Inputs, _: Quantity) -> Array:
     It returns a Python float, which holds a number of the dtype of the probabilities.
     """
     probabilities, labels, classes = softmax(inputs.logits), inputs.labels, np.arange(inputs.logits.shape[1])
-    if (reduction := inputs.problem.reduction) != "none":
-        loss = log_loss(labels, probabilities, labels=classes, normalize=reduction == "mean")
+    if (reduction := inputs.problem.reduction) is not Reduction.NONE:
+        loss = log_loss(labels, probabilities, labels=classes, normalize=reduction is Reduction.MEAN)
         return np.array(loss, dtype=probabilities.dtype)
     rows = [log_loss(labels[i : i + 1], probabilities[i : i + 1], labels=classes) for i in range(len(labels))]
     return np.array(rows, dtype=probabilities.dtype)
@@ -107,9 +108,9 @@ return np.array(rows, dtype=p.dtype)
 def _body(asked: Asked) -> str:
     if asked.operation.name != "log_loss":
         return _STATEMENTS[asked.operation.name, asked.quantity]
-    if asked.problem.reduction == "none":
+    if asked.problem.reduction is Reduction.NONE:
         return _PROBABILITIES + _ROW_BY_ROW
-    mean = asked.problem.reduction == "mean"
+    mean = asked.problem.reduction is Reduction.MEAN
     return _PROBABILITIES + f"return np.array(log_loss(t, p, labels=classes, normalize={mean}), dtype=p.dtype)"
 
 

@@ -25,12 +25,12 @@ Loss = Callable[[Tensor, Tensor, Any], Tensor]
 
 def _sparse(x: Tensor, target: Tensor, problem: Any) -> Tensor:
     ignored = {} if problem.ignored_class is None else {"ignore_index": problem.ignored_class}
-    smoothing, reduction = problem.label_smoothing, problem.reduction
+    smoothing, reduction = problem.label_smoothing, problem.reduction.value
     return x.sparse_categorical_crossentropy(target, label_smoothing=smoothing, reduction=reduction, **ignored)
 
 
 def _cross_entropy(x: Tensor, target: Tensor, problem: Any) -> Tensor:
-    return x.cross_entropy(target, reduction=problem.reduction, label_smoothing=problem.label_smoothing)
+    return x.cross_entropy(target, reduction=problem.reduction.value, label_smoothing=problem.label_smoothing)
 
 
 def _differentiated(loss: Loss) -> ArrayFunction:

@@ -15,6 +15,7 @@ from adapters.torch.backend import arithmetic_of
 from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, ignored_or_default, kernel, package_words
 from adapters.torch.losses import Loss, Options, Tensor
 from reference.problem import Problem
+from reference.reduction import Reduction
 
 Reduced = Callable[[Tensor, Tensor, int | None, int], Tensor]
 """(logits, target, num_items_in_batch, ignore_index) -> the sum over the items, or the mean where their number is None."""
@@ -34,8 +35,8 @@ def _loss(reduced: Reduced) -> Loss:
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         ignored = ignored_or_default(options.ignore_index)
-        if options.reduction != "none":
-            return reduced(logits, target, None if options.reduction == "mean" else 1, ignored)
+        if options.reduction != Reduction.NONE:
+            return reduced(logits, target, None if options.reduction == Reduction.MEAN else 1, ignored)
         rows = [reduced(logits[i : i + 1], target[i : i + 1], 1, ignored) for i in range(len(target))]
         return torch.stack(rows) if rows else reduced(logits, target, 1, ignored)[None][:0]
 
@@ -47,8 +48,8 @@ def _statements(call: str) -> Code:
 
     def code(problem: Problem) -> str:
         ignored = ignored_or_default(problem.ignored_class)
-        if problem.reduction != "none":
-            items = None if problem.reduction == "mean" else 1
+        if problem.reduction is not Reduction.NONE:
+            items = None if problem.reduction is Reduction.MEAN else 1
             return f"return {call.format(x='x', t='t', items=items, ignored=ignored)}"
         row = call.format(x="x[i : i + 1]", t="t[i : i + 1]", items=1, ignored=ignored)
         return wrapped(f"return torch.stack([{row} for i in range(len(t))])")

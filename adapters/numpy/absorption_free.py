@@ -25,6 +25,7 @@ from adapters.numpy.double_double import DoubleDouble
 from reference.formats import Bools, Floats
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
 
 def _dd(values: object) -> DoubleDouble:
@@ -84,7 +85,7 @@ class _Rows:
     def denominator(self) -> DoubleDouble:
         """What the reduction divides by."""
         p = self.problem
-        if p.reduction != "mean":
+        if p.reduction is not Reduction.MEAN:
             return _dd(1.0)
         if p.has_probabilities or p.class_weights is None:
             return _dd(float(np.count_nonzero(~p.ignored)))
@@ -106,7 +107,7 @@ class _Rows:
         losses = (terms + weights.sum(axis=1) * dd.log1p(self.others))[:, 0]
         infinite = ((weights.hi > 0) & self.masked).any(axis=1)
         extreme = np.where(self.regular, np.where(infinite, np.inf, 0.0), np.where(self.problem.ignored, 0.0, np.nan))
-        if self.problem.reduction == "none":
+        if self.problem.reduction is Reduction.NONE:
             return losses.value() + extreme
         reduced = dd.select(self.problem.ignored | (extreme != 0), _dd(0.0), losses).sum(axis=0) / self.denominator()
         return np.asarray(reduced.value().sum() + extreme.sum())

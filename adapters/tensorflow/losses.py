@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from reference.problem import Problem
+from reference.reduction import Reduction
 
 Tensor = Any
 """A tf.Tensor; TensorFlow ships no types that mypy could check."""
@@ -20,7 +21,7 @@ Tensor = Any
 class Options:
     """What a loss is built with; a traced function is built for each."""
 
-    reduction: str = "none"
+    reduction: Reduction = Reduction.NONE
     ignored: int | None = None
     smoothing: float = 0.0
     logit_softcap: float | None = None
@@ -47,9 +48,9 @@ LossFunction = Callable[[Tensor, Tensor, Options], Tensor]
 
 
 def _reduce(losses: Tensor, options: Options) -> Tensor:
-    if options.reduction == "none":
+    if options.reduction is Reduction.NONE:
         return losses
-    return tf.reduce_sum(losses) if options.reduction == "sum" else tf.reduce_mean(losses)
+    return tf.reduce_sum(losses) if options.reduction is Reduction.SUM else tf.reduce_mean(losses)
 
 
 def implementation_loss(function: Callable[..., Tensor]) -> LossFunction:
@@ -109,11 +110,11 @@ def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, ta
 # ---------------------------------------------------------------------------------------------------------------------
 # Keras.
 
-KERAS_REDUCTIONS = {"none": "none", "sum": "sum", "mean": "sum_over_batch_size"}
+KERAS_REDUCTIONS = {Reduction.NONE: "none", Reduction.SUM: "sum", Reduction.MEAN: "sum_over_batch_size"}
 
 
 @cache
-def _keras_loss(name: str, reduction: str, dtype: str | None, **extra: Any) -> Any:
+def _keras_loss(name: str, reduction: Reduction, dtype: str | None, **extra: Any) -> Any:
     return getattr(keras.losses, name)(reduction=KERAS_REDUCTIONS[reduction], dtype=dtype, **extra)
 
 

@@ -10,14 +10,16 @@ from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
+
+_REDUCED = {Reduction.NONE: "{}", Reduction.SUM: "tf.reduce_sum({})", Reduction.MEAN: "tf.reduce_mean({})"}
 
 
 def _reduced(losses: str, before: str = "") -> Code:
     """Losses of the rows, reduced as a user would."""
 
     def code(problem: Problem) -> str:
-        reduce = {"none": "{}", "sum": "tf.reduce_sum({})", "mean": "tf.reduce_mean({})"}[problem.reduction]
-        return before + "return " + reduce.format(losses)
+        return before + "return " + _REDUCED[problem.reduction].format(losses)
 
     return code
 

@@ -13,8 +13,9 @@ from adapters.torch.derivatives import by_autograd
 from adapters.torch.losses import DTYPES, Loss, Options, Tensor
 from reference.formats import FLOAT64
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
-_PLAIN = Options(reduction="none", weight=None, label_smoothing=0.0, ignore_index=None)
+_PLAIN = Options(reduction=Reduction.NONE, weight=None, label_smoothing=0.0, ignore_index=None)
 
 
 class BulkRun:

@@ -26,6 +26,7 @@ from adapters.torch.losses import (
 from reference.linear import linear_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 
 Results = dict[Quantity, Tensor]
 
@@ -185,7 +186,7 @@ class ByFunc:
         order = 3 if Quantity.HESSIAN in quantities else 2
         if self.transforms.needs_basis and x.numel() ** order > _LARGEST_BASIS:
             raise NotImplementedError(f"forward mode of {x.numel()} logits holds a basis of {x.numel()}^{order} entries")
-        shape = torch.Size(() if run.options.reduction != "none" else (run.problem.num_rows,))
+        shape = torch.Size(() if run.options.reduction != Reduction.NONE else (run.problem.num_rows,))
         inputs = (x, run.target, run.cotangent(shape), run.tangent() if Quantity.HVP in quantities else x)
         return {q: _function_of(self.transforms, q, loss, run.options)(*inputs) for q in quantities}
 

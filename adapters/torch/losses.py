@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.problem import Problem
+from reference.reduction import Reduction
 
 DTYPES = {FLOAT64: torch.float64, FLOAT32: torch.float32, FLOAT16: torch.float16, BFLOAT16: torch.bfloat16}
 
@@ -53,7 +54,7 @@ def options_of(problem: Problem, device: str) -> Options:
     """The options of a problem, tensors on the device."""
     weights = problem.class_weights
     return Options(
-        reduction=problem.reduction,
+        reduction=problem.reduction.value,
         weight=None if weights is None else to_tensor(weights, problem.format, device),
         label_smoothing=problem.label_smoothing,
         ignore_index=problem.ignored_class,
@@ -119,9 +120,9 @@ def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
 
 def kl_div(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     """F.kl_div of log_softmax, summed over the classes; its mean is 'batchmean'."""
-    reduction = "batchmean" if options.reduction == "mean" else options.reduction
+    reduction = "batchmean" if options.reduction == Reduction.MEAN else options.reduction
     divergence = F.kl_div(F.log_softmax(logits, dim=1), target, reduction=reduction)
-    return divergence.sum(dim=1) if reduction == "none" else divergence
+    return divergence.sum(dim=1) if reduction == Reduction.NONE else divergence
 
 
 def squared_error(logits: Tensor, target: Tensor, options: Options) -> Tensor:
@@ -156,9 +157,9 @@ def sigmoid_focal(logits: Tensor, target: Tensor, options: Options) -> Tensor:
 
 
 def _reduce(losses: Tensor, options: Options) -> Tensor:
-    if options.reduction == "none":
+    if options.reduction == Reduction.NONE:
         return losses
-    return losses.sum() if options.reduction == "sum" else losses.mean()
+    return losses.sum() if options.reduction == Reduction.SUM else losses.mean()
 
 
 def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
@@ -171,7 +172,7 @@ def classes_second(loss: Loss) -> Loss:
 
     def moved(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         losses = loss(logits.movedim(0, -1)[None], target.movedim(0, -1)[None], options)
-        return losses[0] if options.reduction == "none" else losses
+        return losses[0] if options.reduction == Reduction.NONE else losses
 
     return moved
 

@@ -17,6 +17,7 @@ from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 
 
 def _options(problem: Problem) -> str:
@@ -36,12 +37,12 @@ def called(name: str) -> Code:
 def _reduced(losses: str, before: str = "") -> Code:
     """Losses of the rows, reduced by a method of the tensor."""
     return lambda problem: (
-        before + (f"return {losses}" if problem.reduction == "none" else f"return ({losses}).{problem.reduction}()")
+        before + (f"return {losses}" if problem.reduction is Reduction.NONE else f"return ({losses}).{problem.reduction}()")
     )
 
 
 def _classes_second(problem: Problem) -> str:
-    first = "[0]" if problem.reduction == "none" else ""
+    first = "[0]" if problem.reduction is Reduction.NONE else ""
     return f"return F.cross_entropy(x.movedim(0, -1)[None], t[None], {_options(problem)}){first}"
 
 
@@ -58,8 +59,8 @@ def _softcap_z_loss(problem: Problem) -> str:
 
 
 def _kl_div(problem: Problem) -> str:
-    reduction = {"mean": "batchmean"}.get(problem.reduction, problem.reduction)
-    rows = ".sum(dim=1)" if reduction == "none" else ""
+    reduction = "batchmean" if problem.reduction is Reduction.MEAN else problem.reduction
+    rows = ".sum(dim=1)" if problem.reduction is Reduction.NONE else ""
     return f'return F.kl_div(F.log_softmax(x, dim=1), t, reduction="{reduction}"){rows}'
 
 

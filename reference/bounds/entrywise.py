@@ -37,6 +37,7 @@ from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
+from reference.reduction import Reduction
 from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 
 SLACK = 1.0 + 2.0**-30
@@ -56,7 +57,7 @@ def _row_roundings(rows: RowErrors, plain: int) -> float:
     """Relative growth on the way from log_softmax to a derivative or a loss of a row."""
     count = plain if rows.problem.is_plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
     working = count if rows.problem.is_plain else count + rows.depth
-    if rows.problem.reduction == "mean":
+    if rows.problem.reduction is Reduction.MEAN:
         working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
     return growth_of(rows.arithmetic, count, working)
 

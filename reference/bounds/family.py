@@ -32,6 +32,7 @@ from reference.formats import Floats
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 
 EXTRA_ROUNDINGS = 4
@@ -318,7 +319,7 @@ def _finished(a: _Analysis, given: Running, order: int) -> Running:
     """Times the cotangent, over the mean's denominator and T^order, in whatever order."""
     problem = a.rows.problem
     factor = factors_of(problem) / problem.temperature**order
-    depth = a.rows.arithmetic.summation.depth(problem.num_rows) if problem.reduction == "mean" else 0
+    depth = a.rows.arithmetic.summation.depth(problem.num_rows) if problem.reduction is Reduction.MEAN else 0
     return given.times(a.known(factor)).rounded(EXTRA_ROUNDINGS, depth)
 
 
@@ -354,7 +355,7 @@ def family_second_order(rows: RowErrors, quantity: Quantity) -> Running:
 def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
     """The bound of the loss after its reduction, from the errors of the rows' losses and the largest computed ones."""
     problem, arithmetic = rows.problem, rows.arithmetic
-    if problem.reduction == "none":
+    if problem.reduction is Reduction.NONE:
         return error
     # Divided before it is summed: a mean of large losses must not overflow here.
     share, depth = 1.0 / denominator_of(problem), arithmetic.summation.depth(problem.num_rows)

@@ -27,8 +27,9 @@ from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
 from reference.bounds.running import growth, growth_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
-from reference.problem import REDUCTIONS
+from reference.options import OPTIONS
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 
 COMPARING = 8
 """Units of roundoff by which a comparison that is itself computed in the format may be off, relative to what is allowed."""
@@ -59,7 +60,7 @@ class Domain:
     classes: int
     gap: float
     rows: int = 1
-    reduction: str = "none"
+    reduction: Reduction = Reduction.NONE
     plain: bool = True
     tangent: float = 1.0
 
@@ -68,8 +69,7 @@ class Domain:
             raise ValueError(f"classes is {self.classes} and rows is {self.rows}; allowed: numbers >= 1")
         if not (0.0 <= self.gap < math.inf and 0.0 <= self.tangent < math.inf):
             raise ValueError(f"gap is {self.gap} and tangent is {self.tangent}; allowed: finite numbers >= 0")
-        if self.reduction not in REDUCTIONS:
-            raise ValueError(f"reduction is {self.reduction!r}; allowed: {', '.join(map(repr, REDUCTIONS))}")
+        object.__setattr__(self, "reduction", OPTIONS["reduction"].checked(self.reduction))
 
 
 class Tolerance(NamedTuple):
@@ -157,7 +157,7 @@ def _accurate(quantity: Quantity, arithmetic: Arithmetic, domain: Domain) -> Tol
     beyond = {Quantity.HVP: 2 * domain.tangent, Quantity.LOGSUMEXP: 2 * math.log(domain.classes)}.get(quantity, 0.0)
     if quantity is Quantity.GRADIENT and not domain.plain:
         beyond = 2.0
-    summed = domain.rows if quantity is Quantity.LOSS and domain.reduction == "sum" else 1
+    summed = domain.rows if quantity is Quantity.LOSS and domain.reduction is Reduction.SUM else 1
     amplitude = summed * (1 + domain.tangent if quantity is Quantity.HVP else 1)
     flushed = fmt.min_normal if arithmetic.flush_to_zero else 0.0
     lost = domain.classes * arithmetic.underflow * amplitude
@@ -257,7 +257,7 @@ class _Supremum:
         """`bounds._row_roundings`."""
         count = plain if self.domain.plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
         working = count if self.domain.plain else count + self._depth
-        if self.domain.reduction == "mean":
+        if self.domain.reduction is Reduction.MEAN:
             working += 1 + self.arithmetic.summation.depth(self.domain.rows)
         return growth_of(self.arithmetic, count, working)
 
@@ -266,10 +266,10 @@ class _Supremum:
         if not self.domain.plain:
             grown = growth_of(self.arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + self._depth)
             rtol, atol = rtol + (1 + rtol) * grown, atol * (1 + grown) + (COMPOSITE_ROUNDINGS + self.domain.classes) * floor
-        if self.domain.reduction == "none":
+        if self.domain.reduction is Reduction.NONE:
             return Tolerance(rtol, atol)
         grown = growth_of(self.arithmetic, 1, 2 * self.arithmetic.summation.depth(self.domain.rows) + 2)
-        rows = self.domain.rows if self.domain.reduction == "sum" else 1
+        rows = self.domain.rows if self.domain.reduction is Reduction.SUM else 1
         return Tolerance(rtol + (1 + rtol) * grown, rows * atol * (1 + grown) + floor)
 
     def _entry_error(self) -> float:
@@ -296,7 +296,7 @@ class _Supremum:
 
     def _shared(self, error: float, stores: float = 1.0) -> Tolerance:
         """Of a derivative: its share of a mean, and underflowing stores."""
-        share = 1 / self.domain.rows if self.domain.reduction == "mean" else 1.0
+        share = 1 / self.domain.rows if self.domain.reduction is Reduction.MEAN else 1.0
         return Tolerance(0.0, share * error + 8 * self.arithmetic.storage_underflow * stores)
 
     def _softmax(self) -> Tolerance:

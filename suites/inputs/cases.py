@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from reference.formats import FORMATS, Floats, Format
 from reference.loss import Loss
+from reference.options import ARGUMENTS, Array, Option
 from reference.problem import Problem
 
 _LONGEST_PATTERN = 12
@@ -27,21 +28,11 @@ _SHORT_ROW = 24
 """Numbers of a row that a person reads one by one."""
 
 CASES_FOLDER = Path(__file__).parents[1] / "cases"
-_KEYS = {"id", "dtypes", "logits", "target", "story", "provenance", "hazard", "rows"}
-_NUMERIC_OPTIONS = ("class_weights", "cotangent", "tangent", "feature")
-_PLAIN_DEFAULTS: dict[str, Any] = {
-    "loss": Loss.CROSS_ENTROPY,
-    "label_smoothing": 0.0,
-    "ignore_index": -100,
-    "reduction": "none",
-    "temperature": 1.0,
-    "logit_softcap": None,
-    "z_loss": 0.0,
-    "focusing": 0.0,
-    "positive_weight": 1.0,
-}
+_KEYS = {"id", "dtypes", "logits", "target", "story", "provenance", "hazard", "rows", "classes"}
+_ARGUMENTS = sorted(ARGUMENTS, key=lambda argument: isinstance(argument.kind, Array))
+"""Arrays are told last."""
 
-PROBLEM_KEYS = ("dtype", "logits", "target", "classes", "rows", *_PLAIN_DEFAULTS, *_NUMERIC_OPTIONS)
+PROBLEM_KEYS = ("dtype", "logits", "target", "classes", "rows", *(argument.name for argument in _ARGUMENTS))
 """What describes a problem."""
 
 
@@ -146,19 +137,20 @@ def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
         table = np.zeros(logits.shape)
     if "rows" in entry:
         logits, table = np.repeat(logits, entry["rows"], axis=0), np.repeat(table, entry["rows"], axis=0)
-    options = {name: entry[name] for name in _PLAIN_DEFAULTS if name in entry}
-    for name in _NUMERIC_OPTIONS:
-        if name in entry:
-            value = entry[name]
-            nested = isinstance(value, list) and bool(value) and isinstance(value[0], list)
-            options[name] = np.array([parse_row(row) for row in value] if nested else _numbers(value))
+    options = {argument.name: _read(argument, entry[argument.name]) for argument in _ARGUMENTS if argument.name in entry}
     if "tangent" in options and not logits.size:
         options["tangent"] = np.zeros(logits.shape)
     return Problem(logits=logits, target=table, format=fmt, **options)
 
 
-def _numbers(value: Any) -> Any:
-    return parse_row(value) if isinstance(value, list) else parse_number(value)
+def _read(argument: Option, value: Any) -> Any:
+    """The value of an argument that a case gives."""
+    if not isinstance(argument.kind, Array):
+        return value
+    if not isinstance(value, list):
+        return np.array(parse_number(value))
+    nested = bool(value) and isinstance(value[0], list)
+    return np.array([parse_row(row) for row in value] if nested else parse_row(value))
 
 
 def describe_problem(problem: Problem) -> dict[str, Any]:
@@ -171,16 +163,14 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
     }
     if problem.num_rows == 0:
         entry["classes"] = problem.num_classes
-    entry |= {name: getattr(problem, name) for name, value in _PLAIN_DEFAULTS.items() if getattr(problem, name) != value}
-    for name in _NUMERIC_OPTIONS:
-        value = getattr(problem, name)
-        if value is not None:
-            entry[name] = [format_row(row) for row in value] if value.ndim == 2 else _hex(value)
-    return entry
+    given = {argument.name: getattr(problem, argument.name) for argument in _ARGUMENTS if problem.gives(argument)}
+    return entry | {name: _written(value) if isinstance(value, np.ndarray) else value for name, value in given.items()}
 
 
-def _hex(value: Floats) -> Any:
-    return format_row(value) if value.ndim else float(value).hex()
+def _written(array: Floats) -> Any:
+    if array.ndim == 2:
+        return [format_row(row) for row in array]
+    return format_row(array) if array.ndim else float(array).hex()
 
 
 @cache
@@ -198,7 +188,7 @@ def stored_cases() -> tuple[Case, ...]:
 
 
 def _cases_of(entry: dict[str, Any], path: Path) -> list[Case]:
-    allowed = _KEYS | set(_NUMERIC_OPTIONS) | set(_PLAIN_DEFAULTS) | {"classes"}
+    allowed = _KEYS | {argument.name for argument in ARGUMENTS}
     if unknown := set(entry) - allowed:
         raise CaseError(f"{path.name}: case {entry.get('id')!r} has unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
     name = f"{path.stem}/{entry['id']}"

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from reference.formats import Floats, Format
 from reference.loss import Loss, Target
-from reference.problem import REDUCTIONS, Problem
+from reference.options import OPTIONS, Array, Axes, Label, Option
+from reference.problem import Problem
+from reference.reduction import Reduction
 from suites.inputs.hazards import HAZARDS, Shape
 
 
@@ -55,7 +57,7 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
             logits=logits,
             target=draw(_target(ask, logits, chosen)),
             format=ask.format,
-            cotangent=draw(_cotangent(ask.format, logits.shape[0], chosen.get("reduction", "none"))),
+            cotangent=draw(_cotangent(ask.format, logits.shape[0], chosen.get("reduction", Reduction.NONE))),
             tangent=draw(_numbers(ask.format, logits.shape)) if ask.directions else None,
             feature=draw(_numbers(ask.format, logits.shape[:1])) if ask.feature else None,
             **chosen,
@@ -85,39 +87,25 @@ def _numbers(fmt: Format, shape: tuple[int, ...], zero: bool = True) -> st.Searc
     return pattern.map(lambda drawn: fmt.round(np.resize(np.array(drawn), shape)))
 
 
-def _cotangent(fmt: Format, rows: int, reduction: str) -> st.SearchStrategy[Floats | None]:
-    shape = (rows,) if reduction == "none" else ()
+def _cotangent(fmt: Format, rows: int, reduction: Reduction) -> st.SearchStrategy[Floats | None]:
+    shape = (rows,) if reduction is Reduction.NONE else ()
     return st.none() | _numbers(fmt, shape, zero=False)
 
 
-def _values(ask: Ask, *values: float | None) -> st.SearchStrategy[float | None]:
-    """One of the values of an option, of the first two where every combination is compiled."""
-    return st.sampled_from(values[:2] if ask.few_shapes else values)
-
-
 def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, Any]]:
-    """Values of the options that may vary; where every combination is compiled, no sum is drawn: a mean is one too."""
-    rows, classes = shape
-    choices: dict[str, st.SearchStrategy[Any]] = {}
-    if "reduction" in ask.options:
-        choices["reduction"] = st.sampled_from(("none", "mean") if ask.few_shapes else REDUCTIONS)
-    if "label_smoothing" in ask.options:
-        choices["label_smoothing"] = _values(ask, 0.0, 0.1, 0.5, 1.0)
-    if "class_weights" in ask.options:
-        choices["class_weights"] = st.none() | _numbers(ask.format, (classes,)).map(np.abs)
-    if "temperature" in ask.options:
-        choices["temperature"] = _values(ask, 1.0, 2.0, 0.75)
-    if "logit_softcap" in ask.options:
-        choices["logit_softcap"] = _values(ask, None, 30.0, 1.0, 50.0)
-    if "z_loss" in ask.options:
-        choices["z_loss"] = _values(ask, 0.0, 1e-4, 0.5)
-    if "positive_weight" in ask.options:
-        choices["positive_weight"] = _values(ask, 1.0, 2.0, 0.25, 0.0)
-    if ask.loss.spec.focused:
-        choices["focusing"] = _values(ask, 2.0, 1.0, 0.5, 0.0, 5.0)
-    if "ignore_index" in ask.options and rows:
-        choices["ignore_index"] = st.sampled_from([-100, 0, -1])
-    return st.fixed_dictionaries(choices)
+    """Values of the options that may vary, and of those without which the loss is another."""
+    asked = [o for o in OPTIONS.values() if o.name in ask.options or (o.is_essential and o.is_taken_by(ask.loss))]
+    able = [o for o in asked if shape[0] or not isinstance(o.kind, Label)]
+    return st.fixed_dictionaries({o.name: _values(ask, o, shape) for o in sorted(able, key=lambda o: o.turn)})
+
+
+def _values(ask: Ask, option: Option, shape: tuple[int, int]) -> st.SearchStrategy[Any]:
+    """Values of an option, few where every combination is compiled."""
+    if not isinstance(option.kind, Array):
+        return st.sampled_from(option.values(ask.few_shapes))
+    lengths = {Axes.ROWS: shape[:1], Axes.CLASSES: shape[1:], Axes.LOGITS: shape}
+    numbers = _numbers(ask.format, lengths[option.kind.axes])
+    return st.none() | (numbers if option.kind.is_signed else numbers.map(np.abs))
 
 
 def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrategy[NDArray[Any]]:
@@ -129,8 +117,9 @@ def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrate
     if ask.probabilities:
         return _probabilities(ask.format, logits.shape)
     places = st.sampled_from(sorted({0, classes - 1, classes // 2, min(1, classes - 1)}))
-    if "ignore_index" in chosen:
-        places = places | st.just(chosen["ignore_index"])
+    for name, label in chosen.items():
+        if isinstance(OPTIONS[name].kind, Label):
+            places = places | st.just(label)
     at_top = [int(np.argmax(np.nan_to_num(row, nan=-np.inf))) for row in logits]
 
     def place(drawn: list[int | None]) -> NDArray[np.int64]:

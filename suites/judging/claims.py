@@ -20,13 +20,15 @@ from typing import Any, TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from adapters.adapter import Adapter
-from adapters.limits import OPTIONS, Limit, limit_of, names_among
+from adapters.limits import Limit, limit_of, names_among
 from adapters.loading import backend_names
 from adapters.operation import Operation, options_used
 from reference.formats import FORMATS
 from reference.grades import Grade, grade_named
-from reference.problem import REDUCTIONS, Problem
+from reference.options import OPTIONS
+from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 from suites.inputs.cases import Case
 from suites.inputs.hazards import HAZARDS
 
@@ -369,7 +371,7 @@ def _region(entry: dict[str, Any]) -> Region:
         hazards,
         entry.get("min_classes", 0),
         names_among(entry.get("options", []), OPTIONS, "option"),
-        names_among(entry.get("reductions", []), REDUCTIONS, "reduction"),
+        names_among(entry.get("reductions", []), Reduction, "reduction"),
         entry.get("max_rows"),
     )
 

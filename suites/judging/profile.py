@@ -19,6 +19,7 @@ from reference.formats import Format
 from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 from reference.thresholds import thresholds
 from suites.inputs.hazards import Spread, hazards_of
 from suites.judging.measurement import Measurement
@@ -143,7 +144,9 @@ class Profile:
 def _rows(measurement: Measurement, place: Place) -> Iterator[tuple[int, int]]:
     """Rows with a gap, and the bins of their gaps; none where rows are summed, since several gaps enter then."""
     problem = measurement.problem
-    summed = measurement.quantity in LAYER_GRADIENTS or (measurement.quantity is Quantity.LOSS and problem.reduction != "none")
+    summed = measurement.quantity in LAYER_GRADIENTS or (
+        measurement.quantity is Quantity.LOSS and problem.reduction is not Reduction.NONE
+    )
     if summed and len(place.gaps) > 1:
         return
     for row, gap in enumerate(place.gaps):

@@ -17,9 +17,11 @@ import numpy as np
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.formats import FORMATS, Floats, Format
-from reference.loss import LOSS_OPTIONS, Loss, Target
-from reference.problem import REDUCTIONS, Problem
+from reference.loss import Loss, Target
+from reference.options import ARGUMENTS, arguments_of
+from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 from reference.thresholds import thresholds
 from tests.oracles.mpmath_oracle import (
     MP,
@@ -141,7 +143,7 @@ def _probabilities(rng: Generator, fmt: Format, shape: Shape) -> Floats:
 
 def _options(rng: Generator, fmt: Format, shape: Shape) -> dict[str, Any]:
     rows, classes = shape
-    reduction = str(rng.choice(["none", *REDUCTIONS]))
+    reduction = str(rng.choice([Reduction.NONE, *Reduction]))
     numbers = fmt.round(rng.choice([-1.0, 0.5, 3.0, -7.0, 0.0], size=rows) * rng.choice([1.0, rng.random()], size=rows))
     weights = fmt.round(rng.choice([0.0, 0.5, 1.0, 2.0, rng.random()], size=classes))
     return {
@@ -179,7 +181,7 @@ def _extended_options(rng: Generator, fmt: Format, shape: Shape, loss: Loss) -> 
         "positive_weight": float(rng.choice([0.0, 1.0, 0.3, 5.0])),
     }
     common = ("reduction", "cotangent", "tangent")
-    return {name: value for name, value in drawn.items() if name in (*common, *LOSS_OPTIONS[loss])}
+    return {name: value for name, value in drawn.items() if name in (*common, *arguments_of(loss))}
 
 
 def _binary_problem(rng: Generator, rows: int, family: str, loss: Loss, fmt: Format) -> Problem:
@@ -241,18 +243,8 @@ def _compare(problem: Problem, quantity: Quantity, entries: list[Any], results: 
 
 def _description(problem: Problem) -> str:
     hexadecimal = [[x.hex() for x in row] for row in problem.logits.tolist()]
-    names = (
-        "temperature",
-        "ignore_index",
-        "class_weights",
-        "tangent",
-        "logit_softcap",
-        "z_loss",
-        "focusing",
-        "positive_weight",
-    )
-    optional = {name: getattr(problem, name) for name in ("loss", *names)}
-    return f"{problem!r}\ntarget {problem.target.tolist()}\n{optional}\nlogits {hexadecimal}"
+    given = {argument.name: getattr(problem, argument.name) for argument in ARGUMENTS if problem.gives(argument)}
+    return f"{problem!r}\ntarget {problem.target.tolist()}\n{given}\nlogits {hexadecimal}"
 
 
 def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:

@@ -19,9 +19,9 @@ from unittest.mock import patch
 
 import pytest
 
-from adapters.limits import OPTIONS
 from adapters.operation import options_used
 from reference.formats import FORMATS
+from reference.options import OPTIONS
 from suites.inputs.hazards import HAZARDS
 from suites.judging.effort import EFFORTS, Effort
 from suites.judging.measurement import Measurement

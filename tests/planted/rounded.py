@@ -11,18 +11,17 @@ import numpy as np
 
 from adapters.adapter import Adapter, Call, Result
 from adapters.layout import Layout
-from adapters.limits import OPTIONS
 from adapters.operation import Operation, building_block
 from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
 from reference.formats import FORMATS, Floats, Format
-from reference.loss import LOSS_OPTIONS, Loss
+from reference.loss import Loss
+from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from tests.planted.shared import evaluated
 
 _ARITHMETIC = {fmt.name: Arithmetic(fmt, fmt) for fmt in FORMATS.values()}
-_COMMON = frozenset(OPTIONS) - {option for options in LOSS_OPTIONS.values() for option in options}
 
 
 def _of_loss(loss: Loss) -> list[Operation]:
@@ -36,7 +35,7 @@ def _of_loss(loss: Loss) -> list[Operation]:
             _ARITHMETIC,
             probabilities=probabilities,
             loss=loss,
-            options=frozenset(LOSS_OPTIONS[loss]) | _COMMON,
+            options=frozenset(name for name, option in OPTIONS.items() if option.is_taken_by(loss)),
         )
         for probabilities in kinds
     ]

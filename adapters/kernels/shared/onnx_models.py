@@ -16,6 +16,7 @@ from adapters.operation import Operation, building_block
 from adapters.script import Asked, function, literal, wrapped
 from reference.arithmetic import Arithmetic
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 
 Feeds = Mapping[str, Array]
 Runtime = Callable[[onnx.ModelProto], Callable[[Feeds], list[Array]]]
@@ -72,7 +73,7 @@ def operations_of(runtime: Runtime, arithmetic: Mapping[str, Arithmetic]) -> tup
 
     def outputs(inputs: Inputs, labels: Array) -> list[Array]:
         problem, weights = inputs.problem, inputs.class_weights
-        attributes: dict[str, Any] = {"reduction": problem.reduction}
+        attributes: dict[str, Any] = {"reduction": problem.reduction.value}
         if problem.ignored_class is not None:
             attributes["ignore_index"] = problem.ignored_class
         feeds = {"scores": inputs.logits, "labels": labels} | ({} if weights is None else {"weights": weights})
@@ -129,7 +130,7 @@ def _body(asked: Asked) -> str:
     if name in _BLOCKS:
         return _run_block(_BLOCKS[name])
     if name == "log_prob":
-        return _run_loss({"labels": "np.zeros(len(x), dtype=np.int64)"}, {"reduction": "none"}, 1)
+        return _run_loss({"labels": "np.zeros(len(x), dtype=np.int64)"}, {"reduction": Reduction.NONE.value}, 1)
     weights = asked.problem.class_weights
     weighted = {} if weights is None else {"weights": f"np.array({literal(weights)}, dtype=x.dtype)"}
     return _run_loss({"labels": "t"} | weighted, options_given(asked.problem), 0)

@@ -1,0 +1,240 @@
+"""The options of a loss: one table, from which checks, generated problems, cases, limits and claims take theirs.
+
+A new option is a line of `OPTIONS` and a field of `Problem`, its mathematics, and its words in the backends that have it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from numbers import Integral, Real
+from typing import Any
+
+from reference.loss import Loss
+from reference.reduction import Reduction
+
+
+@dataclass(frozen=True)
+class Number:
+    """A real number: `allowed` says in words what `accepts` asks of it."""
+
+    allowed: str
+    accepts: Callable[[Any], bool]
+
+    def converted(self, given: Any) -> Any:
+        """The number as it is.
+
+        Raises:
+          ValueError: it is not allowed.
+        """
+        if not (isinstance(given, Real) and self.accepts(given)):
+            raise ValueError
+        return given
+
+
+@dataclass(frozen=True)
+class Label:
+    """A whole number that may stand in the place of a class index: the rows that have it do not count."""
+
+    allowed: str = "a whole number"
+
+    def converted(self, given: Any) -> Any:
+        """The label as it is.
+
+        Raises:
+          ValueError: it is no whole number.
+        """
+        if not isinstance(given, Integral):
+            raise ValueError
+        return given
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A member of an enum, or its value."""
+
+    members: type[StrEnum]
+
+    @property
+    def allowed(self) -> str:
+        """The values."""
+        return ", ".join(repr(member.value) for member in self.members)
+
+    def converted(self, given: Any) -> StrEnum:
+        """The member.
+
+        Raises:
+          ValueError: there is none.
+        """
+        return self.members(given)
+
+
+class Axes(StrEnum):
+    """The shape of an array in a problem of N rows of K classes, by what it has one number for."""
+
+    CLASSES = "(K,)"
+    ROWS = "(N,)"
+    LOGITS = "(N, K)"
+    LOSSES = "(N,) for 'none' and () otherwise"
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of finite members of the problem's format, >= 0 unless `is_signed`."""
+
+    axes: Axes
+    is_signed: bool = True
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of `Problem` that may be left out.
+
+    Arguments:
+      name: that of the field of `Problem`, in cases, limits and claims too.
+      default: what it is where it is left out; None is allowed where it is the default.
+      kind: what it may be.
+      losses: the losses that take it; None for all.
+      drawn: values of generated problems, the simplest first; arrays are drawn by their kind.
+      drawn_few: those where each value costs a compilation; the first two of `drawn` unless they are given.
+      turn: options of a lower turn are drawn before; the problems of a seed depend on it.
+      is_plain: True if the loss of a row stays one log-probability with it.
+      is_essential: True if it is always drawn: without it the losses that take it are other losses.
+      changes_logits: True if it changes the logits, so that building blocks, which take them as they are, refuse it.
+    """
+
+    name: str
+    default: Any
+    kind: Number | Label | Choice | Array
+    losses: frozenset[Loss] | None = None
+    drawn: tuple[Any, ...] = ()
+    drawn_few: tuple[Any, ...] | None = None
+    turn: int = 0
+    is_plain: bool = False
+    is_essential: bool = False
+    changes_logits: bool = False
+
+    @property
+    def words(self) -> str:
+        """The name as texts have it.
+
+        >>> OPTIONS["label_smoothing"].words
+        'label smoothing'
+        """
+        return self.name.replace("_", " ")
+
+    def is_taken_by(self, loss: Loss) -> bool:
+        """True if a loss takes it."""
+        return self.losses is None or loss in self.losses
+
+    def is_given(self, value: Any) -> bool:
+        """True if a value is not the default.
+
+        >>> OPTIONS["temperature"].is_given(1), OPTIONS["temperature"].is_given(2)
+        (False, True)
+        """
+        return value is not self.default and (self.default is None or bool(value != self.default))
+
+    def values(self, few: bool) -> tuple[Any, ...]:
+        """What is drawn, where values should be few or not."""
+        if not few:
+            return self.drawn
+        return self.drawn[:2] if self.drawn_few is None else self.drawn_few
+
+    def checked(self, given: Any) -> Any:
+        """The value of what is no array; a choice as its member.
+
+        Raises:
+          ValueError: it is not allowed; the message says what is.
+
+        >>> OPTIONS["logit_softcap"].checked(0.0)
+        Traceback (most recent call last):
+        ...
+        ValueError: logit_softcap is 0.0; allowed: a finite number > 0, or None
+        """
+        assert not isinstance(self.kind, Array)
+        if given is None and self.default is None:
+            return None
+        try:
+            return self.kind.converted(given)
+        except ValueError:
+            or_none = ", or None" if self.default is None else ""
+            raise ValueError(f"{self.name} is {given!r}; allowed: {self.kind.allowed}{or_none}") from None
+
+
+_FRACTION = Number("a number in [0, 1]", lambda value: 0.0 <= value <= 1.0)
+_POSITIVE = Number("a finite number > 0", lambda value: 0.0 < value < math.inf)
+_NOT_NEGATIVE = Number("a finite number >= 0", lambda value: 0.0 <= value < math.inf)
+
+_OF_CROSS_ENTROPY = frozenset({Loss.CROSS_ENTROPY})
+
+_TABLE = (
+    Option("class_weights", None, Array(Axes.CLASSES, is_signed=False), _OF_CROSS_ENTROPY),
+    Option("label_smoothing", 0.0, _FRACTION, _OF_CROSS_ENTROPY, drawn=(0.0, 0.1, 0.5, 1.0), turn=-1),
+    Option(
+        "ignore_index",
+        -100,
+        Label(),
+        frozenset({Loss.CROSS_ENTROPY, Loss.FOCAL}),
+        drawn=(-100, 0, -1),
+        drawn_few=(-100, 0, -1),
+        turn=1,
+        is_plain=True,
+    ),
+    Option(
+        "reduction",
+        Reduction.NONE,
+        Choice(Reduction),
+        drawn=tuple(Reduction),
+        drawn_few=(Reduction.NONE, Reduction.MEAN),  # a mean is a sum too
+        turn=-2,
+        is_plain=True,
+    ),
+    Option(
+        "temperature",
+        1.0,
+        _POSITIVE,
+        frozenset({Loss.CROSS_ENTROPY, Loss.KL_DIVERGENCE}),
+        drawn=(1.0, 2.0, 0.75),
+        is_plain=True,
+        changes_logits=True,
+    ),
+    Option("logit_softcap", None, _POSITIVE, _OF_CROSS_ENTROPY, drawn=(None, 30.0, 1.0, 50.0), changes_logits=True),
+    Option("z_loss", 0.0, _NOT_NEGATIVE, _OF_CROSS_ENTROPY, drawn=(0.0, 1e-4, 0.5)),
+    Option(
+        "focusing",
+        0.0,
+        _NOT_NEGATIVE,
+        frozenset({Loss.FOCAL, Loss.SIGMOID_FOCAL}),
+        drawn=(2.0, 1.0, 0.5, 0.0, 5.0),
+        is_essential=True,
+    ),
+    Option("positive_weight", 1.0, _NOT_NEGATIVE, frozenset({Loss.SIGMOID}), drawn=(1.0, 2.0, 0.25, 0.0)),
+)
+
+OPTIONS = {option.name: option for option in _TABLE}
+"""The options that operations take or lack, by name."""
+
+LOSS = Option("loss", Loss.CROSS_ENTROPY, Choice(Loss))
+"""The loss itself, an argument like an option: an operation computes one."""
+
+VECTORS = (
+    Option("cotangent", None, Array(Axes.LOSSES), is_plain=True),
+    Option("tangent", None, Array(Axes.LOGITS), is_plain=True),
+    Option("feature", None, Array(Axes.ROWS), _OF_CROSS_ENTROPY),
+)
+"""Arrays that enter derivatives alone; they are given where a derivative is asked for that needs them."""
+
+ARGUMENTS = (LOSS, *_TABLE, *VECTORS)
+"""Every argument of `Problem` that may be left out."""
+
+
+def arguments_of(loss: Loss) -> tuple[str, ...]:
+    """Names of the arguments that a loss takes and some other loss does not.
+
+    >>> arguments_of(Loss.KL_DIVERGENCE)
+    ('temperature',)
+    """
+    return tuple(argument.name for argument in ARGUMENTS if argument.losses is not None and loss in argument.losses)
