@@ -29,7 +29,8 @@ from adapters.operation import building_block
 from adapters.script import Asked, layout_lines, literal
 from reference import FLOAT32, Problem, Quantity
 from suites.inputs.cases import cases_matching
-from suites.judging.reproducer import Miss, miss_of_label, reproducer
+from suites.judging.relation import Relation
+from suites.judging.reproducer import Miss, miss_of_label, reproducer, write_reproducers
 from tests.backends import adapter_or_skip
 from tests.command import ROOT, run_here, run_suites
 from tests.reproducing import judge_of, miss_of, one_of_each, published
@@ -227,6 +228,23 @@ def test_a_broken_invariant_writes_a_script_that_ends_with_0_once_the_kernel_is_
     repaired = run_all(folder)
     assert len(repaired) == len(ended)
     assert {name: output for name, (status, output) in repaired.items() if status != 0} == {}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_the_script_of_an_invariant_adds_up_what_the_adapter_observes(backend: str, tmp_path: Path) -> None:
+    adapter = adapter_or_skip(backend)
+    asked = tuple((Problem([[top, top + 1.0, top - 1.5]], [1], FLOAT32), Quantity.GRADIENT) for top in (1.0, 9.0))
+    terms = ((1.0, 1, (0, 1)), (-1.0, 0, (0, 1)))
+    sums: dict[str, float] = {}
+    for operation in adapter.operations():
+        if operation.mode == "eager" and operation.refusal(asked[0][0]) is None and Quantity.GRADIENT in operation.quantities:
+            seen = (adapter.observe(operation, problem, (quantity,)).values[quantity] for problem, quantity in asked)
+            here, there = (float(values[0, 1]) for values in seen)
+            relation = Relation("another", operation, asked, terms, there, here, 0.0, name=operation.name)
+            sums |= {path.stem: there - here for path in write_reproducers([relation], adapter, tmp_path).values()}
+    assert len(sums) >= 5
+    ran = run_all(tmp_path)
+    assert {name: f"\nsum {total!r}; " in ran[name][1] for name, total in sums.items()} == dict.fromkeys(sums, True)
 
 
 def run_all(folder: Path) -> dict[str, tuple[int, str]]:
