@@ -89,7 +89,7 @@ class Applicability:
 
 @dataclass(frozen=True)
 class Claim:
-    """Grades by quantity."""
+    """The grades that operations claim to meet, by quantity."""
 
     scope: Scope
     grades: dict[Quantity, Grade]
@@ -234,6 +234,11 @@ def claims_of(adapter: Adapter, path: Path | None) -> Claims:
 
 def load_claims(path: Path, version: str, device: str) -> Claims:
     """The claims of a file, deviations restricted to a framework version and a device.
+
+    Arguments:
+      path: a TOML file of [[claim]], [[deviation]], [[out_of_range]] and [[limit]] entries.
+      version: of the framework, as the first of `Adapter.versions`.
+      device: cpu, cuda or cuda:INDEX.
 
     Raises:
       ClaimsError: the file cannot be read, is not TOML, or an entry is malformed.
