@@ -84,10 +84,26 @@ class Adapter(ABC):
 
     @abstractmethod
     def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
-        """Run the operation on logits in a memory layout; exceptions of the framework pass through."""
+        """Run the operation; exceptions of the framework pass through.
+
+        Arguments:
+          operation: one of this backend's.
+          problem: rows that the operation does not refuse.
+          quantities: what is asked of it, at once.
+          layout: how the logits lie in memory, and the target where the framework keeps that.
+
+        Returns:
+          A result for each quantity, as the framework returned it, and the names of the inputs that the run changed.
+        """
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a user's own callable is judged.
+
+        Arguments:
+          function: the callable; each backend says which signature it has.
+
+        Returns:
+          One operation, or one for each kind of target that the callable takes.
 
         Raises:
           AdapterError: this backend takes no implementations.
@@ -118,9 +134,12 @@ class Adapter(ABC):
         quantities: tuple[Quantity, ...],
         layout: Layout = Layout.CONTIGUOUS,
     ) -> Observed:
-        """Run the operation and check what the protocol asks of it.
+        """Run the operation and check what the protocol asks of it; the arguments are those of `call`.
 
         NotImplementedError is how an operation says that it does not offer something, and passes through.
+
+        Returns:
+          The values of each quantity in the float64 carrier, or the exception in a line; and what broke the protocol.
 
         Raises:
           GivenUpError: the operation is not called any more; in isolation only.

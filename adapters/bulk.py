@@ -21,6 +21,6 @@ class Bulk:
     format: Format
 
     def problem(self) -> Problem:
-        """The same rows as a problem."""
+        """The rows as a Problem, in the float64 carrier, with the one target for each."""
         rows = self.logits.shape[0]
         return Problem(self.logits.astype(np.float64), np.full(rows, self.target, dtype=np.int64), self.format)

@@ -256,11 +256,11 @@ class Isolated(Adapter):
         return self._endings.spent.total()
 
     def devices(self) -> tuple[str, ...]:
-        """Devices on which the backend runs here."""
+        """Devices on which the backend runs here, the default first, as the worker said when it was loaded."""
         return self._description.devices
 
     def versions(self) -> dict[str, str]:
-        """Versions of what is on trial."""
+        """Versions of what is on trial, by package, as the worker said when it was loaded."""
         return self._description.versions
 
     def operations(self) -> tuple[Operation, ...]:
@@ -312,7 +312,7 @@ class Isolated(Adapter):
         return answer
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker; the next call would start another."""
         if self._worker is not None:
             self._worker.close()
             self._worker = None

@@ -22,7 +22,7 @@ class Layout(StrEnum):
 
 
 def laid_out(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """The same (N, K) values in a layout, as a view of a larger array where the layout has gaps."""
+    """Values (N, K) in a memory layout, as a view of a larger array where the layout has gaps."""
     rows, classes = values.shape
     if layout is Layout.TRANSPOSED:
         return np.ascontiguousarray(values.T).T

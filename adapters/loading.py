@@ -44,6 +44,13 @@ def load_adapter(reference: str, device: str) -> Adapter:
     Only the framework of the backend that is asked for is imported. Packages offer backends in the entry point group
     `ENTRY_POINTS`.
 
+    Arguments:
+      reference: what --backend gives.
+      device: cpu, cuda or cuda:INDEX.
+
+    Returns:
+      The adapter, which has said its name, its device and its versions.
+
     Raises:
       AdapterError: no such backend, several of the name, its framework is not installed, the device is not there, or its
         code raised; see `adapters.answers`.
@@ -125,7 +132,14 @@ def _adapter_class(loaded: Any, where: str) -> type[Adapter]:
 
 
 def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[Operation, ...]:
-    """The adapter's own operations, or those that judge the callable at path/to/file.py:name or package.module:name.
+    """The adapter's own operations, or those that judge a callable of the user's.
+
+    Arguments:
+      adapter: the backend on trial.
+      implementation: path/to/file.py:name or package.module:name of the callable; None for the backend's own operations.
+
+    Returns:
+      The operations; those of a callable with the limits that it is declared with (`adapters.limits`), not yet applied.
 
     Raises:
       AdapterError: there is no such callable, the backend takes none, or its code raised; see `adapters.answers`.

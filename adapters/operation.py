@@ -169,7 +169,7 @@ class Operation:
         return f"{self.name} has no {', '.join(missing)}" if missing else None
 
     def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
-        """Those of the wanted quantities that this operation has and this problem defines."""
+        """The wanted quantities that this operation has and this problem defines, in the order of the operation."""
         undefined: set[Quantity] = set() if problem.tangent is not None else {Quantity.HVP}
         if problem.feature is None:
             undefined |= set(LAYER_GRADIENTS)

@@ -69,11 +69,11 @@ class Answers:
     def observe_here(
         self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
     ) -> Observed:
-        """The same without what a backend does first to spare its process: this one is there to be ended."""
+        """What the operation does, without what its backend does first to spare a process: this one is there to be ended."""
         return Adapter.observe(self.adapter, self._with_function(operation), problem, quantities, layout)
 
     def script(self, asked: Asked) -> Script | None:
-        """See `Adapter.script`."""
+        """The operation at a problem in the framework's own words; see `Adapter.script`."""
         return self.adapter.script(replace(asked, operation=self._with_function(asked.operation)))
 
     def _with_function(self, operation: Operation) -> Operation:

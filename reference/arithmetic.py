@@ -47,7 +47,7 @@ class Summation:
     leaf: int | None = None
 
     def depth(self, terms: int) -> int:
-        """h for a number of terms."""
+        """h, the largest number of roundings that a summand meets in a sum of so many terms."""
         if terms <= 1:
             return 0
         if self.order is Order.PAIRWISE:

@@ -55,9 +55,18 @@ class Comparison:
 def compare_batch(
     fmt: Format, logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded, threads: int | None = None
 ) -> Comparison:
-    """Losses (N,) and gradients (N, K) of softmax cross-entropy for class indices, cotangent 1 and reduction 'none'.
+    """Judge losses and gradients of softmax cross-entropy for class indices, cotangent 1 and reduction 'none'.
 
-    All arrays but the target hold members of `fmt` in float32 or float64; `threads` is the number of cores unless given.
+    Arguments:
+      fmt: the format of logits, losses and gradients: these arrays hold members of it, in float32 or float64.
+      logits: (N, K).
+      target: (N,), class indices.
+      loss: (N,), as they were returned.
+      gradient: (N, K), as it was returned.
+      threads: how many compare rows; the number of cores unless given.
+
+    Returns:
+      The errors of loss and gradient, row by row, in ulps of `fmt`.
 
     Raises:
       ValueError: shapes do not fit, a dtype is another, or a target is not a class index.

@@ -335,7 +335,13 @@ def _quantity(evaluator: _Evaluator, quantity: Quantity) -> Expected:
 def evaluate(problem: Problem, quantities: Iterable[Quantity], tier: Tier = Tier.AUTO) -> dict[Quantity, Expected]:
     """Certified values of the quantities; see `Quantity` for their formulas and shapes, special_values.py for edges.
 
-    `tier` says how they are computed (`reference.tiers`); it changes no rounding, only the time and the radii.
+    Arguments:
+      problem: rows of logits (N, K), their target and the options of the loss.
+      quantities: what is asked for.
+      tier: how it is computed (`reference.tiers`); it changes no rounding, only the time and the radii.
+
+    Returns:
+      What is expected of each quantity: its entries as enclosures, their scales, and whether a number is required.
 
     Raises:
       ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product without a tangent, a

@@ -97,12 +97,12 @@ class Problem:
 
     @property
     def num_rows(self) -> int:
-        """N."""
+        """N, the number of rows."""
         return int(self.logits.shape[0])
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K, the number of classes: 1 for a sigmoid loss."""
         return int(self.logits.shape[1])
 
     @property

@@ -75,13 +75,13 @@ def _along_each_class(push: Callable[[Array], Array], logits: Array, at_once: bo
 
 
 def reverse_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:  # noqa: ARG001
-    """jax.vjp."""
+    """The gradient (N, K) in reverse mode: jax.vjp of the loss with its cotangent."""
     pullback = jax.vjp(loss, logits)[1]
     return pullback(cotangent)[0]
 
 
 def forward_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:
-    """jax.jacfwd of the losses of the rows, times their cotangents."""
+    """The gradient (N, K) in forward mode: jax.jacfwd of the losses of the rows, times their cotangents."""
     push = jax.linearize(loss, logits)[1]
     return _along_each_class(push, logits, at_once).T * cotangent[:, None]
 
@@ -91,7 +91,7 @@ _ORDERS = ((Quantity.LOSS, Quantity.GRADIENT), (Quantity.HVP, Quantity.HESSIAN))
 
 
 def _formed(order: tuple[Quantity, ...], problem: Problem) -> tuple[Quantity, ...]:
-    """Those of an order without Hessians that are too large to form."""
+    """The quantities of an order, without a Hessian of more classes than are formed."""
     large = problem.num_classes > MAX_HESSIAN_CLASSES
     return tuple(quantity for quantity in order if not (large and quantity is Quantity.HESSIAN))
 
@@ -159,7 +159,7 @@ class Layer:
     compiled: bool = False
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
-        """The quantities."""
+        """The gradients asked for: (K, N + 1) by the weights, (K,) by the bias."""
         gradients = _compiled_layer if self.compiled else _layer_gradients
         both = gradients(inputs.problem.reduction, *inputs.layer(), inputs.target, inputs.cotangent)
         results = dict(zip(LAYER_GRADIENTS, both, strict=True))
@@ -186,7 +186,7 @@ class Block:
     compiled: bool = False
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
-        """Its one quantity."""
+        """The block's one quantity: (N, K), or (N,) for a logsumexp."""
         run = _compiled_block(self.function) if self.compiled else self.function
         return {quantities[0]: run(inputs.logits)}
 

@@ -27,7 +27,7 @@ class Options:
 
     @classmethod
     def of(cls, problem: Problem) -> Options:
-        """Those of a problem."""
+        """The options that a problem sets, at their defaults where it sets none."""
         return cls(problem.reduction, problem.label_smoothing, problem.logit_softcap, problem.z_loss, problem.focusing)
 
 
@@ -58,12 +58,12 @@ def _pick(values: Array, labels: Array) -> Array:
 
 
 def log_softmax_pick(logits: Array, labels: Array, _: Options) -> Array:
-    """-log_softmax(x)[t]."""
+    """Losses (N,): -log_softmax(x)[t], as people write it."""
     return -_pick(jax.nn.log_softmax(logits, axis=1), labels)
 
 
 def logsumexp_pick(logits: Array, labels: Array, _: Options) -> Array:
-    """logsumexp(x) - x[t]."""
+    """Losses (N,): logsumexp(x) - x[t], as people write it."""
     return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels)
 
 
@@ -76,7 +76,7 @@ def softcap_z_loss(logits: Array, labels: Array, options: Options) -> Array:
 
 
 def kl_divergence(logits: Array, target: Array, _: Options) -> Array:
-    """optax.kl_divergence of log_softmax."""
+    """Losses (N,): optax.kl_divergence of log_softmax from the target probabilities."""
     return optax.kl_divergence(jax.nn.log_softmax(logits, axis=1), target)
 
 
@@ -91,7 +91,7 @@ def sigmoid_binary(logits: Array, target: Array, _: Options) -> Array:
 
 
 def sigmoid_focal(logits: Array, target: Array, options: Options) -> Array:
-    """optax.sigmoid_focal_loss without alpha."""
+    """Losses (N,): optax.sigmoid_focal_loss without alpha, of logits (N, 1)."""
     return optax.sigmoid_focal_loss(logits, target, gamma=options.focusing)[:, 0]
 
 

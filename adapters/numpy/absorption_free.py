@@ -69,7 +69,7 @@ class _Rows:
         return self.powers / self.total
 
     def complements(self) -> DoubleDouble:
-        """1 - p."""
+        """(N, K): 1 - p = (S - E) / S; at the maximum that is left out, the sum of the others over S."""
         return dd.select(self.left_out, self.others, self.total - self.powers) / self.total
 
     def weights(self) -> DoubleDouble:

@@ -37,7 +37,7 @@ IN_STORAGE = {f.name: Arithmetic(f, f, exp_ulps=4.0, log_ulps=4.0, summation=BLO
 """SciPy computes in the dtype that it is given; numpy's SIMD exp and log are within 4 ulps (SVML's documented class)."""
 
 WITHOUT_FLOAT16 = {name: IN_STORAGE[name] for name in (FLOAT64.name, FLOAT32.name)}
-"""That of SciPy's ufuncs that return float32 for float16: they have no float16 loop."""
+"""The arithmetic of SciPy's ufuncs that return float32 for float16: they have no float16 loop."""
 
 ONCE_ROUNDED = {f.name: Arithmetic(f, f) for f in FORMATS.values()}
 """The absorption-free operation: better than the format's own arithmetic in every respect."""
@@ -138,7 +138,7 @@ _OPERATIONS = (
 
 
 class NumpyAdapter(ArrayAdapter):
-    """numpy and SciPy."""
+    """The backend of numpy and SciPy: losses as users compose them, and one that has no absorption."""
 
     name = "numpy"
     packages = ("numpy", "scipy")

@@ -49,7 +49,7 @@ class DoubleDouble:
 
     @classmethod
     def of(cls, values: ArrayLike) -> DoubleDouble:
-        """Exact conversion."""
+        """Numbers of float64, exactly."""
         return cls.normal(np.asarray(values, dtype=np.float64), np.zeros(np.shape(values)))
 
     @classmethod

@@ -90,7 +90,7 @@ bfloat16 numbers are 0 on the way in and out; float16's survive, since they are 
 
 
 def _arithmetic(mode: str, storage: Format, working: Format) -> Arithmetic:
-    """That of a kernel that computes in a format, and stores in another; see ARITHMETIC."""
+    """The arithmetic of a kernel that computes in a format, and stores in another; see ARITHMETIC."""
     half = working in (FLOAT16, BFLOAT16)
     if mode == XLA:
         summation = PAIRWISE if half else RECURSIVE
@@ -109,23 +109,23 @@ def _arithmetic(mode: str, storage: Format, working: Format) -> Arithmetic:
 
 
 def fused_arithmetic(mode: str) -> dict[str, Arithmetic]:
-    """That of the fused kernels: tf.nn casts half formats to float32 first (`precise_logits` in nn_ops.py)."""
+    """By format, the arithmetic of the fused kernels, for which tf.nn casts half formats to float32 (`precise_logits`)."""
     pairs = ((FLOAT64, FLOAT64), (FLOAT32, FLOAT32), (FLOAT16, FLOAT32), (BFLOAT16, FLOAT32))
     return {storage.name: _arithmetic(mode, storage, working) for storage, working in pairs}
 
 
 def stored_arithmetic(mode: str) -> dict[str, Arithmetic]:
-    """That of log_softmax, reduce_logsumexp and what is composed of them: half formats compute in themselves throughout."""
+    """By format, the arithmetic of log_softmax, reduce_logsumexp and what is composed of them: all in the format."""
     return {fmt.name: _arithmetic(mode, fmt, fmt) for fmt in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)}
 
 
 def sparse_arithmetic(mode: str) -> dict[str, Arithmetic]:
-    """That of the fused kernel of class indices: it casts float16 to float32, but computes bfloat16 in bfloat16."""
+    """By format, the arithmetic of the fused kernel of class indices: float16 is cast to float32, bfloat16 is not."""
     return fused_arithmetic(mode) | {BFLOAT16.name: stored_arithmetic(mode)[BFLOAT16.name]}
 
 
 def softmax_arithmetic(mode: str) -> dict[str, Arithmetic]:
-    """That of tf.nn.softmax, which is oneDNN's for float32 and bfloat16 unless XLA compiles it."""
+    """By format, the arithmetic of tf.nn.softmax, which is oneDNN's for float32 and bfloat16 unless XLA compiles it."""
     if mode == XLA:
         return stored_arithmetic(mode)
     by_onednn = {
@@ -135,12 +135,12 @@ def softmax_arithmetic(mode: str) -> dict[str, Arithmetic]:
 
 
 def composed_arithmetic(mode: str) -> dict[str, Arithmetic]:
-    """That of what is composed of tf.nn.softmax: float32's sums are oneDNN's or Eigen's, half formats compute in themselves."""
+    """By format, the arithmetic of what is composed of tf.nn.softmax: float32's sums are oneDNN's or Eigen's."""
     return stored_arithmetic(mode) | {FLOAT32.name: softmax_arithmetic(mode)[FLOAT32.name]}
 
 
 def sigmoid_arithmetic(mode: str) -> dict[str, Arithmetic]:
-    """That of what is composed of log1p, exp and sigmoid; float64's log1p is off by 2.2 ulp."""
+    """By format, the arithmetic of what is composed of log1p, exp and sigmoid; float64's log1p is off by 2.2 ulp."""
     arithmetic = stored_arithmetic(mode)
     return arithmetic | {FLOAT64.name: replace(arithmetic[FLOAT64.name], log_ulps=3.0)}
 

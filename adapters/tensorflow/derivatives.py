@@ -35,14 +35,14 @@ class Inputs:
 
     @classmethod
     def of(cls, problem: Problem, layout: Layout) -> Inputs:
-        """Those of a problem, its logits in a layout; the cotangent is of ones unless the problem has one."""
+        """The tensors of a problem, its logits in a layout; the cotangent is of ones unless the problem has one."""
         cast = problem.format.cast
         logits = tf.constant(laid_out(cast(problem.logits), layout))
         target = tf.constant(cast(problem.target) if problem.has_probabilities else problem.target)
         return cls(problem, logits, target, tf.constant(cast(problem.upstream)), (_bits(logits), _bits(target)))
 
     def tangent(self) -> Tensor:
-        """The direction of the product."""
+        """(N, K): the direction of the Hessian-vector product."""
         assert self.problem.tangent is not None
         return tf.constant(self.problem.format.cast(self.problem.tangent))
 
@@ -125,7 +125,7 @@ class HessianByJacobian:
     loss: LossFunction
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
-        """Its one quantity."""
+        """The one quantity asked for: a tensor for its name."""
         entries = inputs.problem.logits.size**2
         if entries > _LARGEST_JACOBIAN:
             raise NotImplementedError(f"a Jacobian of {entries} entries is not formed")
@@ -203,7 +203,7 @@ class LayerDifferentiated:
     _traced: dict[tuple[Any, ...], Run] = field(default_factory=dict)
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:  # noqa: ARG002
-        """Both gradients."""
+        """Both gradients of the linear layer: (K, N + 1) by the weight, (K,) by the bias."""
         problem, options = inputs.problem, Options.of(inputs.problem)
         features, weight, bias = (tf.constant(problem.format.cast(values)) for values in linear_layer(problem))
         given = (features, weight, bias, inputs.target, inputs.cotangent)
@@ -225,7 +225,7 @@ class Block:
     _traced: dict[Any, Any] = field(default_factory=dict)
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
-        """Its one quantity."""
+        """The one quantity asked for: a tensor for its name."""
         run, dtype = self.function, inputs.logits.dtype
         if self.mode != EAGER:
             if dtype not in self._traced:

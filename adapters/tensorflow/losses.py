@@ -31,7 +31,7 @@ class Options:
 
     @classmethod
     def of(cls, problem: Problem) -> Options:
-        """Those of a problem; the ignored class only if a row has it."""
+        """The options that a problem sets; the ignored class only if a row has it."""
         return cls(
             reduction=problem.reduction,
             ignored=problem.ignored_class,
@@ -67,12 +67,12 @@ dense = implementation_loss(tf.nn.softmax_cross_entropy_with_logits)
 
 
 def log_softmax_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """-log_softmax(x)_t."""
+    """Losses (N,), or reduced: -log_softmax(x)_t, as people write it."""
     return _reduce(-tf.gather(tf.nn.log_softmax(logits), target, axis=1, batch_dims=1), options)
 
 
 def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """logsumexp(x) - x_t."""
+    """Losses (N,), or reduced: logsumexp(x) - x_t, as people write it."""
     return _reduce(tf.reduce_logsumexp(logits, axis=1) - tf.gather(logits, target, axis=1, batch_dims=1), options)
 
 
@@ -97,7 +97,7 @@ def sigmoid_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> T
 
 
 def weighted_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """The same with a weight of the positive class."""
+    """TensorFlow's sigmoid and binary cross-entropy in one, with a weight of the positive class."""
     weight = options.positive_weight
     return _reduce(tf.nn.weighted_cross_entropy_with_logits(labels=target, logits=logits, pos_weight=weight)[:, 0], options)
 

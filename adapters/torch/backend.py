@@ -92,7 +92,7 @@ def arithmetic_of(device: str) -> dict[str, Arithmetic]:
 
 
 def one_by_one(arithmetic: dict[str, Arithmetic]) -> dict[str, Arithmetic]:
-    """That of log_softmax over an axis which is not the last: lanes hold rows, and each adds its classes one by one.
+    """The arithmetic of log_softmax over an axis that is not the last: lanes hold rows, and each adds its classes one by one.
 
     (`vec_softmax_lastdim_chunk_kernel` against `vec_logsoftmax_chunk` in aten/src/ATen/native/cpu/SoftMaxKernel.cpp; on
     CUDA, `cunn_SpatialSoftMaxForward` adds in as many running sums as a block has threads along the classes, perhaps one.)
@@ -339,7 +339,7 @@ class TorchAdapter(Adapter):
             return Observed({}, error=told(error))
 
     def be_single_threaded(self) -> None:
-        """PyTorch's intra-operator threads."""
+        """Set PyTorch's intra-operator threads to one."""
         torch.set_num_threads(1)
 
 

@@ -29,7 +29,7 @@ class BulkRun:
         self.options = _PLAIN
 
     def cotangent(self, shape: torch.Size) -> Tensor:
-        """Ones."""
+        """Ones of the shape of the losses, in their dtype and on their device."""
         return torch.ones(shape, dtype=self.logits.dtype, device=self.logits.device)
 
     def tangent(self) -> Tensor:

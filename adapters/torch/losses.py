@@ -93,12 +93,12 @@ log_softmax_nll_loss = implementation_loss(_nll_of_log_softmax)
 
 
 def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """logsumexp(x) - x_t."""
+    """Losses (N,), or reduced: logsumexp(x) - x_t, as people write it."""
     return _reduce(torch.logsumexp(logits, dim=1) - logits.gather(1, target[:, None])[:, 0], options)
 
 
 def log_of_softmax(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """-log(softmax(x)_t)."""
+    """Losses (N,), or reduced: -log(softmax(x)_t), as people write it."""
     return _reduce(-torch.log(torch.softmax(logits, dim=1)).gather(1, target[:, None])[:, 0], options)
 
 
@@ -143,7 +143,7 @@ def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor, options: Op
 
 
 def binary_cross_entropy_of_sigmoid(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """binary_cross_entropy(sigmoid(x), y)."""
+    """Losses (N,), or reduced: binary_cross_entropy(sigmoid(x), y), of logits (N, 1)."""
     return F.binary_cross_entropy(torch.sigmoid(logits[:, 0]), target[:, 0], reduction=options.reduction)
 
 

@@ -110,7 +110,7 @@ def _hessian(rows: RowErrors) -> Floats:
 
 
 def _diagonal(rows: RowErrors) -> Floats:
-    """That of the Hessian at j = i, without the other entries; other losses than cross-entropy form them all."""
+    """(N, K): the bound of the diagonal of the Hessian alone; other losses than cross-entropy form all entries."""
     if not rows.problem.is_weighted:
         return np.diagonal(family_second_order(rows, Quantity.HESSIAN).error, axis1=1, axis2=2)
     scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
@@ -143,6 +143,7 @@ def _logsumexp(rows: RowErrors) -> Floats:
     top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0) / problem.temperature
     size = np.abs(top + np.log(rows.total[:, 0]))
+    # The class at the maximum has no gap to be off by: the smallest D_i is that of log S, and a little more.
     tau = rows.log_error.min(axis=1)
     stored = rows.arithmetic.storage_roundoff
     divided = 0.0 if problem.temperature == 1.0 else u * np.abs(top)
@@ -150,7 +151,7 @@ def _logsumexp(rows: RowErrors) -> Floats:
 
 
 def _softmax(rows: RowErrors) -> Floats:
-    """Its probabilities, stored."""
+    """(N, K): the error of softmax itself: the probabilities, stored."""
     return Running(rows.probabilities, rows.probability_error, rows.arithmetic).stored().error
 
 
@@ -176,7 +177,16 @@ _DERIVATIVES = {Quantity.LOSS: 0} | dict.fromkeys(SECOND_ORDER, 2)
 
 
 def stable_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
-    """Largest absolute error that `stable` allows each entry; meaningless (not NaN) where the value is not finite."""
+    """Largest absolute error that `stable` allows each entry; meaningless (not NaN) where the value is not finite.
+
+    Arguments:
+      problem: the rows, from whose exact gaps the bound is evaluated.
+      quantity: the quantity whose entries are bounded.
+      arithmetic: what the operation declares of its own.
+
+    Returns:
+      An absolute error for each entry, of the shape of the quantity; infinite where nothing is bounded.
+    """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * SLACK
     if problem.is_binary:
@@ -190,6 +200,15 @@ def accurate_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic,
     Each of the K powers may lose omega to underflow; they enter with weight at most A |f| (loss, gradient, Hessian; other
     losses: `amplitude_of`), over T for each derivative, and the tangent's size in a product; in a sum over the rows, the sum
     of theirs. Under flush-to-zero a subnormal result may be lost as well.
+
+    Arguments:
+      problem: the rows.
+      quantity: the quantity whose entries are bounded.
+      arithmetic: what the operation declares of its own.
+      expected: the certified values, with the scale that an ulp is taken of.
+
+    Returns:
+      An absolute error for each entry, of the shape of the quantity.
     """
     amplitude = np.ones((problem.num_rows, 1))
     if quantity not in BUILDING_BLOCKS:

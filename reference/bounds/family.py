@@ -62,12 +62,12 @@ class _Analysis:
 
     @cached_property
     def p(self) -> Running:
-        """Probabilities, stored."""
+        """(N, K): the probabilities as they are stored."""
         return self._running(self.rows.probabilities, self.rows.probability_error).rounded()
 
     @cached_property
     def log_losses(self) -> Running:
-        """L of every class."""
+        """(N, K): the losses L of every class, as log_softmax gives them."""
         return self._running(self.rows.losses, self.rows.log_error)
 
     @cached_property
@@ -107,7 +107,7 @@ class _Analysis:
         return np.where(np.isfinite(x), x, 0.0) / self.rows.problem.temperature
 
     def deviation(self, v: Running) -> Running:
-        """v_i - <p, v>."""
+        """(N, K): v_i - <p, v>, a rounded difference at full size."""
         return v.plus(self.p.times(v).summed())
 
 
@@ -121,7 +121,7 @@ def _regularised_loss(a: _Analysis) -> Running:
 
 
 def _force(a: _Analysis) -> Running:
-    """A + 2 z lse."""
+    """(N, 1): A + 2 z lse, by which the gradient of a z-loss multiplies p."""
     return a.weights.summed().plus(a.lse.scaled(2 * a.rows.problem.z_loss).times(a.counted))
 
 
@@ -151,6 +151,7 @@ def power(w: Running, exponent: float) -> Running:
         return Running(np.ones_like(w.size), np.zeros_like(w.size), w.arithmetic)
     low, high = np.maximum(w.size - w.error, 0.0), w.size + w.error
     size, ends = w.size**exponent, (low**exponent, high**exponent)
+    # w^e is monotone, so its extremes are at the ends of the interval; at 0 it is infinite for e < 0.
     largest = np.maximum(*ends)
     moved = np.maximum(largest - size, size - np.minimum(*ends))
     u = w.arithmetic.working.unit_roundoff
@@ -186,7 +187,7 @@ def _focal_slopes(a: _Analysis) -> tuple[Running, Running]:
 
 
 def _offset(a: _Analysis) -> Running:
-    """[i = t] - p_i at full size."""
+    """(N, K): [i = t] - p_i, of the size of both terms: softmax's backward pass subtracts it so."""
     return a.one_hot.plus(a.p)
 
 
@@ -206,7 +207,7 @@ def _focal_product(a: _Analysis, v: Running) -> Running:
 
 
 def _residual(a: _Analysis) -> Running:
-    """Residual p - q."""
+    """(N, K): the residuals p - q, a rounded difference of the size of its result."""
     given = Running(np.abs(a.p.size - a.one_hot.size), a.p.error, a.p.arithmetic)
     return given.rounded()
 

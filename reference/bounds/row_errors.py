@@ -86,7 +86,7 @@ class RowErrors:
 
     @cached_property
     def gaps(self) -> Floats:
-        """|d_i|; 0 at masked classes."""
+        """|d_i|, (N, K): how far each logit over T lies below the maximum; 0 at masked classes."""
         x = np.where(self.finite, self.logits, -np.inf)
         with np.errstate(invalid="ignore", over="ignore"):
             gap = (x.max(axis=1, keepdims=True) - x) / self.problem.temperature
@@ -94,46 +94,47 @@ class RowErrors:
 
     @cached_property
     def powers(self) -> Floats:
-        """E_i; 0 at masked classes."""
+        """E_i = exp(d_i), (N, K); 0 at masked classes."""
         return np.where(self.finite, np.exp(-self.gaps), 0.0)
 
     @cached_property
     def total(self) -> Floats:
-        """S, (N, 1); 1 in a row without a finite logit."""
+        """S = sum E, (N, 1); 1 in a row without a finite logit."""
         return np.maximum(self.powers.sum(axis=1, keepdims=True), 1.0)
 
     @cached_property
     def probabilities(self) -> Floats:
-        """p_i."""
+        """p_i = E_i / S, (N, K)."""
         return self.powers / self.total
 
     @cached_property
     def losses(self) -> Floats:
-        """L_i >= 0."""
+        """L_i = log S - d_i >= 0, (N, K): the loss of each class."""
         return self.gaps + np.log(self.total)
 
     @cached_property
     def depth(self) -> int:
-        """Depth h of a sum over classes."""
+        """h: the largest number of roundings that a summand meets in a sum over the classes."""
         return self.arithmetic.summation.depth(self.logits.shape[1])
 
     @cached_property
     def gap_error(self) -> Floats:
-        """Absolute error of d_i, up to a shift of the whole row that the softmax does not see."""
+        """(N, K): absolute error of d_i, up to a shift of the whole row that the softmax does not see."""
         u = self.arithmetic.working.unit_roundoff * (1 if self.problem.temperature == 1.0 else 2)
         return self.logit_error + u * (self.gaps + self.logit_error + self.shift_error)
 
     @cached_property
     def power_error(self) -> Floats:
-        """eps_i."""
+        """eps_i, (N, K): relative error of each E_i."""
         u = self.arithmetic.working.unit_roundoff
         with np.errstate(over="ignore"):
             error = np.expm1(self.gap_error) + 2 * self.arithmetic.exp_ulps * u * np.exp(self.gap_error)
+        # exp(0) is exactly 1, but only where the shift is exact: behind a softcap the computed maximum may be another.
         return np.where((self.gaps == 0) & (self.shift_error == 0), 0.0, error)
 
     @cached_property
     def sum_error(self) -> Floats:
-        """eta, (N, 1)."""
+        """eta, (N, 1): relative error of S."""
         grown = growth(self.arithmetic.working.unit_roundoff, self.depth)
         with np.errstate(invalid="ignore"):
             terms = np.where(self.probabilities > 0, self.probabilities * (self.power_error * (1 + grown) + grown), 0.0)
@@ -152,16 +153,18 @@ class RowErrors:
 
     @cached_property
     def log_sum_error(self) -> Floats:
-        """tau, (N, 1)."""
+        """tau, (N, 1): absolute error of log S."""
         u = self.arithmetic.working.unit_roundoff
         with np.errstate(divide="ignore", invalid="ignore"):
+            # Strictly below 1: a sum that may be off by 100% may be 0, and its logarithm -inf.
             tau = np.where(self.sum_error < 1, -np.log1p(-np.minimum(self.sum_error, 1.0)), np.inf)
+        # First the logarithm's own error, which is relative to what it computes, then the store of that.
         tau = tau + 2 * self.arithmetic.log_ulps * u * (self.log_sum + tau)
         return tau + self._sum_store * (self.log_sum + tau)
 
     @cached_property
     def log_error(self) -> Floats:
-        """D_i."""
+        """D_i, (N, K): absolute error of log_softmax_i, subtracted and stored."""
         u = self.arithmetic.working.unit_roundoff
         error = self.log_sum_error + self.gap_error
         # u L + u D, not u (L + D): the loss may be the largest number.
@@ -171,13 +174,14 @@ class RowErrors:
 
     @cached_property
     def probability_error(self) -> Floats:
-        """dp_i, the larger of the two ways to a probability."""
+        """dp_i, (N, K): absolute error of p_i, the larger of the two ways to a probability."""
         u, eta = self.arithmetic.working.unit_roundoff, self.sum_error
         alpha = 2 * self.arithmetic.exp_ulps * u
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             near = self.probabilities * (np.expm1(self.log_error) * (1 + alpha) + alpha)
             far = np.exp(self.log_error - self.losses) * (1 + alpha)
             quotient = self.probabilities * ((1 + self.power_error) * (1 + eta / np.maximum(1 - eta, 0)) * (1 + u) - 1)
+        # From D_i = 1 on p_i itself is the smaller part: the bound is then the largest value, not a difference from p_i.
         logarithmic = np.where(self.log_error < 1.0, near, far)
         error = np.fmax(logarithmic, np.where(self.probabilities > 0, quotient, 0.0))
         return np.where(self.finite, error + 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow, 0.0)

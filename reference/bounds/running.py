@@ -21,7 +21,8 @@ from reference.formats import Floats
 
 
 def growth(unit: float, roundings: int) -> float:
-    """(1 + unit)^roundings - 1."""
+    """(1 + unit)^roundings - 1: the largest relative error of so many roundings, one on top of the other."""
+    # By expm1 and log1p: 1 + unit is 1 in float64 where unit is that of float64.
     return float(np.expm1(roundings * np.log1p(unit)))
 
 
@@ -59,6 +60,7 @@ class Running:
     def rounded(self, times: int = 1, depth: int = 0) -> Running:
         """Rounded and stored `times` times, and added up with `depth` more roundings in the working format."""
         grown = growth_of(self.arithmetic, times, times + depth)
+        # Each store may lose omega_o, and what an early one lost grows with the roundings after it.
         lost = times * self.arithmetic.storage_underflow * (1 + grown)
         return Running(self.size, self.error + product(self.size + self.error, np.asarray(grown)) + lost, self.arithmetic)
 
@@ -68,7 +70,7 @@ class Running:
         return Running(total, self.error + other.error, self.arithmetic).rounded()
 
     def times(self, other: Running) -> Running:
-        """The rounded product."""
+        """The rounded product, entry by entry."""
         error = product(self.error, other.size + other.error) + product(self.size, other.error)
         return Running(product(self.size, other.size), error, self.arithmetic).rounded()
 

@@ -208,7 +208,7 @@ class _Supremum:
 
     @cached_property
     def _chord(self) -> float:
-        """c."""
+        """c = expm1(u G) / G, the slope of the chord."""
         reach = self._u * self.domain.gap
         if reach > 1:
             raise ValueError(f"gap is {self.domain.gap:g}, more than 1/u: a rounded gap may be off by more than 1")
@@ -216,18 +216,19 @@ class _Supremum:
 
     @cached_property
     def _sum_error(self) -> float:
-        """eta."""
+        """The largest eta, the relative error of S."""
         moved = self._chord * min(self.domain.gap, self._log_classes)
         powers, grown = moved + self._alpha * (1 + moved), growth(self._u, self._depth)
         eta = powers * (1 + grown) + grown + self.domain.classes * self.arithmetic.underflow
         eta += self._sum_store * (1 + eta)
+        # As in row_errors.py: from 100% on the sum may be 0.
         if eta >= 1:
             raise ValueError(f"a sum of {self.domain.classes} classes may be off by 100%: nothing is bounded")
         return eta
 
     @cached_property
     def _logarithm(self) -> Tolerance:
-        """B and A of D_i <= A + B L_i."""
+        """B (relative) and A (absolute) of D_i <= A + B L_i, the error of log_softmax."""
         tau, stored = -math.log1p(-self._sum_error), self.arithmetic.storage_roundoff
         tau += 2 * self.arithmetic.log_ulps * self._u * (self._log_classes + tau)
         tau += self._sum_store * (self._log_classes + tau)
@@ -240,12 +241,14 @@ class _Supremum:
         `loss` and `gap` bound the sum of p_i L_i and of p_i d_i: by 1/e for one class, by log K for a row. With the largest
         L_i and d_i instead, it is dp_i / p_i of any class.
         """
+        # A divisor that is off by eta moves the quotient by eta / (1 - eta), more than eta.
         factor = (1 + self._alpha) * (1 + self._sum_error / (1 - self._sum_error)) * (1 + self._u)
         quotient = factor - 1 + factor * self._chord * gap
         rtol, atol = self._logarithm
         largest = atol + rtol * (self.domain.gap + self._log_classes)
         if largest >= 1:
             return max(quotient, math.exp(min(largest, 700.0)) * (1 + self._alpha))
+        # expm1 is convex: its chord on [0, largest] bounds it, so that the affine bound of D_i can be summed.
         logarithmic = math.expm1(largest) / largest * (atol + rtol * loss) * (1 + self._alpha) + self._alpha
         return max(quotient, logarithmic)
 
@@ -254,7 +257,7 @@ class _Supremum:
         return 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow
 
     def _growth(self, plain: int) -> float:
-        """`bounds._row_roundings`."""
+        """Relative growth from log_softmax to a derivative; `entrywise._row_roundings` of the domain."""
         count = plain if self.domain.plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
         working = count if self.domain.plain else count + self._depth
         if self.domain.reduction is Reduction.MEAN:
@@ -273,7 +276,7 @@ class _Supremum:
         return Tolerance(rtol + (1 + rtol) * grown, rows * atol * (1 + grown) + floor)
 
     def _entry_error(self) -> float:
-        """Largest dp_i."""
+        """The largest dp_i: the absolute error of one probability, underflow included."""
         return self._probability_error(1 / math.e, 1 / math.e) + self._underflow
 
     def _gradient(self) -> Tolerance:

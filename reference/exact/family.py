@@ -29,7 +29,7 @@ _ONE = fmpq(1)
 
 
 def magnitude(value: Number) -> Number:
-    """The absolute value."""
+    """|value|: a rational stays rational, a ball a ball."""
     return cast(Number, abs(value))
 
 
@@ -80,7 +80,7 @@ class _Base:
         return sum((n * term for n, term in zip(self.row.count, terms, strict=True)), _ZERO)
 
     def mean(self, values: list[Number]) -> Sized:
-        """<p, values>."""
+        """<p, values>: the average over all classes, each weighted with its probability."""
         terms = [p * v for p, v in zip(self.p, values, strict=True)]
         return Sized(self.total(terms), self.total([magnitude(term) for term in terms]))
 
@@ -108,12 +108,12 @@ class RegularisedCrossEntropy(_Base):
 
     @cached_property
     def z(self) -> fmpq:
-        """Weight of lse^2."""
+        """z, the weight of lse^2, exactly."""
         return rational(self.row.problem.z_loss)
 
     @cached_property
     def lse(self) -> Sized:
-        """top + tail."""
+        """lse = top + tail, and |top| + tail: they cancel where the largest logit is negative."""
         return Sized(self.softmax.lse, magnitude(self.softmax.top) + self.softmax.tail.ball)
 
     @cached_property
@@ -137,17 +137,17 @@ class RegularisedCrossEntropy(_Base):
         return sum_term(exact, rest + self.z * self.softmax.lse * self.softmax.lse), size
 
     def slope(self, i: int) -> Sized:
-        """A p_i - a_i + 2 z lse p_i."""
+        """Entry i of the gradient: A p_i - a_i + 2 z lse p_i."""
         return self.excess(i, self.row.weights[i], self.row.total_weight) + self.pull.times(self.p[i])
 
     def curvature(self, i: int, j: int, same: bool) -> Sized:
-        """(A + 2 z lse) V_ij + 2 z p_i p_j."""
+        """Entry of the Hessian: (A + 2 z lse) V_ij + 2 z p_i p_j, V = diag(p) - p p^T."""
         variance, square = self.variance(i, j, same), 2 * self.z * self.p[i] * self.p[j]
         weighted = self.row.total_weight * variance
         return Sized(weighted, magnitude(weighted)) + self.pull.times(variance) + Sized(square, square)
 
     def product(self, v: list[Number]) -> list[Sized]:
-        """(A + 2 z lse) p_i (v_i - <p, v>) + 2 z p_i <p, v>."""
+        """Entries of the product: (A + 2 z lse) p_i (v_i - <p, v>) + 2 z p_i <p, v>."""
         force, along = Sized(self.row.total_weight, self.row.total_weight) + self.pull, self.mean(v).times(2 * self.z)
         return [
             Sized(p * d.value * force.value, p * d.size * force.size) + along.times(p)
@@ -165,7 +165,7 @@ class Focal(_Base):
 
     @cached_property
     def focusing(self) -> fmpq:
-        """The exponent g."""
+        """The exponent g of (1 - p_t)^g, exactly."""
         return rational(self.row.problem.focusing)
 
     @cached_property
@@ -239,7 +239,7 @@ class Focal(_Base):
         return Sized(sum(terms, _ZERO), sum(map(magnitude, terms), _ZERO)).times(self._power(g + 1) * g * p)
 
     def offset(self, i: int) -> Number:
-        """p_i - [i = t]."""
+        """p_i - [i = t], by way of the complement at the target: no subtraction from 1."""
         return -self.softmax.complement(i) if i == self.target else self.p[i]
 
     def share(self, i: int) -> Number:
@@ -260,18 +260,18 @@ class Focal(_Base):
         return plain_term(value), float(arb(value))
 
     def slope(self, i: int) -> Sized:
-        """Slope f' (p_i - [i = t])."""
+        """Entry i of the gradient: f' (p_i - [i = t])."""
         value = self.first * self.offset(i)
         return Sized(value, magnitude(value))
 
     def curvature(self, i: int, j: int, same: bool) -> Sized:
-        """Entry f' V_ij + f'' (p_i - [i = t]) (p_j - [j = t])."""
+        """Entry of the Hessian: f' V_ij + f'' (p_i - [i = t]) (p_j - [j = t])."""
         value = self.first * self.variance(i, j, same)
         bent = self.second
         return Sized(value, magnitude(value)) + (bent.times(self.share(i) * self.share(j)) if bent.size != 0 else bent)
 
     def product(self, v: list[Number]) -> list[Sized]:
-        """Entries f' p_i (v_i - <p, v>) + f'' (p_i - [i = t]) sum_j (p_j - [j = t]) v_j."""
+        """Entries of the product: f' p_i (v_i - <p, v>) + f'' (p_i - [i = t]) sum_j (p_j - [j = t]) v_j."""
         along = self._along(v) if self.second.size != 0 else Sized(_ZERO, _ZERO)
         bent = Sized(self.second.value * along.value, self.second.size * along.size)
         return [
@@ -290,24 +290,24 @@ class SquaredError(_Base):
 
     @cached_property
     def residuals(self) -> list[Sized]:
-        """Residuals r = p - q."""
+        """r = p - q of each distinct class, without cancellation where q is 1."""
         return [self.excess(i, q, _ONE) for i, q in enumerate(self.row.weights)]
 
     @cached_property
     def centre(self) -> Sized:
-        """Their mean s = <p, r>."""
+        """s = <p, r>, the average of the residuals."""
         value = self.mean([r.value for r in self.residuals]).value
         return Sized(value, self.mean([r.size for r in self.residuals]).value)
 
     @cached_property
     def pulls(self) -> list[Sized]:
-        """Pulls k = r + p - s."""
+        """k = r + p - s of each distinct class, which the Hessian is made of."""
         lowered = self.centre.times(fmpq(-1))
         return [r + Sized(p, p) + lowered for r, p in zip(self.residuals, self.p, strict=True)]
 
     @cached_property
     def squares(self) -> Number:
-        """Sum of p_c^2."""
+        """The sum of p_c^2 over all classes."""
         return self.mean(self.p).value
 
     def loss(self) -> tuple[Term | float, float]:
@@ -316,16 +316,16 @@ class SquaredError(_Base):
         return plain_term(value), float(arb(self.total([magnitude(r.value) * r.size for r in self.residuals])))
 
     def slope(self, i: int) -> Sized:
-        """2 p_i (r_i - s)."""
+        """Entry i of the gradient: 2 p_i (r_i - s)."""
         return (self.residuals[i] + self.centre.times(fmpq(-1))).times(2 * self.p[i])
 
     def curvature(self, i: int, j: int, same: bool) -> Sized:
-        """2 p_i k_i [i = j] - 2 p_i p_j (k_i + k_j - sum p^2)."""
+        """Entry of the Hessian: 2 p_i k_i [i = j] - 2 p_i p_j (k_i + k_j - sum p^2)."""
         pair = (self.pulls[i] + self.pulls[j] + Sized(-self.squares, self.squares)).times(-2 * self.p[i] * self.p[j])
         return pair + self.pulls[i].times(2 * self.p[i]) if same else pair
 
     def product(self, v: list[Number]) -> list[Sized]:
-        """2 p_i (k_i d_i - <p, k d>) with d = v - <p, v>."""
+        """Entries of the product: 2 p_i (k_i d_i - <p, k d>) with d = v - <p, v>."""
         bent = [Sized(k.value * d.value, k.size * d.size) for k, d in zip(self.pulls, self.deviations(v), strict=True)]
         mean = Sized(-self.mean([b.value for b in bent]).value, self.mean([b.size for b in bent]).value)
         return [(b + mean).times(2 * p) for b, p in zip(bent, self.p, strict=True)]

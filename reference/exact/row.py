@@ -82,7 +82,7 @@ class BinaryRow(Row):
 
     @cached_property
     def logits(self) -> list[float]:
-        """x and 0."""
+        """The two logits x and 0, the second of which is a constant."""
         return [float(self.problem.logits[self.index, 0]), 0.0]
 
     @cached_property
@@ -92,13 +92,13 @@ class BinaryRow(Row):
 
     @cached_property
     def weights(self) -> list[fmpq]:
-        """w y and 1 - y, exactly."""
+        """The weights w y and 1 - y of the classes x and 0, exactly."""
         y = rational(float(self.problem.target[self.index, 0]))
         return [rational(self.problem.positive_weight) * y, 1 - y]
 
     @cached_property
     def tangent(self) -> list[float]:
-        """The logit 0 stays 0."""
+        """The tangent of the two logits: given for x, and 0 for the logit that is a constant."""
         assert self.problem.tangent is not None
         return [float(self.problem.tangent[self.index, 0]), 0.0]
 

@@ -25,7 +25,7 @@ _ZERO = fmpq(0)
 
 
 def _decay(x: float, cap: fmpq) -> Number:
-    """e^(-2|x|/c)."""
+    """e^(-2|x|/c) <= 1, of which tanh and sech^2 are made; exactly 0 at the infinities."""
     return _ZERO if np.isinf(x) else arb(-2 * abs(rational(x)) / cap).exp()
 
 
@@ -48,6 +48,7 @@ def _rise(high: float, low: float, cap: fmpq) -> Number:
         return _ZERO
     if low < 0 < high:
         return _tanh(high, cap) - _tanh(low, cap)
+    # tanh is odd: two negative numbers are taken as their sizes, the one nearer to 0 as v of the head.
     inner, outer = (low, high) if low >= 0 else (high, low)
     fraction = fmpq(1) if np.isinf(outer) else -arb(-2 * abs(rational(outer) - rational(inner)) / cap).expm1()
     return 2 * _decay(inner, cap) * fraction / ((1 + _decay(outer, cap)) * (1 + _decay(inner, cap)))
@@ -77,34 +78,34 @@ class Capped:
 
     @cached_property
     def cap(self) -> fmpq:
-        """c."""
+        """The softcap c, exactly."""
         return rational(_cap(self.row))
 
     @cached_property
     def rates(self) -> list[Number]:
-        """Rates s = sech^2(x/c)."""
+        """s = sech^2(x/c) of each distinct class: dy/dx times T."""
         return [_sech2(x, self.cap) for x in self.row.logits]
 
     @cached_property
     def bends(self) -> list[Number]:
-        """-T (2/c) tanh(u) s."""
+        """-T (2/c) tanh(u) s of each distinct class: d2y/dx2 times T^2."""
         twice = -2 * rational(self.row.problem.temperature) / self.cap
         return [twice * _tanh(x, self.cap) * s for x, s in zip(self.row.logits, self.rates, strict=True)]
 
     def loss(self) -> tuple[Term | float, float]:
-        """That of the row behind the softcap."""
+        """The loss of the row behind the softcap, and its size: the softcap changes only the derivatives."""
         return self.behind.loss()
 
     def slope(self, i: int) -> Sized:
-        """l'_i s_i."""
+        """Entry i of the gradient: l'_i s_i."""
         return self.behind.slope(i).times(self.rates[i])
 
     def curvature(self, i: int, j: int, same: bool) -> Sized:
-        """l''_ij s_i s_j + [i = j] l'_i bend_i."""
+        """Entry of the Hessian: l''_ij s_i s_j + [i = j] l'_i bend_i."""
         chained = self.behind.curvature(i, j, same).times(self.rates[i] * self.rates[j])
         return chained + self.behind.slope(i).times(self.bends[i]) if same else chained
 
     def product(self, v: list[Number]) -> list[Sized]:
-        """s_i (l'' (s v))_i + l'_i bend_i v_i."""
+        """Entries of the product: s_i (l'' (s v))_i + l'_i bend_i v_i."""
         inner = self.behind.product([s * v_i for s, v_i in zip(self.rates, v, strict=True)])
         return [given.times(self.rates[i]) + self.behind.slope(i).times(self.bends[i] * v[i]) for i, given in enumerate(inner)]

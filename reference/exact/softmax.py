@@ -51,7 +51,7 @@ class Term:
     sign: int = 0
 
     def scaled(self, factor: fmpq) -> Term:
-        """factor * self."""
+        """The number times an exact factor: both parts are, and the sign with them."""
         return Term(self.exact * factor, self.ball * factor, self.sign * _sign(factor))
 
     def entry(self) -> Entry:
@@ -104,6 +104,7 @@ class Softmax:
         """1 - p_i, without the subtraction from 1; an exact 1 where p is an exact 0."""
         if self.gaps[i] is None:
             return fmpq(1)
+        # At a maximum R itself, which was summed without it; elsewhere the total is at least twice the power: no cancellation.
         others = self.rest if self.gaps[i] == 0 else self.total - self.powers[i]
         return others / self.total
 
@@ -140,6 +141,7 @@ def plain_term(value: Number) -> Term:
     excess = mantissa.bit_length() - _KEPT
     if excess <= 0 or abs(exponent) > _FAR:
         return sum_term(_ZERO, value)
+    # To nearest: a midpoint of a format has far fewer than _KEPT bits, so a value beside one becomes the midpoint itself.
     nearest = (mantissa + (1 << (excess - 1))) >> excess
     exact = nearest * fmpq(2) ** (exponent + excess)
     return sum_term(exact, value - exact)
@@ -159,6 +161,7 @@ def sum_term(exact: fmpq, rest: Number) -> Term:
     """The sum, with the sign of `rest` where its ball has one."""
     if isinstance(rest, fmpq):
         return Term(exact=exact + rest)
+    # Comparisons of balls are true only if they hold for all of the ball: where it has 0 in it, both are false.
     return Term(exact, rest, 1 if rest > 0 else -1 if rest < 0 else 0)
 
 

@@ -75,7 +75,7 @@ class Seen(NamedTuple):
 
 @compiled
 def _scale_of(value: float, precision: int, emin: int) -> float:
-    """1 / ulp(value)."""
+    """1 / ulp(value) in the format, exactly: a power of two that float64 holds."""
     binade = max(((bits_of(value) >> 52) & EXPONENT) - BIAS, emin)
     return float_of((BIAS + precision - 1 - binade) << 52)
 
@@ -90,6 +90,7 @@ def _error_of(value: float, observed: float, ruler: Ruler) -> float:
 def _is_ambiguous(value: float, error: float, ruler: Ruler) -> bool:
     """True where the value may lie on the other side of a power of two, and where that matters."""
     near = ((bits_of(value) + ruler.width) & FRACTION) < 2 * ruler.width
+    # Below a power of two the ulp is half of that above: an error up to 1/4 is at most 1/2 in either.
     return near and error > 0.25
 
 
@@ -147,13 +148,14 @@ def _judge_complement(q: float, value: float, seen: float, index: int, ruler: Ru
 def _ruler_of(frame: Frame, precision: int, emin: int) -> Ruler:
     """How the row is measured; the head of this file has the terms."""
     smallest = LN2_ABOVE * (1 - emin)
+    # The lines "p_j" and "1 - p_t" of the head, each with one to spare; the larger holds for every entry.
     roundings = max(2.0 + smallest + frame.rho * min(frame.rest, 1.0) + 4.0, 2.0 * frame.rho + 9.0)
     return Ruler(precision, emin, 1.0 / (1.0 + frame.rest), roundings * UNIT * 2.0**precision, int(roundings) + 2)
 
 
 @compiled
 def _settled(x: Rounded, e: Floats, observed: Rounded, ruler: Ruler, seen: Seen) -> Seen:
-    """The same after a second look, in double-double, at the probabilities whose error is nearly half an ulp."""
+    """What a scan has seen, after a second look, in double-double, at the probabilities whose error is nearly half an ulp."""
     row = np.empty(x.size)
     row[:] = x
     top, second = extremes_of(row)
@@ -205,6 +207,7 @@ def _judge_loss(x: Rounded, observed: float, frame: Frame, ruler: Ruler) -> tupl
     tail = log1p_unit(frame.rest)
     value = gap + tail
     scale = _scale_of(value, ruler.precision, ruler.emin)
+    # In this order: observed - gap is small and loses little, observed - value would lose what the tail has below the gap.
     error = abs((observed - gap) - (lost + tail)) * scale
     rounded = (frame.rho + LOG1P_ERROR / UNIT + 2.0) * tail + 2.0 * (abs(observed - gap) + abs(lost))
     uncertainty = UNIT * rounded * scale

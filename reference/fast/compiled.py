@@ -42,12 +42,12 @@ def compiled(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """The same, put into its callers before they are compiled, so that loops around it are vectorised."""
+    """Compile as `compiled` does, put into its callers before they are compiled, so that loops around it are vectorised."""
     return _cached(function, _OPTIONS | {"inline": "always"})
 
 
 def reordered(function: F) -> F:
-    """The same, with sums in whatever order is fastest; its error bounds have to hold in any."""
+    """Compile as `compiled` does, with sums in whatever order is fastest; its error bounds have to hold in any."""
     return _cached(function, _OPTIONS | {"fastmath": {"reassoc"}})
 
 

@@ -32,33 +32,34 @@ def two_sum(a: float, b: float) -> Pair:
 def fast_two_sum(a: float, b: float) -> Pair:
     """a + b exactly, where |a| >= |b| or a = 0 (Dekker)."""
     s = a + b
+    # s - a is exact only because |a| >= |b|.
     return s, b - (s - a)
 
 
 @inlined
 def two_product(a: float, b: float) -> Pair:
-    """a b exactly."""
+    """a b exactly: the rounded product and what its rounding lost, by FMA."""
     p = a * b
     return p, fma(a, b, -p)
 
 
 @inlined
 def add(xh: float, xl: float, yh: float, yl: float) -> Pair:
-    """x + y; see the head of this file for the error where the signs differ."""
+    """x + y in two parts; see the head of this file for the error where the signs differ."""
     s, e = two_sum(xh, yh)
     return fast_two_sum(s, e + (xl + yl))
 
 
 @inlined
 def add_float(xh: float, xl: float, y: float) -> Pair:
-    """x + y for a float64 y."""
+    """x + y in two parts for a float64 y, within 2 u^2 of itself."""
     s, e = two_sum(xh, y)
     return fast_two_sum(s, xl + e)
 
 
 @inlined
 def multiply(xh: float, xl: float, yh: float, yl: float) -> Pair:
-    """x y."""
+    """x y in two parts, within 5 u^2 of itself."""
     p, e = two_product(xh, yh)
     crossed = fma(xh, yl, fma(xl, yh, xl * yl))
     return fast_two_sum(p, e + crossed)
@@ -66,7 +67,7 @@ def multiply(xh: float, xl: float, yh: float, yl: float) -> Pair:
 
 @inlined
 def times(xh: float, xl: float, y: float) -> Pair:
-    """x y for a float64 y."""
+    """x y in two parts for a float64 y, within 2 u^2 of itself."""
     p, e = two_product(xh, y)
     return fast_two_sum(p, fma(xl, y, e))
 

@@ -70,6 +70,7 @@ def exp_minus(gap: float) -> float:
     kept = min(gap, LARGEST_GAP)
     shifted = fma(kept, LOG2_E, ROUNDER)
     k = shifted - ROUNDER
+    # In this order: k L and its difference from the gap are exact, so that only the small k l rounds.
     s = fma(k, LN2_LOW, fma(k, LN2_HIGH, -kept))
     q = fma(_E13, s, _E12)
     q = fma(q, s, _E11)
@@ -82,6 +83,7 @@ def exp_minus(gap: float) -> float:
     q = fma(q, s, _E4)
     q = fma(q, s, _E3)
     q = fma(q, s, _E2)
+    # 2^-k by its encoding: normal, since k <= 938 for gaps up to LARGEST_GAP.
     power = float_of(EXPONENT_ONE - ((bits_of(shifted) - ROUNDER_BITS) << 52))
     value = (1.0 + fma(s * s, q, s)) * power
     return value if gap <= LARGEST_GAP else 0.0
@@ -108,9 +110,11 @@ def _double_atanh(z: float) -> float:
 def log1p_unit(r: float) -> float:
     """log(1 + r) within LOG1P_ERROR, for r = 0 or 2^-1000 <= r <= 2^52."""
     w = 1.0 + r
+    # Fast TwoSum takes from the larger summand first: w + c is 1 + r exactly.
     c = (1.0 - (w - r)) if r > 1.0 else (r - (w - 1.0))
     small = r <= _SMALL
     encoding = bits_of(w)
+    # Counted from sqrt(1/2), not from 1: f then lies about 0 and f = (1 + f) - 1 is exact.
     k = (encoding - _SQRT_HALF_BITS) >> 52
     f = float_of(encoding - (k << 52)) - 1.0
     top = r if small else f

@@ -67,6 +67,7 @@ def sum_of(e: Floats) -> float:
     total, lost = 0.0, 0.0
     whole = e.size - e.size % BLOCK
     for start in range(0, whole, BLOCK):
+        # Only a block is added in any order; between blocks TwoSum keeps what a rounding loses.
         total, left = two_sum(total, _block_sum(e, start, start + BLOCK))
         lost += left
     total, left = two_sum(total, _block_sum(e, whole, e.size))
@@ -85,6 +86,7 @@ class Frame(NamedTuple):
 @compiled
 def _log_above(value: float) -> float:
     """An upper bound of log(value), from the binade of value > 0."""
+    # By the end of the binade: up to log 2 more than need be.
     return LN2_ABOVE * ((bits_of(value) >> 52) - BIAS + 1)
 
 
@@ -102,6 +104,7 @@ def frame_of(x: Rounded, top: int, target: int, e: Floats) -> Frame:
         return Frame(top, target, 0.0, 0.0)
     fill_powers(x, top, e)
     rest = sum_of(e)
+    # Also 0, where nothing but the largest class counts, or where all gaps are beyond LARGEST_GAP.
     if rest < SMALLEST_REST:
         return Frame(top, target, 0.0, 0.0)
     return Frame(top, target, rest, error_of(rest, float(x.size)))

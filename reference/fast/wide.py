@@ -57,9 +57,10 @@ _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1.0 / factorial(n) for n in range(7, 14
 
 @inlined
 def reduce(sh: float, sl: float) -> tuple[float, float, int]:
-    """t in two parts and k."""
+    """t in two parts and k, with s = k ln 2 + t and |t| < 0.3467."""
     shifted = fma(sh, LOG2_E, ROUNDER)
     k = shifted - ROUNDER
+    # k A and k B are exact (42 bits times 11), and so is sh - k A; what rounds is below 2^-42.9.
     first, rest = two_sum(fma(-k, LN2_A, sh), -k * LN2_B)
     th, tl = fast_two_sum(first, rest + fma(-k, LN2_C, sl))
     return th, tl, bits_of(shifted) - ROUNDER_BITS
@@ -67,7 +68,7 @@ def reduce(sh: float, sl: float) -> tuple[float, float, int]:
 
 @inlined
 def _doubled(eh: float, el: float) -> Pair:
-    """2 e + e^2."""
+    """2 e + e^2 in two parts: expm1(2 r), from e = expm1(r)."""
     qh, ql = multiply(eh, el, eh, el)
     return add(2.0 * eh, 2.0 * el, qh, ql)
 
@@ -95,6 +96,7 @@ def expm1_reduced(th: float, tl: float) -> Pair:
     yh, yl = multiply(rh, rl, yh, yl)
     yh, yl = add_float(yh, yl, 1.0)
     eh, el = multiply(rh, rl, yh, yl)
+    # r = t / 16: four doublings lead back to t.
     eh, el = _doubled(eh, el)
     eh, el = _doubled(eh, el)
     eh, el = _doubled(eh, el)

@@ -128,6 +128,7 @@ def _scaled(h: float, low: float, factor: Factor) -> Number:
 def _put_complement(columns: Columns, j: int, q: Number, plain: Pair, factor: Factor) -> None:
     """Store f (1 - q): from q where it is small, else from the value `plain` that 1 - q is known to be."""
     power = power_of_two(q.k)
+    # Up to 1/4 the difference is at least 3/4 and cancels nothing; beyond, `plain` was computed without a subtraction from 1.
     if power * q.h > 0.25:
         _put(columns, j, _scaled(plain[0], plain[1], factor))
         return
@@ -136,6 +137,7 @@ def _put_complement(columns: Columns, j: int, q: Number, plain: Pair, factor: Fa
     h, low = fast_two_sum(first, (factor.low - pl) + rest)
     rounded = 4.0 * UNIT * (abs(rest) + abs(pl) + abs(factor.low)) + factor.error * abs(factor.h)
     _put(columns, j, Number(h, low, VALUE_ERROR * abs(ph) + rounded + 2.0 * power_of_two(LOWEST), factor.k))
+    # A q below 2^LOWEST leaves exactly f, which may be a midpoint: the value lies on the side of 0.
     if power == 0.0 and rounded == 0.0:
         columns.side[j] = -int(np.sign(factor.h))
 
@@ -152,7 +154,7 @@ def _probability(j: int, top: int, state: State) -> Number:
 
 @compiled
 def _rest_over_total(total: Total) -> Number:
-    """R / S."""
+    """R / S = 1 - p_c, to be scaled by 2^k, within VALUE_ERROR."""
     qh, ql = multiply(total.rest_h, total.rest_l, total.inverse_h, total.inverse_l)
     return Number(qh, ql, 0.0, total.k)
 
@@ -168,7 +170,7 @@ def _others(q: Number, total: Total) -> Pair:
 
 @compiled
 def put_gradient(x: Floats, top: int, target: int, columns: Columns, state: State) -> None:
-    """The gradient of a row."""
+    """Store the gradient of a row, f (p - e_t), entry by entry."""
     room, total, factor = state
     share = _scaled(total.share_h, total.share_l, factor)
     for j in range(x.size):
@@ -190,7 +192,7 @@ def put_gradient(x: Floats, top: int, target: int, columns: Columns, state: Stat
 
 @compiled
 def put_loss(x: Floats, top: int, target: int, columns: Columns, total: Total) -> None:
-    """The loss of a row as entry 0, without a factor."""
+    """Store the loss of a row, g_t + log1p(R), as entry 0, without a factor."""
     gh, gl = two_sum(x[top], -x[target])
     th, tl, k = total.rest_h, total.rest_l, total.k
     if k > _LINEAR:
@@ -206,6 +208,7 @@ def put_loss(x: Floats, top: int, target: int, columns: Columns, total: Total) -
     rounded = 4.0 * UNIT * (abs(gl) + abs(rest) + power * abs(tl))
     h, low = fast_two_sum(first, rest + (gl + power * tl))
     _put(columns, 0, Number(h, low, power * radius + rounded + 2.0**40 * power_of_two(LOWEST), 0))
+    # A tail below 2^LOWEST leaves exactly the gap, which may be a midpoint: the loss lies above it.
     if power == 0.0:
         columns.side[0] = 1
 
@@ -232,7 +235,7 @@ def _weighted_sums(v: Floats, top: int, room: Scratch) -> tuple[float, float, fl
 
 @compiled
 def put_product(x: Floats, v: Floats, top: int, columns: Columns, state: State) -> None:
-    """The Hessian-vector product of a row with the tangent v."""
+    """Store the Hessian-vector product of a row with the tangent v (K,)."""
     room, total, factor = state
     mh, ml, size = _weighted_sums(v, top, room)
     mh, ml = multiply(mh, ml, total.share_h, total.share_l)
@@ -249,6 +252,7 @@ def put_product(x: Floats, v: Floats, top: int, columns: Columns, state: State) 
             continue
         q = _probability(j, top, state)
         wh, wl = two_sum(v[j], -v[top])
+        # At the largest class w is exactly 0: the difference is -<p, w>, whose power stays apart so that it cannot underflow.
         dh, dl = add(wh, wl, -power * mh, -power * ml) if j != top else (-mh, -ml)
         scale = power if j != top else 1.0
         off = (2.0 * VALUE_ERROR * scale + 2.0**-860) * size + 3.0 * UNIT * UNIT * (abs(wh) + scale * size) + _UNDERFLOWN
@@ -260,7 +264,7 @@ def put_product(x: Floats, v: Floats, top: int, columns: Columns, state: State) 
 
 @compiled
 def put_hessian(x: Floats, top: int, columns: Columns, state: State) -> None:
-    """The Hessian of a row, (i, j) as entry i K + j."""
+    """Store the Hessian of a row, (i, j) as entry i K + j."""
     room, total, factor = state
     minus = Factor(-factor.h, -factor.low, factor.k, factor.error)
     classes = x.size
@@ -284,7 +288,7 @@ def put_hessian(x: Floats, top: int, columns: Columns, state: State) -> None:
 
 
 class WideRows(NamedTuple):
-    """WideRows with their targets, tangents (K = 0 columns if there are none) and factors."""
+    """Logits (N, K) with their targets, tangents (no columns if there are none) and factors."""
 
     logits: Floats
     target: Integers

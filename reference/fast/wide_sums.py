@@ -82,6 +82,7 @@ def fill_wide(x: Floats, top: int, second: int, room: Scratch) -> None:
     base = x[second]
     for j in range(x.size):
         sh, sl = two_sum(x[j], -base)
+        # Also true of a class above x_s and of -inf: exp_scaled holds for |s| < 1400 alone.
         far = not (FARTHEST < sh <= 0.0)
         h, low, k = exp_scaled(0.0 if far else sh, 0.0 if far else sl)
         room.h[j] = 0.0 if far else h
@@ -104,7 +105,7 @@ def pairwise(n: int, room: Scratch) -> Pair:
 
 @compiled
 def sum_wide(room: Scratch) -> Pair:
-    """Q."""
+    """Q = sum of E_j in two parts, pairwise: at most 40 levels."""
     n = room.h.size
     half = (n + 1) // 2
     for j in range(n - half):
@@ -121,6 +122,7 @@ def extremes_of(x: Floats) -> tuple[int, int]:
     """The first of the largest classes and the largest of the others; -1 where the row is not for this tier."""
     top, second = -1, -1
     for j in range(x.size):
+        # NaN fails the comparison too.
         if not x[j] < np.inf:
             return -1, -1
         if top < 0 or x[j] > x[top]:

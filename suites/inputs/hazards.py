@@ -57,11 +57,11 @@ class Shape:
         return thresholds(self.format)
 
     def classes(self, least: int = 1) -> st.SearchStrategy[int]:
-        """Numbers of classes."""
+        """Numbers of classes to draw from: from the least to the most, within the limits."""
         return self.between(least, max(least, self.max_classes))
 
     def rows(self) -> st.SearchStrategy[int]:
-        """Numbers of rows."""
+        """Numbers of rows to draw from: 1 to the most, or the most alone where shapes are to be few."""
         return st.just(self.max_rows) if self.few else st.integers(1, self.max_rows)
 
     def between(self, least: int, most: int) -> st.SearchStrategy[int]:

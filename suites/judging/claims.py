@@ -111,7 +111,7 @@ class Applicability:
 
 @dataclass(frozen=True)
 class Claim:
-    """Grades by quantity, on some processors."""
+    """The grades that operations claim to meet, by quantity, on some processors."""
 
     scope: Scope
     grades: dict[Quantity, Grade]
@@ -265,6 +265,10 @@ def claims_of(adapter: Adapter, path: Path | None) -> Claims:
 
 def load_claims(path: Path, setting: Setting) -> Claims:
     """The claims of a file that speak of a setting; a deviation is strict if it was seen on the processor of that.
+
+    Arguments:
+      path: a TOML file of [[claim]], [[deviation]], [[out_of_range]] and [[limit]] entries.
+      setting: the framework's version, the device and the processor.
 
     Raises:
       ClaimsError: the file cannot be read, is not TOML, or an entry is malformed.

@@ -44,7 +44,7 @@ cannot be used. Reports are read, never executed; nothing is fetched."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line: a command and its options."""
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="python -m suites.report",
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print a report."""
+    """Print a report as tables, or in short as Markdown; the exit status."""
     report = load_report(options.report)
     if options.markdown:
         print(printable(summary_markdown(report)))
@@ -125,7 +125,7 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def cite(options: argparse.Namespace) -> int:
-    """Print a citation."""
+    """Print how to cite a report, as a sentence, as BibTeX or as both; the exit status."""
     report = load_report(options.report)
     texts = {"text": cited_as_text(report), "bibtex": cited_as_bibtex(report)}
     wanted = list(texts) if options.format == "both" else [options.format]

@@ -75,7 +75,7 @@ def _limits(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _by_label(item: tuple[tuple[str, str, Label], str]) -> tuple[str, str, bool, Label]:
-    """Numbers before words."""
+    """A sort key: operation, dtype, then labels, numbers before words."""
     (operation, dtype, label), _ = item
     return operation, dtype, isinstance(label, str), label
 

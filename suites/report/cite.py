@@ -9,7 +9,7 @@ from suites.report.wording import environment_line
 
 AUTHORS = "The softmax-ce-conformance maintainers"
 YEAR = "2026"
-"""Those of CITATION.cff, the year that of the release; a report has no date of its own."""
+"""Authors and year of CITATION.cff, the year of the release; a report has no date of its own."""
 
 _SHORT = 12
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}

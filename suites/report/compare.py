@@ -22,7 +22,7 @@ VERDICTS = ("FAILS", "REDUCED", "CONFORMS")
 UNLIKE = "Seeds, efforts or versions of Hypothesis differ: the runs searched other problems, so grades and errors may differ"
 
 Key = tuple[str, str, str]
-"""Operation, dtype, quantity."""
+"""What a result is of: operation, dtype and quantity."""
 
 
 class Change(IntEnum):
@@ -36,7 +36,7 @@ class Change(IntEnum):
 
     @property
     def label(self) -> str:
-        """In words."""
+        """The difference in words, as the table of a comparison has it."""
         return ("worse", "grade or claim", "worst error", "not in all", "same")[self]
 
 
@@ -49,7 +49,7 @@ class ReportRow:
 
     @cached_property
     def change(self) -> Change:
-        """The gravest difference."""
+        """The gravest difference between the results of the row."""
         first, *later = self.results
         present = [result for result in self.results if result is not None]
         if first is not None and any(result is not None and _regressions(first, result) for result in later):
@@ -71,7 +71,7 @@ class Regression:
 
 @dataclass(frozen=True)
 class ReportComparison:
-    """Reports beside each other."""
+    """Two or more reports beside each other, row by row, the first of them the baseline."""
 
     reports: tuple[Report, ...]
     rows: tuple[ReportRow, ...]

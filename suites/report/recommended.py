@@ -43,7 +43,7 @@ class Recommendation:
 
 
 def recommendations(judge: Judge, classes: Iterable[int] = CLASSES) -> Iterator[Recommendation]:
-    """Those of a finished run, in the order of reports: per operation, dtype and quantity, one for each number of classes."""
+    """The recommendations of a finished run, in the order of reports, one for each number of classes."""
     domains = [Domain(count, GAP) for count in classes]
     operations = {operation.label: operation for operation in judge.plan.operations}
     for key in sorted(judge.recorder.records, key=order_of):
@@ -57,7 +57,7 @@ def recommendations(judge: Judge, classes: Iterable[int] = CLASSES) -> Iterator[
 
 
 def recommended(operation: Operation, of: tuple[str, Quantity, Grade], record: Record, domain: Domain) -> Recommendation | None:
-    """That of a quantity in a dtype at a grade.
+    """The recommendation for a quantity in a dtype at a grade.
 
     None if there is no honest one (the grade bounds no error, or the declared arithmetic nothing of so many classes), or if
     the quantity is not that of plain cross-entropy, which is what `reference.tolerance` knows.

@@ -129,7 +129,7 @@ def _filled(header: Sequence[str], rows: list[list[RenderableType]]) -> Table | 
 
 
 def summary_tables(report: Report) -> RenderableType:
-    """The same as `summary_lines`, as rich tables: nothing is cut."""
+    """A report as rich tables, which say what `summary_lines` says: nothing is cut."""
     parts: list[RenderableType] = [Text(HEADING)]
     tables = (
         _filled(
@@ -168,7 +168,7 @@ def comparison_lines(comparison: ReportComparison, names: Sequence[str]) -> list
 
 
 def comparison_tables(comparison: ReportComparison, names: Sequence[str]) -> RenderableType:
-    """The same as `comparison_lines`, as a rich table."""
+    """A comparison as a rich table, which says what `comparison_lines` says."""
     header, rows = comparison_table(comparison)
     table = _table(*header)
     for row, cells in zip(comparison.rows, rows, strict=True):

@@ -54,7 +54,7 @@ exit status: 0; 1 if a claim fails; 2 if what was asked cannot be done; 130 if i
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line: what is swept, how it runs, and what is done instead."""
     made = argparse.ArgumentParser(
         prog="python -m suites.sweep",
         description=_DESCRIPTION,

@@ -47,7 +47,7 @@ class LocalEngine(Engine):
 
     @property
     def workers(self) -> int:
-        """As asked."""
+        """The number of processes that was asked for."""
         return self._workers
 
     def start(self) -> Executor:
@@ -109,7 +109,7 @@ class DaskEngine(Engine):
         return self._client.get_executor(pure=False)
 
     def stop(self) -> None:
-        """Leave the cluster."""
+        """Close the connection to the cluster, which goes on running."""
         self._client.close()
 
 

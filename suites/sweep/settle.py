@@ -56,7 +56,7 @@ def measured(operation: Operation, fmt: Format, logits: NDArray[Any], target: in
 
 
 def settle(operation: Operation, fmt: Format, undecided: Undecided, tally: SweepTally) -> None:
-    """Count the entries."""
+    """Count the undecided entries in the tally, as the exact tier judges them."""
     rows, where = np.unique(undecided.places % undecided.observed.shape[1], return_inverse=True)
     entries = undecided.places // undecided.observed.shape[1]
     cells = undecided.cells[np.searchsorted(undecided.starts, rows, "right") - 1]

@@ -107,13 +107,13 @@ class Space(ABC):
 
     @property
     def questions(self) -> int:
-        """Rows with a target."""
+        """The number of questions: each row is asked with each of its classes as the target."""
         return self.classes * self.rows
 
     @property
     @abstractmethod
     def chunks(self) -> int:
-        """Number of chunks."""
+        """The number of chunks that the rows are cut into."""
 
     @property
     @abstractmethod
@@ -151,22 +151,22 @@ class Pairs(Space):
 
     @property
     def chunks(self) -> int:
-        """One for each row of the map."""
+        """One for each row of the map: a part of the first numbers with all of the second."""
         return SIDE
 
     @property
     def rows(self) -> int:
-        """All pairs."""
+        """The square of the number of values."""
         return len(self._values) ** 2
 
     @property
     def left_out(self) -> str | None:
-        """The numbers between."""
+        """The numbers that are stepped over; None if there are none."""
         return None if self.stride == 1 else f"every {self.stride}th number only"
 
     @property
     def story(self) -> str:
-        """Its two axes."""
+        """The pairs by the values of their two axes."""
         return f"pairs of finite {self.dtype} numbers" + ("" if self.stride == 1 else f", every {self.stride}th")
 
     def batches(self, chunk: int) -> Iterator[Rows]:
@@ -212,7 +212,7 @@ class Triples(Space):
 
     @property
     def classes(self) -> int:
-        """Three."""
+        """Three logits a row."""
         return 3
 
     @property
@@ -237,7 +237,7 @@ class Triples(Space):
 
     @property
     def rows(self) -> int:
-        """All triples."""
+        """The cube of the number of values."""
         return len(self._values) ** 3
 
     @property
@@ -282,17 +282,17 @@ class Gaps(Space):
 
     @property
     def rows(self) -> int:
-        """Two orders."""
+        """Two for each d: [0, d] and [d, 0]."""
         return 2 * self._count
 
     @property
     def left_out(self) -> str | None:
-        """The numbers between."""
+        """The numbers that are stepped over; None if there are none."""
         return None if self.stride == 1 else f"every {self.stride}th number only"
 
     @property
     def story(self) -> str:
-        """Its logits."""
+        """The two rows of each d."""
         return f"[0, d] and [d, 0] for every finite {self.dtype} d" + ("" if self.stride == 1 else f", every {self.stride}th")
 
     def batches(self, chunk: int) -> Iterator[Rows]:
@@ -338,7 +338,7 @@ class Sample(Space):
 
     @property
     def rows(self) -> int:
-        """As asked."""
+        """The number of rows that was asked for."""
         return self.count
 
     @property

@@ -114,7 +114,7 @@ def _moved(hunt: Hunt, random: np.random.Generator, pack: Pack) -> Places:
 
 
 def _clipped(hunt: Hunt, places: Places) -> Places:
-    """Finite numbers only."""
+    """Places moved to the nearest finite number."""
     half = count_of(hunt.format) // 2
     return np.clip(places, -half, half - 1)
 

@@ -99,7 +99,7 @@ def _fill_three(x: NDArray[np.float32], gaps: NDArray[np.float64]) -> None:
 
 @inlined
 def sign_of(question: SweptQuantity, entry: int, classes: int) -> float:
-    """That of the true value: the gradient at the target and the Hessian off its diagonal are negative."""
+    """The sign of the true value, 1 or -1: the gradient at the target and the Hessian off its diagonal are negative."""
     if question.quantity == LOSS:
         return 1.0
     if question.quantity == GRADIENT:

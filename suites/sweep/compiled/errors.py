@@ -29,7 +29,7 @@ def certified_ulps(batch: Batch, observed: NDArray[np.float32], question: SweptQ
 
 
 def guessed_ulps(x: NDArray[Any], observed: NDArray[Any], quantity: int, target: int, fmt: Format) -> NDArray[np.float64]:
-    """The same for rows (N, K) by the absorption-free formulas in numpy's longdouble: to rank rows, not to report.
+    """(N,): the largest error of each row (N, K) in ulps, by absorption-free formulas in longdouble: to rank, not to report.
 
     Where longdouble is float64 (not on x86 and AArch64 Linux) float64 results are ranked by noise of a few ulps.
     """

@@ -75,7 +75,7 @@ def three_of(x0: float, x1: float, x2: float) -> Three:
 
 @inlined
 def _fall(t: Three) -> float:
-    """1 - e_1."""
+    """1 - e_1, which cancels where the gap is small: there by its series."""
     d = t.gap
     return d - d * d * (0.5 - d * (1.0 / 6.0)) if d < _NEAR else 1.0 - t.power
 
