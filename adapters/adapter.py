@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.bulk import Bulk
-from adapters.layout import Layout
 from adapters.operation import Operation
-from adapters.script import Asked, Script
+from adapters.question import Question
+from adapters.script import Script
 from reference.formats import Floats, Format
-from reference.problem import Problem
 from reference.quantity import Quantity
 
 CPU_CAPABILITY = "cpu capability"
@@ -83,14 +82,11 @@ class Adapter(ABC):
         """The operations in all their modes, in the order in which reports list them."""
 
     @abstractmethod
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
         """Run the operation; exceptions of the framework pass through.
 
         Arguments:
-          operation: one of this backend's.
-          problem: rows that the operation does not refuse.
-          quantities: what is asked of it, at once.
-          layout: how the logits lie in memory, and the target where the framework keeps that.
+          question: one of this backend's operations, and rows that it does not refuse.
 
         Returns:
           A result for each quantity, as the framework returned it, and the names of the inputs that the run changed.
@@ -123,17 +119,11 @@ class Adapter(ABC):
     def close(self) -> None:  # noqa: B027
         """End what it has started; nothing, unless it runs other processes."""
 
-    def script(self, asked: Asked) -> Script | None:  # noqa: ARG002
+    def script(self, asked: Question) -> Script | None:  # noqa: ARG002
         """The operation at a problem in the framework's own words, as a reproducer runs it; None if there are none."""
         return None
 
-    def observe(
-        self,
-        operation: Operation,
-        problem: Problem,
-        quantities: tuple[Quantity, ...],
-        layout: Layout = Layout.CONTIGUOUS,
-    ) -> Observed:
+    def observe(self, question: Question) -> Observed:
         """Run the operation and check what the protocol asks of it; the arguments are those of `call`.
 
         NotImplementedError is how an operation says that it does not offer something, and passes through.
@@ -145,21 +135,21 @@ class Adapter(ABC):
           GivenUpError: the operation is not called any more; in isolation only.
         """
         try:
-            call = self.call(operation, problem, quantities, layout)
+            call = self.call(question)
         except NotImplementedError:
             raise
         except SystemExit as error:
             return Observed({}, error=f"called sys.exit({error.code!r})", ended=True)
         except Exception as error:  # an operation on trial may raise anything; that is a finding, not a crash
             return Observed({}, error=told(error))
-        return self._proved(call, operation, problem.format)
+        return self._proved(call, question.operation, question.problem.format)
 
     def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
         """`observe` of many rows; a backend for which a Problem is too slow a carrier answers itself, with the same bits.
 
         Values may come in any memory layout, and in float32 where that holds the format.
         """
-        return self.observe(operation, bulk.problem(), quantities)
+        return self.observe(Question(operation, bulk.problem(), quantities))
 
     def be_single_threaded(self) -> None:  # noqa: B027
         """Keep the framework to one thread in this process: a sweep runs a process a core."""

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.operation import options_used
-from adapters.script import Asked, Script, function, layout_lines, literal, wrapped
+from adapters.question import Question
+from adapters.script import Script, function, layout_lines, literal, wrapped
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -30,11 +31,11 @@ class ArrayWords:
     """
 
     imports: tuple[str, ...]
-    body: Callable[[Asked], str]
+    body: Callable[[Question], str]
     environment: str
     functions: tuple[str, ...] = ()
 
-    def script(self, asked: Asked) -> Script:
+    def script(self, asked: Question) -> Script:
         """The script of a quantity."""
         observe = function("observe()", self.body(asked))
         imports = ["import numpy as np", *self.imports]
@@ -82,7 +83,7 @@ def keywords(problem: Problem) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in options_given(problem).items())
 
 
-def array_inputs(asked: Asked) -> list[str]:
+def array_inputs(asked: Question) -> list[str]:
     """Statements that make x, and what of t, upstream and v the quantity needs, as NumPy arrays."""
     problem = asked.problem
     lines = ["import ml_dtypes", ""] if problem.format.name == "bfloat16" else []

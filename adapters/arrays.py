@@ -14,7 +14,8 @@ from adapters.array_script import ArrayWords
 from adapters.isolation import Trial, observed_apart
 from adapters.layout import Layout, laid_out
 from adapters.operation import Operation
-from adapters.script import Asked, Script
+from adapters.question import Question
+from adapters.script import Script
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -74,30 +75,25 @@ class ArrayAdapter(Adapter):
         """Its operations, in the order of reports."""
         return self.listed
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """The operation in the library's own words; see `Adapter.script`."""
         return None if self.words is None else self.words.script(asked)
 
-    def observe(
-        self,
-        operation: Operation,
-        problem: Problem,
-        quantities: tuple[Quantity, ...],
-        layout: Layout = Layout.CONTIGUOUS,
-    ) -> Observed:
+    def observe(self, question: Question) -> Observed:
         """Run an operation; see `Adapter.observe`. A loss that ended the process that it was asked in is NaN."""
+        operation, problem = question.operation, question.problem
         if not (self.unchecked and operation.has_loss and problem.out_of_range.any()):
-            return super().observe(operation, problem, quantities, layout)
+            return super().observe(question)
         found = observed_apart(Trial(self.name, self.device), operation, problem)
         nothing = Observed({Quantity.LOSS: np.full(problem.num_rows, np.nan)}, ended=True)
         return nothing if found.ended else found
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         # Inputs of its own for each quantity: a kernel may overwrite them, by design or not.
-        inputs = {quantity: Inputs(problem, layout) for quantity in quantities}
+        inputs = {quantity: Inputs(question.problem, question.layout) for quantity in question.quantities}
         with np.errstate(all="ignore"):
-            results = {q: result_of(operation.function(given, q)) for q, given in inputs.items()}
+            results = {q: result_of(question.operation.function(given, q)) for q, given in inputs.items()}
         return Call(results, tuple(dict.fromkeys(name for given in inputs.values() for name in given.changed())))
 
 

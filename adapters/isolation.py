@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from weakref import WeakKeyDictionary
 from adapters.adapter import Adapter, AdapterError, Call, GivenUpError, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation
-from adapters.script import Asked, Script
-from adapters.worker import Description, NotOffered, Refused, without_function
+from adapters.question import Question
+from adapters.script import Script
+from adapters.worker import Description, NotOffered, Refused, sendable
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
 
@@ -197,10 +198,11 @@ class _Remembered:
     quantities: frozenset[Quantity]
     observed: Observed
 
-    def answers(self, operation: Operation, quantities: tuple[Quantity, ...], layout: Layout) -> bool:
-        """True if asking these would end the same way, since the others are computed on the way to them."""
-        same = (self.label, self.layout) == (operation.label, layout)
-        return same and self.quantities <= set(quantities).union(*(_NEEDS.get(q, ()) for q in quantities))
+    def answers(self, question: Question) -> bool:
+        """True if it would end the same way, since these quantities are computed on the way to those."""
+        same = (self.label, self.layout) == (question.operation.label, question.layout)
+        asked = question.quantities
+        return same and self.quantities <= set(asked).union(*(_NEEDS.get(q, ()) for q in asked))
 
 
 @dataclass
@@ -211,13 +213,19 @@ class _Endings:
     """By label of the operation."""
     at: WeakKeyDictionary[Problem, list[_Remembered]] = field(default_factory=WeakKeyDictionary)
 
-    def add(self, operation: Operation, problem: Problem, remembered: _Remembered, cost: int) -> None:
-        self.spent[operation.label] += cost
-        self.at.setdefault(problem, []).append(remembered)
+    def add(self, question: Question, observed: Observed, cost: int) -> None:
+        label = question.operation.label
+        self.spent[label] += cost
+        remembered = _Remembered(label, question.layout, frozenset(question.quantities), observed)
+        self.at.setdefault(question.problem, []).append(remembered)
 
-    def find(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed | None:
-        known: Iterable[_Remembered] = self.at.get(problem, ())
-        return next((r.observed for r in known if r.answers(operation, quantities, layout)), None)
+    def find(self, question: Question) -> Observed | None:
+        known: Iterable[_Remembered] = self.at.get(question.problem, ())
+        return next((remembered.observed for remembered in known if remembered.answers(question)), None)
+
+
+def _sendable(question: Question) -> Question:
+    return replace(question, operation=sendable(question.operation))
 
 
 def observed_apart(trial: Trial, operation: Operation, problem: Problem) -> Observed:
@@ -227,7 +235,7 @@ def observed_apart(trial: Trial, operation: Operation, problem: Problem) -> Obse
       AdapterError: processes cannot be had.
     """
     worker = Worker(trial, Allowance())
-    answer = worker.ask("observe_here", without_function(operation), problem, (Quantity.LOSS,), Layout.OFFSET)
+    answer = worker.ask("observe_here", _sendable(Question(operation, problem, (Quantity.LOSS,), Layout.OFFSET)))
     worker.close()
     if isinstance(answer, Ending):
         return _observed_end(answer)
@@ -271,34 +279,28 @@ class Isolated(Adapter):
         """Not here: `observe` has the worker call."""
         raise AssertionError("calls are made in the worker")
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """See `Adapter.script`; None if the worker ended over it."""
-        answer = self._ask("script", Asked(without_function(asked.operation), asked.problem, asked.quantity, asked.layout))
+        answer = self._ask("script", _sendable(asked))
         return None if isinstance(answer, Ending) else answer
 
-    def observe(
-        self,
-        operation: Operation,
-        problem: Problem,
-        quantities: tuple[Quantity, ...],
-        layout: Layout = Layout.CONTIGUOUS,
-    ) -> Observed:
+    def observe(self, question: Question) -> Observed:
         """Run the operation in the worker; if that is the end of it, `Observed.ended` says so and `error` how.
 
         Raises:
           GivenUpError: too many calls of this operation have ended their process.
         """
-        if (known := self._endings.find(operation, problem, quantities, layout)) is not None:
+        if (known := self._endings.find(question)) is not None:
             return known
-        if self._endings.spent[operation.label] >= MOST_SPENT:
-            raise GivenUpError(f"{operation.label} is not called any more: too many of its calls ended their process")
-        answer = self._ask("observe", without_function(operation), problem, quantities, layout)
+        label = question.operation.label
+        if self._endings.spent[label] >= MOST_SPENT:
+            raise GivenUpError(f"{label} is not called any more: too many of its calls ended their process")
+        answer = self._ask("observe", _sendable(question))
         if isinstance(answer, NotOffered):
             raise NotImplementedError(answer.message)
         if isinstance(answer, Ending):
             observed = _observed_end(answer)
-            remembered = _Remembered(operation.label, layout, frozenset(quantities), observed)
-            self._endings.add(operation, problem, remembered, answer.cost)
+            self._endings.add(question, observed, answer.cost)
             return observed
         found: Observed = answer
         return found

@@ -20,23 +20,12 @@ from numpy.typing import NDArray
 from adapters.layout import Layout
 from adapters.operation import Operation
 from reference.problem import Problem
-from reference.quantity import Quantity
 
 Code = Callable[[Problem], str]
 """The statements of loss(x, t): x the logits, t the target; they return the loss, with the options of the problem."""
 
 _WIDTH = 110
 _LONGEST_PERIOD = 64
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One quantity of an operation at a problem, whose logits lie in a layout."""
-
-    operation: Operation
-    problem: Problem
-    quantity: Quantity
-    layout: Layout = Layout.CONTIGUOUS
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from adapters.adapter import Adapter, AdapterError, Observed
-from adapters.layout import Layout
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation
-from adapters.script import Asked, Script
-from reference.problem import Problem
-from reference.quantity import Quantity
+from adapters.question import Question
+from adapters.script import Script
 
 _PR_SET_PDEATHSIG = 1
 
@@ -58,29 +56,28 @@ class Answers:
     functions: dict[str, Any]
     """The callables that were left out of the description, by label."""
 
-    def observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Any:
+    def observe(self, question: Question) -> Any:
         """What the operation does with a problem: Observed, or NotOffered."""
         try:
-            observed: Observed = self.adapter.observe(self._with_function(operation), problem, quantities, layout)
+            observed: Observed = self.adapter.observe(self._with_function(question))
         except NotImplementedError as error:
             return NotOffered(str(error))
         return observed
 
-    def observe_here(
-        self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout
-    ) -> Observed:
-        """What the operation does, without what its backend does first to spare a process: this one is there to be ended."""
-        return Adapter.observe(self.adapter, self._with_function(operation), problem, quantities, layout)
+    def observe_here(self, question: Question) -> Observed:
+        """The same without what a backend does first to spare its process: this one is there to be ended."""
+        return Adapter.observe(self.adapter, self._with_function(question))
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """The operation at a problem in the framework's own words; see `Adapter.script`."""
-        return self.adapter.script(replace(asked, operation=self._with_function(asked.operation)))
+        return self.adapter.script(self._with_function(asked))
 
-    def _with_function(self, operation: Operation) -> Operation:
-        return replace(operation, function=self.functions[operation.label])
+    def _with_function(self, question: Question) -> Question:
+        operation = question.operation
+        return replace(question, operation=replace(operation, function=self.functions[operation.label]))
 
 
-def without_function(operation: Operation) -> Operation:
+def sendable(operation: Operation) -> Operation:
     """An operation that can be sent: its callable, and what it was before its limits, stay where they are."""
     return replace(operation, function=None, beyond=None)
 
@@ -91,7 +88,7 @@ def _load(backend: str, device: str, implementation: str | None) -> tuple[Descri
         operations = operations_on_trial(adapter, implementation)
     except AdapterError as error:
         return Refused(str(error)), None
-    described = tuple(map(without_function, operations))
+    described = tuple(map(sendable, operations))
     # Plain strings: torch.__version__ is of a class of torch, which would be imported on the other side.
     versions = {name: str(version) for name, version in adapter.versions().items()}
     description = Description(adapter.name, adapter.device, adapter.devices(), versions, described)

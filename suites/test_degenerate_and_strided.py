@@ -6,6 +6,7 @@ import pytest
 
 from adapters.layout import Layout
 from adapters.operation import Operation
+from adapters.question import Question
 from reference.formats import Format
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
@@ -24,4 +25,4 @@ def test_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout)
     ask = judge.narrowed(operation, Ask(fmt, ("moderate",), directions=True))
     examples = max(2, judge.plan.effort.examples // 4)
 
-    judge.search("layout", ask, lambda problem: judge.check(operation, problem, tuple(Quantity), layout), examples)
+    judge.search("layout", ask, lambda problem: judge.check(Question(operation, problem, tuple(Quantity), layout)), examples)

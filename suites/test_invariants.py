@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from adapters.operation import LOSS_QUANTITIES, Operation
+from adapters.question import Question
 from reference.formats import Floats, Format
 from reference.grades import Grade
 from reference.loss import Loss
@@ -76,7 +77,7 @@ def _is_bounded(judge: Judge, operation: Operation, problem: Problem, quantity: 
 
 
 def _measured(judge: Judge, operation: Operation, problem: Problem, quantity: Quantity) -> Measurement:
-    (measurement,) = judge.measure(operation, problem, (quantity,))
+    (measurement,) = judge.measure(Question(operation, problem, (quantity,)))
     if measurement.error is not None:
         what = f"{operation.name}: {measurement.error}"
         judge.fail(Finding(what, values_of(measurement), operation, problem, measurement.arithmetic))
@@ -311,10 +312,10 @@ def test_two_runs_of_a_large_vocabulary_give_the_same_bits(judge: Judge, operati
 def _search_two_runs(judge: Judge, operation: Operation, ask: Ask, examples: int) -> None:
     def check(problem: Problem) -> None:
         quantities = tuple(q for q in operation.asked(problem, LOSS_QUANTITIES) if q is not Quantity.HESSIAN)
-        first, second = (judge.observe(operation, problem, quantities) for _ in range(2))
+        first, second = (judge.observe(Question(operation, problem, quantities)) for _ in range(2))
         if first.error is not None and second.error is not None:
             # Nothing to compare: where it claims a value, an exception is no answer however often it comes.
-            judge.check(operation, problem, quantities)
+            judge.check(Question(operation, problem, quantities))
             return
         if first.error is not None or second.error is not None:
             what = f"one of two runs of {operation.name}: {first.error or second.error}"

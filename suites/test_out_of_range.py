@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from adapters.operation import Operation
+from adapters.question import Question
 from reference.formats import Floats, Format
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity
@@ -78,6 +79,6 @@ def _answered_by(judge: Judge, operation: Operation, problem: Problem) -> str:
 
 def _answers(judge: Judge, operation: Operation, problem: Problem) -> bool:
     try:
-        return judge.observe(operation, problem, operation.quantities[:1]).error is None
+        return judge.observe(Question(operation, problem, operation.quantities[:1])).error is None
     except (pytest.skip.Exception, pytest.fail.Exception):  # refused, or the end of its process: told by its own test
         return False

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from adapters.operation import Operation
+from adapters.question import Question
 from reference.formats import Format
 from reference.grades import Grade
 from reference.problem import Problem
@@ -71,7 +72,7 @@ class Swept:
 
 def _fail(judge: Judge, found: Swept) -> NoReturn:
     """Fail at the pair of the worst error, or for the whole sweep if that pair, asked alone, is good enough."""
-    judge.check(found.operation, found.worst, (found.quantity,))
+    judge.check(Question(found.operation, found.worst, (found.quantity,)))
     values = f"expected {found.needed.label}; observed {found.reached.label} of pairs together, more of the worst alone"
     judge.fail(Finding(f"sweep of pairs: {found.line}", values, found.operation, found.worst), whole=True)
 

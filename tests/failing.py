@@ -10,8 +10,8 @@ import numpy as np
 
 from adapters.adapter import Call, Observed, Result
 from adapters.bulk import Bulk
-from adapters.layout import Layout
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
+from adapters.question import Question
 from reference.arithmetic import Arithmetic
 from reference.formats import FORMATS, Floats
 from reference.loss import Loss
@@ -76,7 +76,8 @@ class Failing(CorrectlyRounded):
     def operations(self) -> tuple[Operation, ...]:
         return OPERATIONS
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
+        operation, problem = question.operation, question.problem
         self.calls += 1
         if operation.name == "raising" and self.calls % 2:
             raise ValueError("not\nnow")
@@ -85,8 +86,8 @@ class Failing(CorrectlyRounded):
         if operation.name == "refusing" and (problem.logits > 0).any():
             raise NotImplementedError("too hard")
         if operation.name in ("right", "raising", "refusing", "at_once"):
-            return super().call(operation, problem, quantities, layout)
-        return Call({q: Result(self.wrong(operation, problem, q), problem.format.name, "cpu") for q in quantities})
+            return super().call(question)
+        return Call({q: Result(self.wrong(operation, problem, q), problem.format.name, "cpu") for q in question.quantities})
 
     def wrong(self, operation: Operation, problem: Problem, quantity: Quantity) -> Floats:
         values = WRONG[quantity](problem.logits)

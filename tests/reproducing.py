@@ -23,6 +23,7 @@ import pytest
 from adapters.adapter import Adapter
 from adapters.loading import load_adapter
 from adapters.operation import Operation
+from adapters.question import Question
 from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.grades import Grade
 from reference.problem import Problem
@@ -70,7 +71,7 @@ def miss_of(judge: Judge, where: Found, with_others: bool = False) -> Miss | Non
     deviation, case, operation, quantity = where
     try:
         together = judge.case_measurements(case, operation) if with_others else None
-        measurement = together[quantity] if together else judge.measure(operation, case.problem, (quantity,))[0]
+        measurement = together[quantity] if together else judge.measure(Question(operation, case.problem, (quantity,)))[0]
     except pytest.skip.Exception:
         return None
     miss = miss_of_deviation(deviation, case, operation, measurement)
@@ -92,7 +93,7 @@ def with_options(judge: Judge) -> Iterator[Miss]:
 def _with_options(judge: Judge, operation: Operation, fmt: Format) -> Iterator[Miss]:
     problem = _all_options(operation, fmt)
     for quantity in operation.asked(problem, tuple(q for q in Quantity if q is not Quantity.HESSIAN)):
-        (measurement,) = judge.measure(operation, problem, (quantity,))
+        (measurement,) = judge.measure(Question(operation, problem, (quantity,)))
         yield Miss(f"{operation.label} {fmt.name} {quantity}", operation, measurement, Grade.CORRECT, ())
 
 

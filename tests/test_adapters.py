@@ -13,6 +13,7 @@ from adapters.layout import Layout, laid_out
 from adapters.loading import backend_names, load_adapter, load_attribute
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation, options_used
+from adapters.question import Question
 from reference import FLOAT32, FORMATS, Problem, Quantity
 
 PROBLEM = Problem([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]], [0, 2], FLOAT32, tangent=np.ones((2, 3)))
@@ -23,8 +24,8 @@ class Lying(NumpyAdapter):
 
     name = "lying"
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
-        return Call({q: Result(np.zeros(2), "float64", "moon") for q in quantities}, ("logits",))
+    def call(self, question: Question) -> Call:
+        return Call({q: Result(np.zeros(2), "float64", "moon") for q in question.quantities}, ("logits",))
 
 
 class Raising(NumpyAdapter):
@@ -43,7 +44,7 @@ def test_the_backends_are_the_files() -> None:
 
 def test_wrong_dtype_device_and_changed_inputs_are_violations() -> None:
     adapter = Lying()
-    observed = adapter.observe(adapter.operations()[0], PROBLEM, (Quantity.LOSS,))
+    observed = adapter.observe(Question(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)))
     assert observed.violations == (
         "changed its input logits",
         "returned loss as float64, asked for float32",
@@ -53,7 +54,7 @@ def test_wrong_dtype_device_and_changed_inputs_are_violations() -> None:
 
 def test_an_exception_is_a_finding_in_one_line() -> None:
     adapter = Raising()
-    observed = adapter.observe(adapter.operations()[0], PROBLEM, (Quantity.LOSS,))
+    observed = adapter.observe(Question(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)))
     assert observed.error == "ValueError: a long story"
     assert not observed.values
 
@@ -61,14 +62,15 @@ def test_an_exception_is_a_finding_in_one_line() -> None:
 def test_an_exception_is_told_without_the_files_of_a_traceback() -> None:
     adapter = Raising()
     adapter.error = ValueError('at node x defined at (most recent call last):\nFile "/home/me/run.py", line 8, in <module>')
-    assert adapter.observe(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)).error == "ValueError: at node x defined at"
+    observed = adapter.observe(Question(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)))
+    assert observed.error == "ValueError: at node x defined at"
 
 
 def test_not_implemented_passes_through() -> None:
     adapter = Raising()
     adapter.error = NotImplementedError("no such thing")
     with pytest.raises(NotImplementedError):
-        adapter.observe(adapter.operations()[0], PROBLEM, (Quantity.LOSS,))
+        adapter.observe(Question(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)))
 
 
 @pytest.mark.parametrize("layout", Layout)
@@ -91,7 +93,7 @@ def test_a_layout_reaches_the_operation(backend: str, layout: Layout) -> None:
     adapter = load_adapter(backend, "cpu")
     for operation in adapter.operations():
         if not operation.refusal(PROBLEM):
-            observed = adapter.observe(operation, PROBLEM, operation.asked(PROBLEM), layout)
+            observed = adapter.observe(Question(operation, PROBLEM, operation.asked(PROBLEM), layout))
             assert not observed.error
             assert not observed.violations
             assert all(np.isfinite(values).all() for values in observed.values.values())
@@ -128,7 +130,7 @@ def test_torch_notices_a_changed_input() -> None:
 
     adapter = ADAPTER()
     (operation, _) = adapter.implementation(overwrite)
-    observed = adapter.observe(operation, PROBLEM, (Quantity.LOSS,))
+    observed = adapter.observe(Question(operation, PROBLEM, (Quantity.LOSS,)))
     assert observed.violations == ("changed its input logits",)
 
 
@@ -139,7 +141,7 @@ def test_numpy_notices_a_changed_input() -> None:
 
     adapter = NumpyAdapter()
     (operation,) = adapter.implementation(overwrite)
-    assert "changed its input logits" in adapter.observe(operation, PROBLEM, (Quantity.LOSS,)).violations
+    assert "changed its input logits" in adapter.observe(Question(operation, PROBLEM, (Quantity.LOSS,))).violations
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_numpy_raises_for_labels_out_of_range(label: int) -> None:
     bad = PROBLEM.with_unchecked_target([0, label])
     for operation in adapter.operations():
         if operation.has_loss and not operation.probabilities:
-            assert "IndexError" in str(adapter.observe(operation, bad, (Quantity.LOSS,)).error)
+            assert "IndexError" in str(adapter.observe(Question(operation, bad, (Quantity.LOSS,))).error)
 
 
 @pytest.mark.parametrize("label", [-0.5, 1.5])
@@ -202,8 +204,8 @@ def test_the_positive_control_raises_for_a_binary_label_out_of_range(label: floa
     adapter = NumpyAdapter()
     (operation,) = (op for op in adapter.operations() if op.name == "absorption_free_sigmoid")
     problem = Problem([[0.5]], [[1.0]], FLOAT32, loss=operation.loss)
-    assert adapter.observe(operation, problem, (Quantity.LOSS,)).error is None
-    observed = adapter.observe(operation, problem.with_unchecked_target([[label]]), (Quantity.LOSS,))
+    assert adapter.observe(Question(operation, problem, (Quantity.LOSS,))).error is None
+    observed = adapter.observe(Question(operation, problem.with_unchecked_target([[label]]), (Quantity.LOSS,)))
     assert observed.error == f"ValueError: labels [{label}]; allowed: numbers in [0, 1]"
 
 

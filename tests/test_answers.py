@@ -31,7 +31,7 @@ class Mine(Adapter):
         return NumpyAdapter().operations()
     def implementation(self, function):
         return NumpyAdapter().implementation(function)
-    def call(self, operation, problem, quantities, layout):
+    def call(self, question):
         raise AssertionError
 
 

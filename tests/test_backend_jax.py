@@ -15,6 +15,7 @@ import optax
 from adapters.adapter import Adapter, AdapterError
 from adapters.jax.backend import ADAPTER
 from adapters.operation import Operation, modes_of
+from adapters.question import Question
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.quantity import LAYER_GRADIENTS
 
@@ -48,7 +49,7 @@ def test_every_operation_answers_in_the_format_of_the_logits(adapter: Adapter, f
     """float64 too: without jax_enable_x64 it would come back as float32. First order only: every quantity is compiled."""
     for operation in adapter.operations():
         problem = problem_for(operation, fmt)
-        observed = adapter.observe(operation, problem, operation.asked(problem)[:2])
+        observed = adapter.observe(Question(operation, problem, operation.asked(problem)[:2]))
         assert observed.error is None, operation.label
         assert observed.violations == ()
         assert all(np.isfinite(values).all() for values in observed.values.values())
@@ -60,7 +61,7 @@ def test_modes_agree(adapter: Adapter, reduction: str) -> None:
     cotangent = np.array([2.0, -0.5]) if reduction == "none" else np.array(2.0)
     problem = problem_for(eager, reduction=reduction, cotangent=cotangent)
     quantities = eager.asked(problem)
-    first, second = (adapter.observe(operation, problem, quantities) for operation in (eager, compiled))
+    first, second = (adapter.observe(Question(operation, problem, quantities)) for operation in (eager, compiled))
     for quantity in quantities:
         np.testing.assert_allclose(first.values[quantity], second.values[quantity], rtol=1e-5, atol=1e-6)
 
@@ -72,7 +73,7 @@ def test_the_hessian_is_that_of_jax(adapter: Adapter, mode: str) -> None:
     problem = problem_for(operation)
     logits, labels = jax.numpy.asarray(TABLE, dtype="float32"), jax.numpy.asarray([0, 2])
     whole = jax.hessian(lambda x: optax.softmax_cross_entropy_with_integer_labels(x, labels).sum())(logits)
-    found = adapter.observe(operation, problem, (Quantity.HESSIAN,)).values[Quantity.HESSIAN]
+    found = adapter.observe(Question(operation, problem, (Quantity.HESSIAN,))).values[Quantity.HESSIAN]
     np.testing.assert_allclose(found, np.stack([whole[0, :, 0], whole[1, :, 1]]), rtol=1e-6, atol=1e-7)
     assert not np.asarray(whole[0, :, 1]).any()
 
@@ -81,7 +82,7 @@ def test_a_basis_that_does_not_fit_is_refused(adapter: Adapter) -> None:
     forward = next(operation for operation in adapter.operations() if operation.name.endswith("_forward"))
     wide = Problem(np.zeros((1, 5000)), np.array([0]), FLOAT32)
     with pytest.raises(NotImplementedError, match="basis of 5000 directions"):
-        adapter.observe(forward, wide, (Quantity.GRADIENT,))
+        adapter.observe(Question(forward, wide, (Quantity.GRADIENT,)))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -92,7 +93,7 @@ def test_indices_out_of_range_wrap_or_give_nan(adapter: Adapter, mode: str) -> N
 
     def loss(labels: list[int]) -> Any:
         problem = Problem(TABLE, [0, 2], FLOAT32).with_unchecked_target(labels)
-        return adapter.observe(operation, problem, (Quantity.LOSS,)).values[Quantity.LOSS]
+        return adapter.observe(Question(operation, problem, (Quantity.LOSS,))).values[Quantity.LOSS]
 
     np.testing.assert_array_equal(loss([-1, 2]), loss([2, 2]))
     assert np.isnan(loss([3, -4])).all()

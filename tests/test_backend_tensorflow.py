@@ -15,6 +15,7 @@ import tensorflow as tf
 from adapters.adapter import Adapter, AdapterError
 from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
+from adapters.question import Question
 from adapters.tensorflow.backend import ADAPTER, MODES, stored_arithmetic
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.arithmetic import Order
@@ -60,7 +61,7 @@ def test_every_operation_answers_in_the_format_it_declares(adapter: Adapter, fmt
     """
     for operation in adapter.operations():
         problem = problem_for(operation, fmt)
-        observed = adapter.observe(operation, problem, operation.asked(problem))
+        observed = adapter.observe(Question(operation, problem, operation.asked(problem)))
         assert observed.error is None
         downcast = operation.name.endswith("default_dtype") and fmt.name == "float64"
         assert observed.violations == (("returned loss as float32, asked for float64",) if downcast else ())
@@ -75,8 +76,8 @@ def test_modes_agree(adapter: Adapter, reduction: str) -> None:
             cotangent = np.array([2.0, -0.5]) if reduction == "none" else np.array(2.0)
             problem = problem_for(operation, reduction=reduction, cotangent=cotangent)
             quantities = operation.asked(problem)
-            eager = adapter.observe(named(adapter, operation.name, "eager"), problem, quantities)
-            other = adapter.observe(operation, problem, quantities)
+            eager = adapter.observe(Question(named(adapter, operation.name, "eager"), problem, quantities))
+            other = adapter.observe(Question(operation, problem, quantities))
             for quantity in quantities:
                 np.testing.assert_allclose(other.values[quantity], eager.values[quantity], rtol=1e-5, atol=1e-6)
 
@@ -85,7 +86,9 @@ def test_modes_agree(adapter: Adapter, reduction: str) -> None:
 @pytest.mark.parametrize("layout", Layout)
 def test_a_layout_reaches_the_operation(adapter: Adapter, layout: Layout, mode: str) -> None:
     operation = named(adapter, "sparse_softmax_cross_entropy_with_logits", mode)
-    plain, laid = (adapter.observe(operation, INDICES, (Quantity.LOSS,), each) for each in (Layout.CONTIGUOUS, layout))
+    plain, laid = (
+        adapter.observe(Question(operation, INDICES, (Quantity.LOSS,), each)) for each in (Layout.CONTIGUOUS, layout)
+    )
     np.testing.assert_array_equal(laid.values[Quantity.LOSS], plain.values[Quantity.LOSS])
 
 
@@ -99,7 +102,7 @@ def test_compiled_functions_are_traced_once_for_all_shapes(adapter: Adapter) -> 
     compiled, xla = (o for o in adapter.implementation(counted) if o.mode != "eager")
     for classes in (2, 3, 5):
         problem = Problem(np.zeros((2, classes)), np.array([0, 1]), FLOAT32)
-        adapter.observe(compiled, problem, (Quantity.LOSS,))
+        adapter.observe(Question(compiled, problem, (Quantity.LOSS,)))
     assert len(traces) == 1
     assert not compiled.few_shapes
     assert xla.few_shapes
@@ -113,7 +116,7 @@ def test_an_implementation_is_judged_in_every_mode(adapter: Adapter) -> None:
     operations = adapter.implementation(mine)
     assert [operation.label for operation in operations] == ["mine", "mine@compiled", "mine@xla"]
     for operation in operations:
-        observed = adapter.observe(operation, INDICES, operation.asked(INDICES))
+        observed = adapter.observe(Question(operation, INDICES, operation.asked(INDICES)))
         assert not observed.error
         np.testing.assert_allclose(observed.values[Quantity.HVP], 0.0, atol=1e-6)
     with pytest.raises(AdapterError, match="is not callable"):
@@ -129,14 +132,15 @@ def test_a_changed_input_is_noticed(adapter: Adapter) -> None:
         return loss
 
     operation = adapter.implementation(overwrite)[0]
-    assert adapter.observe(operation, INDICES, (Quantity.LOSS,)).violations == ("changed its input logits",)
+    assert adapter.observe(Question(operation, INDICES, (Quantity.LOSS,))).violations == ("changed its input logits",)
 
 
 def test_a_loss_of_the_wrong_shape_is_an_error(adapter: Adapter) -> None:
     empty = Problem(np.zeros((0, 3)), np.zeros(0, dtype=np.int64), FLOAT32, reduction="sum")
     operation = named(adapter, "keras_sparse_categorical_crossentropy", "eager")
     assert (
-        adapter.observe(operation, empty, (Quantity.LOSS,)).error == "ValueError: returned a loss of shape (0,), asked for ()"
+        adapter.observe(Question(operation, empty, (Quantity.LOSS,))).error
+        == "ValueError: returned a loss of shape (0,), asked for ()"
     )
 
 
@@ -145,7 +149,7 @@ def test_a_loss_of_the_wrong_shape_is_an_error(adapter: Adapter) -> None:
 def test_subnormal_results_are_flushed_where_it_is_declared(adapter: Adapter, fmt: Format, mode: str) -> None:
     gap = np.log(fmt.min_normal) - 1.0
     problem = Problem(fmt.round([[0.0, gap]]), [0], fmt)
-    observed = adapter.observe(named(adapter, "softmax", mode), problem, (Quantity.SOFTMAX,))
+    observed = adapter.observe(Question(named(adapter, "softmax", mode), problem, (Quantity.SOFTMAX,)))
     flushed = observed.values[Quantity.SOFTMAX][0, 1] == 0
     assert flushed == stored_arithmetic(mode)[fmt.name].flush_to_zero
 
@@ -168,7 +172,7 @@ def test_keras_traced_sees_through_the_softmax(adapter: Adapter) -> None:
     name = "keras_sparse_categorical_crossentropy_from_probabilities"
     problem = Problem([[0.0, 50.0]], [0], FLOAT32)
     eager, traced = (
-        adapter.observe(named(adapter, name, mode), problem, (Quantity.LOSS,)).values[Quantity.LOSS][0]
+        adapter.observe(Question(named(adapter, name, mode), problem, (Quantity.LOSS,))).values[Quantity.LOSS][0]
         for mode in ("eager", "compiled")
     )
     assert eager == pytest.approx(16.118, abs=1e-3)
@@ -178,7 +182,9 @@ def test_keras_traced_sees_through_the_softmax(adapter: Adapter) -> None:
 def test_keras_traced_sees_through_the_sigmoid(adapter: Adapter) -> None:
     problem = Problem([[-50.0]], [[1.0]], FLOAT32, loss=Loss.SIGMOID)
     eager, traced = (
-        adapter.observe(named(adapter, "keras_binary_crossentropy_from_probabilities", mode), problem, (Quantity.LOSS,))
+        adapter.observe(
+            Question(named(adapter, "keras_binary_crossentropy_from_probabilities", mode), problem, (Quantity.LOSS,))
+        )
         for mode in ("eager", "compiled")
     )
     assert eager.values[Quantity.LOSS][0] == pytest.approx(16.118, abs=1e-3)
@@ -200,14 +206,14 @@ def test_options_of_the_family_reach_the_framework(adapter: Adapter, name: str, 
     target: Any = [[1.0]] if operation.loss.spec.binary else [0]
     problem = Problem([[0.0]] if operation.loss.spec.binary else [[0.0, 0.0]], target, FLOAT32, loss=operation.loss, **option)
     expected = {"positive_weight": 2 * np.log(2), "focusing": np.log(2) / 2, "z_loss": np.log(2) + np.log(2) ** 2 / 2}
-    (loss,) = adapter.observe(operation, problem, (Quantity.LOSS,)).values[Quantity.LOSS]
+    (loss,) = adapter.observe(Question(operation, problem, (Quantity.LOSS,))).values[Quantity.LOSS]
     assert loss == pytest.approx(expected[next(iter(option))], rel=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 def test_a_softcap_reaches_the_framework(adapter: Adapter, mode: str) -> None:
     problem = Problem([[1000.0, 0.0]], [1], FLOAT32, logit_softcap=2.0)
-    (loss,) = adapter.observe(named(adapter, "softcap_z_loss", mode), problem, (Quantity.LOSS,)).values[Quantity.LOSS]
+    (loss,) = adapter.observe(Question(named(adapter, "softcap_z_loss", mode), problem, (Quantity.LOSS,))).values[Quantity.LOSS]
     assert loss == pytest.approx(2.0 + np.log1p(np.exp(-2.0)), rel=1e-6)
 
 
@@ -215,7 +221,7 @@ def test_a_softcap_reaches_the_framework(adapter: Adapter, mode: str) -> None:
 def test_the_linear_layer_receives_its_feature_and_the_cotangent(adapter: Adapter, mode: str) -> None:
     """Two equal logits: the gradient by them is (-1/2, 1/2) times the cotangent, and by the feature's weights times that."""
     problem = Problem([[0.0, 0.0]], [0], FLOAT32, feature=[3.0], cotangent=[2.0])
-    observed = adapter.observe(named(adapter, "linear_then_cross_entropy", mode), problem, LAYER_GRADIENTS)
+    observed = adapter.observe(Question(named(adapter, "linear_then_cross_entropy", mode), problem, LAYER_GRADIENTS))
     np.testing.assert_array_equal(observed.values[Quantity.WEIGHT_GRADIENT], [[-1.0, -3.0], [1.0, 3.0]])
     np.testing.assert_array_equal(observed.values[Quantity.BIAS_GRADIENT], [-1.0, 1.0])
 
@@ -224,7 +230,7 @@ def test_the_weighted_loss_has_wrong_derivatives_at_zero(adapter: Adapter) -> No
     """A subgradient of |x| at a point where the loss is smooth: a defect of the framework, whose sibling is right."""
     problem = Problem([[0.0]], [[0.0]], FLOAT32, loss=Loss.SIGMOID)
     weighted, plain = (
-        adapter.observe(named(adapter, name, "eager"), problem, (Quantity.GRADIENT, Quantity.HESSIAN)).values
+        adapter.observe(Question(named(adapter, name, "eager"), problem, (Quantity.GRADIENT, Quantity.HESSIAN))).values
         for name in ("weighted_cross_entropy_with_logits", "sigmoid_cross_entropy_with_logits")
     )
     assert (weighted[Quantity.GRADIENT].item(), weighted[Quantity.HESSIAN].item()) == (1.0, 0.0)
@@ -236,5 +242,5 @@ def test_a_label_out_of_range_raises_unless_xla_compiles(adapter: Adapter, label
     for operation in adapter.operations():
         of_logits = Quantity.LOSS in operation.quantities
         if of_logits and not operation.probabilities and operation.can_raise:
-            observed = adapter.observe(operation, INDICES.with_unchecked_target([0, label]), (Quantity.LOSS,))
+            observed = adapter.observe(Question(operation, INDICES.with_unchecked_target([0, label]), (Quantity.LOSS,)))
             assert "InvalidArgumentError" in str(observed.error)

@@ -21,6 +21,7 @@ from adapters.isolation import HANG, MOST_SPENT, Allowance, Isolated, Trial
 from adapters.layout import Layout
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
+from adapters.question import Question
 from reference import FLOAT32, FORMATS, Problem
 from reference.quantity import Quantity
 from suites.judging.claims import Claims
@@ -160,10 +161,10 @@ def test_what_ended_a_process_is_not_asked_again(isolated: Isolated) -> None:
     (operation,) = isolated.operations()
     for layout, cost in ((Layout.CONTIGUOUS, 1), (Layout.STRIDED, 2)):
         for quantities in (LOSS, BOTH, LOSS):
-            observed = isolated.observe(operation, OFFENDING, quantities, layout)
+            observed = isolated.observe(Question(operation, OFFENDING, quantities, layout))
             assert observed == Observed({}, (), "the process of the call was ended by SIGSEGV (signal 11)", ended=True)
         assert isolated.spent == cost
-    assert isolated.observe(operation, HARMLESS, BOTH).error is None
+    assert isolated.observe(Question(operation, HARMLESS, BOTH)).error is None
 
 
 @pytest.mark.parametrize(
@@ -174,8 +175,8 @@ def test_a_kernel_that_meddles_with_the_connection_is_ended(name: str, says: str
     monkeypatch.setattr("adapters.isolation._LAST_SECONDS", 0.3)
     adapter = Isolated(Trial("numpy", "cpu", f"{KERNELS}:{name}"), Allowance(20))
     (operation,) = adapter.operations()
-    assert adapter.observe(operation, OFFENDING, LOSS).error == f"the process of the call {says} and was killed"
-    assert adapter.observe(operation, HARMLESS, LOSS).error is None
+    assert adapter.observe(Question(operation, OFFENDING, LOSS)).error == f"the process of the call {says} and was killed"
+    assert adapter.observe(Question(operation, HARMLESS, LOSS)).error is None
     adapter.close()
 
 
@@ -208,9 +209,9 @@ def test_what_a_kernel_has_started_ends_with_it(tmp_path: Path) -> None:
 def test_an_operation_that_hangs_and_hangs_is_given_up(isolated: Isolated) -> None:
     (operation,) = isolated.operations()
     isolated._endings.spent[operation.label] = MOST_SPENT - 1
-    assert isolated.observe(operation, OFFENDING, LOSS).ended
+    assert isolated.observe(Question(operation, OFFENDING, LOSS)).ended
     with pytest.raises(GivenUpError, match="segfaults is not called any more"):
-        isolated.observe(operation, HARMLESS, LOSS)
+        isolated.observe(Question(operation, HARMLESS, LOSS))
     assert 2 * HANG <= MOST_SPENT
 
 
@@ -221,11 +222,11 @@ class Fragile(NumpyAdapter):
     calls: list[tuple[Quantity, ...]] = field(default_factory=list)
     device: str = "cpu"
 
-    def observe(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], *_: Any) -> Observed:
-        self.calls.append(quantities)
-        if len(quantities) > 1:
+    def observe(self, question: Question) -> Observed:
+        self.calls.append(question.quantities)
+        if len(question.quantities) > 1:
             return Observed({}, error="was ended", ended=True)
-        return super().observe(operation, problem, quantities)
+        return super().observe(question)
 
     def call(self, *arguments: Any) -> Call:
         return super().call(*arguments)
@@ -240,7 +241,7 @@ def judge_of(adapter: Adapter) -> tuple[Judge, Operation]:
 def test_an_end_that_no_quantity_repeats_alone_is_not_forgotten() -> None:
     """An exception that only showed when all quantities were asked at once was once dropped."""
     judge, operation = judge_of(Fragile())
-    measurements = judge.measure(operation, HARMLESS, BOTH)
+    measurements = judge.measure(Question(operation, HARMLESS, BOTH))
     assert [(m.quantity, m.error, m.ended) for m in measurements] == [(q, "was ended", True) for q in BOTH]
 
 
@@ -248,6 +249,6 @@ def test_an_end_that_a_backend_spared_its_process_is_judged_by_what_stands_for_i
     spared = Observed({Quantity.LOSS: np.array([np.nan])}, ended=True)
     monkeypatch.setattr(NumpyAdapter, "observe", lambda *_: spared)
     judge, operation = judge_of(NumpyAdapter())
-    assert judge.observe(operation, HARMLESS, LOSS) is spared
+    assert judge.observe(Question(operation, HARMLESS, LOSS)) is spared
     with pytest.raises(pytest.fail.Exception, match="was ended"):
-        judge_of(Fragile())[0].observe(operation, HARMLESS, BOTH)
+        judge_of(Fragile())[0].observe(Question(operation, HARMLESS, BOTH))

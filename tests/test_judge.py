@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Call, Result
-from adapters.layout import Layout
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
+from adapters.question import Question
 from reference import BFLOAT16, FLOAT32, Format, Problem, Quantity
 from reference.arithmetic import Arithmetic
 from reference.grades import Grade
@@ -85,18 +85,18 @@ def judge_of(adapter: NumpyAdapter, asked: Operation) -> Judge:
 
 def test_a_result_is_judged_in_the_format_that_it_is_declared_to_have() -> None:
     wide = operation(BFLOAT16, {"bfloat16": {Quantity.LOSS: FLOAT32}})
-    (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), wide).measure(wide, THIRD, (Quantity.LOSS,))
+    (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), wide).measure(Question(wide, THIRD, (Quantity.LOSS,)))
     assert measurement.grade is Grade.CORRECT
     assert measurement.judged.format == measurement.arithmetic.storage == FLOAT32
     assert measurement.problem is THIRD
     rounded = float(BFLOAT16.round(LOG_3))
-    (coarse,) = judge_of(Fixed(rounded, "float32"), wide).measure(wide, THIRD, (Quantity.LOSS,))
+    (coarse,) = judge_of(Fixed(rounded, "float32"), wide).measure(Question(wide, THIRD, (Quantity.LOSS,)))
     assert coarse.grade < Grade.STABLE
 
 
 def test_a_result_in_another_format_than_declared_reaches_nothing() -> None:
     plain = operation(BFLOAT16, {})
-    (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), plain).measure(plain, THIRD, (Quantity.LOSS,))
+    (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), plain).measure(Question(plain, THIRD, (Quantity.LOSS,)))
     assert measurement.error == "returned loss as float32, asked for bfloat16"
     assert measurement.grade is Grade.NONE
 
@@ -134,10 +134,10 @@ class Blocks(NumpyAdapter):
         super().__init__()
         self.raising = raising.split()
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
-        if operation.name in self.raising:
+    def call(self, question: Question) -> Call:
+        if question.operation.name in self.raising:
             raise ValueError("nothing to normalise")
-        return Call({q: Result(EMPTY_SUMS[q], problem.format.name, "cpu") for q in quantities})
+        return Call({q: Result(EMPTY_SUMS[q], question.problem.format.name, "cpu") for q in question.quantities})
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,10 @@ def judged(loss: float, claimed: Grade, *deviations: Deviation) -> tuple[Judge, 
 
 def test_a_generated_problem_is_held_to_the_claim() -> None:
     judge, asked = judged(0.0, Grade.STABLE)
-    judge.check(asked, LOST, (Quantity.LOSS,))
+    judge.check(Question(asked, LOST, (Quantity.LOSS,)))
     judge, asked = judged(0.0, Grade.ACCURATE)
     with pytest.raises(pytest.fail.Exception, match="returned as 0"):
-        judge.check(asked, LOST, (Quantity.LOSS,))
+        judge.check(Question(asked, LOST, (Quantity.LOSS,)))
 
 
 def test_a_deviation_that_shows_is_expected_and_one_that_does_not_is_stale() -> None:
@@ -273,10 +273,10 @@ class Refusing(NumpyAdapter):
         super().__init__()
         self.when = when
 
-    def call(self, _: Operation, problem: Problem, *__: Any) -> Call:
-        if self.when(problem):
+    def call(self, question: Question) -> Call:
+        if self.when(question.problem):
             raise NotImplementedError("too hard")
-        return Call({Quantity.LOSS: Result(np.zeros(problem.num_rows, np.float32), "float32", "cpu")})
+        return Call({Quantity.LOSS: Result(np.zeros(question.problem.num_rows, np.float32), "float32", "cpu")})
 
 
 def searched(when: Callable[[Problem], bool], wanted: Grade) -> None:
@@ -310,24 +310,24 @@ def test_a_refusal_may_not_depend_on_values(hard: list[float]) -> None:
     refused_first = hard == [0.0, 1.0]
     told = "refused a problem .too hard. and answers" if refused_first else "answered a problem and refuses another .too hard."
     with contextlib.suppress(pytest.skip.Exception):
-        judge.measure(asked, judged[0], (Quantity.LOSS,))
+        judge.measure(Question(asked, judged[0], (Quantity.LOSS,)))
     with pytest.raises(pytest.fail.Exception, match=f"fixed {told}.*declare a limit, or answer"):
-        judge.measure(asked, judged[1], (Quantity.LOSS,))
+        judge.measure(Question(asked, judged[1], (Quantity.LOSS,)))
 
 
 def test_a_refusal_may_depend_on_what_a_limit_may() -> None:
     asked = operation(FLOAT32, {})
     judge = judge_of(Refusing(lambda problem: problem.num_classes == 3 or problem.label_smoothing > 0), asked)
-    judge.measure(asked, Problem([[0.0, 1.0]], [0], FLOAT32), (Quantity.LOSS,))
+    judge.measure(Question(asked, Problem([[0.0, 1.0]], [0], FLOAT32), (Quantity.LOSS,)))
     for problem in (Problem([[0.0, 1.0, 2.0]], [0], FLOAT32), Problem([[0.0, 1.0]], [0], FLOAT32, label_smoothing=0.5)):
         with pytest.raises(pytest.skip.Exception, match="too hard"):
-            judge.measure(asked, problem, (Quantity.LOSS,))
+            judge.measure(Question(asked, problem, (Quantity.LOSS,)))
 
 
 def test_what_is_not_implemented_is_skipped_and_said() -> None:
     judge, asked = judged(0.0, Grade.FINITE)
     judge = Judge(replace(judge.plan, adapter=Raising(NotImplementedError("of one row alone"))))
     with pytest.raises(pytest.skip.Exception, match="fixed: not implemented: of one row alone"):
-        judge.measure(asked, LOST, (Quantity.LOSS,))
+        judge.measure(Question(asked, LOST, (Quantity.LOSS,)))
     with pytest.raises(pytest.skip.Exception, match="not implemented"):
         repeated(Raising(NotImplementedError("of one row alone")), Grade.FINITE)

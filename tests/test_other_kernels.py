@@ -17,6 +17,7 @@ from adapters.layout import Layout
 from adapters.loading import backend_names
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
+from adapters.question import Question
 from reference import FLOAT32, FLOAT64, FORMATS, Problem, Quantity
 from reference.evaluation import evaluate
 from tests.backends import adapter_or_skip
@@ -45,7 +46,7 @@ def test_every_operation_computes_what_is_asked_in_the_format_of_the_logits(back
         for dtype in operation.arithmetic:
             problem = problem_for(operation, dtype)
             quantities = operation.asked(problem)
-            observed = adapter.observe(operation, problem, quantities)
+            observed = adapter.observe(Question(operation, problem, quantities))
             assert (observed.error, observed.violations) == (None, ()), (operation.name, dtype)
             for quantity, expected in evaluate(problem, quantities).items():
                 if operation.name.endswith("_of_transposed") and quantity is Quantity.GRADIENT:
@@ -71,7 +72,7 @@ def test_its_own_version_counts_first_and_it_takes_no_implementation(backend: st
 def test_an_index_that_ends_the_process_ends_another_one(backend: str, name: str) -> None:
     adapter = adapter_or_skip(backend)
     far = Problem(TABLE[:1], np.array([0]), FLOAT32)
-    observed = adapter.observe(named(adapter, name), far.with_unchecked_target([2**31]), (Quantity.LOSS,))
+    observed = adapter.observe(Question(named(adapter, name), far.with_unchecked_target([2**31]), (Quantity.LOSS,)))
     assert observed.ended
     assert np.isnan(observed.values[Quantity.LOSS]).all()
 
@@ -101,7 +102,7 @@ def test_ligers_gradient_of_transposed_logits_is_the_logits() -> None:
     adapter = adapter_or_skip("liger")
     operation = named(adapter, "cross_entropy_of_transposed")
     problem = problem_for(operation, "float32").replace(cotangent=None)
-    observed = adapter.observe(operation, problem, (Quantity.GRADIENT,))
+    observed = adapter.observe(Question(operation, problem, (Quantity.GRADIENT,)))
     np.testing.assert_array_equal(observed.values[Quantity.GRADIENT], TABLE)
 
 
@@ -111,5 +112,5 @@ def test_transformers_and_cce_return_float32_for_float64() -> None:
         adapter = adapter_or_skip(backend)
         operation = adapter.operations()[-1]
         assert FLOAT64.name not in operation.arithmetic
-        observed = adapter.observe(operation, problem_for(operation, "float64"), (Quantity.LOSS,))
+        observed = adapter.observe(Question(operation, problem_for(operation, "float64"), (Quantity.LOSS,)))
         assert observed.violations == ("returned loss as float32, asked for float64",)

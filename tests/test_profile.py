@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from adapters.loading import load_adapter
+from adapters.question import Question
 from reference import FLOAT16, FLOAT32, Problem, Quantity
 from reference.formats import FORMATS, Format
 from reference.thresholds import thresholds
@@ -27,7 +28,7 @@ def profile_of(*problems: Problem, quantity: Quantity = Quantity.LOSS, name: str
     plan = Plan(adapter, (operation,), tuple(FORMATS.values()), tuple(HAZARDS), (), Claims(), EFFORTS["quick"], 0, "pytest")
     profile = Profile()
     for problem in problems:
-        for measurement in Judge(plan).measure(operation, problem, (quantity,)):
+        for measurement in Judge(plan).measure(Question(operation, problem, (quantity,))):
             profile.add(measurement, place_of(problem))
     return profile
 

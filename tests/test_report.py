@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from adapters.loading import load_adapter
+from adapters.question import Question
 from reference import FLOAT32, Problem, Quantity
 from reference.formats import FORMATS
 from suites.inputs.cases import cases_matching
@@ -51,7 +52,7 @@ def measured(judge: Judge) -> Report:
     problem = Problem([[20.0, 0.0, 1.0]], [0], FLOAT32, tangent=np.ones((1, 3)))
     for operation in judge.plan.operations:
         if not operation.refusal(problem):
-            judge.check(operation, problem, tuple(Quantity))
+            judge.check(Question(operation, problem, tuple(Quantity)))
     (case,) = judge.plan.cases
     scipy_loss = next(op for op in judge.plan.operations if op.name == "scipy_log_softmax")
     with pytest.raises(pytest.xfail.Exception):
@@ -171,7 +172,7 @@ def test_overflowing_results_are_reported_too(judge: Judge, tmp_path: Path) -> N
         problem = Problem([[largest, -largest]], [target], FORMATS["float64"])
         for operation in judge.plan.operations:
             if not operation.refusal(problem) and operation.name != "naive":
-                judge.check(operation, problem, tuple(Quantity))
+                judge.check(Question(operation, problem, tuple(Quantity)))
     write_report(build_report(judge, PASSED, 0), tmp_path)
 
 
@@ -179,6 +180,6 @@ def test_an_error_that_overflows_has_no_number(judge: Judge) -> None:
     largest = float(np.finfo(np.float64).max)
     problem = Problem([[largest, 0.0]], [1], FORMATS["float64"])
     operation = judge.plan.operations[0]
-    (measurement,) = judge.measure(operation, problem, (Quantity.LOSS,))
+    (measurement,) = judge.measure(Question(operation, problem, (Quantity.LOSS,)))
     opposite = replace(measurement, observed=-measurement.observed)
     assert worst_entry(opposite)["absolute_error"] is None

@@ -26,7 +26,8 @@ from adapters.layout import Layout, laid_out
 from adapters.loading import backend_names, load_attribute
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import building_block
-from adapters.script import Asked, layout_lines, literal
+from adapters.question import Question
+from adapters.script import layout_lines, literal
 from reference import FLOAT32, Problem, Quantity
 from suites.inputs.cases import cases_matching
 from suites.judging.relation import Relation
@@ -238,7 +239,7 @@ def test_the_script_of_an_invariant_adds_up_what_the_adapter_observes(backend: s
     sums: dict[str, float] = {}
     for operation in adapter.operations():
         if operation.mode == "eager" and operation.refusal(asked[0][0]) is None and Quantity.GRADIENT in operation.quantities:
-            seen = (adapter.observe(operation, problem, (quantity,)).values[quantity] for problem, quantity in asked)
+            seen = (adapter.observe(Question(operation, problem, (quantity,))).values[quantity] for problem, quantity in asked)
             here, there = (float(values[0, 1]) for values in seen)
             relation = Relation("another", operation, asked, terms, there, here, 0.0, name=operation.name)
             sums |= {path.stem: there - here for path in write_reproducers([relation], adapter, tmp_path).values()}
@@ -302,7 +303,7 @@ def test_a_kernel_on_pytorch_that_is_not_listed_has_no_script() -> None:
         package = "torch"
         listed = (kernel("cross_entropy", "mine(x, t)", None, {}),)
 
-    asked = Asked(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.LOSS)
+    asked = Question(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), (Quantity.LOSS,))
     assert Mine("cpu").script(asked) is None
     assert not has_words(Mine("cpu"))
 
@@ -313,7 +314,7 @@ def test_a_library_of_arrays_without_words_has_no_script() -> None:
         packages = ("numpy",)
         listed = (building_block(Quantity.SOFTMAX, "mine(x)", None, {}),)
 
-    asked = Asked(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.SOFTMAX)
+    asked = Question(Mine.listed[0], Problem([[1.0, 2.0]], [0], FLOAT32), (Quantity.SOFTMAX,))
     assert Mine("cpu").script(asked) is None
     assert not has_words(Mine("cpu"))
     assert has_words(NumpyAdapter())
@@ -387,6 +388,6 @@ def test_layouts_are_those_of_the_adapters(layout: Layout, module: str) -> None:
 def test_a_script_is_in_the_layout_of_the_miss() -> None:
     adapter = NumpyAdapter()
     operation = next(op for op in adapter.operations() if op.name == "naive")
-    script = adapter.script(Asked(operation, Problem([[1.0, 2.0]], [0], FLOAT32), Quantity.LOSS, Layout.STRIDED))
+    script = adapter.script(Question(operation, Problem([[1.0, 2.0]], [0], FLOAT32), (Quantity.LOSS,), Layout.STRIDED))
     assert script is not None
     assert "x = wide[:, ::2]" in script.inputs

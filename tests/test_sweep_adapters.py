@@ -10,6 +10,7 @@ import pytest
 from adapters.adapter import Adapter
 from adapters.bulk import Bulk
 from adapters.numpy.backend import NumpyAdapter
+from adapters.question import Question
 from reference.formats import FORMATS, Format
 from reference.quantity import Quantity
 
@@ -27,7 +28,7 @@ def compared(adapter: Adapter, fmt: Format, name: str) -> None:
     (operation,) = [op for op in adapter.operations() if op.label == name]
     bulk = rows(fmt)
     asked = tuple(q for q in ASKED if q in operation.quantities)
-    fast, slow = adapter.observe_bulk(operation, bulk, asked), adapter.observe(operation, bulk.problem(), asked)
+    fast, slow = adapter.observe_bulk(operation, bulk, asked), adapter.observe(Question(operation, bulk.problem(), asked))
     assert fast.error is None
     assert fast.violations == ()
     for quantity in asked:

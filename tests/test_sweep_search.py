@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 
 from adapters.numpy.backend import NumpyAdapter
+from adapters.question import Question
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from suites.inputs.cases import problem_from
 from suites.sweep.__main__ import main, parser
@@ -136,7 +137,7 @@ def test_errors_of_rows_are_those_of_the_exact_tier(classes: int) -> None:
     for quantity in range(3):
         one = hunt(FLOAT16, quantity, classes)
         ulps = errors_of(one, rows, np.ones(50, dtype=np.int64))
-        seen = one.adapter.observe(one.operation, measured_problem(one, rows), (QUANTITIES[quantity],))
+        seen = one.adapter.observe(Question(one.operation, measured_problem(one, rows), (QUANTITIES[quantity],)))
         truth = measured(one.operation, FLOAT16, rows, 1, quantity, seen.values[QUANTITIES[quantity]])
         np.testing.assert_allclose(ulps, truth.ulps.reshape(50, -1).max(axis=1), rtol=1e-6, atol=1e-9)
 

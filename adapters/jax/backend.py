@@ -39,14 +39,13 @@ from adapters.jax.losses import (
     squared_error,
 )
 from adapters.jax.script import jax_script
-from adapters.layout import Layout
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import xla_extension
-from adapters.script import Asked, Script
+from adapters.question import Question
+from adapters.script import Script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from reference.loss import Loss
-from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 
 COMPILED = "compiled"
@@ -247,15 +246,15 @@ class JaxAdapter(Adapter):
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """The operation in JAX's and optax's own words; see `Adapter.script`."""
         return jax_script(asked, self.device)
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         with jax.default_device(self._device):
-            inputs = Inputs(problem, self._device, layout)
-            values = operation.function(inputs, quantities)
+            inputs = Inputs(question.problem, self._device, question.layout)
+            values = question.operation.function(inputs, question.quantities)
             return Call({quantity: _result(value) for quantity, value in values.items()}, inputs.changed())
 
 

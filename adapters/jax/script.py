@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.jax.derivatives import Layer, forward_gradient
-from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.question import Question
+from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
 from reference.linear import linear_layer
@@ -78,7 +79,7 @@ return jax.vjp(losses, weights, bias)[1](upstream)
 """
 
 
-def jax_script(asked: Asked, device: str) -> Script | None:
+def jax_script(asked: Question, device: str) -> Script | None:
     """The script of a quantity on a device; None if the operation is not one of the backend's.
 
     Compiled, what the adapter compiles as one function is one.
@@ -106,7 +107,7 @@ def _array(name: str, values: Floats, problem: Problem) -> str:
     return wrapped(f"{name} = jnp.asarray(np.array({literal(values)}, dtype=jnp.{problem.format.name}){shaped})")
 
 
-def _inputs(asked: Asked) -> list[str]:
+def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
     if isinstance(asked.operation.function, Layer):
         named = zip(("features", "weights", "bias"), linear_layer(problem), strict=True)
@@ -123,7 +124,7 @@ def _inputs(asked: Asked) -> list[str]:
     return lines
 
 
-def _laid_out(asked: Asked) -> list[str]:
+def _laid_out(asked: Question) -> list[str]:
     lines = layout_lines(asked.layout, "np")
     return ["x = np.asarray(x)", *lines, "x = jnp.asarray(x)"] if lines else []
 
@@ -132,12 +133,12 @@ def _indices(problem: Problem) -> str:
     return wrapped(f"t = jnp.asarray(np.array({literal(problem.target)}, dtype=np.int64))")
 
 
-def _order(asked: Asked) -> int:
+def _order(asked: Question) -> int:
     """How often the function that is compiled differentiates: once for a loss too, which comes with its gradient."""
     return 2 if asked.quantity in (Quantity.HVP, Quantity.HESSIAN) else 1
 
 
-def _functions(asked: Asked) -> list[str]:
+def _functions(asked: Question) -> list[str]:
     how, quantity = asked.operation.function, asked.quantity
     if not asked.operation.has_loss:
         run = "jax.jit(block)(x)" if how.compiled else "block(x)"
@@ -155,7 +156,7 @@ def _functions(asked: Asked) -> list[str]:
     return [*(along if needs_basis or (forward and how.compiled) else []), gradient, *_observe(asked, decorator)]
 
 
-def _observe(asked: Asked, decorator: str) -> list[str]:
+def _observe(asked: Question, decorator: str) -> list[str]:
     """observe(), and the function that is compiled with everything that the adapter compiles with it."""
     quantity, places = asked.quantity, (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, Quantity.HESSIAN)
     results = ["loss(x, t)", "gradient(x, t, upstream)", "push(v)", _HESSIAN]

@@ -18,7 +18,8 @@ import numpy as np
 from adapters.array_script import ArrayWords
 from adapters.arrays import Array, ArrayAdapter
 from adapters.kernels.shared.tree_boosting import objective
-from adapters.script import Asked, function
+from adapters.question import Question
+from adapters.script import function
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -99,7 +100,7 @@ return -penalised * (h + penalty) / weight, (h - epsilon) / weight * (classes - 
 """
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     place = 0 if asked.quantity is Quantity.GRADIENT else 1
     read = f"found = [gradient_and_diagonal(row, label)[{place}] for row, label in zip(x, t)]\n"
     return read + "return upstream[:, None] * np.array(found, dtype=np.float32)"

@@ -16,7 +16,7 @@ import numpy as np
 from adapters.array_script import ArrayWords, Steps, keywords
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
-from adapters.script import Asked
+from adapters.question import Question
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FORMATS
 from reference.quantity import Quantity
@@ -75,7 +75,7 @@ def _block(function: Callable[[mx.array], mx.array]) -> ArrayFunction:
 _OPTIONS: dict[str, Any] = {"options": frozenset({"label_smoothing", "reduction"})}
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     kind = f"dtype=mx.{asked.problem.format.name}"
     half = asked.problem.format.name == "bfloat16"
     shown = "np.array({}.astype(mx.float32)).astype(ml_dtypes.bfloat16)" if half else "np.array({})"

@@ -14,7 +14,8 @@ from adapters.array_script import ArrayWords, Steps, keywords
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
 from adapters.limits import Limit
 from adapters.operation import Operation, building_block
-from adapters.script import Asked, literal
+from adapters.question import Question
+from adapters.script import literal
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -95,7 +96,7 @@ _CALLS = {
 }
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     weights = asked.problem.class_weights
     given = "" if weights is None else f", weight=paddle.to_tensor(np.array({literal(weights)}, dtype=x.dtype))"
     called = _CALLS[asked.operation.name].format(keywords(asked.problem) + given)

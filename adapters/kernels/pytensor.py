@@ -14,7 +14,7 @@ from pytensor.tensor.special import log_softmax, softmax
 from adapters.array_script import ArrayWords, Steps
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
-from adapters.script import Asked
+from adapters.question import Question
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -80,7 +80,7 @@ _RESULTS = {
 }
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     result, kind = _RESULTS[asked.operation.name], f'dtype="{asked.problem.format.name}"'
     logits = f'logits = pt.matrix("logits", {kind})'
     if not asked.operation.has_loss:

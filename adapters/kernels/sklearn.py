@@ -18,7 +18,7 @@ from sklearn.utils.extmath import softmax
 from adapters.array_script import ArrayWords
 from adapters.arrays import Array, ArrayAdapter, Inputs, building
 from adapters.operation import Operation, building_block
-from adapters.script import Asked
+from adapters.question import Question
 from reference.arithmetic import BLOCKED, PAIRWISE, RECURSIVE, Arithmetic
 from reference.formats import FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -105,7 +105,7 @@ return np.array(rows, dtype=p.dtype)
 """
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     if asked.operation.name != "log_loss":
         return _STATEMENTS[asked.operation.name, asked.quantity]
     if asked.problem.reduction is Reduction.NONE:

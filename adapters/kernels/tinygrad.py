@@ -11,7 +11,7 @@ from tinygrad import Tensor
 from adapters.array_script import ArrayWords, Steps, keywords
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
-from adapters.script import Asked
+from adapters.question import Question
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT16, FLOAT32, FLOAT64
 from reference.quantity import Quantity
@@ -67,7 +67,7 @@ def _operation(name: str, loss: Loss, options: set[str], **more: Any) -> Operati
     )
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     name = asked.operation.name
     if not asked.operation.has_loss:
         return f"return Tensor(x).{name}({'1' if name == 'logsumexp' else ''}).numpy()"

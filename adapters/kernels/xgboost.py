@@ -16,7 +16,8 @@ import xgboost
 from adapters.array_script import ArrayWords
 from adapters.arrays import Array, ArrayAdapter
 from adapters.kernels.shared.tree_boosting import objective
-from adapters.script import Asked, function
+from adapters.question import Question
+from adapters.script import function
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.formats import FLOAT32
 from reference.quantity import Quantity
@@ -53,7 +54,7 @@ return [np.array([tree[name] for tree in trees], dtype=np.float32) for name in (
 """
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     wanted = "-leaf * cover" if asked.quantity is Quantity.GRADIENT else "cover / np.float32(2)"
     read = "read = (leaf_and_cover(row, label) for row, label in zip(x, t))\n"
     return read + f"return upstream[:, None] * np.array([{wanted} for leaf, cover in read])"

@@ -10,7 +10,6 @@ import scipy.special
 
 from adapters.adapter import CPU_CAPABILITY, AdapterError, Call
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
-from adapters.layout import Layout
 from adapters.numpy.absorption_free import absorption_free
 from adapters.numpy.losses import (
     from_softmax,
@@ -26,7 +25,8 @@ from adapters.numpy.losses import (
 from adapters.numpy.script import numpy_script
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
 from adapters.processor import numpy_level
-from adapters.script import Asked, Script
+from adapters.question import Question
+from adapters.script import Script
 from reference.arithmetic import BLOCKED, Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
 from reference.loss import Loss
@@ -165,18 +165,19 @@ class NumpyAdapter(ArrayAdapter):
             ),
         )
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """The operation in NumPy's and SciPy's own words; see `Adapter.script`."""
         return numpy_script(asked)
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
+        problem = question.problem
         _check_labels(problem)
-        if operation.function is absorption_free:
+        if question.operation.function is absorption_free:
             _check_binary_labels(problem)
-            values = absorption_free(problem, quantities)
+            values = absorption_free(problem, question.quantities)
             return Call({q: result_of(problem.format.cast(v)) for q, v in values.items()})
-        return super().call(operation, problem, quantities, layout)
+        return super().call(question)
 
 
 def _check_labels(problem: Problem) -> None:

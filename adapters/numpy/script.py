@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from adapters.array_script import array_inputs
-from adapters.script import Asked, Script, function, import_of
+from adapters.question import Question
+from adapters.script import Script, function, import_of
 from reference.quantity import Quantity
 
 _SOFTMAX = "scipy.special.softmax(x, axis=1)"
@@ -74,7 +75,7 @@ return upstream[:, None] * (2 * p * (r - (p * r).sum(axis=1, keepdims=True)))
 }
 
 
-def numpy_script(asked: Asked) -> Script | None:
+def numpy_script(asked: Question) -> Script | None:
     """The script of a quantity; None for the absorption-free operations, which are this project's own."""
     observe = _observe(asked)
     if observe is None:
@@ -87,7 +88,7 @@ def numpy_script(asked: Asked) -> Script | None:
     )
 
 
-def _observe(asked: Asked) -> str | None:
+def _observe(asked: Question) -> str | None:
     """The body of observe()."""
     place, name, quantity = asked.operation.implementation, asked.operation.name, asked.quantity
     if place is not None:

@@ -23,10 +23,10 @@ import tensorflow as tf
 from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Result
-from adapters.layout import Layout
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import xla_extension
-from adapters.script import Asked, Script
+from adapters.question import Question
+from adapters.script import Script
 from adapters.tensorflow.derivatives import (
     COMPILED,
     MODES,
@@ -60,7 +60,6 @@ from adapters.tensorflow.script import tensorflow_script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.loss import Loss
-from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 
 _AVX_BITS = 256
@@ -413,18 +412,18 @@ class TensorFlowAdapter(Adapter):
         loss, name = implementation_loss(function), getattr(function, "__name__", "implementation")
         return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """The operation in TensorFlow's and Keras' own words; see `Adapter.script`."""
         return tensorflow_script(asked, self.device)
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         with tf.device(self._place):
-            inputs = Inputs.of(problem, layout)
-            values = operation.function(inputs, quantities)
-        if Quantity.LOSS in quantities and values[Quantity.LOSS].shape != inputs.cotangent.shape:
+            inputs = Inputs.of(question.problem, question.layout)
+            values = question.operation.function(inputs, question.quantities)
+        if Quantity.LOSS in question.quantities and values[Quantity.LOSS].shape != inputs.cotangent.shape:
             raise ValueError(f"returned a loss of shape {values[Quantity.LOSS].shape}, asked for {inputs.cotangent.shape}")
-        return Call({quantity: _result(values[quantity]) for quantity in quantities}, inputs.changed())
+        return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, inputs.changed())
 
 
 def _result(tensor: Tensor) -> Result:

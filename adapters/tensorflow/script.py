@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from adapters.operation import EAGER
-from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.question import Question
+from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDifferentiated
 from adapters.tensorflow.losses import KERAS_REDUCTIONS
 from reference.formats import Floats
@@ -116,7 +117,7 @@ return tape.gradient(losses, (weight, bias), output_gradients=upstream)
 """
 
 
-def tensorflow_script(asked: Asked, device: str) -> Script | None:
+def tensorflow_script(asked: Question, device: str) -> Script | None:
     """The script of a quantity on a device; None if the operation is not one of the backend's."""
     code = code_of(asked.operation, LOSSES, called)
     if code is None:
@@ -145,7 +146,7 @@ def _tensor(name: str, values: Floats, problem: Problem) -> str:
     return wrapped(f"{name} = tf.constant(np.array({literal(values)}, dtype={dtype}){shaped})")
 
 
-def _inputs(asked: Asked) -> list[str]:
+def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
     if isinstance(asked.operation.function, LayerDifferentiated):
         named = zip(("features", "weight", "bias"), linear_layer(problem), strict=True)
@@ -162,12 +163,12 @@ def _inputs(asked: Asked) -> list[str]:
     return lines
 
 
-def _laid_out(asked: Asked) -> list[str]:
+def _laid_out(asked: Question) -> list[str]:
     lines = layout_lines(asked.layout, "np")
     return ["x = x.numpy()", *lines, "x = tf.constant(x)"] if lines else []
 
 
-def _functions(asked: Asked) -> list[str]:
+def _functions(asked: Question) -> list[str]:
     mode, quantity = asked.operation.mode, asked.quantity
     if not asked.operation.has_loss:
         return [_observe(mode, "block", "x", "")]

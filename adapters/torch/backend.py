@@ -16,9 +16,9 @@ import torch.nn.functional as F
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Observed, Result, told
 from adapters.bulk import Bulk
-from adapters.layout import Layout
 from adapters.operation import Operation, building_block
-from adapters.script import Asked, Script
+from adapters.question import Question
+from adapters.script import Script
 from adapters.torch.bulk import bulk_call, device_of
 from adapters.torch.derivatives import (
     FORWARD,
@@ -58,7 +58,6 @@ from adapters.torch.script import torch_script
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.loss import Loss
-from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 
 _LANE_BYTES = {"AVX512": 64, "AVX2": 32}
@@ -314,15 +313,15 @@ class TorchAdapter(Adapter):
             ),
         )
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """The operation in PyTorch's own words; see `Adapter.script`."""
         return torch_script(asked, self.device)
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
-        run = Run(problem, self.device, layout)
-        function = operation.function
-        if operation.has_loss:
+        run, quantities = Run(question.problem, self.device, question.layout), question.quantities
+        function = question.operation.function
+        if question.operation.has_loss:
             values = function.derivatives(function.loss, run, quantities)
         else:
             values = {quantities[0]: function(run.logits.detach())}

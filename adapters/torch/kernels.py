@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from adapters.adapter import Adapter
 from adapters.operation import Operation
-from adapters.script import Asked, Code, Script
+from adapters.question import Question
+from adapters.script import Code, Script
 from adapters.torch.backend import Differentiated, TorchAdapter, arithmetic_of
 from adapters.torch.script import ENVIRONMENT, Words, torch_script
 from reference.arithmetic import Arithmetic
@@ -48,7 +49,7 @@ class TorchKernels(TorchAdapter):
         """None: a callable is judged by --backend=torch."""
         return Adapter.implementation(self, function)
 
-    def script(self, asked: Asked) -> Script | None:
+    def script(self, asked: Question) -> Script | None:
         """The operation in the words of its package and PyTorch's; see `Adapter.script`."""
         return None if self.words is None else torch_script(asked, self.device, self.words)
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.layout import Layout
-from adapters.script import Asked, Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.question import Question
+from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
 from adapters.torch.losses import AUTOCAST, COMPILED
 from reference.formats import Floats
@@ -170,7 +171,7 @@ class Words:
 _PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
 
 
-def torch_script(asked: Asked, device: str, words: Words = _PYTORCH) -> Script | None:
+def torch_script(asked: Question, device: str, words: Words = _PYTORCH) -> Script | None:
     """The script of a quantity on a device; None if the operation is not among the words."""
     code = code_of(asked.operation, words.losses, called)
     if code is None:
@@ -192,7 +193,7 @@ def _tensor(name: str, values: Floats, problem: Problem, more: str = "") -> str:
     return wrapped(f"{name} = torch.tensor({literal(values)}, dtype=torch.{problem.format.name}{more}){shaped}")
 
 
-def _inputs(asked: Asked) -> list[str]:
+def _inputs(asked: Question) -> list[str]:
     problem, by_func = asked.problem, isinstance(_way(asked), ByFunc)
     if _way(asked) is by_layer:
         lines = _layer_inputs(problem)
@@ -229,12 +230,12 @@ def _layer_inputs(problem: Problem) -> list[str]:
     ]
 
 
-def _way(asked: Asked) -> object:
+def _way(asked: Question) -> object:
     """How the derivatives are taken; None for a building block."""
     return asked.operation.function.derivatives if asked.operation.has_loss else None
 
 
-def _functions(asked: Asked, code: str) -> list[str]:
+def _functions(asked: Question, code: str) -> list[str]:
     mode, problem, quantity, way = asked.operation.mode, asked.problem, asked.quantity, _way(asked)
     defined = "loss(x, t)" if asked.operation.has_loss else "block(x)"
     name = defined.partition("(")[0]

@@ -15,6 +15,7 @@ import pytest
 from adapters.adapter import Adapter, GivenUpError, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
+from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Format
 from reference.problem import Problem
@@ -29,7 +30,7 @@ from suites.judging.expected import ExpectedCache
 from suites.judging.failure import Finding, finding_of, values_of
 from suites.judging.measurement import Measurement
 from suites.judging.recorder import CaseOutcome, Recorder, unspecified_outcomes
-from suites.judging.refusals import Attempt, Refusals
+from suites.judging.refusals import Refusals
 from suites.judging.relation import Relation
 from suites.judging.repro import Repro
 from suites.judging.reproducer import Miss, miss_of_deviation, miss_of_label
@@ -115,7 +116,7 @@ class Judge:
         if not set(wanted) & set(operation.quantities):
             pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
         ask = self.narrowed(operation, ask)
-        self.search(name, ask, lambda problem: self.check(operation, problem, wanted), examples)
+        self.search(name, ask, lambda problem: self.check(Question(operation, problem, wanted)), examples)
 
     def narrowed(self, operation: Operation, ask: Ask) -> Ask:
         """The part of an ask that the operation can answer and --hazard leaves; skips the test if nothing is left."""
@@ -140,64 +141,53 @@ class Judge:
             max_rows=min(ask.max_rows, FEW_ROWS) if operation.few_shapes else ask.max_rows,
         )
 
-    def observe(
-        self,
-        operation: Operation,
-        problem: Problem,
-        quantities: tuple[Quantity, ...],
-        layout: Layout = Layout.CONTIGUOUS,
-    ) -> Observed:
+    def observe(self, question: Question) -> Observed:
         """What the operation does with a problem; the test fails if that is the end of the process that it runs in."""
-        observed = self._ask(operation, problem, quantities, layout)
+        observed = self._ask(question)
         if observed.ended and observed.error is not None:
-            values = f"expected {', '.join(quantities)}; observed the end of the process"
-            self.fail(Finding(f"{operation.label}: {observed.error}", values, operation, problem))
+            values = f"expected {', '.join(question.quantities)}; observed the end of the process"
+            operation = question.operation
+            self.fail(Finding(f"{operation.label}: {observed.error}", values, operation, question.problem))
         return observed
 
-    def _ask(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Observed:
+    def _ask(self, question: Question) -> Observed:
         """What the operation does with a problem, unless it refuses it: `PassedOver`, or a failure if that is no limit."""
-        attempt = Attempt(operation, problem, quantities, layout)
-        self._ask_earlier(attempt)
+        self._ask_earlier(question)
         refusal = None
         try:
-            observed = self.plan.adapter.observe(operation, problem, quantities, layout)
+            observed = self.plan.adapter.observe(question)
         except NotImplementedError as error:
             refusal = str(error)
         except GivenUpError as error:
             pytest.skip(str(error))
         if refusal is not None:
-            self._refusals.refused(attempt, refusal)
-        self._refusals.answered(attempt)
+            self._refusals.refused(question, refusal)
+        self._refusals.answered(question)
         return observed
 
-    def _ask_earlier(self, attempt: Attempt) -> None:
+    def _ask_earlier(self, question: Question) -> None:
         """Ask what --case gives to be asked first."""
         earlier = None if self.plan.given is None else self.plan.given.after
-        if earlier is not None and attempt.problem is not earlier:
+        if earlier is not None and question.problem is not earlier:
             with contextlib.suppress(pytest.skip.Exception):
-                self._ask(attempt.operation, earlier, attempt.quantities, attempt.layout)
+                self._ask(replace(question, problem=earlier))
 
-    def _contradicted(self, attempt: Attempt, what: str, first: Problem) -> NoReturn:
+    def _contradicted(self, question: Question, what: str, first: Problem) -> NoReturn:
         """Fail a test in which one of two calls of a kind was refused."""
-        operation, problem = attempt.operation, attempt.problem
-        values = f"expected two answers or two refusals of {', '.join(attempt.quantities)}; observed one of each"
+        operation, problem = question.operation, question.problem
+        values = f"expected two answers or two refusals of {', '.join(question.quantities)}; observed one of each"
         at = Given(problem, self.test, self.parameters, after=first)
         self.fail(Finding(f"{operation.label} {what}", values, operation, problem), at)
 
-    def measure(
-        self,
-        operation: Operation,
-        problem: Problem,
-        quantities: tuple[Quantity, ...],
-        layout: Layout = Layout.CONTIGUOUS,
-    ) -> list[Measurement]:
+    def measure(self, question: Question) -> list[Measurement]:
         """How each quantity compares with the reference.
 
         An exception costs only the quantities that raise it when they are asked alone; all of them, if none does.
         """
-        observed = self._ask(operation, problem, quantities, layout)
+        operation, problem, quantities = question.operation, question.problem, question.quantities
+        observed = self._ask(question)
         if observed.error is not None and len(quantities) > 1:
-            alone = [m for q in quantities for m in self.measure(operation, problem, (q,), layout)]
+            alone = [m for q in quantities for m in self.measure(question.about(q))]
             if any(measurement.error is not None for measurement in alone):
                 return alone
         error = observed.error or "; ".join(observed.violations) or None
@@ -212,20 +202,15 @@ class Judge:
                 measurements.append(Measurement(problem, quantity, arithmetic, expected, values, wrong, returned, ended))
         return measurements
 
-    def check(
-        self,
-        operation: Operation,
-        problem: Problem,
-        wanted: tuple[Quantity, ...],
-        layout: Layout = Layout.CONTIGUOUS,
-    ) -> None:
-        """Measure, record, and fail if a quantity misses the grade that it is held to."""
-        for measurement in self.measure(operation, problem, askable(operation, problem, wanted), layout):
+    def check(self, question: Question) -> None:
+        """Measure what can be asked of it, record, and fail if a quantity misses the grade that it is held to."""
+        operation, problem = question.operation, question.problem
+        for measurement in self.measure(question.about(*askable(operation, problem, question.quantities))):
             claimed = self.plan.claims.claimed(operation, problem.format.name, measurement.quantity)
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             self.recorder.add(operation.label, problem.format.name, measurement, counts=needed == claimed)
             if measurement.grade < needed:
-                self._fail(Miss("", operation, measurement, needed, ("Input: generated.",), layout))
+                self._fail(Miss("", operation, measurement, needed, ("Input: generated.",), question.layout))
 
     def fail(self, finding: Finding, at: Given | Case | None = None, whole: bool = False) -> NoReturn:
         """Fail the test.
@@ -260,7 +245,7 @@ class Judge:
         """Record what an operation does with a question that has no answer; fail unless it is right, or what the claims say."""
         problem, quantity = question.problem, operation.quantities[0]
         dtype = problem.format.name
-        observed = self.observe(operation, problem, (quantity,))
+        observed = self.observe(Question(operation, problem, (quantity,)))
         outcome = self.recorder.out_of_range[operation.label, dtype, question.label] = outcome_of(observed)
         known = self.plan.claims.out_of_range_at(operation, dtype, question.label)
         told = f"{operation.label} {outcome} for {question.said}"
@@ -271,7 +256,7 @@ class Judge:
                 values = f"expected what entry {known.id!r} says; observed what is right: it {outcome}"
                 self.fail(Finding(f"stale entry {known.id!r}: {told}; take it out of the entry", values, operation, problem))
             return
-        name, story = (known.id, f"Cause: {known.reason}.") if known else ("", f"Asked for {question.said}.")
+        name, story = (known.id, f"Cause: {known.reason}.") if known else ("", f"Question for {question.said}.")
         miss = miss_of_label(name, story, operation, problem, observed)
         if known is not None:
             self.deviations_seen.setdefault(known.id, miss)
@@ -286,7 +271,7 @@ class Judge:
         if key not in self._kept:
             self._kept.clear()
             quantities = askable(operation, case.problem)
-            self._kept[key] = {m.quantity: m for m in self.measure(operation, case.problem, quantities)}
+            self._kept[key] = {m.quantity: m for m in self.measure(Question(operation, case.problem, quantities))}
         return self._kept[key]
 
     def check_case(self, case: Case, operation: Operation, quantity: Quantity) -> None:

@@ -14,10 +14,9 @@ from typing import Any, NoReturn
 
 from _pytest.outcomes import Skipped  # `pytest.skip.Exception`, which is no type
 
-from adapters.layout import Layout
-from adapters.operation import Operation, options_used
+from adapters.operation import options_used
+from adapters.question import Question
 from reference.problem import Problem
-from reference.quantity import Quantity
 
 
 class PassedOver(Skipped):
@@ -28,21 +27,11 @@ class PassedOverWarning(UserWarning):
     """Some of the problems of a search were passed over."""
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One call of an operation."""
-
-    operation: Operation
-    problem: Problem
-    quantities: tuple[Quantity, ...]
-    layout: Layout
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """All that a limit may depend on: calls of a kind are refused together, or not at all."""
-        problem = self.problem
-        given = (problem.cotangent is None, problem.tangent is None, problem.reduction, *sorted(options_used(problem)))
-        return (self.operation.label, problem.format.name, problem.logits.shape, self.quantities, self.layout, given)
+def _kind(question: Question) -> tuple[Any, ...]:
+    """All that a limit may depend on: calls of a kind are refused together, or not at all."""
+    problem = question.problem
+    given = (problem.cotangent is None, problem.tangent is None, problem.reduction, *sorted(options_used(problem)))
+    return (question.operation.label, problem.format.name, problem.logits.shape, question.quantities, question.layout, given)
 
 
 @dataclass(frozen=True)
@@ -65,36 +54,36 @@ class Refusals:
     `contradicted` fails the test: it is given the call, what is wrong with it, and the problem of the first of its kind.
     """
 
-    contradicted: Callable[[Attempt, str, Problem], NoReturn]
+    contradicted: Callable[[Question, str, Problem], NoReturn]
     _known: dict[tuple[Any, ...], _First] = field(default_factory=dict)
 
-    def answered(self, attempt: Attempt) -> None:
+    def answered(self, question: Question) -> None:
         """Note an answer.
 
         Raises:
           pytest.fail.Exception: one of the kind was refused.
         """
-        first = self._first(attempt, None)
+        first = self._first(question, None)
         refused = first.refused
         if refused is not None:
-            self.contradicted(attempt, f"refused a problem ({refused}) and answers another {_ADVICE}", first.problem)
+            self.contradicted(question, f"refused a problem ({refused}) and answers another {_ADVICE}", first.problem)
 
-    def refused(self, attempt: Attempt, message: str) -> NoReturn:
+    def refused(self, question: Question, message: str) -> NoReturn:
         """Note a refusal.
 
         Raises:
           pytest.fail.Exception: one of the kind was answered.
           PassedOver: otherwise.
         """
-        first = self._first(attempt, message)
+        first = self._first(question, message)
         if first.refused is None:
-            self.contradicted(attempt, f"answered a problem and refuses another ({message}) {_ADVICE}", first.problem)
-        raise PassedOver(f"{attempt.operation.name}: not implemented: {message}")
+            self.contradicted(question, f"answered a problem and refuses another ({message}) {_ADVICE}", first.problem)
+        raise PassedOver(f"{question.operation.name}: not implemented: {message}")
 
-    def _first(self, attempt: Attempt, refused: str | None) -> _First:
-        kind = attempt.kind
+    def _first(self, question: Question, refused: str | None) -> _First:
+        kind = _kind(question)
         if kind not in self._known:
-            self._known[kind] = _First(refused, zlib.compress(pickle.dumps(attempt.problem), 1))
+            self._known[kind] = _First(refused, zlib.compress(pickle.dumps(question.problem), 1))
         return self._known[kind]
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from adapters.adapter import Adapter
 from adapters.operation import Operation
-from adapters.script import Asked, Script, short_hex
+from adapters.question import Question
+from adapters.script import Script, short_hex
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.judging.failure import exact
@@ -71,7 +72,7 @@ class Relation:
 
     def script(self, adapter: Adapter) -> str | None:
         """The script; None if the backend has no words for the operation."""
-        scripts = [adapter.script(Asked(self.operation, problem, quantity)) for problem, quantity in self.asked]
+        scripts = [adapter.script(Question(self.operation, problem, (quantity,))) for problem, quantity in self.asked]
         found = [script for script in scripts if script is not None]
         if len(found) < len(scripts):
             return None

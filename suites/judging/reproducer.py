@@ -21,7 +21,8 @@ import numpy as np
 from adapters.adapter import Adapter, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation
-from adapters.script import Asked, short_hex
+from adapters.question import Question
+from adapters.script import short_hex
 from reference.enclosure import Enclosure, special
 from reference.expected import Expected
 from reference.grades import ACCURATE_ULPS, Grade
@@ -103,7 +104,7 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     if miss.measurement.ended or miss.measurement.problem.num_classes == 0:
         return None
     entries = entries_of(miss)
-    script = adapter.script(Asked(miss.operation, miss.measurement.problem, miss.measurement.quantity, miss.layout))
+    script = adapter.script(Question(miss.operation, miss.measurement.problem, (miss.measurement.quantity,), miss.layout))
     if script is None or not (miss.error or (entries and miss.measurement.error is None)):
         return None
     return _TEMPLATE.format(

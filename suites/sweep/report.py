@@ -9,6 +9,7 @@ import numpy as np
 
 from adapters.adapter import Adapter
 from adapters.operation import Operation
+from adapters.question import Question
 from reference.grades import Grade
 from reference.problem import Problem
 from suites.judging.claims import Claims, claims_of, claims_path
@@ -92,7 +93,7 @@ def worst_of(adapter: Adapter, operation: Operation, job: Job, total: Outcome, q
         return None
     target = int(tally.worst_place[q, 0])
     problem = Problem(tally.worst_logits[q][None, :], np.array([target]), job.space.format)
-    seen = adapter.observe(operation, problem, (quantity,))
+    seen = adapter.observe(Question(operation, problem, (quantity,)))
     if seen.error or seen.violations:
         return {"error": seen.error or seen.violations[0]}
     measurement = measured(operation, job.space.format, problem.logits, target, q, seen.values[quantity])

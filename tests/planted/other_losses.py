@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 
 from adapters.adapter import Call, Result
-from adapters.layout import Layout
 from adapters.operation import Operation
+from adapters.question import Question
 from reference.arithmetic import Arithmetic
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32, FLOAT64, FORMATS, Floats
@@ -40,11 +40,11 @@ class WrongBackend(CorrectlyRounded):
             if operation.name == self.operation
         )
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
-        results = {}
-        for quantity in quantities:
-            asked = self.asked(problem, quantity)
-            right = super().call(operation, asked, (quantity,), layout).results[quantity]
+    def call(self, question: Question) -> Call:
+        results, problem = {}, question.problem
+        for quantity in question.quantities:
+            asked = replace(question, problem=self.asked(problem, quantity), quantities=(quantity,))
+            right = super().call(asked).results[quantity]
             with np.errstate(all="ignore"):
                 values = problem.format.round(self.answer(problem, quantity, right.values))
             results[quantity] = Result(values, right.dtype, right.device)
@@ -180,7 +180,7 @@ class RefusesNoClasses(WrongBackend):
     def operations(self) -> tuple[Operation, ...]:
         return tuple(op for op in CorrectlyRounded.operations(self) if op.quantities[0] in BUILDING_BLOCKS)
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
-        if quantities == (Quantity.LOGSUMEXP,) and not problem.num_classes:
-            return Call({Quantity.LOGSUMEXP: Result(np.array([-np.inf]), problem.format.name, "cpu")})
-        return super().call(operation, problem, quantities, layout)
+    def call(self, question: Question) -> Call:
+        if question.quantities == (Quantity.LOGSUMEXP,) and not question.problem.num_classes:
+            return Call({Quantity.LOGSUMEXP: Result(np.array([-np.inf]), question.problem.format.name, "cpu")})
+        return super().call(question)

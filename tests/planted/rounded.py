@@ -10,14 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from adapters.adapter import Adapter, Call, Result
-from adapters.layout import Layout
 from adapters.operation import Operation, building_block
+from adapters.question import Question
 from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
 from reference.formats import FORMATS, Floats, Format
 from reference.loss import Loss
 from reference.options import OPTIONS
-from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from tests.planted.shared import evaluated
 
@@ -61,10 +60,11 @@ class CorrectlyRounded(Adapter):
         )
         return (*losses, *blocks, layer, diagonal)
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
+    def call(self, question: Question) -> Call:
+        problem = question.problem
         problem.replace()  # validated anew: labels out of range and rows of no classes raise
         results = {}
-        for quantity, expected in evaluated(problem, quantities).items():
+        for quantity, expected in evaluated(problem, question.quantities).items():
             # Undecided are a midpoint and a tail too small to see: either neighbour is as right as can be told.
             values, _ = expected.values.rounded(problem.format)
             results[quantity] = Result(self.returned(values, expected.values, problem.format), problem.format.name, "cpu")
@@ -105,5 +105,5 @@ class BothWays(CorrectlyRounded):
     def operations(self) -> tuple[Operation, ...]:
         return tuple(replace(operation, mode=mode) for operation in super().operations() for mode in self.modes)
 
-    def call(self, operation: Operation, problem: Problem, quantities: tuple[Quantity, ...], layout: Layout) -> Call:
-        return self.modes[operation.mode].call(operation, problem, quantities, layout)
+    def call(self, question: Question) -> Call:
+        return self.modes[question.operation.mode].call(question)

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from adapters.array_script import ArrayWords, options_given
 from adapters.arrays import Array, ArrayFunction, Inputs
 from adapters.operation import Operation, building_block
-from adapters.script import Asked, function, literal, wrapped
+from adapters.question import Question
+from adapters.script import function, literal, wrapped
 from reference.arithmetic import Arithmetic
 from reference.quantity import Quantity
 from reference.reduction import Reduction
@@ -125,7 +126,7 @@ def runtime_words(imports: tuple[str, ...], run: str, environment: str) -> Array
     return ArrayWords(imports, _body, environment, (runs,))
 
 
-def _body(asked: Asked) -> str:
+def _body(asked: Question) -> str:
     name = asked.operation.name
     if name in _BLOCKS:
         return _run_block(_BLOCKS[name])
