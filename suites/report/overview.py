@@ -47,6 +47,9 @@ One report for each backend and mode that CI runs, of the versions that `ci/cons
 and the worst error in units in the last place (ulp) of the format that is returned, as found in generated problems outside the
 regions of the known deviations: a lower bound of the true maximum. Beyond 2^p ulp nothing of the value is left. `hvp` is the
 Hessian-vector product. The [README](../../README.md) defines the grades."""
+_PROCESSORS = """A framework chooses its code by the processor, so these tables hold on the one that they name, as
+`cpu capability`. The head of each file in `ci/claims/` lists the processors on which its deviations were seen."""
+
 _TESTS = "What is known to deviate, and did, is `xfailed`."
 _LABELS = """\
 What an operation does that is asked for a class that is not there, or for a row of no classes. It should raise. The label 3
@@ -165,7 +168,7 @@ def _environments(reports: Reports) -> str:
     other = [key for key in keys if key not in alike]
     rows = [list(row) for row in zip(map(_label, reports.values()), *(said[key] for key in other), strict=True)]
     shared = "\n".join(f"- {key}: {said[key][0]}" for key in alike)
-    return "\n\n".join(["## Made with", table(["report", *other], rows), "All of them:", shared])
+    return "\n\n".join(["## Made with", table(["report", *other], rows), _PROCESSORS, "All of them:", shared])
 
 
 def _facts(report: Report) -> dict[str, str]:
