@@ -43,9 +43,13 @@ PRINTED = re.compile(r"^    observed (\S+) .*: (right|WRONG)$", flags=re.MULTILI
 MENTIONED = re.compile(r"^\s*(?:from|import) (?:adapters|reference|suites|tests|pytest)\b", flags=re.MULTILINE)
 
 
+PROCESSOR_VARIABLES = ("ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS")
+
+
 def run_alone(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A Python process somewhere else, without the variables of this one."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd)}
+    """A Python process somewhere else, without the variables of this one but those that make it another processor."""
+    kept = {name: os.environ[name] for name in PROCESSOR_VARIABLES if name in os.environ}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd)} | kept
     return subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, text=True, capture_output=True, timeout=600, check=False
     )
