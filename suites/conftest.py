@@ -356,7 +356,7 @@ def _is_asked(item: pytest.Item, given: Given) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What is measured, and what fails, is that of the next test."""
+    """Tell the judge which test the next measurements and failures belong to."""
     others = {name: value for name, value in _parameters(item).items() if name not in _COMMON}
     item.config.stash[_JUDGE].begin_test(_function(item), others)
 

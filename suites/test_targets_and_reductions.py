@@ -1,4 +1,4 @@
-"""Class weights, label smoothing, ignored rows, reductions, temperature."""
+"""Options of a loss that weigh, smooth or ignore targets and reduce rows, all at once; and the temperature."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
 
 
 def squared_error(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """sum_c (softmax(x)_c - q_c)^2."""
+    """Brier's score, sum_c (softmax(x)_c - q_c)^2 of each row (N,), reduced."""
     return _reduce(tf.reduce_sum(tf.math.squared_difference(tf.nn.softmax(logits), target), axis=1), options)
 
 

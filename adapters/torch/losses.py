@@ -224,6 +224,6 @@ def target_tensor(problem: Problem, device: str) -> Tensor:
 
 
 def cotangent_tensor(problem: Problem, shape: torch.Size, device: str) -> Tensor:
-    """The upstream gradient, in the dtype of the logits."""
+    """The upstream gradient of a loss of that shape, in the dtype of the logits; ones where the problem has none."""
     given = np.ones(()) if problem.cotangent is None else problem.cotangent
     return to_tensor(np.broadcast_to(given, tuple(shape)), problem.format, device)

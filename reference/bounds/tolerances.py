@@ -1,9 +1,9 @@
 """Honest rtol and atol for a user's own test: what a grade promises, as |observed - expected| <= atol + rtol |expected|.
 
-The bounds of `stable` (row_errors.py, bounds.py) are evaluated from the gaps of a row; here is their supremum over all rows of
-a domain: at most K classes, gaps d_i = max x - x_i of at most G between finite logits (-inf is free), class weights of at
-most 1 in all, no temperature, softcap or z-loss, a cotangent of at most 1. Symbols as in row_errors.py. What replaces a sum
-over the row, with c = expm1(u G)/G the slope of the chord of expm1(u d) on [0, G]:
+The bounds of `stable` (row_errors.py, entrywise.py) are evaluated from the gaps of a row; here is their supremum over all
+rows of a domain: at most K classes, gaps d_i = max x - x_i of at most G between finite logits (-inf is free), class
+weights of at most 1 in all, no temperature, softcap or z-loss, a cotangent of at most 1. Symbols as in row_errors.py. What
+replaces a sum over the row, with c = expm1(u G)/G the slope of the chord of expm1(u d) on [0, G]:
 
     sum p_i expm1(u d_i) <= c min(G, log K)     its weights p_i: sum p_i d_i <= log K - log S
     S <= K,  d_i <= L_i
@@ -12,7 +12,7 @@ over the row, with c = expm1(u G)/G the slope of the chord of expm1(u d) on [0, 
 
 Relative errors are kept relative where the value has nothing to cancel (loss, log_softmax, softmax, logsumexp). The
 gradient, Hessian and product have entries near 0 beside terms of size 1, so `stable` bounds their error absolutely.
-`accurate` is ACCURATE_ULPS ulps of the scale of an entry and what underflow costs (bounds.py), `faithful` one ulp, `correct`
+`accurate` is ACCURATE_ULPS ulps of the scale of an entry and what underflow costs (entrywise.py), `faithful` one ulp, `correct`
 half of one.
 """
 
@@ -38,7 +38,7 @@ DIGITS = 2
 """Significant digits of a tolerance; it is rounded up."""
 
 _SLACK = 1.0 + 2.0**-29
-"""Covers the rounding of this file's own float64 arithmetic, and that of bounds.py."""
+"""Covers the rounding of this file's own float64 arithmetic, and that of entrywise.py."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ _INFINITE_BITS = 0x7FF0000000000000
 
 
 class ComparedRows(NamedTuple):
-    """Rows of logits, their targets, what was returned for them (all in their own dtypes), and the format."""
+    """What is compared: logits (N, K), class indices (N,), returned losses (N,) and gradients (N, K), and their format."""
 
     logits: Rounded
     target: Integers

@@ -86,7 +86,7 @@ class Factor(NamedTuple):
 
 
 class Number(NamedTuple):
-    """(h + low) 2^k, within radius 2^k."""
+    """A real number: (h + low) 2^k up to radius 2^k, its error; h + low is a double-double."""
 
     h: float
     low: float

@@ -27,4 +27,4 @@ EFFORTS: dict[str, Effort] = {
         Effort("thorough", examples=1000, large=200),
     )
 }
-"""standard is the default: the goal is 120 s for a backend on two cores."""
+"""By name; standard is the default."""

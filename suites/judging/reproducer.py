@@ -319,7 +319,7 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
     return docstring_of(
         line
         for part in (
-            f"{miss.name}: {measurement.quantity} of {operation.formula} is not {miss.missed.label}.",
+            f"{miss.name}: {measurement.quantity} of {operation.formula} misses the grade {miss.missed.label!r}.",
             "",
             *miss.story,
             *small_input(problem),

@@ -26,7 +26,7 @@ Key = tuple[str, str, str]
 
 
 class Change(IntEnum):
-    """How the results of a row differ, the gravest first."""
+    """How the results of a row differ, the gravest first; `label` has each in words."""
 
     REGRESSION = 0
     GRADE = 1

@@ -18,7 +18,10 @@ TIMES = ("framework", "comparison", "chunk")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A tally of `rows` questions (a row of logits with a target), of which `undecided` entries went to the exact tier."""
+    """A tally of `rows` questions (a row of logits with a target), of which `undecided` entries went to the exact tier.
+
+    `seconds` is processor time, by the names in `TIMES`.
+    """
 
     rows: int = 0
     undecided: int = 0

@@ -55,7 +55,7 @@ class Hunt:
 
 @dataclass
 class Pack:
-    """The worst rows so far, the worst first, with their errors; and how many were asked."""
+    """The M worst rows so far, the worst first: places (M, K) of their logits, targets (M,) and errors (M,)."""
 
     places: Places
     targets: NDArray[np.int64]

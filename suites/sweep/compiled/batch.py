@@ -194,7 +194,7 @@ def fill_expected(question: SweptQuantity, batch: Batch, first: int, entry: int,
 def expected_of(
     x: NDArray[np.float32], gaps: NDArray[np.float64], row: int, question: SweptQuantity, entry: int
 ) -> ExpectedEntry:
-    """What is expected to an entry of a row."""
+    """What is expected of one entry of one row; x is (K, N) logits, `gaps` the fields of `gaps_of` for them."""
     if x.shape[0] == 3:
         return _expected_three(question, entry, x, gaps, row)
     g = Gap(gaps[0, row], gaps[1, row], gaps[2, row], gaps[3, row])

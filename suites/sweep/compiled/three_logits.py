@@ -96,7 +96,7 @@ def expected_three_loss(t: Three, rank: int) -> ExpectedEntry:
 
 @inlined
 def split_of(t: Three, rank: int) -> Split:
-    """Of the class of a rank."""
+    """The share of the class of a rank (0 the largest) of a row, split into its power and those of the others."""
     fall, third = _fall(t), max(t.far_power, VANISHED)
     part = 1.0 if rank == 0 else t.power if rank == 1 else t.far_power
     other = t.power + t.far_power if rank == 0 else 1.0 + (t.far_power if rank == 1 else t.power)
