@@ -24,14 +24,21 @@ class Number:
     accepts: Callable[[Any], bool]
 
     def converted(self, given: Any) -> Any:
-        """The number as it is.
+        """The number; one of another type, such as NumPy's, as the float64 that it equals.
 
         Raises:
-          ValueError: it is not allowed.
+          ValueError: it is not allowed, or no float64.
         """
         if not (isinstance(given, Real) and self.accepts(given)):
             raise ValueError
-        return given
+        try:
+            exact = float(given)
+        except OverflowError:
+            raise ValueError from None
+        if exact != given:
+            raise ValueError
+        kind: Any = type(given)
+        return given if kind in (int, float) else exact
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,14 @@ class Label:
     allowed: str = "a whole number"
 
     def converted(self, given: Any) -> Any:
-        """The label as it is.
+        """The label, as an int.
 
         Raises:
           ValueError: it is no whole number.
         """
         if not isinstance(given, Integral):
             raise ValueError
-        return given
+        return int(given)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,20 @@ def test_a_deviation_is_strict_on_the_processors_on_which_it_was_seen(
     assert taken.strict is strict
 
 
+@pytest.mark.parametrize("kind", ["head", "deviation", "claim"])
+def test_a_processor_in_the_wrong_case_is_an_error(tmp_path: Path, kind: str) -> None:
+    """It was taken for another processor, on which nothing is strict."""
+    line = 'processors = ["avx512", "NEON"]\n'
+    places = {
+        "head": line + GOOD,
+        "deviation": GOOD.replace('devices = ["cpu"]', line),
+        "claim": GOOD.replace('grades = { loss = "finite" }', 'grades = { loss = "finite" }\n' + line),
+    }
+    with pytest.raises(ClaimsError, match=r"claims.toml: processors names 'avx512'; allowed: 'AVX512', as the framework"):
+        claims_of(tmp_path, places[kind], processor="AVX512")
+    assert claims_of(tmp_path, places[kind], processor="AVX2")
+
+
 def test_a_claim_speaks_of_its_processors_alone(tmp_path: Path) -> None:
     text = GOOD.replace('grades = { loss = "finite" }', 'grades = { loss = "finite" }\nprocessors = ["AVX512"]')
     for processor, grade in (("AVX512", Grade.FINITE), ("AVX2", Grade.STABLE), ("", Grade.STABLE)):
@@ -154,7 +168,7 @@ def test_a_claim_speaks_of_its_processors_alone(tmp_path: Path) -> None:
         assert claims.claimed(named("cross_entropy_func"), "float16", Quantity.LOSS) is grade
 
 
-@pytest.mark.parametrize("given", ['"AVX2"', "[2]", '[""]'])
+@pytest.mark.parametrize("given", ['"AVX2"', "[2]", '[""]', '[" AVX2 "]'])
 def test_processors_are_a_list_of_names(tmp_path: Path, given: str) -> None:
     for text in (f"processors = {given}\n{GOOD}", GOOD.replace('devices = ["cpu"]', f"processors = {given}")):
         with pytest.raises(ClaimsError, match=r"processors = .*; allowed: a list of names or globs"):

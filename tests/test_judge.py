@@ -231,6 +231,18 @@ def test_a_deviation_never_seen_on_this_processor_is_told_and_not_stale() -> Non
         judge.check_case(CASE, asked, Quantity.LOSS)
 
 
+def test_a_deviation_seen_elsewhere_excuses_no_more_than_one_seen_here() -> None:
+    """On this processor the loss was `finite` at its worst; on another it was NaN."""
+    here = replace(MISSES_ACCURATE, id="here", misses=Grade.STABLE, reaches=Grade.FINITE)
+    elsewhere = replace(MISSES_ACCURATE, id="elsewhere", misses=Grade.STABLE, reaches=Grade.NONE, strict=False)
+    judge, asked = judged(np.nan, Grade.STABLE, elsewhere)
+    with pytest.raises(pytest.xfail.Exception, match="never seen on this processor before, deviation elsewhere: why"):
+        judge.check_case(CASE, asked, Quantity.LOSS)
+    judge, asked = judged(np.nan, Grade.STABLE, here, elsewhere)
+    with pytest.raises(pytest.fail.Exception, match="claim 'finite'"):
+        judge.check_case(CASE, asked, Quantity.LOSS)
+
+
 def test_a_deviation_from_more_than_is_claimed_lowers_nothing() -> None:
     """A miss of `accurate` that reaches `finite` alone excuses nobody who claims `stable`."""
     judge, asked = judged(1.0, Grade.STABLE, replace(MISSES_ACCURATE, reaches=Grade.FINITE))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from reference import FLOAT32, Problem
 from reference.options import ARGUMENTS, OPTIONS, Array, Label
 from reference.reduction import Reduction
+from suites.inputs.cases import describe_problem
 
 ROOT = Path(__file__).parents[1]
 CODE = [path for folder in ("reference", "adapters", "suites") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -96,3 +99,24 @@ def test_an_option_is_used_where_it_is_given_and_a_label_where_a_row_has_it() ->
     assert {name for name, option in OPTIONS.items() if problem.uses(option)} == {"label_smoothing"}
     assert isinstance(OPTIONS["ignore_index"].kind, Label)
     assert problem.replace(target=[1]).uses(OPTIONS["ignore_index"])
+
+
+@pytest.mark.parametrize(
+    "given", [np.float16(0.5), np.float32(0.5), np.longdouble(0.5), Fraction(1, 2), np.float64(0.5)], ids=repr
+)
+def test_a_number_of_another_type_is_the_float_that_it_equals(given: Any) -> None:
+    """The case of a failure is JSON, which has no other numbers."""
+    problem = Problem([[1.0, 2.0]], [0], FLOAT32, label_smoothing=given, ignore_index=np.int64(-1))
+    assert json.loads(json.dumps(describe_problem(problem))) == {
+        "dtype": "float32",
+        "logits": [["0x1.0000000000000p+0", "0x1.0000000000000p+1"]],
+        "target": [0],
+        "label_smoothing": 0.5,
+        "ignore_index": -1,
+    }
+
+
+@pytest.mark.parametrize("given", [10**400, Fraction(1, 3), 2**53 + 1])
+def test_a_number_that_is_no_float_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match="temperature is .*; allowed: a finite number > 0"):
+        Problem([[1.0, 2.0]], [0], FLOAT32, temperature=given)

@@ -99,6 +99,7 @@ def test_deviations_not_seen_on_this_processor_are_told_in_every_form(judge: Jud
     for text in ("\n".join(summary_lines(report)), markdown(report), summary_markdown(report), page(report)):
         assert "not seen on this processor" in text.lower()
         assert "tf-other" in text
+    assert f"not seen on this processor ({judge.plan.adapter.processor or 'not reported'}):" in "\n".join(summary_lines(report))
     assert "tf-other (2 cases)" in "\n".join(summary_lines(report))
     assert "tf-other" in rendered(summary_tables(report), 100)
 

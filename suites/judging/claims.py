@@ -5,13 +5,15 @@ a grade, with the reason; it is strict: a case that passes makes it stale. Its `
 input space in which generated problems are held to `reaches` instead of the claim, because the same defect shows there.
 
 A processor chooses a framework's kernels, so what was seen on one need not show on another. `processors` says where an entry
-was seen, in the framework's own words (`Adapter.processor`); at the head of the file it speaks for every entry that does not
-say itself. There the entry is strict. Elsewhere a case that passes is told ("not seen on this processor") and fails nothing.
+was seen, in the framework's own words (`Adapter.processor`); at the head of the file it speaks for every deviation and every
+label out of range that does not say itself. There the entry is strict. Elsewhere a case that passes is told ("not seen on this
+processor") and fails nothing, and one that does not is expected all the same; regions hold everywhere.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -105,8 +107,16 @@ class Applicability:
         return right_version and (not self.devices or any(fnmatchcase(setting.device, d) for d in self.devices))
 
     def seen_on(self, processor: str) -> bool:
-        """True if it was seen on the processor; names or globs."""
-        return not self.processors or any(fnmatchcase(processor, pattern) for pattern in self.processors)
+        """True if it was seen on the processor; names or globs.
+
+        Raises:
+          ValueError: a name is the processor's but for upper and lower case, which would be another processor silently.
+        """
+        if not self.processors or any(fnmatchcase(processor, pattern) for pattern in self.processors):
+            return True
+        if near := [name for name in self.processors if fnmatchcase(processor.casefold(), name.casefold())]:
+            raise ValueError(f"processors names {near[0]!r}; allowed: {processor!r}, as the framework spells it")
+        return False
 
 
 @dataclass(frozen=True)
@@ -288,20 +298,29 @@ def load_claims(path: Path, setting: Setting) -> Claims:
         for name, parse in _TABLES.items()
     )
     return Claims(
-        tuple(c for c in claims if c.applies.seen_on(setting.processor)),
-        tuple(_in_setting(d, setting, seen) for d in deviations if d.applies.holds(setting)),
-        tuple(_in_setting(o, setting, seen) for o in out_of_range if o.applies.holds(setting)),
+        tuple(c for c in claims if _at(path, c.applies.seen_on, setting.processor)),
+        tuple(_at(path, _in_setting, d, setting, seen) for d in deviations if d.applies.holds(setting)),
+        tuple(_at(path, _in_setting, o, setting, seen) for o in out_of_range if o.applies.holds(setting)),
         tuple(declared),
     )
 
 
 E = TypeVar("E", Deviation, OutOfRange)
+T = TypeVar("T")
 
 
 def _in_setting(entry: E, setting: Setting, seen: tuple[str, ...]) -> E:
     """The entry, strict or not; `seen` are the processors of the file, for entries that name none."""
     applies = entry.applies if entry.applies.processors else replace(entry.applies, processors=seen)
     return replace(entry, applies=applies, strict=applies.seen_on(setting.processor))
+
+
+def _at(path: Path, function: Callable[..., T], *arguments: Any) -> T:
+    """What a function returns; an entry that it refuses is one of this file."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise ClaimsError(f"{path}: {error}") from None
 
 
 def _parsed(parse: Any, entry: Any, where: str) -> Any:
@@ -329,7 +348,7 @@ def _applies(entry: dict[str, Any]) -> Applicability:
 
 def _processors(entry: dict[str, Any]) -> tuple[str, ...]:
     given = entry.get("processors", [])
-    if not isinstance(given, list) or not all(isinstance(name, str) and name for name in given):
+    if not isinstance(given, list) or not all(isinstance(name, str) and name and name == name.strip() for name in given):
         raise ValueError(f"processors = {given!r}; allowed: a list of names or globs, as the header of a run prints them")
     return tuple(given)
 

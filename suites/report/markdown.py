@@ -21,6 +21,7 @@ from suites.report.wording import (
     limits,
     not_seen,
     platform_line,
+    processor,
     run_again,
     seen_deviations,
     verdict_line,
@@ -166,7 +167,8 @@ def deviation_cells(d: dict[str, Any]) -> list[str]:
 
 def _not_seen(report: Report) -> str:
     rows = [[plain(name), ", ".join(map(code, places))] for name, places in not_seen(report).items()]
-    head = f"## Deviations {NOT_SEEN}\n\nThey were seen on others, and are neither stale nor confirmed here.\n\n"
+    said = f"It is {code(processor(report))}. They were seen on others, and are neither stale nor confirmed here."
+    head = f"## Deviations {NOT_SEEN}\n\n{said}\n\n"
     return head + table(["deviation", "asked for at"], rows) if rows else ""
 
 

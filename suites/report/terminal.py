@@ -24,6 +24,7 @@ from suites.report.wording import (
     limits,
     losses,
     not_seen,
+    processor,
     seen_deviations,
     verdict_line,
     worst_ulps,
@@ -115,7 +116,7 @@ def _deviation_lines(report: Report) -> list[str]:
 
 def _not_seen_lines(report: Report) -> list[str]:
     lines = [_cut(f"  {name} ({len(places)} cases)") for name, places in not_seen(report).items()]
-    return ["", f"{len(lines)} known deviations {NOT_SEEN}:", *lines] if lines else []
+    return ["", f"{len(lines)} known deviations {NOT_SEEN} ({processor(report)}):", *lines] if lines else []
 
 
 def _filled(header: Sequence[str], rows: list[list[RenderableType]]) -> Table | None:
@@ -149,7 +150,7 @@ def summary_tables(report: Report) -> RenderableType:
             [[_plain(d["id"]), str(len(d["seen_at"])), _plain(d["reason"])] for d in seen_deviations(report)],
         ),
         _filled(
-            [f"deviation {NOT_SEEN}", "cases"],
+            [f"deviation {NOT_SEEN} ({processor(report)})", "cases"],
             [[_plain(name), str(len(places))] for name, places in not_seen(report).items()],
         ),
     )

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
+from adapters.adapter import CPU_CAPABILITY
 from reference.formats import FORMATS
 from reference.grades import Grade, grade_named
 from reference.quantity import Quantity
@@ -153,6 +154,11 @@ def seen_deviations(report: Report) -> list[dict[str, Any]]:
 
 NOT_SEEN = "not seen on this processor"
 """What is told of a deviation that did not show where it was never seen: neither stale nor confirmed."""
+
+
+def processor(report: Report) -> str:
+    """The processor as the framework reports it."""
+    return report["environment"]["versions"].get(CPU_CAPABILITY, "not reported")
 
 
 def not_seen(report: Report) -> dict[str, list[str]]:
