@@ -6,12 +6,15 @@ import html
 import json
 import re
 import runpy
+import tomllib
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.adapter import CPU_CAPABILITY
 from reference.formats import FORMATS
 from suites.report.load import load_report
 from suites.report.overview import MAIN, Picture, Sweeps, overview
@@ -64,6 +67,15 @@ def test_a_published_report_is_whole_and_of_the_pinned_versions(name: str) -> No
         for package, version in versions.items()
         if package in pinned() and not version.startswith(pinned()[package])
     } == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_published_report_names_a_processor_on_which_its_claims_were_seen(name: str) -> None:
+    report = report_named(name)
+    claims = tomllib.loads((ROOT / "ci" / "claims" / f"{report['environment']['backend']}.toml").read_text())
+    here = report["environment"]["versions"][CPU_CAPABILITY]
+    assert any(fnmatchcase(here, pattern) for pattern in claims["processors"])
+    assert "not_seen_on_this_processor" not in report
 
 
 def test_the_pages_follow_from_the_reports() -> None:
