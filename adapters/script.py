@@ -131,10 +131,20 @@ def code_of(operation: Operation, losses: Mapping[str, Code], called: Callable[[
 def import_of(operation: Operation) -> list[str]:
     """Statements that import the user's own callable, if the operation judges one.
 
-    >>> import_of(Operation("f", "f(x)", None, {}, implementation="kernels.fused:f"))
-    ['from kernels.fused import f']
+    A kernel that cannot be loaded says nothing of its defect: the script then ends with 2.
+
+    >>> import_of(Operation("f", "f(x)", None, {}, implementation="kernels.fused:f"))[:2]
+    ['try:', '    from kernels.fused import f']
     """
     place, _, name = (operation.implementation or "").rpartition(":")
-    if place.endswith(".py"):
-        return ["import runpy", "", f"{name} = runpy.run_path({str(Path(place).resolve())!r})[{name!r}]"]
-    return [f"from {place} import {name}"] if place else []
+    if not place:
+        return []
+    of_file = f"{name} = runpy.run_path({str(Path(place).resolve())!r})[{name!r}]"
+    return [
+        *(["import runpy", ""] if place.endswith(".py") else []),
+        "try:",
+        f"    {of_file if place.endswith('.py') else f'from {place} import {name}'}",
+        "except Exception as error:",
+        f'    print(f"{name} cannot be loaded: {{type(error).__name__}}: {{error}}")',
+        "    raise SystemExit(2) from None",
+    ]

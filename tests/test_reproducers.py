@@ -278,6 +278,10 @@ def test_an_index_out_of_range_that_is_taken_is_a_script_that_ends_with_0_once_i
     assert run_alone("script.py", cwd=tmp_path).returncode == STANDS
     (tmp_path / "kernel.py").write_text("def kernel(logits, labels):\n    raise IndexError(labels)\n")
     assert run_alone("script.py", cwd=tmp_path).returncode == 0
+    (tmp_path / "kernel.py").unlink()
+    gone = run_alone("script.py", cwd=tmp_path)
+    assert gone.returncode == 2, "a kernel that is not there has no defect that stands"
+    assert gone.stdout.startswith("kernel cannot be loaded: FileNotFoundError: ")
 
 
 def script_of_label(problem: Problem, observed: Observed) -> str | None:
