@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -179,8 +179,18 @@ def test_a_binary_label_that_is_taken_fails_unless_it_is_known(label: float) -> 
     with pytest.raises(pytest.fail.Exception, match="stale entry 'taken'"):
         binary_label(raising, asked, BFLOAT16, label)
     elsewhere = Judge(replace(raising.plan, claims=Claims(out_of_range=(replace(known, strict=False),))))
-    binary_label(elsewhere, asked, BFLOAT16, label)
+    with no_failure_expected():
+        binary_label(elsewhere, asked, BFLOAT16, label)
     assert elsewhere.recorder.not_seen == [("taken", f"{label!r} in bfloat16, fixed")]
+
+
+@contextlib.contextmanager
+def no_failure_expected() -> Iterator[None]:
+    """Fails where the judge expects a failure: its xfail, let through, would be that of the test, which then passes."""
+    try:
+        yield
+    except pytest.xfail.Exception as expected:
+        pytest.fail(f"expected to fail: {expected}")
 
 
 LOST = Problem([[20.0, 0.0]], [0], FLOAT32)
@@ -219,7 +229,8 @@ def test_a_deviation_never_seen_on_this_processor_is_told_and_not_stale() -> Non
     """It may show, and is expected then; where it does not, the case is held to the claim as if there were no entry."""
     elsewhere = replace(MISSES_ACCURATE, strict=False)
     judge, asked = judged(float(np.float32(2.0611536e-9)), Grade.ACCURATE, elsewhere)
-    judge.check_case(CASE, asked, Quantity.LOSS)
+    with no_failure_expected():
+        judge.check_case(CASE, asked, Quantity.LOSS)
     assert judge.recorder.not_seen == [("lost", f"{CASE.id}, {asked.label}, loss")]
     assert judge.recorder.outcomes[-1].deviations == ()
     judge, asked = judged(0.0, Grade.ACCURATE, elsewhere)
