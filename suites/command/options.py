@@ -1,0 +1,67 @@
+"""The options of `pytest suites/`, with their defaults and help."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.isolation import Allowance
+from adapters.loading import backend_names, installed_backends
+from reference.formats import FORMATS
+from reference.grades import Grade
+from suites.inputs.hazards import HAZARDS
+from suites.judging.effort import EFFORTS
+
+ALLOWED = Allowance()
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options to a parser; suites/README.md explains them and a test keeps the two together."""
+    group = parser.getgroup("softmax-ce", "softmax cross-entropy conformance")
+    grades = ", ".join(grade.label for grade in Grade)
+    option = group.addoption
+    option(
+        "--backend",
+        default="numpy",
+        help=f"{', '.join([*backend_names(), *installed_backends()])}, file.py:Class or module:Class (default: numpy)",
+    )
+    option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
+    option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
+    option(
+        "--mode",
+        metavar="NAMES",
+        help="comma-separated modes of the backend, such as eager,compiled (default: the backend's first)",
+    )
+    option("--dtype", metavar="NAMES", help=f"comma-separated formats (default: all of {','.join(FORMATS)})")
+    option("--operation", metavar="GLOB", help="only operations whose name matches, e.g. cross_entropy* (default: all)")
+    option("--hazard", metavar="NAMES", help=f"comma-separated hazards (default: all of {','.join(HAZARDS)})")
+    option(
+        "--case",
+        metavar="ID",
+        help="only this stored case: an id, a name or a name with *; or the problem of a failure, in the test that failed: "
+        "its JSON, the same compressed (z:...) or a file of it (default: all)",
+    )
+    option("--claim", metavar="GRADE", help=f"hold no operation to more than this grade: {grades}")
+    option("--claims", metavar="FILE", help="claims file (default: ci/claims/BACKEND.toml)")
+    option(
+        "--effort",
+        default="standard",
+        help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
+    )
+    option(
+        "--isolate", action="store_true", help="make every call in another process, so that a crash or a hang costs one test"
+    )
+    option(
+        "--call-timeout",
+        type=float,
+        metavar="SECONDS",
+        default=ALLOWED.seconds,
+        help=f"how long a call of --isolate may take (default: {ALLOWED.seconds:g})",
+    )
+    option(
+        "--call-memory",
+        type=float,
+        metavar="GIB",
+        default=ALLOWED.gib,
+        help=f"by how much the process of --isolate may grow (default: {ALLOWED.gib:g})",
+    )
+    option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")
