@@ -11,6 +11,9 @@ faithful functions stay below it, a lost term does not."""
 FAITHFUL_ULPS = 1.0
 """A faithful result is one of the two neighbours of the true value: less than one ulp away."""
 
+NOT_MEASURED = "not measured"
+"""Said in place of a grade where nothing was asked; it is none of them."""
+
 
 class Grade(IntEnum):
     """What an operation claims, and reaches, for a quantity in a format.

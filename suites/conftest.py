@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import adapters
 from adapters.adapter import Adapter, AdapterError
 from adapters.isolation import Isolated
 from reference.quantity import Quantity
+from suites.command.ending import Run
 from suites.command.options import add_options
 from suites.command.plan import plan_of
 from suites.command.selection import case_combinations, format_combinations, function_of, is_asked, parameters_of
@@ -22,16 +20,10 @@ from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
 from suites.judging.claims import ClaimsError
 from suites.judging.judge import Judge
-from suites.judging.reproducer import REPRODUCERS, write_reproducers
-from suites.report.build import build_report
-from suites.report.terminal import is_interactive, rendered, summary_lines, summary_tables
-from suites.report.write import write_report
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
-_FAILURES = pytest.StashKey[int]()
 _COMMON = ("case", "operation", "fmt", "quantity")
-WHOLE_FAILURES = 10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,11 +37,21 @@ def pytest_configure(config: pytest.Config) -> None:
     _check_one_process(config)
     if config.option.help or config.option.markers:
         return
+    _leave_failures_to_the_end(config.option)
     try:
-        config.stash[_JUDGE] = Judge(plan_of(config.option))
+        judge = config.stash[_JUDGE] = Judge(plan_of(config.option))
+        config.pluginmanager.register(Run(judge))
         _make_folder(config.option.report)
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
+
+
+def _leave_failures_to_the_end(option: Any) -> None:
+    """A wrong kernel fails hundreds of tests for one cause: unless more is asked for, each cause is told once, at the end."""
+    if option.verbose < 1 and option.tbstyle == "auto":
+        option.tbstyle = "no"
+    if option.verbose < 1 and option.reportchars == "fE":
+        option.reportchars = ""
 
 
 def _check_one_process(config: pytest.Config) -> None:
@@ -150,59 +152,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """--junitxml: the lowest grade and the worst error that a test measured become its properties."""
+    """--junitxml: the lowest grade and the worst error that a test measured, and what they rest on, become its properties."""
     recorder = item.config.stash[_JUDGE].recorder
     try:
         yield
     finally:
-        if recorder.test is not None:
-            item.user_properties += [("grade", recorder.test.reached.label), ("worst_ulps", recorder.test.worst_ulps)]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The first failures whole, of the others one line: a wrong kernel fails hundreds of tests for one reason."""
-    report = yield
-    _reproduce(item, report)
-    if report.failed and item.config.option.verbose < 1:
-        shown = item.config.stash.get(_FAILURES, 0)
-        item.config.stash[_FAILURES] = shown + 1
-        if shown >= WHOLE_FAILURES:
-            text = next((line for line in str(report.longrepr).splitlines() if line.strip()), "")
-            report.longrepr = f"{text}\n(the first {WHOLE_FAILURES} failures are whole; -v shows all of them so)"
-    return report
-
-
-def _reproduce(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Write what reproduces a failed test beside the report, where there will be one: a long input, and a script."""
-    judge = item.config.stash.get(_JUDGE, None)
-    if judge is None or not report.failed:
-        return
-    judge.repro.write(str(report.longrepr))
-    miss, judge.failure = judge.failure, None
-    if miss is not None and item.config.option.report:
-        named = replace(miss, name=item.name)
-        written = write_reproducers([named], judge.plan.adapter, Path(item.config.option.report)).values()
-        report.sections += [("reproducer", f"python {path}") for path in written]
-
-
-def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
-    """The conformance table, the deviations seen, and the verdict; then the report, if one was asked for."""
-    judge = config.stash.get(_JUDGE, None)
-    if judge is None or config.option.collectonly:
-        return
-    counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "xfailed", "skipped", "error")}
-    folder = Path(config.option.report) if config.option.report else None
-    scripts = write_reproducers(list(judge.deviations_seen.values()), judge.plan.adapter, folder) if folder else {}
-    places = {name: f"{REPRODUCERS}/{path.name}" for name, path in scripts.items()}
-    report = build_report(judge, counts, int(exitstatus), places)
-    terminalreporter.section("softmax-ce conformance")
-    if terminalreporter.hasmarkup and is_interactive(sys.stdout):
-        terminalreporter.write_line(rendered(summary_tables(report), shutil.get_terminal_size().columns))
-    else:
-        for line in summary_lines(report):
-            terminalreporter.write_line(line)
-    if folder:
-        for path in write_report(report, folder):
-            terminalreporter.write_line(f"wrote {path}")
-        terminalreporter.write_line(f"wrote reproducers of {len(scripts)} deviations into {folder / REPRODUCERS}")
+        item.user_properties += recorder.test.as_properties()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from suites.judging.outcomes import Ending, FailedTest, Outcomes
 from suites.report.schema import SCHEMA_NAME, Report, Result, identifier
 
 TOLERANCE = {
@@ -40,6 +41,7 @@ def result(operation: str = "cross_entropy", **changes: Any) -> Result:
         "method": "searched",
         "problems": 5,
         "entries": 5,
+        "left_out": {"reached": "not measured", "problems": 0, "entries": 0},
         "returned_zero": 2,
         "returned_nonzero": 0,
         "wrong_class": 1,
@@ -67,6 +69,7 @@ def report(*results: Result, **changes: Any) -> Report:
         "identifier": "",
         "suite": {"name": "softmax-ce-conformance", "version": "0.1.0"},
         "verdict": "CONFORMS",
+        "reason": "10 tests passed; every claim held",
         "environment": {
             "backend": "torch",
             "versions": {"torch": "2.13.0"},
@@ -78,6 +81,8 @@ def report(*results: Result, **changes: Any) -> Report:
         },
         "run": {"command": "pytest suites/ --backend=torch", "seed": 0, "effort": "standard", "reduced_by": []},
         "tests": {"passed": 10, "failed": 0},
+        "failures": [],
+        "outcomes": {"test_loss": {"passed": ["cross_entropy-float32"]}},
         "results": list(results) or [result()],
         "tolerances": [TOLERANCE],
         "deviations": [
@@ -112,6 +117,16 @@ def report(*results: Result, **changes: Any) -> Report:
     }
     made |= copy.deepcopy(changes)
     return made | {"identifier": identifier(made)}
+
+
+def ending(exit_status: int = 0, collected: int = 0, said: str = "", **counts: int) -> Ending:
+    """How a run ended of whose tests so many passed, failed and so on; each way to fail is a cause."""
+    outcomes = Outcomes(skipped_for="no hazard is left")
+    for way, count in counts.items():
+        outcomes.ended[way] = [f"test_{way}[{number}]" for number in range(count)]
+        for test in outcomes.ended[way] if way in ("failed", "error") else ():
+            outcomes.add_failure(FailedTest(test, way, {"what": "it is wrong"}))
+    return Ending(exit_status, collected or sum(counts.values()), outcomes, said)
 
 
 def stored(made: Report, path: Path) -> Path:

@@ -95,7 +95,8 @@ def test_a_narrowed_run_is_reduced_and_repeatable(tmp_path: Path) -> None:
     for folder in ("first", "second"):
         result = run_suites(*narrow, f"--report={tmp_path / folder}")
         assert result.returncode == 0, result.stdout
-        assert "REDUCED (--dtype=float16" in result.stdout
+        assert "\nREDUCED: " in result.stdout
+        assert "narrowed by --dtype=float16, " in result.stdout.splitlines()[-1]
         assert "CONFORMS" not in result.stdout
         written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
     assert written[0] == written[1]
@@ -157,7 +158,7 @@ def test_a_deviation_is_named_and_a_stale_one_fails(tmp_path: Path) -> None:
     options = ["--case=absorption/gap-20-two-classes", f"--claims={claims}", "-k", "loss-loss or free-loss or softmax-loss"]
     deviating = run_suites(*options, "--operation=scipy_log_softmax")
     assert deviating.returncode == 0, deviating.stdout
-    assert "tail (1 cases): the tail is lost" in deviating.stdout
+    assert "tail (1 case): the tail is lost" in deviating.stdout
     stale = run_suites(*options, "--operation=absorption_free")
     assert stale.returncode == 1
     assert "stale deviation 'tail': absorption_free reaches 'correct'" in stale.stdout

@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from reference.formats import FLOAT32
 from reference.grades import Grade
+from reference.problem import Problem
+from reference.quantity import Quantity
+from reference.special_values import Requirement
 from suites.judging.measurement import Measurement
 from suites.judging.profile import tally
-from suites.judging.recorder import Record, Recorder
+from suites.judging.recorder import CaseOutcome, Record, Recorder
 from tests.test_measurement import PLAIN, measure, steps_from
 
 
@@ -30,8 +34,8 @@ def record_of(*added: tuple[Measurement, bool]) -> Record:
 def test_the_lowest_grade_and_the_worst_error_are_kept_wherever_they_come() -> None:
     worst = off_by(1000)
     record = record_of((off_by(2), True), (worst, True), (off_by(0), True))
-    assert (record.problems, record.entries, record.wrong_class) == (3, 3, 0)
-    assert record.reached is Grade.FINITE
+    assert (record.counts.problems, record.counts.entries, record.wrong_class) == (3, 3, 0)
+    assert record.counts.reached is Grade.FINITE
     assert 999 <= record.worst_ulps <= 1001
     assert record.worst is worst
     assert record.worst_ratio == float(np.max(worst.least_error / worst.stable_bound)) > 100
@@ -40,8 +44,9 @@ def test_the_lowest_grade_and_the_worst_error_are_kept_wherever_they_come() -> N
 def test_in_the_region_of_a_deviation_what_went_wrong_is_counted_alone() -> None:
     near = off_by(0)
     record = record_of((near, True), (off_by(1000), False), (off_by(np.nan), False))
-    assert (record.problems, record.wrong_class) == (3, 1)
-    assert record.reached is Grade.CORRECT
+    assert (record.counts.problems, record.left_out.problems, record.wrong_class) == (1, 2, 1)
+    assert record.counts.reached is Grade.CORRECT
+    assert record.left_out.reached is Grade.NONE
     assert record.worst is near
     assert record.worst_ulps <= 0.5
 
@@ -52,4 +57,48 @@ def test_an_exception_reaches_no_grade_and_is_of_a_wrong_class() -> None:
     quiet = replace(off_by(0), error="RuntimeError: out of memory")
     assert tally(quiet).reached is Grade.NONE
     record = record_of((quiet, True))
-    assert (record.reached, record.wrong_class) == (Grade.NONE, 1)
+    assert (record.counts.reached, record.counts.entries, record.wrong_class) == (Grade.NONE, 0, 1)
+
+
+def test_of_nothing_nothing_is_reached() -> None:
+    assert Record().counts.label == "not measured"
+    assert not Record().counts.reaches(Grade.NONE)
+    assert record_of((off_by(0), False)).counts.label == "not measured"
+
+
+def test_entries_of_which_nothing_is_expected_are_not_compared() -> None:
+    """A row of NaN is owed a loss, and no particular gradient at a masked class."""
+    masked = Problem([[0.0, -np.inf]], [1], FLOAT32)
+    measurement = measure(masked, np.full((1, 2), np.nan), Quantity.GRADIENT)
+    expected = int(np.count_nonzero(measurement.expected.requirement != Requirement.UNSPECIFIED))
+    assert record_of((measurement, True)).counts.entries == expected
+
+
+def test_a_stored_case_counts_and_lowers_the_grade() -> None:
+    recorder = Recorder()
+    recorder.add("loss", "float32", off_by(0))
+    outcome = CaseOutcome("a/case", "loss", "float32", Quantity.LOSS, Grade.ACCURATE, Grade.FINITE, ())
+    recorder.add_case(outcome, off_by(1000), counts=True)
+    record = recorder.records["loss", "float32", Quantity.LOSS]
+    assert (record.counts.reached, record.counts.problems) == (Grade.FINITE, 2)
+    assert record.worst_ulps > 900
+
+
+def test_what_is_shrunk_is_not_taken_in() -> None:
+    recorder = Recorder()
+    with recorder.paused():
+        recorder.add("loss", "float32", off_by(1000))
+    assert recorder.records == {}
+    recorder.add("loss", "float32", off_by(0))
+    assert recorder.records["loss", "float32", Quantity.LOSS].counts.problems == 1
+
+
+def test_a_test_says_in_junit_what_it_rests_on() -> None:
+    recorder = Recorder()
+    recorder.begin_test()
+    assert recorder.test.as_properties() == []
+    recorder.add("loss", "float32", off_by(0))
+    recorder.add("loss", "float32", off_by(1000), counts=False)
+    told = dict(recorder.test.as_properties())
+    assert (told["grade"], told["problems"], told["entries"]) == ("correct", 1, 1)
+    assert (told["left_out"], told["left_out_problems"]) == ("finite", 1)

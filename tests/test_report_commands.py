@@ -47,8 +47,8 @@ def test_a_report_round_trips(tmp_path: Path) -> None:
         ("[]", "not a report of this suite"),
         ('{"schema": "other/1"}', "not a report of this suite"),
         ('{"schema": ["softmax-ce-report/1"]}', "not a report of this suite"),
-        ('{"schema": "softmax-ce-report/1"}', "this version reads softmax-ce-report/2: run the suite again"),
-        ('{"schema": "softmax-ce-report/2"}', "not valid by softmax-ce-report/2: $: 'identifier' is a required property"),
+        ('{"schema": "softmax-ce-report/1"}', "this version reads softmax-ce-report/3: run the suite again"),
+        ('{"schema": "softmax-ce-report/3"}', "not valid by softmax-ce-report/3: $: 'identifier' is a required property"),
         (json.dumps(report() | {"verdict": "FINE"}), "$.verdict: 'FINE' is not one of"),
         (json.dumps(report() | {"verdict": "REDUCED"}), "it was changed after it was written"),
     ],
@@ -251,7 +251,7 @@ def test_it_runs_as_a_module_and_needs_no_framework(tmp_path: Path) -> None:
         [sys.executable, "-c", code, "validate", str(path)], cwd=ROOT, text=True, capture_output=True, check=False
     )
     assert done.returncode == GOOD, done.stderr
-    assert done.stdout == f"{path}: valid, softmax-ce-report/2, {report()['identifier']}\n"
+    assert done.stdout == f"{path}: valid, softmax-ce-report/3, {report()['identifier']}\n"
 
 
 LIMIT = {
@@ -266,7 +266,8 @@ def test_a_report_is_shown_in_short_as_markdown(tmp_path: Path, capsys: Capture)
     assert main(["show", "--markdown", str(stored(report(below, result(), limits=[LIMIT]), tmp_path / "report.json"))]) == GOOD
     said = capsys.readouterr().out
     assert said.startswith(
-        "# Softmax cross-entropy conformance: torch\n\n**CONFORMS (within declared limits)** - torch 2.13.0;"
+        "# Softmax cross-entropy conformance: torch\n\n"
+        "**CONFORMS: 10 tests passed; every claim held; within declared limits** - torch 2.13.0;"
     )
     assert "| `a'b\\|c` | float32 | loss | accurate | **stable**, below the claim | 1.7e7 |" in said
     assert "| `cross_entropy` | float32 | loss | stable | stable | 1.7e7 |" in said

@@ -22,7 +22,7 @@ from reference.thresholds import thresholds
 from suites.judging.claims import Claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan
-from suites.judging.recorder import Record
+from suites.judging.recorder import Basis, Record, Spot
 from suites.report.recommended import recommendations
 
 QUANTITIES = tuple(q for q in Quantity if q not in (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT))
@@ -200,14 +200,17 @@ def test_torch_meets_the_tolerance_that_it_is_told_and_a_halved_sum_does_not() -
 def test_a_run_recommends_what_is_promised_and_what_was_needed() -> None:
     adapter = NumpyAdapter()
     judge = Judge(Plan(adapter, adapter.operations(), (), (), (), Claims(lowered_to=Grade.STABLE), EFFORTS["quick"], 0, ""))
-    used = Record(reached=Grade.ACCURATE, worst_ratio=0.25, worst_ulps=1e6)
+    used = Record(Basis(5, 5, Grade.ACCURATE), worst_ratio=0.25, worst_ulps=1e6)
     records = judge.recorder.records
     records["scipy_log_softmax", "float32", Quantity.LOSS] = used
-    records["naive", "float32", Quantity.LOSS] = replace(used, reached=Grade.NONE)
+    records["naive", "float32", Quantity.LOSS] = replace(used, counts=Basis(5, 5, Grade.FINITE))
     records["squared_error", "float32", Quantity.LOSS] = used
+    records["scipy_log_softmax", "float16", Quantity.LOSS] = Record()
     found = list(recommendations(judge, classes=(10, 1000)))
     assert [(r.operation, r.domain.classes) for r in found] == [("scipy_log_softmax", 10), ("scipy_log_softmax", 1000)]
     for recommendation in found:
         assert recommendation.grade is Grade.STABLE
         assert recommendation.promised.atol > recommendation.measured.atol > recommendation.promised.atol / 5
         assert recommendation.blind_from == pytest.approx(-math.log(recommendation.promised.atol), abs=1e-3)
+    used.left_out_at.update({Spot(100, 3.0, Grade.FINITE), Spot(2, 50.0, Grade.NONE), Spot(2, 1.0, Grade.STABLE)})
+    assert [r.domain.classes for r in recommendations(judge, classes=(10, 1000))] == [10], "a deviation of 100 classes"

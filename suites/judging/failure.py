@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from _pytest.outcomes import Failed  # `pytest.fail.Exception`, which is no type
 
 from adapters.operation import Operation
 from reference.arithmetic import Arithmetic
@@ -18,7 +21,7 @@ class Finding:
     """What is wrong with an operation at a problem, and in the words of `values` what was expected and observed.
 
     `arithmetic` is that of the result, where it is not that of the operation in the format of the problem; `note` a comment
-    on the command.
+    on the command; `kind` says what went wrong without numbers, operations and inputs, where `what` less its numbers does not.
     """
 
     what: str
@@ -27,19 +30,43 @@ class Finding:
     problem: Problem
     arithmetic: Arithmetic | None = None
     note: str = ""
+    kind: str = ""
 
-    def text(self, where: str, repro: str) -> str:
-        """Four lines; `where` names backend, device and mode, `repro` is the command (to store its case: suites/README.md)."""
+    @property
+    def cause(self) -> str:
+        """What failures that are alike have in common."""
+        return self.kind or re.sub(NUMBER, "#", _one_line(self.what))
+
+    def input(self, where: str) -> str:
+        """Operation, place and problem in words; `where` names backend, device and mode."""
         declared = self.arithmetic or self.operation.whole.arithmetic[self.problem.format.name]
-        described = f"{describe_input(self.problem)}; {declared.describe()}"
-        return "\n".join(
-            [
-                f"what   : {_one_line(self.what)}",
-                f"values : {_one_line(self.values)}",
-                f"input  : {self.operation.formula}, {where}; {described}",
-                f"repro  : {repro}{f'  # {self.note}' if self.note else ''}",
-            ]
-        )
+        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}; {declared.describe()}"
+
+    def lines(self, where: str, repro: str) -> dict[str, str]:
+        """What is wrong, in four lines by name; `repro` is the command (to store its case: suites/README.md)."""
+        return {
+            "what": _one_line(self.what),
+            "values": _one_line(self.values),
+            "input": self.input(where),
+            "repro": f"{repro}{f'  # {self.note}' if self.note else ''}",
+        }
+
+
+NUMBER = r"(?<![\w.])[-+]?(?:0x)?\d[\w.+-]*"
+
+
+class JudgeFailed(Failed):
+    """A test that failed, with what was found: its message is the four lines.
+
+    Arguments:
+      finding: what is wrong.
+      lines: the same in four lines by name.
+      shown: what a script shows of it; None if there is no more than the message.
+    """
+
+    def __init__(self, finding: Finding, lines: dict[str, str], shown: Any = None) -> None:
+        super().__init__("\n".join(f"{name:7}: {line}" for name, line in lines.items()), pytrace=False)
+        self.finding, self.lines, self.shown = finding, lines, shown
 
 
 def _one_line(text: str) -> str:
@@ -56,6 +83,7 @@ def describe_input(problem: Problem) -> str:
 def finding_of(measurement: Measurement, operation: Operation, required: Grade) -> Finding:
     """A measurement that misses the grade that is required of it."""
     index = measurement.worst()
+    kind = _kind(measurement, index, required)
     if measurement.error is not None or index is None:
         what = f"{measurement.quantity}: {measurement.error}; claim {required.label!r}"
     else:
@@ -63,7 +91,20 @@ def finding_of(measurement: Measurement, operation: Operation, required: Grade) 
         more = f"; {failing} of {measurement.observed.size} entries" if failing > 1 else ""
         claim = f"claim {required.label!r} {_allows(measurement, index, required)}"
         what = f"{_place(measurement, index)} {_error(measurement, index)}; {claim}{more}"
-    return Finding(what, values_of(measurement), operation, measurement.problem, measurement.arithmetic)
+    return Finding(what, values_of(measurement), operation, measurement.problem, measurement.arithmetic, kind=kind)
+
+
+def _kind(measurement: Measurement, index: tuple[int, ...] | None, required: Grade) -> str:
+    """What went wrong at the worst entry, without numbers."""
+    if measurement.error is not None or index is None:
+        said = re.sub(NUMBER, "#", measurement.error or "no entry")
+    elif not measurement.right_class[index]:
+        said = "NaN, an infinity or a number where it does not belong"
+    elif measurement.returned_zero[index]:
+        said = "0 for a number that is not 0"
+    else:
+        said = f"beyond what {required.label!r} allows"
+    return f"{measurement.quantity}: {said}"
 
 
 def values_of(measurement: Measurement) -> str:
@@ -93,7 +134,9 @@ def _error(measurement: Measurement, index: tuple[int, ...]) -> str:
     if measurement.returned_zero[index]:
         return "was returned as 0"
     error = abs(float(measurement.observed[index]) - float(measurement.expected.values.approximate()[index]))
-    return f"is {error / value if value else np.inf:.2g} relative, {error:.3g} absolute ({ulps:.1f} ulp) off"
+    if not value:
+        return f"is {error:.3g} off, where exactly 0 is expected"
+    return f"is {error / value:.2g} relative, {error:.3g} absolute ({ulps:.1f} ulp) off"
 
 
 def _allows(measurement: Measurement, index: tuple[int, ...], required: Grade) -> str:

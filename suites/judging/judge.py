@@ -27,13 +27,13 @@ from suites.inputs.problems import Ask
 from suites.judging.claims import Claims
 from suites.judging.effort import Effort
 from suites.judging.expected import ExpectedCache
-from suites.judging.failure import Finding, finding_of, values_of
+from suites.judging.failure import Finding, JudgeFailed, finding_of, values_of
 from suites.judging.measurement import Measurement
 from suites.judging.recorder import CaseOutcome, Recorder, unspecified_outcomes
 from suites.judging.refusals import Refusals
 from suites.judging.relation import Relation
 from suites.judging.repro import Repro
-from suites.judging.reproducer import Miss, miss_of_deviation, miss_of_label
+from suites.judging.reproducer import Miss, Reproducible, miss_of_deviation, miss_of_label
 from suites.judging.search import Searches
 from suites.judging.unanswerable import Unanswerable, outcome_of
 
@@ -78,8 +78,6 @@ class Judge:
     recorder: Recorder = field(default_factory=Recorder)
     deviations_seen: dict[str, Miss] = field(default_factory=dict)
     """The first miss of each deviation, by id."""
-    failure: Miss | Relation | None = None
-    """What the test at hand failed for last: of a search the shrunk one."""
     test: str = OF_CASES
     """The name of the test at hand."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -89,14 +87,14 @@ class Judge:
 
     def __post_init__(self) -> None:
         plan = self.plan
-        self._searches = Searches(plan.seed, lambda: plan.adapter.spent)
+        self._searches = Searches(plan.seed, lambda: plan.adapter.spent, self.recorder.paused)
         self._refusals = Refusals(self._contradicted)
         self.repro = Repro(plan.command, f"--effort={plan.effort.name} --hypothesis-seed={plan.seed}", plan.folder)
 
     def begin_test(self, name: str, parameters: Mapping[str, Any]) -> None:
         """From now on, what fails is the next test."""
         self.recorder.begin_test()
-        self.failure, self.test, self.parameters = None, name, parameters
+        self.test, self.parameters = name, parameters
 
     def in_place_of(self, problem: Problem) -> Problem:
         """The problem that --case gives, if it gives one, in the place of a test's own."""
@@ -203,43 +201,47 @@ class Judge:
         return measurements
 
     def check(self, question: Question) -> None:
-        """Measure what can be asked of it, record, and fail if a quantity misses the grade that it is held to."""
+        """Measure what can be asked of it and record all of it; then fail if a quantity misses the grade that it is held to."""
         operation, problem = question.operation, question.problem
+        missed = []
         for measurement in self.measure(question.about(*askable(operation, problem, question.quantities))):
             claimed = self.plan.claims.claimed(operation, problem.format.name, measurement.quantity)
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             self.recorder.add(operation.label, problem.format.name, measurement, counts=needed == claimed)
             if measurement.grade < needed:
-                self._fail(Miss("", operation, measurement, needed, ("Input: generated.",), question.layout))
+                missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), question.layout))
+        if missed:
+            self._fail(missed[0])
 
-    def fail(self, finding: Finding, at: Given | Case | None = None, whole: bool = False) -> NoReturn:
+    def fail(
+        self, finding: Finding, at: Given | Case | None = None, whole: bool = False, shown: Reproducible | None = None
+    ) -> NoReturn:
         """Fail the test.
 
         `at` is what the command asks again, the problem of the finding in this test unless told otherwise; or the `whole` test.
+        `shown` is what a script shows of it.
         """
         operation, problem = finding.operation, finding.problem
         if whole:
             repro = self.repro.whole(operation, problem.format.name, self.test)
         else:
             repro = self.repro.at(operation, at or Given(problem, self.test, self.parameters))
-        pytest.fail(
-            finding.text(f"{self.plan.adapter.name} on {self.plan.adapter.device}, {operation.mode}", repro), pytrace=False
-        )
+        where = f"{self.plan.adapter.name} on {self.plan.adapter.device}, {operation.mode}"
+        raise JudgeFailed(finding, finding.lines(where, repro), shown)
 
     def fail_relation(self, relation: Relation) -> NoReturn:
-        """Fail the test of an invariant, and keep what is broken for a reproducer."""
-        self.failure = relation
+        """Fail the test of an invariant."""
         operation, adapter = relation.operation, self.plan.adapter
         unsaid = self.plan.folder is not None and relation.script(adapter) is None
         note = f"no script: {adapter.name} has no words for {operation.name}" if unsaid else ""
-        self.fail(Finding(relation.what, relation.values, operation, relation.asked[0][0], note=note))
+        finding = Finding(relation.what, relation.values, operation, relation.asked[0][0], note=note, kind=relation.said)
+        self.fail(finding, shown=relation)
 
     def _fail(self, miss: Miss, at: Case | None = None) -> NoReturn:
-        """Fail the test, and keep the miss for a reproducer."""
-        self.failure = miss
+        """Fail the test for a miss."""
         problem, plain = miss.measurement.problem, miss.layout is Layout.CONTIGUOUS
         given = Given(problem) if plain else Given(problem, self.test, self.parameters)
-        self.fail(finding_of(miss.measurement, miss.operation, miss.missed), at or given)
+        self.fail(finding_of(miss.measurement, miss.operation, miss.missed), at or given, shown=miss)
 
     def check_unanswerable(self, operation: Operation, question: Unanswerable) -> None:
         """Record what an operation does with a question that has no answer; fail unless it is right, or what the claims say."""
@@ -261,9 +263,9 @@ class Judge:
         if known is not None:
             self.deviations_seen.setdefault(known.id, miss)
             pytest.xfail(f"out of range, {known.id}: {known.reason}")
-        self.failure = miss
         values = f"expected {'an answer' if observed.error else 'an exception'}; observed that it {outcome}"
-        self.fail(Finding(f"{told}; {question.rule(observed)}", values, operation, problem))
+        kind = f"an answer to a question without one: {question.rule(observed)}"
+        self.fail(Finding(f"{told}; {question.rule(observed)}", values, operation, problem, kind=kind), shown=miss)
 
     def case_measurements(self, case: Case, operation: Operation) -> dict[Quantity, Measurement]:
         """All quantities of an operation at a stored case; kept until the next case or operation is asked for."""
@@ -281,6 +283,9 @@ class Judge:
         deviations = self.plan.claims.deviations_at(operation, quantity, case)
         reached = measurement.grade
         shown = [d for d in deviations if reached < d.misses]
+        # Where a deviation was seen on this processor, one that was not excuses nothing more.
+        here = [d for d in shown if d.strict] or shown
+        needed = min((d.reaches for d in here if d.misses <= claimed), default=claimed)
         self.recorder.add_case(
             CaseOutcome(
                 case.name,
@@ -293,6 +298,7 @@ class Judge:
                 unspecified_outcomes(measurement),
             ),
             measurement,
+            counts=needed == claimed,
         )
         absent = [d for d in deviations if d not in shown]
         if stale := [d for d in absent if d.strict]:
@@ -303,9 +309,6 @@ class Judge:
             self.fail(Finding(told, values_of(measurement), operation, case.problem, measurement.arithmetic), case)
         for deviation in absent:
             self.recorder.not_seen.append((deviation.id, f"{case.id}, {operation.label}, {quantity}"))
-        # Where a deviation was seen on this processor, one that was not excuses nothing more.
-        here = [d for d in shown if d.strict] or shown
-        needed = min((d.reaches for d in here if d.misses <= claimed), default=claimed)
         if reached < needed:
             miss = Miss("", operation, measurement, needed, (f"Case {case.name}: {case.story}.",))
             self._fail(miss, case if deviations else None)

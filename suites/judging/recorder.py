@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from adapters.operation import options_used
 from reference.formats import FORMATS
-from reference.grades import Grade
+from reference.grades import NOT_MEASURED, Grade
+from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.special_values import Requirement
 from suites.inputs.cases import describe_problem
@@ -21,20 +25,69 @@ Key = tuple[str, str, Quantity]
 
 
 @dataclass
-class Record:
-    """What generated problems showed of one quantity of one operation in one dtype.
+class Basis:
+    """What a statement rests on: problems that were asked, entries that were compared, and the lowest grade among them.
 
-    `reached` is the lowest grade outside the regions of deviations. Errors are in ulps of the entry's scale, and maxima over
-    what was searched, so lower bounds of the true maxima. Where a value is exactly 0 (the Hessian times a constant) it has
-    no ulp to measure in: a nonzero answer there is counted, not measured.
+    An entry is compared where a value came back and the special-value table expects one. Nothing is reached of no problems.
     """
 
     problems: int = 0
     entries: int = 0
+    reached: Grade | None = None
+
+    def add(self, measurement: Measurement, grade: Grade) -> None:
+        """Take in a measurement that reaches a grade."""
+        self.problems += 1
+        self.entries += compared(measurement)
+        self.reached = grade if self.reached is None else min(self.reached, grade)
+
+    def reaches(self, grade: Grade) -> bool:
+        """True if anything was asked, and all of it reaches the grade."""
+        return self.reached is not None and self.reached >= grade
+
+    @property
+    def label(self) -> str:
+        """The grade in words."""
+        return NOT_MEASURED if self.reached is None else self.reached.label
+
+
+class Spot(NamedTuple):
+    """Where a problem was left out: its number of classes, the largest difference of two logits of a row, the grade."""
+
+    classes: int
+    gap: float
+    reached: Grade
+
+
+def is_plain(problem: Problem) -> bool:
+    """True if the logits are finite and no option but the reduction is used."""
+    return bool(np.isfinite(problem.logits).all()) and options_used(problem) <= {"reduction"}
+
+
+def compared(measurement: Measurement) -> int:
+    """The number of its entries that were compared with an expected value."""
+    if measurement.error is not None:
+        return 0
+    return int(np.count_nonzero(measurement.expected.requirement != Requirement.UNSPECIFIED))
+
+
+@dataclass
+class Record:
+    """What a run showed of one quantity of one operation in one dtype, in generated problems and stored cases alike.
+
+    `counts` is what the row rests on; `left_out` is what a known deviation, at its cases and in its region, holds to less than
+    the claim. Errors are of what counts, in ulps of the entry's scale, and maxima over what was searched: lower bounds of the
+    true maxima. Where a value is exactly 0 (the Hessian times a constant) it has no ulp to measure in: a nonzero answer there
+    is counted, not measured. Numbers of what went wrong are of all of them, the profile of all generated problems.
+    """
+
+    counts: Basis = field(default_factory=Basis)
+    left_out: Basis = field(default_factory=Basis)
+    left_out_at: set[Spot] = field(default_factory=set)
+    """Where plain problems were left out, whose logits are finite and whose options are at their defaults."""
     returned_zero: int = 0
     returned_nonzero: int = 0
     wrong_class: int = 0
-    reached: Grade = Grade.CORRECT
     worst_ulps: float = 0.0
     worst_ratio: float = 0.0
     bound: str = ""
@@ -42,15 +95,27 @@ class Record:
     profile: Profile = field(default_factory=Profile, repr=False)
 
     def add(self, measurement: Measurement, shown: Tally, counts: bool) -> None:
-        """Take in a measurement and its tally; `counts` is False in a region where the operation is known to deviate."""
-        self.problems += 1
-        self.entries += measurement.observed.size
+        """Take in a measurement and its tally; `counts` is False where the operation is known to deviate."""
+        (self.counts if counts else self.left_out).add(measurement, shown.reached)
         self.returned_zero += shown.returned_zero
         self.returned_nonzero += int(np.count_nonzero(measurement.returned_nonzero))
         self.wrong_class += shown.wrong_class + (measurement.error is not None)
-        if not counts:
-            return
-        self.reached = min(self.reached, shown.reached)
+        if counts:
+            self._measure(measurement, shown)
+        elif is_plain(measurement.problem):
+            gaps = np.ptp(measurement.problem.logits, axis=1)
+            self.left_out_at.add(Spot(measurement.problem.num_classes, float(gaps.max(initial=0.0)), shown.reached))
+
+    def as_properties(self) -> list[tuple[str, object]]:
+        """What JUnit has of a test: nothing, if nothing was measured."""
+        if not (self.counts.problems or self.left_out.problems):
+            return []
+        rests = [("problems", self.counts.problems), ("entries", self.counts.entries)]
+        left = [("left_out", self.left_out.label), ("left_out_problems", self.left_out.problems)]
+        return [("grade", self.counts.label), ("worst_ulps", self.worst_ulps), *rests, *left]
+
+    def _measure(self, measurement: Measurement, shown: Tally) -> None:
+        """The worst error, if there is one to measure."""
         self.bound = measurement.arithmetic.describe()
         if not shown.values:
             return
@@ -102,30 +167,39 @@ class Recorder:
     """What an operation (by label) did in a dtype with a class index or label out of range, or with no classes."""
     not_seen: list[tuple[str, str]] = field(default_factory=list)
     """Deviations, by id, that did not show on a processor on which they were never seen, and where they were asked for."""
-    test: Tally | None = None
-    """What the test that runs, or ran last, has measured; None if nothing."""
+    test: Record = field(default_factory=Record)
+    """What the test that runs, or ran last, has measured."""
+    is_paused: bool = False
     _places: Places = field(default_factory=Places, repr=False)
 
     def add(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
         """Take in a measurement of a generated problem; `dtype` is that of its logits."""
-        key = (operation, dtype, measurement.quantity)
-        record = self.records.setdefault(key, Record())
+        if self.is_paused:
+            return
+        record = self.records.setdefault((operation, dtype, measurement.quantity), Record())
         shown = record.profile.add(measurement, self._places.of(measurement.problem))
         record.add(measurement, shown, counts)
-        self._notice(shown)
+        self.test.add(measurement, shown, counts)
 
-    def add_case(self, outcome: CaseOutcome, measurement: Measurement) -> None:
-        """Take in what a stored case showed."""
+    def add_case(self, outcome: CaseOutcome, measurement: Measurement, counts: bool) -> None:
+        """Take in what a stored case showed; `counts` is False if a deviation that it shows holds it to less than the claim."""
         self.outcomes.append(outcome)
-        self._notice(tally(measurement))
+        record = self.records.setdefault((outcome.operation, outcome.dtype, outcome.quantity), Record())
+        for taking in (record, self.test):
+            taking.add(measurement, tally(measurement), counts)
 
     def begin_test(self) -> None:
         """From now on, `test` is about the next test."""
-        self.test = None
+        self.test = Record()
 
-    def _notice(self, shown: Tally) -> None:
-        self.test = self.test or Tally()
-        self.test.add(shown)
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it no measurement of a generated problem is taken in: a failure that shrinks is asked again and again."""
+        self.is_paused = True
+        try:
+            yield
+        finally:
+            self.is_paused = False
 
 
 def worst_entry(measurement: Measurement) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Searches for problems that fail a check, by Hypothesis; what one operation has passed is given to the next as it was.
+"""Searches for problems that fail a check, by Hypothesis; what is drawn for one operation is given to the next as it was.
 
 Every operation that is asked the same gets the same problems, since the seed of a search depends on its name alone. They are
-generated once; a check that fails on one of them is searched anew, to be shrunk. A failure that does not come back when
-it is tried again is a failure all the same: the operation is not deterministic. Where failures end the process of the call
-(`--isolate`), shrinking them costs a timeout or a new process each, so it stops early, with the last of them.
+drawn once, and all of them are checked, also after one has failed: a row of a report rests on the same problems for a right
+operation and for a wrong one. A failure is then searched anew, to be shrunk; that is not recorded. A failure that does not
+come back when it is tried again is a failure all the same: the operation is not deterministic. Where failures end the process
+of the call (`--isolate`), each costs a timeout or a new process, so the search stops early, with the smallest of them.
 
 `hypothesis.target()` is left out: problems would depend on the errors of the operation that is asked first, and little is won.
 Aimed at error over bound of PyTorch's cross_entropy (1000 examples, five seeds, mean of the worst), it moved the gradient from
@@ -15,8 +16,11 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import inf
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -42,35 +46,61 @@ class _Enough(BaseException):
 
 @dataclass(repr=False)
 class Searches:
-    """All searches of a run with a seed; `spent` is what ended processes have cost so far."""
+    """All searches of a run with a seed.
+
+    Arguments:
+      seed: with the name of a property it decides which problems are drawn.
+      spent: what ended processes have cost so far.
+      unrecorded: what is measured within it is not recorded. Shrinking is: how often a kernel is asked while a failure shrinks
+        depends on the failure, and a row of a report must rest on the same problems whether they pass or fail.
+    """
 
     seed: int
     spent: Callable[[], int] = lambda: 0
-    _passed: dict[tuple[str, Ask, int], list[Problem]] = field(default_factory=dict)
+    unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
+    _drawn: dict[tuple[str, Ask, int], list[Problem]] = field(default_factory=dict)
 
     def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
-        """Look for a problem that fails the check; `name` is that of the property."""
+        """Check every problem that is drawn, also after one has failed; then fail with the smallest that fails.
+
+        `name` is that of the property.
+        """
         key = (name, ask, examples)
         watched = Watched(check, self.spent)
-        if key not in self._passed or not all(watched.passes(problem) for problem in self._passed[key]):
-            self._anew(key, watched)
+        watched.check_all(self._problems(key))
+        if watched.first is not None:
+            with self.unrecorded():
+                self._fail(key, watched)
         watched.tell_refused()
 
-    def _anew(self, key: tuple[str, Ask, int], watched: Watched) -> None:
-        stopped = False
-        try:
-            watched.stop_if_enough()
-            drawn = self._generate(*key, watched)
-        except _Enough:
-            stopped = True
-        except Flaky:
-            if not watched.failures:
-                raise
-        if watched.failures:
-            text = str(watched.failures[-1]) if stopped else f"{watched.failures[0]}{_NOT_REPEATED}"
-            pytest.fail(text, pytrace=False)
+    def _problems(self, key: tuple[str, Ask, int]) -> list[Problem]:
+        """The problems of a search, drawn once as long as there is room for them."""
+        if key in self._drawn:
+            return self._drawn[key]
+        drawn = self._generate(*key, lambda _: None)
         if sum(problem.logits.size for problem in drawn) <= MOST_KEPT:
-            self._passed[key] = drawn
+            self._drawn[key] = drawn
+        return drawn
+
+    def _fail(self, key: tuple[str, Ask, int], watched: Watched) -> NoReturn:
+        """Search again, to shrink; where ended processes leave no room for that, the smallest of the problems must do."""
+        again = Watched(watched.check, self.spent, watched.before)
+        failure = watched.smallest if watched.is_enough else self._shrunk(key, again)
+        if failure is None:
+            failure = pytest.fail.Exception(f"{watched.first}{_NOT_REPEATED}", pytrace=False)
+        raise failure.with_traceback(None) from None
+
+    def _shrunk(self, key: tuple[str, Ask, int], again: Watched) -> BaseException | None:
+        """The failure at the problem to which Hypothesis shrinks it; None if it does not come back."""
+        try:
+            self._generate(*key, again)
+        except _Enough:
+            return again.smallest
+        except Flaky:
+            return None
+        except (Exception, pytest.fail.Exception) as failure:
+            return failure
+        return None
 
     def _generate(self, name: str, ask: Ask, examples: int, check: Check) -> list[Problem]:
         profile = settings(
@@ -101,16 +131,26 @@ _NOT_REPEATED = "  # the same problem passed when it was tried again: the operat
 
 @dataclass
 class Watched:
-    """A check that remembers how it failed, in whatever way, and passes over what is refused; another skip is a skip."""
+    """A check that remembers how it failed, in whatever way, and passes over what is refused; another skip is a skip.
+
+    Arguments:
+      check: raises if a problem fails.
+      spent: what ended processes have cost so far.
+      before: what they had cost when the search began; what they cost now unless told otherwise.
+    """
 
     check: Check
     spent: Callable[[], int]
-    failures: list[BaseException] = field(default_factory=list)
+    before: int | None = None
+    first: BaseException | None = None
+    smallest: BaseException | None = None
+    """The failure at the problem with the fewest logits, of those the last."""
     refused: list[str] = field(default_factory=list)
     asked: int = 0
+    _fewest: float = inf
 
     def __post_init__(self) -> None:
-        self._before = self.spent()
+        self.before = self.spent() if self.before is None else self.before
 
     def __call__(self, problem: Problem) -> None:
         """Check a problem; once failures have ended too many processes, raises _Enough."""
@@ -120,14 +160,31 @@ class Watched:
         except PassedOver as refused:
             self.refused.append(str(refused))
         except (Exception, pytest.fail.Exception) as failure:
-            self.failures.append(failure)
-            self.stop_if_enough()
+            self._keep(problem, failure)
+            if self.is_enough:
+                raise _Enough from None
             raise
 
-    def stop_if_enough(self) -> None:
-        """Raises _Enough once failures of this search have ended too many processes."""
-        if self.failures and self.spent() - self._before >= MOST_SPENT:
-            raise _Enough
+    def _keep(self, problem: Problem, failure: BaseException) -> None:
+        self.first = self.first or failure
+        if problem.logits.size <= self._fewest:
+            self._fewest, self.smallest = problem.logits.size, failure
+
+    @property
+    def is_enough(self) -> bool:
+        """True once failures of this search have ended too many processes."""
+        assert self.before is not None
+        return self.first is not None and self.spent() - self.before >= MOST_SPENT
+
+    def check_all(self, problems: Iterable[Problem]) -> None:
+        """Check every problem, whether others fail or not, until failures have ended too many processes."""
+        for problem in problems:
+            try:
+                self(problem)
+            except _Enough:
+                return
+            except (Exception, pytest.fail.Exception):
+                continue
 
     def tell_refused(self) -> None:
         """Skip the test if every problem was refused; warn if some were."""
@@ -136,11 +193,3 @@ class Watched:
         if self.refused:
             told = f"{len(self.refused)} of {self.asked} problems passed over; {self.refused[0]}"
             warnings.warn(told, PassedOverWarning, stacklevel=2)
-
-    def passes(self, problem: Problem) -> bool:
-        """True if the check does not fail."""
-        try:
-            self(problem)
-        except (Exception, pytest.fail.Exception, _Enough):
-            return False
-        return True

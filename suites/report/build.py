@@ -18,25 +18,30 @@ from reference.formats import FORMATS
 from suites.inputs.hazards import HAZARDS
 from suites.judging.claims import Deviation, Label
 from suites.judging.judge import Judge, Plan
+from suites.judging.outcomes import Cause, Ending
 from suites.judging.profile import Profile, binned, class_edges, gap_edges
-from suites.judging.recorder import CaseOutcome, Key, Record, order_of, worst_entry
+from suites.judging.recorder import Basis, CaseOutcome, Key, Record, order_of, worst_entry
 from suites.report.recommended import Recommendation, recommendations
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
+from suites.report.verdict import verdict_of
 
 PACKAGES = ("hypothesis", "ml_dtypes", "numpy", "pytest", "python-flint", "scipy")
 """Packages of the suite itself whose versions a report names."""
 
 
-def build_report(
-    judge: Judge, counts: dict[str, int], exit_status: int, scripts: Mapping[str, str] = MappingProxyType({})
-) -> Report:
-    """The report of a finished run, valid by the schema; `scripts` are the reproducers by the id of their deviation."""
+def build_report(judge: Judge, ending: Ending, scripts: Mapping[str, str] = MappingProxyType({})) -> Report:
+    """The report of a run that has ended, valid by the schema.
+
+    `scripts` are paths of reproducers: of deviations by their id, of failures by the test with the smallest input.
+    """
     plan = judge.plan
+    verdict, reason = verdict_of(ending, plan.reduced_by)
     report: Report = {
         "schema": SCHEMA_NAME,
         "identifier": "",
         "suite": _suite(),
-        "verdict": _verdict(plan, counts, exit_status),
+        "verdict": verdict,
+        "reason": reason,
         "environment": _environment(plan),
         "run": {
             "command": plan.command,
@@ -44,12 +49,14 @@ def build_report(
             "effort": plan.effort.name,
             "reduced_by": list(plan.reduced_by),
         },
-        "tests": counts,
-        "results": [_result(judge, key) for key in sorted(judge.recorder.records, key=order_of)],
+        "tests": ending.outcomes.counts,
+        "failures": [_failure(cause, scripts) for cause in ending.outcomes.by_size],
+        "results": [_result(judge, key) for key in sorted(_keys(judge), key=order_of)],
         "tolerances": [_tolerance(recommendation) for recommendation in recommendations(judge)],
         "deviations": [
             _deviation(judge, deviation) | {"reproducer": scripts.get(deviation.id)} for deviation in plan.claims.deviations
         ],
+        "outcomes": ending.outcomes.by_function(),
         "cases": [_case(outcome) for outcome in judge.recorder.outcomes],
         "out_of_range_labels": [
             {"operation": operation, "dtype": dtype, "label": label, "outcome": outcome}
@@ -87,10 +94,28 @@ def _suite() -> dict[str, str]:
     return {"name": project["name"], "version": project["version"]}
 
 
-def _verdict(plan: Plan, counts: dict[str, int], exit_status: int) -> str:
-    if exit_status != 0 or counts["failed"] or counts["error"]:
-        return "FAILS"
-    return "REDUCED" if plan.reduced_by or not counts["passed"] else "CONFORMS"
+def _failure(cause: Cause, scripts: Mapping[str, str]) -> dict[str, Any]:
+    """A cause of failures: the tests that failed for it, and what the one with the smallest input says."""
+    smallest = cause.smallest
+    return {
+        "cause": cause.name,
+        "tests": cause.tests,
+        "smallest": smallest.test,
+        "lines": smallest.lines,
+        "script": scripts.get(smallest.test),
+    }
+
+
+def _keys(judge: Judge) -> set[Key]:
+    """What was measured, and what could have been: what an operation on trial has, in the formats that it takes."""
+    asked = {
+        (operation.label, fmt.name, quantity)
+        for operation in judge.plan.operations
+        for fmt in judge.plan.formats
+        if fmt.name in operation.arithmetic
+        for quantity in operation.quantities
+    }
+    return asked | set(judge.recorder.records)
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
@@ -107,7 +132,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
 
 def _result(judge: Judge, key: Key) -> dict[str, Any]:
     label, dtype, quantity = key
-    record: Record = judge.recorder.records[key]
+    record = judge.recorder.records.get(key, Record())
     operation = next(op for op in judge.plan.operations if op.label == label)
     return {
         "operation": label,
@@ -117,10 +142,11 @@ def _result(judge: Judge, key: Key) -> dict[str, Any]:
         "returned_dtype": operation.returned(quantity, FORMATS[dtype]).name,
         "quantity": str(quantity),
         "claimed": judge.plan.claims.claimed(operation, dtype, quantity).label,
-        "reached": record.reached.label,
+        "reached": record.counts.label,
         "method": "searched",
-        "problems": record.problems,
-        "entries": record.entries,
+        "problems": record.counts.problems,
+        "entries": record.counts.entries,
+        "left_out": _left_out(record.left_out),
         "returned_zero": record.returned_zero,
         "returned_nonzero": record.returned_nonzero,
         "wrong_class": record.wrong_class,
@@ -130,6 +156,10 @@ def _result(judge: Judge, key: Key) -> dict[str, Any]:
         "worst": None if record.worst is None else worst_entry(record.worst),
         **_profile(record.profile, dtype),
     }
+
+
+def _left_out(basis: Basis) -> dict[str, Any]:
+    return {"reached": basis.label, "problems": basis.problems, "entries": basis.entries}
 
 
 def _profile(profile: Profile, dtype: str) -> dict[str, Any]:

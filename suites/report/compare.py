@@ -14,12 +14,13 @@ from functools import cached_property
 from reference.formats import FORMATS
 from reference.quantity import Quantity
 from suites.report.schema import Report, Result
+from suites.report.verdict import CONFORMS, FAILS, INTERRUPTED, NOTHING_RAN, REDUCED
 from suites.report.wording import is_below_claim, limits, reached, seen_deviations, short_name
 
-VERDICTS = ("FAILS", "REDUCED", "CONFORMS")
-"""From worst to best."""
-
 UNLIKE = "Seeds, efforts or versions of Hypothesis differ: the runs searched other problems, so grades and errors may differ"
+
+_RANKS = {CONFORMS: 2, REDUCED: 1, FAILS: 0, NOTHING_RAN: 0, INTERRUPTED: 0}
+"""Verdicts, the worst first; of what fails none is worse than another."""
 
 Key = tuple[str, str, str]
 """What a result is of: operation, dtype and quantity."""
@@ -117,7 +118,7 @@ def _order(key: Key) -> tuple[str, int, int]:
 
 def _all_regressions(reports: Sequence[Report], rows: Sequence[ReportRow], number: int) -> Iterator[str]:
     before, after = reports[0]["verdict"], reports[number]["verdict"]
-    if VERDICTS.index(after) < VERDICTS.index(before):
+    if _RANKS[after] < _RANKS[before]:
         yield f"verdict: {after}, was {before}"
     for row in rows:
         first, later = row.results[0], row.results[number]

@@ -14,10 +14,12 @@ from suites.report.wording import (
     NOT_SEEN,
     SEARCHED,
     TOLERANCES,
+    counted,
     environment_line,
     https,
     input_of,
     is_below_claim,
+    left_out,
     limits,
     not_seen,
     platform_line,
@@ -41,6 +43,7 @@ def markdown(report: Report) -> str:
         f"Identifier: `{report['identifier']}`",
         SEARCHED,
         TOLERANCES,
+        _failures(report),
         _results(report),
         _worst(report),
         _tolerances(report),
@@ -56,13 +59,13 @@ def markdown(report: Report) -> str:
 
 def summary_markdown(report: Report) -> str:
     """The report in short, as the summary of a CI job: verdict, grades, limits and deviations, without inputs."""
-    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp"]
+    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", *_BASIS]
     seen = report | {"deviations": seen_deviations(report)}
     parts = [
         f"# Softmax cross-entropy conformance: {plain(report['environment']['backend'])}",
         f"**{plain(verdict_line(report))}** - {plain(environment_line(report))}, {plain(platform_line(report))}.",
         f"Identifier: `{report['identifier']}`",
-        f"{report['tests'].get('failed', 0)} tests failed, {report['tests'].get('passed', 0)} passed.",
+        _failures(report),
         table(header, [_graded(r) for r in report["results"]]) if report["results"] else "",
         _limits(report),
         _deviations(seen),
@@ -73,7 +76,29 @@ def summary_markdown(report: Report) -> str:
 
 def _graded(r: Result) -> list[str]:
     reached = f"**{r['reached']}**, below the claim" if is_below_claim(r) else r["reached"]
-    return [code(r["operation"]), r["dtype"], r["quantity"], r["claimed"], reached, worst_ulps(r)]
+    return [code(r["operation"]), r["dtype"], r["quantity"], r["claimed"], reached, worst_ulps(r), *_basis(r)]
+
+
+_BASIS = ("entries", "problems", "left out")
+
+
+def _basis(r: Result) -> list[str]:
+    """What a row rests on."""
+    return [str(r["entries"]), str(r["problems"]), left_out([r])]
+
+
+def _failures(report: Report) -> str:
+    """The causes of failures: what failed in which tests, and the smallest input."""
+    if not report["failures"]:
+        return ""
+    return "\n\n".join([f"## Failed tests: {counted(len(report['failures']), 'cause')}", *map(_failure, report["failures"])])
+
+
+def _failure(cause: dict[str, Any]) -> str:
+    lines = [f"- {name}: {code(line) if name == 'repro' else plain(line)}" for name, line in cause["lines"].items()]
+    script = [f"- script: {code(cause['script'])}"] if cause["script"] else []
+    folded = [f"<details><summary>{counted(len(cause['tests']), 'test')}</summary>", ", ".join(map(code, cause["tests"]))]
+    return "\n\n".join([f"### {plain(cause['cause'])}", "\n".join([*lines, *script]), *folded, "</details>"])
 
 
 def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> str:
@@ -87,8 +112,8 @@ def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> s
 
 
 def _results(report: Report) -> str:
-    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", "error/stable bound", "lost to 0", "not 0"]
-    return "## Grades\n\n" + table([*header, "bound"], [_result(r) for r in report["results"]])
+    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", *_BASIS, "error/stable bound", "lost to 0"]
+    return "## Grades\n\n" + table([*header, "not 0", "bound"], [_result(r) for r in report["results"]])
 
 
 def _result(r: Result) -> list[str]:
@@ -99,6 +124,7 @@ def _result(r: Result) -> list[str]:
         r["claimed"],
         r["reached"],
         worst_ulps(r),
+        *_basis(r),
         f"{r['worst_error_over_stable_bound']:.2g}",
         str(r["returned_zero"]),
         str(r["returned_nonzero"]),

@@ -18,12 +18,7 @@ from suites.report.cite import cited_as_bibtex, cited_as_text, title
 from suites.report.compare import UNLIKE, ReportComparison
 from suites.report.gallery import figures, heat_maps, opened
 from suites.report.schema import Report
-
-VERDICTS = {
-    "CONFORMS": "Every claim held, and nothing was left out.",
-    "REDUCED": "Every claim that was tried held, but the run was narrowed: it says nothing about the rest.",
-    "FAILS": "A claim, or a test of an invariant, failed.",
-}
+from suites.report.verdict import VERDICTS
 
 
 def page(report: Report) -> str:

@@ -12,7 +12,7 @@ from reference.formats import FORMATS
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.judging.judge import Judge
-from suites.judging.recorder import Record, order_of
+from suites.judging.recorder import Record, Spot, order_of
 
 GAP = 20.0
 """Largest gap of the reported domains: in float32 absorption begins at 16.6."""
@@ -43,14 +43,17 @@ class Recommendation:
 
 
 def recommendations(judge: Judge, classes: Iterable[int] = CLASSES) -> Iterator[Recommendation]:
-    """The recommendations of a finished run, in the order of reports, one for each number of classes."""
+    """The recommendations of a finished run, in the order of reports, one for each number of classes.
+
+    There is none where the claim was not reached, nor for a domain in which a known deviation misses it.
+    """
     domains = [Domain(count, GAP) for count in classes]
     operations = {operation.label: operation for operation in judge.plan.operations}
     for key in sorted(judge.recorder.records, key=order_of):
         label, dtype, quantity = key
         record = judge.recorder.records[key]
-        grade = min(record.reached, judge.plan.claims.claimed(operations[label], dtype, quantity))
-        for domain in domains:
+        grade = judge.plan.claims.claimed(operations[label], dtype, quantity)
+        for domain in domains if record.counts.reaches(grade) else ():
             found = recommended(operations[label], (dtype, quantity, grade), record, domain)
             if found is not None:
                 yield found
@@ -59,13 +62,14 @@ def recommendations(judge: Judge, classes: Iterable[int] = CLASSES) -> Iterator[
 def recommended(operation: Operation, of: tuple[str, Quantity, Grade], record: Record, domain: Domain) -> Recommendation | None:
     """The recommendation for a quantity in a dtype at a grade.
 
-    None if there is no honest one (the grade bounds no error, or the declared arithmetic nothing of so many classes), or if
-    the quantity is not that of plain cross-entropy, which is what `reference.tolerance` knows.
+    None if there is no honest one (the grade bounds no error, the declared arithmetic nothing of so many classes, or a known
+    deviation misses the grade in the domain), or if the quantity is not that of plain cross-entropy, which is what
+    `reference.tolerance` knows.
     """
     dtype, quantity, grade = of
     if grade < Grade.STABLE or quantity in LAYER_GRADIENTS or not operation.loss.spec.is_log_probability:
         return None
-    if {"z_loss", "logit_softcap"} & operation.options:
+    if {"z_loss", "logit_softcap"} & operation.options or any(_spoils(spot, grade, domain) for spot in record.left_out_at):
         return None
     arithmetic = replace(operation.arithmetic[dtype], storage=operation.returned(quantity, FORMATS[dtype]))
     asked = replace(domain, plain=not operation.probabilities)
@@ -77,3 +81,8 @@ def recommended(operation: Operation, of: tuple[str, Quantity, Grade], record: R
         return None
     blind = blind_from(promised, quantity) if quantity in LOST_TO_ZERO else None
     return Recommendation(operation.label, dtype, quantity, grade, asked, promised, measured, blind)
+
+
+def _spoils(spot: Spot, grade: Grade, domain: Domain) -> bool:
+    """True of a place in the domain that misses the grade."""
+    return spot.reached < grade and spot.classes <= domain.classes and spot.gap <= domain.gap

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import StringIO
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -19,18 +22,29 @@ from suites.report.wording import (
     NOT_SEEN,
     blocks,
     cell,
+    counted,
     environment_line,
-    is_below_claim,
+    function_in,
+    is_measured,
+    left_out,
     limits,
     losses,
     not_seen,
     processor,
+    rests_on,
     seen_deviations,
     verdict_line,
     worst_ulps,
 )
 
-HEADING = "reached grade and worst error in ulp, over what was searched; ! below the claim"
+HEADING = (
+    "grade reached and worst error in ulp; ! below the claim. entries: how many each cell rests on. left out: the lowest grade "
+    "of what known deviations leave out, and in how many problems"
+)
+BASIS = ("entries", "left out")
+"""Columns that say what the cells of a row rest on."""
+MOST_CAUSES = 10
+"""Causes of failures that are told whole."""
 TABLE_HEADING = "grade reached/claimed and worst error in ulp"
 CHANGE_STYLES = {
     Change.REGRESSION: "red",
@@ -49,6 +63,8 @@ STYLES = {
     "CONFORMS": "bold green",
     "REDUCED": "bold yellow",
     "FAILS": "bold red",
+    "NOTHING RAN": "bold red",
+    "INTERRUPTED": "bold red",
 }
 
 
@@ -74,12 +90,43 @@ def rendered(content: RenderableType, width: int) -> str:
     return console.file.getvalue().rstrip("\n")
 
 
-def summary_lines(report: Report) -> list[str]:
-    """The report in plain lines: grades reached with worst errors, deviations seen, identifier, verdict."""
-    tables = (_loss_lines, _block_lines, _limit_lines, _deviation_lines, _not_seen_lines)
-    lines = [HEADING, "", *(line for table in tables for line in table(report))]
-    lines += ["", f"identifier {report['identifier']}"]
-    return [printable(line) for line in [*lines, _cut(f"{verdict_line(report)}: {environment_line(report)}")]]
+@dataclass(frozen=True)
+class Written:
+    """What a run has written: the folder of its report, and the files in words."""
+
+    folder: Path | None = None
+    said: tuple[str, ...] = ()
+
+
+def summary_lines(report: Report, written: Written = Written()) -> list[str]:
+    """The report in plain lines: grades with worst errors, deviations seen, causes of failures, what was written, verdict."""
+    tables = (_loss_lines, _block_lines, _unmeasured_lines, _limit_lines, _deviation_lines, _not_seen_lines)
+    lines = [HEADING, "", *(line for table in tables for line in table(report)), *cause_lines(report, written.folder), ""]
+    return [printable(line) for line in [*lines, *written.said, *_last_lines(report)]]
+
+
+def _last_lines(report: Report) -> list[str]:
+    """What a run ends with; the verdict is the last line, whole."""
+    return [f"identifier {report['identifier']}", environment_line(report), verdict_line(report)]
+
+
+def cause_lines(report: Report, folder: Path | None = None) -> list[str]:
+    """The causes of failures, the first ten whole: what failed in how many tests, the smallest input, how to run it again."""
+    causes = report["failures"]
+    lines = [line for number, cause in enumerate(causes[:MOST_CAUSES], start=1) for line in _cause(number, cause, folder)]
+    if rest := causes[MOST_CAUSES:]:
+        tests = sum(len(cause["tests"]) for cause in rest)
+        lines += ["", f"{counted(len(rest), 'more cause')} of {counted(tests, 'test')}: see the report of --report=DIR"]
+    return lines
+
+
+def _cause(number: int, cause: dict[str, Any], folder: Path | None) -> list[str]:
+    """A cause in six lines at most."""
+    counts = Counter(map(function_in, cause["tests"]))
+    tests = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    script = [f"script : python {(folder or Path()) / cause['script']}"] if cause["script"] else []
+    told = [f"{name:7}: {line}" for name, line in cause["lines"].items()]
+    return ["", f"cause {number}: {cause['cause']}; {counted(len(cause['tests']), 'test')} ({tests})", *told, *script]
 
 
 def _cut(line: str, width: int = 100) -> str:
@@ -87,36 +134,59 @@ def _cut(line: str, width: int = 100) -> str:
 
 
 def _line(operation: str, dtype: str, cells: list[str]) -> str:
-    return f"{operation[:28]:28} {dtype:8} " + "".join(f"{cell:16}" for cell in cells[:-1]) + cells[-1]
+    return (f"{operation:28} {dtype:8} " + "".join(f"{cell:16}" for cell in cells)).rstrip()
 
 
 def _loss_lines(report: Report) -> list[str]:
-    rows = [
-        _line(operation, dtype, [cell(cells.get(q)) for q in LOSS_COLUMNS])
-        for (operation, dtype), cells in losses(report).items()
-    ]
-    return [_line("operation", "dtype", [str(q) for q in LOSS_COLUMNS]), *rows] if rows else []
+    rows = [_line(operation, dtype, cells) for (operation, dtype), cells in _loss_rows(report)]
+    return [_line("operation", "dtype", [*LOSS_COLUMNS, *BASIS]), *rows] if rows else []
 
 
 def _block_lines(report: Report) -> list[str]:
-    rows = [_line(title, "", [cell(found.get(dtype)) for dtype in FORMATS]) for title, found in blocks(report).items()]
-    return ["", _line("building block", "", list(FORMATS)), *rows] if rows else []
+    rows = [_line(title, "", cells) for title, cells in _block_rows(report)]
+    return ["", _line("building block", "", [*FORMATS, *BASIS]), *rows] if rows else []
+
+
+def _loss_rows(report: Report) -> Iterator[tuple[tuple[str, str], list[str]]]:
+    for key, found in losses(report).items():
+        cells = [found.get(quantity) for quantity in LOSS_COLUMNS]
+        if any(map(is_measured, cells)):
+            yield key, _row(cells)
+
+
+def _block_rows(report: Report) -> Iterator[tuple[str, list[str]]]:
+    for title, found in blocks(report).items():
+        cells = [found.get(dtype) for dtype in FORMATS]
+        if any(map(is_measured, cells)):
+            yield title, _row(cells)
+
+
+def _row(cells: list[Result | None]) -> list[str]:
+    """Results of a row in words, what they rest on and what they leave out."""
+    return [*map(cell, cells), rests_on(cells), left_out(cells)]
+
+
+def _unmeasured_lines(report: Report) -> list[str]:
+    missing = [result for result in report["results"] if not is_measured(result)]
+    if not missing:
+        return []
+    return ["", f"not measured: {len(missing)} of {counted(len(report['results']), 'row')} of operation, dtype and quantity"]
 
 
 def _limit_lines(report: Report) -> list[str]:
-    lines = [_cut(f"  {', '.join(operations)}: {text}") for text, operations in limits(report).items()]
-    return ["", f"{len(lines)} declared limits, not asked:", *lines] if lines else []
+    lines = [f"  {', '.join(operations)}: {text}" for text, operations in limits(report).items()]
+    return ["", f"{counted(len(lines), 'declared limit')}, not asked:", *lines] if lines else []
 
 
 def _deviation_lines(report: Report) -> list[str]:
     seen = seen_deviations(report)
-    lines = [_cut(f"  {d['id']} ({len(d['seen_at'])} cases): {d['reason']}") for d in seen]
-    return ["", f"{len(seen)} known deviations seen:", *lines] if seen else []
+    lines = [f"  {d['id']} ({counted(len(d['seen_at']), 'case')}): {_cut(d['reason'])}" for d in seen]
+    return ["", f"{counted(len(seen), 'known deviation')} seen:", *lines] if seen else []
 
 
 def _not_seen_lines(report: Report) -> list[str]:
-    lines = [_cut(f"  {name} ({len(places)} cases)") for name, places in not_seen(report).items()]
-    return ["", f"{len(lines)} known deviations {NOT_SEEN} ({processor(report)}):", *lines] if lines else []
+    lines = [f"  {name} ({counted(len(places), 'case')})" for name, places in not_seen(report).items()]
+    return ["", f"{counted(len(lines), 'known deviation')} {NOT_SEEN} ({processor(report)}):", *lines] if lines else []
 
 
 def _filled(header: Sequence[str], rows: list[list[RenderableType]]) -> Table | None:
@@ -129,17 +199,16 @@ def _filled(header: Sequence[str], rows: list[list[RenderableType]]) -> Table | 
     return table
 
 
-def summary_tables(report: Report) -> RenderableType:
+def summary_tables(report: Report, written: Written = Written()) -> RenderableType:
     """A report as rich tables, which say what `summary_lines` says: nothing is cut."""
-    parts: list[RenderableType] = [Text(HEADING)]
     tables = (
         _filled(
-            ["operation", "dtype", *map(str, LOSS_COLUMNS)],
-            [[_plain(name), dtype, *(_styled(c.get(q)) for q in LOSS_COLUMNS)] for (name, dtype), c in losses(report).items()],
+            ["operation", "dtype", *LOSS_COLUMNS, *BASIS],
+            [[_plain(name), dtype, *map(_styled, cells)] for (name, dtype), cells in _loss_rows(report)],
         ),
         _filled(
-            ["building block", *FORMATS],
-            [[_plain(title), *(_styled(cells.get(dtype)) for dtype in FORMATS)] for title, cells in blocks(report).items()],
+            ["building block", *FORMATS, *BASIS],
+            [[_plain(title), *map(_styled, cells)] for title, cells in _block_rows(report)],
         ),
         _filled(
             ["declared limit, not asked", "operations"],
@@ -154,10 +223,12 @@ def summary_tables(report: Report) -> RenderableType:
             [[_plain(name), str(len(places))] for name, places in not_seen(report).items()],
         ),
     )
-    parts += [table for table in tables if table is not None]
-    parts.append(_plain(f"identifier {report['identifier']}"))
-    verdict = Text(printable(verdict_line(report)), style=STYLES[report["verdict"]])
-    return Group(*parts, verdict.append(f": {printable(environment_line(report))}", style="default"))
+    parts: list[RenderableType] = [_plain(HEADING), *(table for table in tables if table is not None)]
+    causes = cause_lines(report, written.folder)
+    parts += map(_plain, [*_unmeasured_lines(report), *causes, "", *written.said, *_last_lines(report)])
+    assert isinstance(parts[-1], Text)
+    parts[-1].stylize(STYLES[report["verdict"]], 0, len(report["verdict"]))
+    return Group(*parts)
 
 
 def comparison_lines(comparison: ReportComparison, names: Sequence[str]) -> list[str]:
@@ -211,6 +282,7 @@ def _plain(text: str) -> Text:
     return Text(printable(text))
 
 
-def _styled(result: Result | None) -> Text:
-    style = "dim" if result is None else "bold red" if is_below_claim(result) else STYLES[result["reached"]]
-    return Text(printable(cell(result)), style=style)
+def _styled(said: str) -> Text:
+    """A cell, in the colour of its grade."""
+    style = "bold red" if said.endswith(" !") else STYLES.get(said.partition(" ")[0], "dim")
+    return Text(printable(said), style=style)

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.adapter import CPU_CAPABILITY
 from reference.formats import FORMATS
-from reference.grades import Grade, grade_named
+from reference.grades import NOT_MEASURED, Grade, grade_named
 from reference.quantity import Quantity
 from suites.report.schema import Report, Result
 
@@ -34,26 +34,72 @@ def short_ulps(ulps: float, dtype: str) -> str:
     return f"{ulps:.2f}" if ulps < 1000 else f"{ulps:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "test"), counted(2, "cause")
+    ('1 test', '2 causes')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def function_in(test: str) -> str:
+    """The function of a test.
+
+    >>> function_in("test_loss[cross_entropy-float32]")
+    'test_loss'
+    """
+    return test.partition("[")[0]
+
+
 def worst_ulps(result: Result) -> str:
     """The worst error of a result, in ulps of the format that it is returned in."""
     return short_ulps(result["worst_ulps"], result["returned_dtype"])
 
 
+def is_measured(result: Result | None) -> bool:
+    """True if a result rests on anything: on a problem or a stored case that no deviation leaves out."""
+    return result is not None and result["reached"] != NOT_MEASURED
+
+
 def reached(result: Result) -> Grade:
-    """The grade that a result reaches."""
-    return grade_named(result["reached"])
+    """The grade that a result reaches; none, if nothing was measured."""
+    return grade_named(result["reached"]) if is_measured(result) else Grade.NONE
 
 
 def is_below_claim(result: Result) -> bool:
-    """True if a result reaches less than is claimed."""
-    return reached(result) < grade_named(result["claimed"])
+    """True if a result reaches less than is claimed; of one that was not measured nothing is known."""
+    return is_measured(result) and reached(result) < grade_named(result["claimed"])
 
 
 def cell(result: Result | None) -> str:
     """Grade reached, worst error, and a mark if that is below the claim."""
     if result is None:
         return "-"
+    if not is_measured(result):
+        return NOT_MEASURED
     return f"{result['reached']} {worst_ulps(result)}{' !' if is_below_claim(result) else ''}"
+
+
+def rests_on(results: Iterable[Result | None]) -> str:
+    """How many entries each of some results rests on: the fewest and the most.
+
+    >>> rests_on([{"entries": 40}, None, {"entries": 12}]), rests_on([{"entries": 40}])
+    ('12..40', '40')
+    """
+    entries = sorted({result["entries"] for result in results if result is not None})
+    return "-" if not entries else str(entries[0]) if len(entries) == 1 else f"{entries[0]}..{entries[-1]}"
+
+
+def left_out(results: Iterable[Result | None]) -> str:
+    """The lowest grade of what known deviations leave out of some results, and in how many problems; nothing: -.
+
+    >>> left_out([{"left_out": {"reached": "none", "problems": 3}}, {"left_out": {"reached": "stable", "problems": 4}}])
+    'none in 7'
+    """
+    bases = [result["left_out"] for result in results if result is not None and result["left_out"]["problems"]]
+    lowest = min((basis["reached"] for basis in bases), key=grade_named, default="")
+    return f"{lowest} in {sum(basis['problems'] for basis in bases)}" if bases else "-"
 
 
 def short_name(report: Report, operation: str) -> str:
@@ -102,9 +148,8 @@ def platform_line(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """The verdict and, where the run was reduced or limits are declared, by what."""
-    reasons = ", ".join([*report["run"]["reduced_by"], *(["within declared limits"] if limits(report) else [])])
-    return f"{report['verdict']} ({reasons})" if reasons else report["verdict"]
+    """The verdict and its reason."""
+    return f"{report['verdict']}: {report['reason']}{'; within declared limits' if limits(report) else ''}"
 
 
 def run_again(report: Report) -> str:
@@ -185,7 +230,9 @@ TOLERANCES = (
 )
 
 SEARCHED = (
-    "Worst errors are maxima over generated problems (`searched`): lower bounds of the true maxima. A grade is reached "
-    "if no generated problem outside the regions of the deviations below missed it. `lost to 0` counts zeros returned where "
-    "the correctly rounded value is not 0, `not 0` numbers returned where the value is exactly 0."
+    "Worst errors are maxima over generated problems and stored cases (`searched`): lower bounds of the true maxima. A grade "
+    "is reached if nothing that was asked missed it, but for what is left out: cases of the deviations below, and generated "
+    "problems in their regions. `entries` and `problems` say how much a row rests on, `left out` the lowest grade of what it "
+    "leaves out and in how many problems. `lost to 0` counts zeros returned where the correctly rounded value is not 0, "
+    "`not 0` numbers returned where the value is exactly 0."
 )

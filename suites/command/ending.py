@@ -1,0 +1,95 @@
+"""Watches how a run ends, and says what it showed: scripts, the report, and as the last line the verdict with its reason."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suites.judging.judge import Judge
+from suites.judging.outcomes import Ending, Outcomes, failed_test
+from suites.judging.reproducer import REPRODUCERS, Reproducible, write_reproducers
+from suites.report.build import build_report
+from suites.report.schema import Report
+from suites.report.terminal import Written, is_interactive, rendered, summary_lines, summary_tables
+from suites.report.verdict import CRASHED, NO_TESTS, NOTHING_RAN
+from suites.report.wording import counted
+from suites.report.write import write_report
+
+
+@dataclass(eq=False)
+class Run:
+    """A pytest plugin that notes how the tests of a run end, and ends it with its report and verdict."""
+
+    judge: Judge
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    said: str = ""
+    """Why the run was stopped; empty if it was not."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note how a test ended, and why it failed."""
+        report = yield
+        self.outcomes.add(item.name, report)
+        if report.failed:
+            failure = None if call.excinfo is None else call.excinfo.value
+            self.outcomes.add_failure(failed_test(item.name, failure, str(report.longrepr)))
+            self.judge.repro.write(str(report.longrepr))
+        return report
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Note why the run is stopped: by Ctrl-C, or by pytest, which says why."""
+        self.said = str(excinfo.value) or "stopped by Ctrl-C"
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+        """After all that pytest says: what the run showed, and its verdict as the last line."""
+        yield
+        if session.config.option.collectonly:
+            return
+        ending = Ending(int(exitstatus), session.testscollected, self.outcomes, self.said)
+        try:
+            report = self._report(ending, session.config.pluginmanager.get_plugin("terminalreporter"))
+        except Exception as error:  # a fault of the suite is no verdict on what it judges
+            pytest.exit(f"the suite itself failed at the end of the run: {type(error).__name__}: {error}", CRASHED)
+        if report["verdict"] == NOTHING_RAN:
+            session.exitstatus = NO_TESTS
+
+    def _report(self, ending: Ending, terminal: Any) -> Report:
+        """The report, written into the folder that was asked for, and said."""
+        folder = self.judge.plan.folder
+        scripts = _scripts(self.judge, ending, folder) if folder else {}
+        report = build_report(self.judge, ending, scripts)
+        written = _write(report, scripts, folder) if folder else Written()
+        if terminal is not None:
+            terminal.section("softmax-ce conformance")
+        if terminal is not None and terminal.hasmarkup and is_interactive(sys.stdout):
+            lines = [rendered(summary_tables(report, written), shutil.get_terminal_size().columns)]
+        else:
+            lines = summary_lines(report, written)
+        for line in lines:
+            print(line) if terminal is None else terminal.write_line(line)
+        return report
+
+
+def _scripts(judge: Judge, ending: Ending, folder: Path) -> dict[str, str]:
+    """The scripts of the deviations seen and of each cause of failures, by name, as paths from the folder."""
+    found: list[Reproducible] = [*judge.deviations_seen.values()]
+    found += [named for cause in ending.outcomes.by_size if (named := cause.smallest.reproducible) is not None]
+    written = write_reproducers(found, judge.plan.adapter, folder)
+    return {name: f"{REPRODUCERS}/{path.name}" for name, path in written.items()}
+
+
+def _write(report: Report, scripts: dict[str, str], folder: Path) -> Written:
+    """Write the report; what was written."""
+    written = [f"wrote {path}" for path in write_report(report, folder)]
+    of_failures = sum(failure["script"] is not None for failure in report["failures"])
+    shown = f"{counted(len(scripts) - of_failures, 'deviation')} and {counted(of_failures, 'cause')} of failures"
+    return Written(folder, (*written, f"wrote scripts of {shown} into {folder / REPRODUCERS}"))
