@@ -44,6 +44,7 @@ suites torch autocast
 emulated TF_ENABLE_ONEDNN_OPTS=0 tensorflow eager *
 emulated ATEN_CPU_CAPABILITY=avx2 torch eager *
 emulated ATEN_CPU_CAPABILITY=default torch eager *
+emulated ATEN_CPU_CAPABILITY=default torch compiled log_softmax
 emulated XLA_FLAGS=--xla_cpu_max_isa=AVX2 jax eager softmax_cross_entropy*
 emulated NPY_DISABLE_CPU_FEATURES=X86_V4 numpy eager *
 RUNS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from adapters import processor
 from adapters.adapter import CPU_CAPABILITY
 from adapters.processor import numpy_level, widest_extension, xla_extension
+from reference.arithmetic import Order
 from tests.backends import adapter_or_skip
 from tests.command import ROOT
 
@@ -89,3 +91,16 @@ def test_tensorflow_says_whether_it_uses_onednn(monkeypatch: pytest.MonkeyPatch,
 
 def test_jax_is_what_xla_compiles_for() -> None:
     assert adapter_or_skip("jax").processor == xla_extension()
+
+
+@pytest.mark.parametrize(("capability", "order"), [("AVX512", "lanes"), ("AVX2", "lanes"), ("DEFAULT", "recursive")])
+def test_what_torch_compiles_without_vector_extensions_is_one_running_sum(
+    monkeypatch: pytest.MonkeyPatch, capability: str, order: str
+) -> None:
+    """With ATEN_CPU_CAPABILITY=default a row of 1000 logits whose maximum comes first loses all others: 12 false failures."""
+    pytest.importorskip("torch")
+    backend = importlib.import_module("adapters.torch.backend")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    eager = backend.arithmetic_of("cpu")["float32"]
+    compiled = backend.compiled_arithmetic({"float32": eager}, "cpu")["float32"]
+    assert (eager.summation.order, compiled.summation.order) == (Order.LANES, Order[order.upper()])

@@ -7,7 +7,7 @@ named *_forward by torch.func.jacfwd alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,13 +90,19 @@ def arithmetic_of(device: str) -> dict[str, Arithmetic]:
     }
 
 
-def one_by_one(arithmetic: dict[str, Arithmetic]) -> dict[str, Arithmetic]:
+def one_by_one(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
     """The arithmetic of log_softmax over an axis that is not the last: lanes hold rows, and each adds its classes one by one.
 
     (`vec_softmax_lastdim_chunk_kernel` against `vec_logsoftmax_chunk` in aten/src/ATen/native/cpu/SoftMaxKernel.cpp; on
     CUDA, `cunn_SpatialSoftMaxForward` adds in as many running sums as a block has threads along the classes, perhaps one.)
     """
     return {name: replace(kind, summation=Summation(Order.RECURSIVE)) for name, kind in arithmetic.items()}
+
+
+def compiled_arithmetic(arithmetic: Mapping[str, Arithmetic], device: str) -> dict[str, Arithmetic]:
+    """The arithmetic of torch.compile: without a vector extension its loops have no lanes: a row is one running sum."""
+    vectorised = device != "cpu" or torch.backends.cpu.get_cpu_capability() in _LANE_BYTES
+    return dict(arithmetic) if vectorised else one_by_one(arithmetic)
 
 
 _EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
@@ -231,7 +237,7 @@ def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
     ]
 
 
-def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
+def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Operation]:
     """First order only: torch.compile has no double backward; and two graphs without derivatives, which are compiled otherwise.
 
     Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
@@ -243,6 +249,7 @@ def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
             op,
             mode=COMPILED,
             function=Differentiated(Compiled(op.function.loss)),
+            arithmetic=compiled_arithmetic(op.arithmetic, device),
             quantities=_FIRST_ORDER,
             options=op.options & few,
         )
@@ -254,20 +261,20 @@ def _compiled_operations(eager: tuple[Operation, ...]) -> list[Operation]:
             op,
             mode=COMPILED,
             function=Differentiated(Compiled(op.function.loss), loss_alone),
-            arithmetic={"float32": op.arithmetic["float32"]},
+            arithmetic={"float32": compiled_arithmetic(op.arithmetic, device)["float32"]},
             quantities=(Quantity.LOSS,),
             options=op.options & {"temperature"},
         )
         for op in eager
         if op.name in ("scaled_cross_entropy", "binary_cross_entropy_of_sigmoid")
     ]
-    blocks = _building_blocks(dict(eager[0].arithmetic), compiled)
+    blocks = _building_blocks(compiled_arithmetic(eager[0].arithmetic, device), compiled)
     return [*first_order, *inference, *(replace(block, mode=COMPILED) for block in blocks)]
 
 
 def _operations(device: str) -> tuple[Operation, ...]:
     eager = _eager_operations(device)
-    return (*eager, *_autocast_operations(eager), *_compiled_operations(eager))
+    return (*eager, *_autocast_operations(eager), *_compiled_operations(eager, device))
 
 
 class TorchAdapter(Adapter):
