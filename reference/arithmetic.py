@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reference.formats import Format
+from reference.formats import Format, format_named
 
 
 class Order(StrEnum):
@@ -77,13 +77,19 @@ class Arithmetic:
     """The declared arithmetic of an operation in one storage format.
 
     Arguments:
-      storage: format of the inputs, the results and every intermediate tensor.
-      working: format in which a kernel computes and accumulates (float32 inside half-precision kernels).
+      storage: format of the inputs, the results and every intermediate tensor, or its name.
+      working: format in which a kernel computes and accumulates (float32 inside half-precision kernels), or its name.
       exp_ulps, log_ulps: largest error of exp and of log or log1p, in ulps of the working format.
       summation: order of the sums over classes.
       stores_sum: True if the sum of powers and its logarithm are rounded to the storage format before they are used.
       flush_to_zero: True if subnormal results become 0.
       tanh_ulps: largest error of tanh, in ulps of the working format.
+
+    Raises:
+      ValueError: a format is not known.
+
+    >>> Arithmetic("float16", "float32").describe()
+    'float32 arithmetic, pairwise sum, exp 1 ulp'
     """
 
     storage: Format
@@ -94,6 +100,10 @@ class Arithmetic:
     stores_sum: bool = False
     flush_to_zero: bool = False
     tanh_ulps: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("storage", "working"):
+            object.__setattr__(self, name, format_named(getattr(self, name)))
 
     @property
     def storage_roundoff(self) -> float:

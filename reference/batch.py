@@ -15,7 +15,7 @@ from reference.evaluation import evaluate
 from reference.fast.comparison import ComparedRows, compare_rows
 from reference.fast.sums import Rounded
 from reference.fast.threads import in_threads
-from reference.formats import Bools, Floats, Format, Integers
+from reference.formats import Bools, Floats, Format, Integers, format_named
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.tiers import Tier
@@ -53,12 +53,12 @@ class Comparison:
 
 
 def compare_batch(
-    fmt: Format, logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded, threads: int | None = None
+    fmt: Format | str, logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded, threads: int | None = None
 ) -> Comparison:
     """Judge losses and gradients of softmax cross-entropy for class indices, cotangent 1 and reduction 'none'.
 
     Arguments:
-      fmt: the format of logits, losses and gradients: these arrays hold members of it, in float32 or float64.
+      fmt: the format of logits, losses and gradients, or its name: these arrays hold members of it, in float32 or float64.
       logits: (N, K).
       target: (N,), class indices.
       loss: (N,), as they were returned.
@@ -69,14 +69,14 @@ def compare_batch(
       The errors of loss and gradient, row by row, in ulps of `fmt`.
 
     Raises:
-      ValueError: shapes do not fit, a dtype is another, or a target is not a class index.
+      ValueError: the format is not known, shapes do not fit, a dtype is another, or a target is not a class index.
 
-    >>> from reference.formats import FLOAT32
-    >>> x = np.array([[20.0, 0.0]], dtype=np.float32)
-    >>> found = compare_batch(FLOAT32, x, np.array([0]), np.zeros(1, np.float32), np.array([[0.0, 2.0611537e-09]], np.float32))
+    >>> x, gradient = np.array([[[20.0, 0.0]], [[0.0, 2.0611537e-09]]], dtype=np.float32)
+    >>> found = compare_batch("float32", x, np.array([0]), np.zeros(1, np.float32), gradient)
     >>> found.gradient.absorbed.tolist(), found.loss.worst.round().tolist()
     ([1], [9282611.0])
     """
+    fmt = format_named(fmt)
     _check(logits, target, loss, gradient)
     count = len(logits)
     numbers, counts = np.zeros((count, 4)), np.zeros((count, 8), dtype=np.int64)

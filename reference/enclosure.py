@@ -18,7 +18,7 @@ import numpy as np
 from flint import arb, fmpq
 from numpy.typing import NDArray
 
-from reference.formats import Bools, Floats, Format, Integers
+from reference.formats import Bools, Floats, Format, Integers, format_named
 
 TINY_EXPONENT = -4000
 """Below 2^-4000 only the sign of an entry is kept: the smallest float64 subnormal is 2^-1074."""
@@ -150,16 +150,16 @@ class Enclosure:
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(self.hi + self.lo, np.clip(self.exponent, -5000, 5000).astype(np.int32))
 
-    def rounded(self, fmt: Format) -> tuple[Floats, Bools]:
-        """Correct rounding (to nearest, ties to even) into a format, and whether it is decided.
+    def rounded(self, fmt: Format | str) -> tuple[Floats, Bools]:
+        """Correct rounding (to nearest, ties to even) into a format, given or named, and whether it is decided.
 
         Where it is not decided the value is only the rounding of the midpoint: never use it as a correct rounding.
 
-        >>> from reference.formats import FLOAT16
         >>> midpoint = Enclosure.of([enclose(fmpq(2049), arb(0), 0), enclose(fmpq(2049), arb("1e-99999").exp() - 1, 1)], (2,))
-        >>> midpoint.rounded(FLOAT16)[0]
+        >>> midpoint.rounded("float16")[0]
         array([2048., 2050.])
         """
+        fmt = format_named(fmt)
         sign, step, scaled = self._in_ulps(fmt)
         whole = np.floor(scaled.hi)
         # A whole hi with a negative lo lies in the interval below, which may be beyond that interval's midpoint.
@@ -175,12 +175,13 @@ class Enclosure:
         value = np.where(self.is_finite, np.copysign(value, sign), self.hi)
         return value, decided | ~self.is_finite
 
-    def ulps_from(self, observed: Floats, fmt: Format) -> tuple[Floats, Floats]:
+    def ulps_from(self, observed: Floats, fmt: Format | str) -> tuple[Floats, Floats]:
         """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
 
         An infinite observation of a finite y counts as 2^(emax + 1), which would follow the largest number, so that an overflow
         within a bound can be told from one beyond it. NaN on either side, or an infinite y, gives NaN.
         """
+        fmt = format_named(fmt)
         sign, step, scaled = self._in_ulps(fmt)
         with np.errstate(over="ignore", invalid="ignore"):
             beyond = np.copysign(np.ldexp(1.0, fmt.emax + 1 - step), observed * sign)
@@ -190,11 +191,12 @@ class Enclosure:
         known = self.is_finite & ~np.isnan(observed)
         return np.where(known, distance, np.nan), np.where(known, scaled.radius + 2.0**-50 * distance, np.nan)
 
-    def ulp_exponent(self, fmt: Format) -> Integers:
+    def ulp_exponent(self, fmt: Format | str) -> Integers:
         """Exponent of ulp(y); a y just below a power of two belongs to the binade below, whatever hi says.
 
         Where that is not known, of the binade above: an error is never told larger than it is.
         """
+        fmt = format_named(fmt)
         inward = self.lo * np.sign(self.hi)
         inward = np.where(inward == 0, self.side * np.sign(self.hi), inward)
         below = (np.abs(self.hi) == 0.5) & (inward < 0) & self.binade_known

@@ -24,10 +24,10 @@ from reference.expected import Expected
 from reference.formats import Bools, Floats, Format
 from reference.linear import feature_of
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity, quantity_named
 from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
-from reference.tiers import Tier, uses_fast
+from reference.tiers import Tier, tier_named, uses_fast
 from reference.weights import mean_denominator, rational, row_factors
 
 if TYPE_CHECKING:
@@ -332,27 +332,27 @@ def _quantity(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     return _reduced_loss(evaluator) if quantity is Quantity.LOSS and reduced else _per_row(evaluator, quantity)
 
 
-def evaluate(problem: Problem, quantities: Iterable[Quantity], tier: Tier = Tier.AUTO) -> dict[Quantity, Expected]:
+def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier | str = Tier.AUTO) -> dict[Quantity, Expected]:
     """Certified values of the quantities; see `Quantity` for their formulas and shapes, special_values.py for edges.
 
     Arguments:
       problem: rows of logits (N, K), their target and the options of the loss.
-      quantities: what is asked for.
-      tier: how it is computed (`reference.tiers`); it changes no rounding, only the time and the radii.
+      quantities: what is asked for: quantities or their names; one alone stands for a list of it.
+      tier: how it is computed (`reference.tiers`), or its name; it changes no rounding, only the time and the radii.
 
     Returns:
       What is expected of each quantity: its entries as enclosures, their scales, and whether a number is required.
 
     Raises:
-      ValueError: a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product without a tangent, a
-        gradient of the linear layer without a feature, or the compiled tier without numba.
+      ValueError: a name that is not known, a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product
+        without a tangent, a gradient of the linear layer without a feature, or the compiled tier without numba.
 
-    >>> from reference.formats import FLOAT32
-    >>> loss = evaluate(Problem([[20.0, 0.0]], [0], FLOAT32), [Quantity.LOSS])[Quantity.LOSS]
-    >>> float(loss.values.approximate()[0])
+    >>> expected = evaluate(Problem([[20.0, 0.0]], [0], "float32"), ["loss", "gradient"])
+    >>> float(expected["loss"].values.approximate()[0])
     2.061153620314381e-09
     """
-    wanted = tuple(quantities)
+    given = (quantities,) if isinstance(quantities, str) else quantities
+    wanted, tier = tuple(quantity_named(quantity) for quantity in given), tier_named(tier)
     if Quantity.HESSIAN in wanted and problem.num_classes > MAX_HESSIAN_CLASSES:
         raise ValueError(f"a Hessian of K = {problem.num_classes} classes; allowed: K <= {MAX_HESSIAN_CLASSES}")
     if Quantity.HVP in wanted and problem.tangent is None:

@@ -7,12 +7,15 @@ precision p and its largest exponent emax (IEEE 754-2019, section 3.3).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from reference.names import named
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -206,12 +209,13 @@ DESCRIBED: dict[str, Format] = {f.name: f for f in (FLOAT8_E4M3FN, FLOAT8_E5M2)}
 """Formats that are known here and that no backend claims yet, by name."""
 
 
-def format_named(name: str) -> Format:
-    """The format of that name.
+def format_named(given: Format | str, known: Mapping[str, Format] = FORMATS | DESCRIBED) -> Format:
+    """A format, or the one of that name among those that are known; the suites know `FORMATS` alone.
 
     Raises:
       ValueError: there is none; the message lists those there are.
+
+    >>> format_named("float32") is format_named(FLOAT32)
+    True
     """
-    if name not in FORMATS:
-        raise ValueError(f"dtype {name!r} is not known; allowed: {', '.join(FORMATS)}")
-    return FORMATS[name]
+    return named(Format, given, known)

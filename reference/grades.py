@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from reference.names import named
+
 ACCURATE_ULPS = 4.0
 """What `accurate` allows, in ulps of an entry's scale: three rounded factors (two powers and a sum) and a quotient of
 faithful functions stay below it, a lost term does not."""
@@ -41,13 +43,16 @@ class Grade(IntEnum):
         return self.name.lower()
 
 
-def grade_named(name: str) -> Grade:
-    """The grade of that name.
+_LABELS = {grade.label: grade for grade in Grade}
+
+
+def grade_named(given: Grade | str) -> Grade:
+    """A grade, or the one of that name.
 
     Raises:
       ValueError: there is none; the message lists those there are.
+
+    >>> grade_named("stable") is grade_named(Grade.STABLE)
+    True
     """
-    labels = {grade.label: grade for grade in Grade}
-    if name not in labels:
-        raise ValueError(f"grade {name!r} is not known; allowed: {', '.join(labels)}")
-    return labels[name]
+    return named(Grade, given, _LABELS)

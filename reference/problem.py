@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reference.formats import Bools, Floats, Format
+from reference.formats import Bools, Floats, Format, format_named
 from reference.loss import Loss, Target
 from reference.options import ARGUMENTS, LOSS, OPTIONS, Array, Axes, Label, Option, arguments_of
 from reference.reduction import Reduction
@@ -34,7 +34,7 @@ class Problem:
       logits: (N, K) members of `format`, NaN, infinities and K = 1 included; N may be 0, K may not.
       target: class indices (N,), each in [0, K) or equal to `ignore_index`; or probabilities (N, K), finite, >= 0 and
         members of `format`. They need not sum to 1: the loss is sum_c q_c (lse - x_c) as it stands.
-      format: the format of logits, probabilities, class weights, cotangent and tangent.
+      format: the format of logits, probabilities, class weights, cotangent and tangent, or its name.
       loss: which loss; it decides which target (`reference.loss.SPECS`) and which options (`reference.options`) are allowed.
       class_weights: (K,), finite, >= 0, members of `format`; None means 1 for all.
       label_smoothing: s in [0, 1]: the target becomes (1 - s) target + s/K (K counts every class, masked ones too).
@@ -54,10 +54,9 @@ class Problem:
     Raises:
       ValueError: an argument is not allowed; the message names it, what was given and what is allowed.
 
-    >>> from reference.formats import FLOAT32
-    >>> Problem([[20.0, 0.0]], [0], FLOAT32).num_classes
+    >>> Problem([[20.0, 0.0]], [0], "float32").num_classes
     2
-    >>> Problem([[20.0, 0.0]], [2], FLOAT32)
+    >>> Problem([[20.0, 0.0]], [2], "float32")
     Traceback (most recent call last):
     ...
     ValueError: target[0] is 2; allowed: a class index in [0, 2) or ignore_index = -100
@@ -81,6 +80,7 @@ class Problem:
     feature: Floats | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "format", format_named(self.format))
         self._check_loss()
         self._set("logits", self._members("logits", self.logits, finite=False))
         if self.logits.ndim != 2 or self.logits.shape[1] == 0:

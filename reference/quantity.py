@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from reference.names import named
+
 
 class Quantity(StrEnum):
     """What is asked of an operation; x is a row of K logits, a its effective weights, A = sum a, p = softmax(x).
@@ -49,3 +51,17 @@ SECOND_ORDER = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
 
 LAYER_GRADIENTS = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
 """Quantities of the linear layer in front of the logits: sums over the rows."""
+
+_NAMES = {quantity.value: quantity for quantity in Quantity}
+
+
+def quantity_named(given: Quantity | str) -> Quantity:
+    """A quantity, or the one of that name.
+
+    Raises:
+      ValueError: there is none; the message lists those there are.
+
+    >>> quantity_named("loss") is quantity_named(Quantity.LOSS)
+    True
+    """
+    return named(Quantity, given, _NAMES)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from flint import arb, ctx
 
-from reference.formats import Format
+from reference.formats import Format, format_named
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Thresholds:
 
 
 @lru_cache
-def thresholds(fmt: Format) -> Thresholds:
-    """Thresholds of a format.
+def thresholds(fmt: Format | str) -> Thresholds:
+    """Thresholds of a format, given or named.
 
-    >>> from reference.formats import FLOAT16
-    >>> t = thresholds(FLOAT16)
+    >>> t = thresholds("float16")
     >>> round(t.absorption_gap, 5), round(t.vanishing_gap, 5), t.stagnation_count, t.overflow_count
     (7.62462, 17.32868, 2048, 65520)
     """
+    fmt = format_named(fmt)
     with ctx.workprec(200):
         ln2 = arb(2).log()
         return Thresholds(

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from reference.names import named
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.reduction import Reduction
@@ -35,6 +36,21 @@ class Tier(StrEnum):
     AUTO = "auto"
     EXACT = "exact"
     FAST = "fast"
+
+
+_TIERS = {tier.value: tier for tier in Tier}
+
+
+def tier_named(given: Tier | str) -> Tier:
+    """A tier, or the one of that name.
+
+    Raises:
+      ValueError: there is none; the message lists those there are.
+
+    >>> tier_named("exact") is tier_named(Tier.EXACT)
+    True
+    """
+    return named(Tier, given, _TIERS)
 
 
 def uses_fast(problem: Problem, quantities: tuple[Quantity, ...], tier: Tier) -> bool:

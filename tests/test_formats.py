@@ -261,9 +261,13 @@ def test_cast_refuses_what_is_not_a_member(fmt: Format) -> None:
 
 
 def test_format_named() -> None:
-    assert [format_named(name).name for name in FORMATS] == ["float64", "float32", "float16", "bfloat16"]
-    with pytest.raises(ValueError, match="dtype 'float8' is not known; allowed: float64, float32, float16, bfloat16"):
-        format_named("float8")
+    assert [format_named(name, FORMATS).name for name in FORMATS] == ["float64", "float32", "float16", "bfloat16"]
+    assert format_named("float8_e5m2") == FLOAT8_E5M2
+    for name in ("float8", "float8_e5m2"):
+        with pytest.raises(
+            ValueError, match=f"format '{name}' is not known; allowed: float64, float32, float16, bfloat16($|;)"
+        ):
+            format_named(name, FORMATS)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

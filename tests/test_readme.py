@@ -89,7 +89,7 @@ def check_toml(block: Block, folder: Path) -> None:
     """Stored cases, entry points of backends, or a claims file."""
     table = tomllib.loads(block.text)
     if "case" in table:
-        assert [problem_from(case, format_named(name)) for case in table.pop("case") for name in case["dtypes"]]
+        assert [problem_from(case, format_named(name, FORMATS)) for case in table.pop("case") for name in case["dtypes"]]
         assert not table
     elif "project" in table:
         assert list(table["project"]["entry-points"]) == [ENTRY_POINTS]

@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 from reference.bounds.tolerances import Tolerance
-from reference.formats import Format
-from reference.quantity import Quantity
+from reference.formats import Format, format_named
+from reference.quantity import Quantity, quantity_named
 from reference.thresholds import thresholds
 
 ASSERT_CLOSE: dict[str, Tolerance] = {
@@ -26,20 +26,28 @@ ASSERT_CLOSE: dict[str, Tolerance] = {
 """Defaults of torch.testing.assert_close by dtype (its documentation). numpy.testing.assert_allclose has rtol 1e-7, atol 0."""
 
 
-def blind_from(allowed: Tolerance, quantity: Quantity = Quantity.LOSS, classes: int = 2) -> float:
+def blind_from(allowed: Tolerance, quantity: Quantity | str = Quantity.LOSS, classes: int = 2) -> float:
     """The smallest gap from which on a test with this tolerance passes a 0; infinite if atol is 0, 0 if every 0 passes.
 
     Arguments:
       allowed: the test's rtol and atol.
-      quantity: loss, gradient (of the target), hessian (its diagonal entry) or hessian_diagonal.
+      quantity: loss, gradient (of the target), hessian (its diagonal entry) or hessian_diagonal; or its name.
       classes: K >= 2, all but the target's at the gap.
 
     Raises:
       ValueError: another quantity, or fewer classes.
 
+    By hand: the defaults of numpy.allclose pass a loss of 0 where exp(-gap) <= 1e-8, from 8 ln 10 = 18.42 on, and with 998
+    more such classes from ln 999 = 6.91 further on. A gradient s/(1 + s) is at most 1/4 where s <= 1/3, from ln 3 = 1.10 on.
+
+    >>> [round(blind_from(Tolerance(rtol=1e-5, atol=1e-8), "loss", classes), 2) for classes in (2, 1000)]
+    [18.42, 25.33]
+    >>> round(blind_from(Tolerance(rtol=0.0, atol=0.25), "gradient"), 2), blind_from(Tolerance(rtol=1e-7, atol=0.0), "loss")
+    (1.1, inf)
     >>> round(blind_from(ASSERT_CLOSE["float32"]), 2), round(blind_from(ASSERT_CLOSE["float64"]), 2)
     (11.51, 16.12)
     """
+    quantity = quantity_named(quantity)
     if quantity not in _SUMS or classes < 2:
         raise ValueError(f"quantity is {str(quantity)!r} and classes is {classes}; allowed: {', '.join(_SUMS)}; at least 2")
     passed = allowed.atol / (1 - allowed.rtol) if allowed.rtol < 1 else math.inf
@@ -66,13 +74,13 @@ LOST_TO_ZERO = tuple(_SUMS)
 """The quantities of which an absorbed row returns 0."""
 
 
-def why_blind(fmt: Format) -> str:
+def why_blind(fmt: Format | str) -> str:
     """Why the defaults of assert_close do not see an absorbed loss in a format; a sentence for reports.
 
-    >>> from reference.formats import FLOAT32
-    >>> why_blind(FLOAT32).partition("; ")[2]
+    >>> why_blind("float32").partition("; ")[2]
     '1 + exp(-gap) rounds to 1 from 16.6 on: every absorbed loss passes.'
     """
+    fmt = format_named(fmt)
     allowed, lost = ASSERT_CLOSE[fmt.name], thresholds(fmt).absorption_gap
     blind = blind_from(allowed)
     outcome = "every absorbed loss passes" if blind <= lost else f"absorbed losses are seen up to {blind:.1f}, and pass beyond"

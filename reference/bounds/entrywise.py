@@ -36,7 +36,7 @@ from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
+from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity, quantity_named
 from reference.reduction import Reduction
 from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 
@@ -176,17 +176,18 @@ _DERIVATIVES = {Quantity.LOSS: 0} | dict.fromkeys(SECOND_ORDER, 2)
 """How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
 
 
-def stable_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
+def stable_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic) -> Floats:
     """Largest absolute error that `stable` allows each entry; meaningless (not NaN) where the value is not finite.
 
     Arguments:
       problem: the rows, from whose exact gaps the bound is evaluated.
-      quantity: the quantity whose entries are bounded.
+      quantity: the quantity whose entries are bounded, or its name.
       arithmetic: what the operation declares of its own.
 
     Returns:
       An absolute error for each entry, of the shape of the quantity; infinite where nothing is bounded.
     """
+    quantity = quantity_named(quantity)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * SLACK
     if problem.is_binary:
@@ -194,7 +195,7 @@ def stable_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -
     return np.where(np.isnan(bound), np.inf, bound)
 
 
-def accurate_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic, expected: Expected) -> Floats:
+def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
     """Largest absolute error that `accurate` allows: ACCURATE_ULPS ulps of the scale, plus K underflowing powers.
 
     Each of the K powers may lose omega to underflow; they enter with weight at most A |f| (loss, gradient, Hessian; other
@@ -203,13 +204,14 @@ def accurate_bound(problem: Problem, quantity: Quantity, arithmetic: Arithmetic,
 
     Arguments:
       problem: the rows.
-      quantity: the quantity whose entries are bounded.
+      quantity: the quantity whose entries are bounded, or its name.
       arithmetic: what the operation declares of its own.
       expected: the certified values, with the scale that an ulp is taken of.
 
     Returns:
       An absolute error for each entry, of the shape of the quantity.
     """
+    quantity = quantity_named(quantity)
     amplitude = np.ones((problem.num_rows, 1))
     if quantity not in BUILDING_BLOCKS:
         factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)

@@ -26,9 +26,9 @@ from typing import NamedTuple
 from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
 from reference.bounds.running import growth, growth_of
-from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
+from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade, grade_named
 from reference.options import OPTIONS
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import LAYER_GRADIENTS, Quantity, quantity_named
 from reference.reduction import Reduction
 
 COMPARING = 8
@@ -83,14 +83,16 @@ class Tolerance(NamedTuple):
         return abs(observed - expected) <= self.atol + self.rtol * abs(expected)
 
 
-def tolerance(quantity: Quantity, grade: Grade, arithmetic: Arithmetic, domain: Domain, share: float = 1.0) -> Tolerance:
+def tolerance(
+    quantity: Quantity | str, grade: Grade | str, arithmetic: Arithmetic, domain: Domain, share: float = 1.0
+) -> Tolerance:
     """Smallest rtol and atol, to two digits, that no answer of a grade misses on a domain.
 
     Arguments:
-      quantity: of softmax cross-entropy, or one of its building blocks.
-      grade: what the operation promises: `stable` or more.
-      arithmetic: what it declares; `storage` is the format of the result. `Arithmetic(FLOAT32, FLOAT32)` is that of a kernel
-        that computes in float32 with faithful functions and pairwise sums.
+      quantity: of softmax cross-entropy, or one of its building blocks; or its name.
+      grade: what the operation promises, `stable` or more; or its name.
+      arithmetic: what it declares; `storage` is the format of the result. `Arithmetic("float32", "float32")` is that of
+        a kernel that computes in float32 with faithful functions and pairwise sums.
       domain: the inputs.
       share: the part of the bound that an operation was seen to use, where that is what the tolerance is to be of.
 
@@ -99,15 +101,16 @@ def tolerance(quantity: Quantity, grade: Grade, arithmetic: Arithmetic, domain: 
     and a value that overflows are for the grade alone.
 
     Raises:
-      ValueError: the grade bounds no error, the quantity is that of a linear layer, or the arithmetic is too coarse for the
-        domain: a bound of 100% of the sum.
+      ValueError: a name is not known, the grade bounds no error, the quantity is that of a linear layer, or the arithmetic
+        is too coarse for the domain: a bound of 100% of the sum.
 
-    >>> from reference.formats import FLOAT32
-    >>> tolerance(Quantity.LOSS, Grade.STABLE, Arithmetic(FLOAT32, FLOAT32), Domain(classes=1000, gap=20.0))
+    >>> float32, domain = Arithmetic("float32", "float32"), Domain(classes=1000, gap=20.0)
+    >>> tolerance("loss", "stable", float32, domain)
     Tolerance(rtol=5.4e-07, atol=2e-06)
-    >>> tolerance(Quantity.LOSS, Grade.ACCURATE, Arithmetic(FLOAT32, FLOAT32), Domain(classes=1000, gap=20.0))
+    >>> tolerance(Quantity.LOSS, Grade.ACCURATE, float32, domain)
     Tolerance(rtol=5.4e-07, atol=7.1e-43)
     """
+    quantity, grade = quantity_named(quantity), grade_named(grade)
     if grade < Grade.STABLE:
         raise ValueError(f"grade is {grade.label!r}, which bounds no error; allowed: stable, accurate, faithful, correct")
     if quantity in LAYER_GRADIENTS:

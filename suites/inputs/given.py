@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reference.formats import format_named
+from reference.formats import FORMATS, format_named
 from reference.problem import Problem
 from suites.inputs.cases import PROBLEM_KEYS, Case, CaseError, describe_problem, parse_row, problem_from
 
@@ -98,7 +98,7 @@ def _given(entry: dict[str, Any]) -> Given:
 
 def _problem(entry: dict[str, Any]) -> Problem:
     """The problem; with a `label` its target is not checked, and of a row without logits neither is the row."""
-    fmt, target = format_named(entry["dtype"]), entry["target"]
+    fmt, target = format_named(entry["dtype"], FORMATS), entry["target"]
     soft = bool(target) and isinstance(target[0], list)
     if entry["logits"] == [[]]:
         one_class = {"logits": [[1.0]], "target": [[1.0]] if soft else [0]}

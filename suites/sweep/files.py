@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reference.formats import format_named
+from reference.formats import FORMATS, format_named
 from suites.inputs.cases import problem_from
 from suites.inputs.hazards import HAZARDS
 from suites.report.write import as_json
@@ -44,7 +44,7 @@ def write_texts(texts: dict[Path, str]) -> list[Path]:
 def case_text(name: str, worst: dict[str, Any], story: str, provenance: str) -> str:
     """One `[[case]]` of suites/cases/*.toml: the input of a worst error, as `recorder.worst_entry` describes it."""
     described = worst["problem"]
-    problem = problem_from(described, format_named(described["dtype"]))
+    problem = problem_from(described, format_named(described["dtype"], FORMATS))
     named = [name for name, hazard in HAZARDS.items() if hazard.holds(problem)]
     hazard = next((name for name in named if name not in _EVERYWHERE), named[0])
     rows = ", ".join("[" + ", ".join(f'"{number}"' for number in row) + "]" for row in described["logits"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reference.formats import Format, format_named
+from reference.formats import FORMATS, Format, format_named
 from suites.sweep.compiled.tally import SIDE
 
 _BATCH = 2**18
@@ -83,7 +83,7 @@ class Space(ABC):
     @property
     def format(self) -> Format:
         """The format of the logits."""
-        return format_named(self.dtype)
+        return format_named(self.dtype, FORMATS)
 
     @property
     def classes(self) -> int:

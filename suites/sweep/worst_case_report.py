@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.formats import format_named
+from reference.formats import FORMATS, format_named
 from suites.judging.recorder import worst_entry
 from suites.sweep.chunk import SweepError, made_with
 from suites.sweep.compiled.tally import QUANTITIES
@@ -29,7 +29,7 @@ def search_report(request: Request, classes: int, seconds: float) -> dict[str, A
     if not 2 <= classes <= MOST_CLASSES or not seconds > 0:
         raise SweepError(f"--classes={classes} --seconds={seconds:g}: allowed: 2 to {MOST_CLASSES} classes, a time above 0")
     try:
-        fmt = format_named(request.dtype)
+        fmt = format_named(request.dtype, FORMATS)
     except ValueError as error:
         raise SweepError(f"--dtype: {error}") from None
     quantities = quantities_of(request.quantities)
