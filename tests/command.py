@@ -45,11 +45,11 @@ def run_suites(*options: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[s
     )
 
 
-def run_here(*options: str, plugins: tuple[object, ...] = ()) -> tuple[int, str]:
+def run_here(*options: str, plugins: tuple[object, ...] = (), cwd: Path = ROOT) -> tuple[int, str]:
     """The same in this process: for many short runs, each of which would take seconds to import a framework."""
     printed = io.StringIO()
     with (
-        contextlib.chdir(ROOT),
+        contextlib.chdir(cwd),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
         patch.dict(os.environ, _environment(), clear=True),

@@ -38,7 +38,7 @@ from suites.judging.effort import EFFORTS
 from suites.report import __main__ as report_command
 from suites.report.write import FILES
 from suites.sweep import __main__ as sweep_command
-from tests.command import ROOT, run_suites
+from tests.command import ROOT, run_here
 from tests.documents import ADAPTERS, CI, DOCUMENTS, README, REFERENCE, SUITES, Block
 
 BLOCKS = [block for document in DOCUMENTS for block in document.blocks]
@@ -59,7 +59,7 @@ EXAMPLES = {
     "my_fused_kernel.py": "torch",
     "my_backend.py": "numpy",
 }
-"""Kernels and backends of the documents, and what each needs; two tests run them all by their commands."""
+"""Kernels and backends of the documents, and what each needs; a test runs them all by their commands."""
 
 
 # Every block and command is checked.
@@ -331,32 +331,47 @@ def written(folder: Path, name: str) -> str:
 
 
 def options_of(place: str) -> list[str]:
-    """The options of the command that judges an example."""
+    """The options of the command that judges an example: there is one, and it is the page's own, `-x` included."""
     lines = [line for block in BLOCKS if block.language == "sh" for line in block.text.splitlines()]
     (command,) = [line for line in lines if f"={place} " in line]
-    return command.split()[2:]
+    return shlex.split(command)[2:]
 
 
-def test_the_kernel_example_runs(tmp_path: Path) -> None:
-    """All of it passes; what it declares away is not asked."""
-    pytest.importorskip("torch")
-    result = run_suites(*options_of(written(tmp_path, "my_kernel.py")), cwd=tmp_path)
-    assert result.returncode == 0, result.stdout
-    assert "declared limits, not asked" in result.stdout
-    assert re.search(r"^my_cross_entropy +float32( +stable [>\d]\S+){4}$", result.stdout, flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "my_kernel.py"])
-def test_the_other_examples_run(name: str, tmp_path: Path) -> None:
-    """All of it; of JAX, which compiles for every shape, a part."""
+def judged(name: str, folder: Path, *others: str) -> tuple[int, str]:
+    """The example of this file name, judged by its command and further options; exit status and what was printed."""
     if EXAMPLES[name] != "numpy":
         pytest.importorskip(EXAMPLES[name])
-    options = options_of(written(tmp_path, name))
-    part = ["-k", "test_loss.py or test_out_of_range.py"] if EXAMPLES[name] == "jax" else []
-    result = run_suites(*options, *part, cwd=tmp_path)
-    assert result.returncode == 0, result.stdout
-    assert " passed" in result.stdout
-    assert ("declared limits, not asked" in result.stdout) == ("@limits(" in (tmp_path / name).read_text())
+    return run_here(*options_of(written(folder, name)), *others, cwd=folder)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_run(name: str, tmp_path: Path) -> None:
+    """All of it passes; what one declares away is not asked."""
+    status, printed = judged(name, tmp_path)
+    assert status == 0, printed
+    assert " passed" in printed
+    assert ("declared limits, not asked" in printed) == ("@limits(" in (tmp_path / name).read_text())
+    assert name != "my_kernel.py" or re.search(
+        r"^my_cross_entropy +float32( +stable [>\d]\S+){4}$", printed, flags=re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "holds"),
+    [
+        ("my_numpy_kernel.py", "float16", False),
+        ("my_numpy_kernel.py", "bfloat16", False),
+        ("my_jax_kernel.py", "float16", False),
+        ("my_jax_kernel.py", "bfloat16", True),
+        ("my_tensorflow_kernel.py", "float16", False),
+        ("my_tensorflow_kernel.py", "bfloat16", True),
+    ],
+)
+def test_the_examples_miss_sums_over_a_vocabulary_where_it_says(name: str, dtype: str, holds: bool, tmp_path: Path) -> None:
+    status, printed = judged(name, tmp_path, f"--dtype={dtype}", "--case=vocabulary/*")
+    assert (status == 0) == holds, printed
+    assert " passed" in printed or not holds
+    assert ("what   : loss[0] is" in printed) != holds
 
 
 def test_the_printed_failure_is_that_of_the_broken_line(tmp_path: Path) -> None:
@@ -367,12 +382,14 @@ def test_the_printed_failure_is_that_of_the_broken_line(tmp_path: Path) -> None:
     assert KERNEL.text.count(right) == 1
     assert [line[0] for line in BROKEN_LINE.text.splitlines()] == ["-", "+"]
     (tmp_path / "my_kernel.py").write_text(KERNEL.text.replace(right, wrong))
-    result = run_suites(*options_of(place), "-x", cwd=tmp_path)
-    assert result.returncode == 1, result.stdout
+    options = options_of(place)
+    assert options[-1] == "-x"
+    status, printed = run_here(*options, cwd=tmp_path)
+    assert status == 1, printed
     lines = FAILURE.text.splitlines()
     assert [line.partition(":")[0].strip() for line in lines] == ["what", "values", "input", "repro"]
     pattern = "\n".join(re.escape(line).replace(r"\.\.\.", ".*") for line in lines)
-    assert re.search(f"^{pattern}$", result.stdout, flags=re.MULTILINE), result.stdout
+    assert re.search(f"^{pattern}$", printed, flags=re.MULTILINE), printed
     scope: dict[str, Any] = {}
     exec((tmp_path / "my_kernel.py").read_text(), scope)
     logits, target = torch.randn(100, 10), torch.arange(100) % 10
