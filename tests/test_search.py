@@ -6,6 +6,7 @@ import contextlib
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,3 +156,20 @@ def test_only_small_problems_are_kept_and_only_while_they_live(classes: int, kep
     gc.collect()
     assert gone() is None
     assert len(owed._kept) == 0
+
+
+def test_a_failure_at_many_classes_is_told_at_the_edge_where_it_begins() -> None:
+    """A kernel of tiles of 32 classes used to be told with the thousand logits that were drawn."""
+    searches, told = Searches(0), list[Problem]()
+
+    def check(problem: Problem) -> None:
+        if problem.num_classes > 32:
+            told.append(problem)
+            pytest.fail(f"K = {problem.num_classes}", pytrace=False)
+
+    ask = Ask(FLOAT32, ("large_vocabulary",), max_rows=2)
+    with pytest.raises(pytest.fail.Exception, match="^K = 33$"):
+        searches.run("loss", ask, check, 4)
+    assert told[-1].logits.shape == (1, 33)
+    with pytest.raises(pytest.fail.Exception, match="^K = [0-9]{3,}"):
+        searches.run("loss", replace(ask, few_shapes=True), check, 4)

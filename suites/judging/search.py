@@ -17,7 +17,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import NoReturn
@@ -29,6 +29,7 @@ from hypothesis.errors import Flaky
 
 from reference.problem import Problem
 from suites.inputs.problems import Ask, problems
+from suites.judging.narrowing import narrowed
 from suites.judging.refusals import PassedOver, PassedOverWarning
 
 MOST_KEPT = 2**20
@@ -36,6 +37,9 @@ MOST_KEPT = 2**20
 
 MOST_SPENT = 8
 """Ended processes of a search, a hang counted as `adapters.isolation.HANG`, after which it stops: one hang, or 8 crashes."""
+
+MANY = 64
+"""Classes from which on a failure is shrunk in their number too."""
 
 Check = Callable[[Problem], None]
 
@@ -99,8 +103,17 @@ class Searches:
         except Flaky:
             return None
         except (Exception, pytest.fail.Exception) as failure:
-            return failure
+            return self._of_fewer_classes(key[1], again) or failure
         return None
+
+    def _of_fewer_classes(self, ask: Ask, again: Watched) -> BaseException | None:
+        """The failure at fewer classes; None if there were few, if it needs as many, or if every new shape is compiled."""
+        shrunk = again.failing
+        if shrunk is None or shrunk.num_classes < MANY or ask.few_shapes:
+            return None
+        with suppress(_Enough):
+            again.fails(narrowed(shrunk, again.fails, ask.classes_multiple))
+        return again.last if again.failing is not shrunk else None
 
     def _generate(self, name: str, ask: Ask, examples: int, check: Check) -> list[Problem]:
         profile = settings(
@@ -145,6 +158,10 @@ class Watched:
     first: BaseException | None = None
     smallest: BaseException | None = None
     """The failure at the problem with the fewest logits, of those the last."""
+    failing: Problem | None = None
+    """The last problem that failed."""
+    last: BaseException | None = None
+    """How it failed."""
     refused: list[str] = field(default_factory=list)
     asked: int = 0
     _fewest: float = inf
@@ -166,7 +183,7 @@ class Watched:
             raise
 
     def _keep(self, problem: Problem, failure: BaseException) -> None:
-        self.first = self.first or failure
+        self.first, self.failing, self.last = self.first or failure, problem, failure
         if problem.logits.size <= self._fewest:
             self._fewest, self.smallest = problem.logits.size, failure
 
@@ -176,15 +193,21 @@ class Watched:
         assert self.before is not None
         return self.first is not None and self.spent() - self.before >= MOST_SPENT
 
+    def fails(self, problem: Problem) -> bool:
+        """True if the problem fails; raises _Enough as above."""
+        try:
+            self(problem)
+        except (Exception, pytest.fail.Exception):
+            return True
+        return False
+
     def check_all(self, problems: Iterable[Problem]) -> None:
         """Check every problem, whether others fail or not, until failures have ended too many processes."""
         for problem in problems:
             try:
-                self(problem)
+                self.fails(problem)
             except _Enough:
                 return
-            except (Exception, pytest.fail.Exception):
-                continue
 
     def tell_refused(self) -> None:
         """Skip the test if every problem was refused; warn if some were."""
