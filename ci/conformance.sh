@@ -2,13 +2,14 @@
 # One conformance run in the CI of a framework or kernel, from its checkout: bash SUITE/ci/conformance.sh, by these variables.
 #   BACKEND         as --backend takes it (numpy)         IMPLEMENTATION  as --implementation does
 #   DTYPES          as --dtype does, or all (all)         DEVICE, MODE, EFFORT, CLAIM, CLAIMS  as the options do
-#   BASELINES       a folder of stored reports, NAME.json for each run; NAME is BACKEND-DTYPES, or the one given
-#   REPORTS         where to write NAME/report.json, .md, .html, junit.xml and reproducers/ (reports)
+#   BASELINES       a folder of stored reports, NAME.json for each run; NAME is BACKEND-DTYPES, KERNEL-DTYPES, or the one given
+#   REPORTS         where to write NAME/report.json (of a kernel: report-KERNEL.json), .md, .html, junit.xml and reproducers/
 # Without BASELINES it fails if a test does. With them it fails if the report is worse than the stored one, or there is none.
 set -euo pipefail
 suite=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 backend=${BACKEND:-numpy} dtypes=${DTYPES:-all}
-name=${NAME:-$(basename "${backend%%:*}" .py)-$dtypes}
+tried=${IMPLEMENTATION:-} tried=${tried##*:} # the kernel's own name, or the backend's
+name=${NAME:-${tried:-$(basename "${backend%%:*}" .py)}-$dtypes}
 report=${REPORTS:-reports}/$name
 summary=${GITHUB_STEP_SUMMARY:-$report/summary.md}
 
@@ -26,11 +27,11 @@ python -m pytest "$suite/suites" "${options[@]}" || status=$?
 ((status <= 1)) || exit "$status" # not a verdict: a mistake in the options, or nothing was run
 
 reports() { PYTHONPATH="$suite" python -P -m suites.report "$@"; }
-reports show --markdown "$report/report.json" >>"$summary"
+reports show --markdown "$report" >>"$summary"
 [[ -n ${BASELINES:-} ]] || exit "$status"
 if [[ ! -f $BASELINES/$name.json ]]; then
-    echo "There is no $BASELINES/$name.json to compare with: store $report/report.json there." | tee -a "$summary"
+    echo "There is no $BASELINES/$name.json to compare with: store the report of $report there." | tee -a "$summary"
     exit 1
 fi
 echo >>"$summary"
-reports compare --markdown --fail-on-regression "$BASELINES/$name.json" "$report/report.json" | tee -a "$summary"
+reports compare --markdown --fail-on-regression "$BASELINES/$name.json" "$report" | tee -a "$summary"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from adapters.adapter import Adapter, AdapterError
 from adapters.isolation import Isolated
 from reference.quantity import Quantity
 from suites.command.ending import Run
+from suites.command.folder import folder_of
 from suites.command.options import add_options
 from suites.command.plan import plan_of
 from suites.command.selection import case_combinations, format_combinations, function_of, is_asked, parameters_of
@@ -20,6 +22,7 @@ from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
 from suites.judging.claims import ClaimsError
 from suites.judging.judge import Judge
+from suites.report.wording import subject_in_full
 
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
@@ -39,11 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     _leave_failures_to_the_end(config.option)
     try:
-        judge = config.stash[_JUDGE] = Judge(plan_of(config.option))
-        config.pluginmanager.register(Run(judge))
-        _make_folder(config.option.report)
+        judge = Judge(plan_of(config.option))
+        folder = folder_of(judge.plan)
+        if folder is not None:
+            folder.claim()
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
+    config.stash[_JUDGE] = judge
+    config.pluginmanager.register(Run(judge, folder))
 
 
 def _leave_failures_to_the_end(option: Any) -> None:
@@ -63,17 +69,6 @@ def _check_one_process(config: pytest.Config) -> None:
             f"{given}: measurements are gathered in one process; run one process a backend, without {given}; "
             "--isolate makes the calls in another process"
         )
-
-
-def _make_folder(place: str | None) -> None:
-    """The folder of the report, made before the run: a run takes minutes, and its report must not be lost."""
-    try:
-        if place:
-            Path(place).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"--report: {place!r}: {error.strerror}; allowed: a directory, which is made if it is not there"
-        ) from None
 
 
 def _check_own_packages() -> None:
@@ -98,8 +93,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in plan.adapter.versions().items())
     names = ", ".join(operation.label for operation in plan.operations)
     dtypes = ", ".join(fmt.name for fmt in plan.formats)
+    tried = [] if plan.subject is None else [f"softmax-ce: {subject_in_full(asdict(plan.subject))}, judged beside"]
     entries = f"{len(plan.claims.claims)} claims, {len(plan.claims.deviations)} deviations"
     return [
+        *tried,
         f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode {', '.join(plan.modes)}",
         f"softmax-ce: operations {names}",
         f"softmax-ce: dtypes {dtypes}; {entries}; effort {plan.effort.name}, seed {plan.seed}",

@@ -72,6 +72,7 @@ def report(*results: Result, **changes: Any) -> Report:
         "reason": "10 tests passed; every claim held",
         "environment": {
             "backend": "torch",
+            "implementation": None,
             "versions": {"torch": "2.13.0"},
             "device": "cpu",
             "modes": ["eager"],

@@ -36,7 +36,7 @@ from suites.inputs.hazards import HAZARDS
 from suites.judging.claims import CLAIMS_FOLDER, Setting, load_claims
 from suites.judging.effort import EFFORTS
 from suites.report import __main__ as report_command
-from suites.report.write import FILES
+from suites.report.write import FORMS
 from suites.sweep import __main__ as sweep_command
 from tests.command import ROOT, run_here
 from tests.documents import ADAPTERS, CI, DOCUMENTS, README, REFERENCE, SUITES, Block
@@ -490,7 +490,7 @@ def test_the_report_commands_are_those_there_are() -> None:
     assert list(dict.fromkeys(options.command for options in given)) == list(commands or ())
     assert [options.command for options in given if getattr(options, "fail_on_regression", False)] == ["compare"]
     (row,) = [row for row in SUITES.table("Options") if row[0] == "--report"]
-    assert all(name in row[2] for name in FILES)
+    assert all(f"report.{ending}" in row[2] for ending in FORMS)
 
 
 def test_the_printed_reproducer_is_of_a_published_deviation_and_its_expected_value_the_references() -> None:

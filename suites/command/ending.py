@@ -6,11 +6,11 @@ import shutil
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suites.command.folder import ReportFolder
 from suites.judging.judge import Judge
 from suites.judging.outcomes import Ending, Outcomes, failed_test
 from suites.judging.reproducer import REPRODUCERS, Reproducible, write_reproducers
@@ -27,6 +27,7 @@ class Run:
     """A pytest plugin that notes how the tests of a run end, and ends it with its report and verdict."""
 
     judge: Judge
+    folder: ReportFolder | None = None
     outcomes: Outcomes = field(default_factory=Outcomes)
     said: str = ""
     """Why the run was stopped; empty if it was not."""
@@ -62,9 +63,14 @@ class Run:
         if report["verdict"] == NOTHING_RAN:
             session.exitstatus = NO_TESTS
 
+    def pytest_unconfigure(self) -> None:
+        """Let other runs have the folder."""
+        if self.folder is not None:
+            self.folder.release()
+
     def _report(self, ending: Ending, terminal: Any) -> Report:
         """The report, written into the folder that was asked for, and said."""
-        folder = self.judge.plan.folder
+        folder = self.folder
         scripts = _scripts(self.judge, ending, folder) if folder else {}
         report = build_report(self.judge, ending, scripts)
         written = _write(report, scripts, folder) if folder else Written()
@@ -79,17 +85,18 @@ class Run:
         return report
 
 
-def _scripts(judge: Judge, ending: Ending, folder: Path) -> dict[str, str]:
+def _scripts(judge: Judge, ending: Ending, folder: ReportFolder) -> dict[str, str]:
     """The scripts of the deviations seen and of each cause of failures, by name, as paths from the folder."""
     found: list[Reproducible] = [*judge.deviations_seen.values()]
     found += [named for cause in ending.outcomes.by_size if (named := cause.smallest.reproducible) is not None]
-    written = write_reproducers(found, judge.plan.adapter, folder)
+    written = write_reproducers(found, judge.plan.adapter, folder.path)
+    folder.clear([*written.values(), *judge.repro.written])
     return {name: f"{REPRODUCERS}/{path.name}" for name, path in written.items()}
 
 
-def _write(report: Report, scripts: dict[str, str], folder: Path) -> Written:
+def _write(report: Report, scripts: dict[str, str], folder: ReportFolder) -> Written:
     """Write the report; what was written."""
-    written = [f"wrote {path}" for path in write_report(report, folder)]
+    written = [f"wrote {path}" for path in write_report(report, folder.path, folder.stem)]
     of_failures = sum(failure["script"] is not None for failure in report["failures"])
     shown = f"{counted(len(scripts) - of_failures, 'deviation')} and {counted(of_failures, 'cause')} of failures"
-    return Written(folder, (*written, f"wrote scripts of {shown} into {folder / REPRODUCERS}"))
+    return Written(folder.path, (*written, f"wrote scripts of {shown} into {folder.path / REPRODUCERS}"))

@@ -21,6 +21,7 @@ from suites.inputs.hazards import HAZARDS
 from suites.judging.claims import claims_of, claims_path
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Plan
+from suites.judging.subject import subject_of
 
 SUITES = Path(__file__).parents[1].resolve()
 """The folder of the suites."""
@@ -48,6 +49,7 @@ def plan_of(option: Any) -> Plan:
         command=_command(option),
         given=given,
         folder=Path(option.report) if option.report else None,
+        subject=subject_of(option.backend, option.implementation),
     )
     _check_formats(plan)
     return replace(plan, reduced_by=_reduced_by(option, plan))

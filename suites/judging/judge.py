@@ -35,6 +35,7 @@ from suites.judging.relation import Relation
 from suites.judging.repro import Repro
 from suites.judging.reproducer import Miss, Reproducible, miss_of_deviation, miss_of_label
 from suites.judging.search import Searches
+from suites.judging.subject import Subject
 from suites.judging.unanswerable import Unanswerable, outcome_of
 
 FEW_ROWS = 2
@@ -60,6 +61,8 @@ class Plan:
     """The problem that is asked, instead of all that are generated."""
     folder: Path | None = None
     """Where the report will be."""
+    subject: Subject | None = None
+    """What of the user's own is on trial; None for a backend of this project."""
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -89,7 +92,11 @@ class Judge:
         plan = self.plan
         self._searches = Searches(plan.seed, lambda: plan.adapter.spent, self.recorder.paused)
         self._refusals = Refusals(self._contradicted)
-        self.repro = Repro(plan.command, f"--effort={plan.effort.name} --hypothesis-seed={plan.seed}", plan.folder)
+        self.repro = Repro(
+            plan.command,
+            f"--effort={plan.effort.name} --hypothesis-seed={plan.seed}",
+            plan.folder,
+        )
 
     def begin_test(self, name: str, parameters: Mapping[str, Any]) -> None:
         """From now on, what fails is the next test."""

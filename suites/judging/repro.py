@@ -33,12 +33,14 @@ class Repro:
       searching: its options that decide which problems are generated.
       folder: that of the report, if there is one.
       files: problems too long for a command, by the file that a command names; for the run to write.
+      written: the files that were written.
     """
 
     command: str
     searching: str
     folder: Path | None = None
     files: dict[Path, str] = field(default_factory=dict)
+    written: list[Path] = field(default_factory=list)
 
     def at(self, operation: Operation, asked: Given | Case) -> str:
         """The command that asks an operation one problem, or a stored case with its deviations."""
@@ -71,4 +73,5 @@ class Repro:
             if str(path) in told:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
+                self.written.append(path)
         self.files.clear()

@@ -64,9 +64,9 @@ def parser() -> argparse.ArgumentParser:
         for name, text in about.items()
     }
     for name in ("show", "cite"):
-        made[name].add_argument("report", type=Path, metavar="REPORT", help="a report.json")
+        made[name].add_argument("report", type=Path, metavar="REPORT", help="a report.json, or its folder")
     made["compare"].add_argument(
-        "reports", type=Path, nargs="+", metavar="REPORT", help="report.json files, the baseline first"
+        "reports", type=Path, nargs="+", metavar="REPORT", help="report.json files or their folders, the baseline first"
     )
     made["compare"].add_argument("--fail-on-regression", action="store_true", help="exit with 1 if there is a regression")
     for name in ("show", "compare"):

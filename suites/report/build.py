@@ -6,6 +6,7 @@ import math
 import platform
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -121,6 +122,7 @@ def _keys(judge: Judge) -> set[Key]:
 def _environment(plan: Plan) -> dict[str, Any]:
     return {
         "backend": plan.adapter.name,
+        "implementation": None if plan.subject is None else asdict(plan.subject),
         "versions": plan.adapter.versions(),
         "device": plan.adapter.device,
         "modes": list(plan.modes),

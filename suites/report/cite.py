@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from suites.report.schema import Report
-from suites.report.wording import environment_line
+from suites.report.wording import environment_line, subject
 
 AUTHORS = "The softmax-ce-conformance maintainers"
 YEAR = "2026"
@@ -17,7 +17,7 @@ _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 
 def title(report: Report) -> str:
     """What the report is."""
-    return f"Softmax cross-entropy tolerance report: {report['environment']['backend']}"
+    return f"Softmax cross-entropy tolerance report: {subject(report)}"
 
 
 def cited_as_text(report: Report) -> str:
@@ -32,7 +32,7 @@ def cited_as_text(report: Report) -> str:
 def cited_as_bibtex(report: Report) -> str:
     """A BibTeX entry; its key ends in the beginning of the identifier."""
     suite, digest = report["suite"], report["identifier"].removeprefix("sha256:")
-    backend = re.sub(r"[^A-Za-z0-9]+", "-", report["environment"]["backend"])
+    named = re.sub(r"[^A-Za-z0-9]+", "-", subject(report))
     fields = {
         "author": f"{{{AUTHORS}}}",
         "title": f"{{{_tex(title(report))}}}",
@@ -42,7 +42,7 @@ def cited_as_bibtex(report: Report) -> str:
         "note": _tex(f"{environment_line(report)}; {report['verdict']}; {report['schema']}, {report['identifier']}"),
     }
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
-    return "\n".join([f"@misc{{softmax-ce-{backend}-{digest[:_SHORT]},", *lines, "}"])
+    return "\n".join([f"@misc{{softmax-ce-{named}-{digest[:_SHORT]},", *lines, "}"])
 
 
 def _tex(text: str) -> str:

@@ -25,13 +25,13 @@ class PathError(ReportError):
 
 
 def load_report(path: Path) -> Report:
-    """The report of a file.
+    """The report of a file, or of a folder that has one.
 
     Raises:
-      PathError: the path is no file, or it may not be read.
+      PathError: the path is no file and no folder with one report, or it may not be read.
       ReportError: the file is not JSON, not a report, of another schema, or was changed after it was written.
     """
-    report = _parsed(path)
+    report = _parsed(path := _file_at(path))
     _check_schema_name(path, report)
     error = best_match(Draft202012Validator(SCHEMA).iter_errors(report))
     if error is not None:
@@ -44,9 +44,18 @@ def load_report(path: Path) -> Report:
     return report
 
 
+def _file_at(path: Path) -> Path:
+    """The file of a report, or the only one of a folder: report.json, or report-NAME.json of a kernel."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("report*.json"))
+    if len(found) != 1:
+        has = ", ".join(file.name for file in found) or "none"
+        raise PathError(f"{path}: a directory with {has}; {_WANTED}, such as {path / 'report.json'}")
+    return found[0]
+
+
 def _parsed(path: Path) -> Any:
-    if path.is_dir():
-        raise PathError(f"{path}: a directory; {_WANTED}, such as {path / 'report.json'}")
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except FileNotFoundError:

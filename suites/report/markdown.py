@@ -26,6 +26,7 @@ from suites.report.wording import (
     processor,
     run_again,
     seen_deviations,
+    subject,
     verdict_line,
     worst_ulps,
 )
@@ -38,7 +39,7 @@ NOT_RUN = "not run"
 def markdown(report: Report) -> str:
     """The report for people who read text; `suites.report.page` has the pictures."""
     parts = [
-        f"# Softmax cross-entropy tolerance report: {plain(report['environment']['backend'])}",
+        f"# Softmax cross-entropy tolerance report: {plain(subject(report))}",
         f"**{plain(verdict_line(report))}** - {plain(environment_line(report))}, {plain(platform_line(report))}.",
         f"Identifier: `{report['identifier']}`",
         SEARCHED,
@@ -62,7 +63,7 @@ def summary_markdown(report: Report) -> str:
     header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", *_BASIS]
     seen = report | {"deviations": seen_deviations(report)}
     parts = [
-        f"# Softmax cross-entropy conformance: {plain(report['environment']['backend'])}",
+        f"# Softmax cross-entropy conformance: {plain(subject(report))}",
         f"**{plain(verdict_line(report))}** - {plain(environment_line(report))}, {plain(platform_line(report))}.",
         f"Identifier: `{report['identifier']}`",
         _failures(report),

@@ -56,11 +56,15 @@ def _tables(report: Report) -> tuple[tuple[str, list[str], dict[str, list[Any]]]
 def _facts(report: Report) -> list[tuple[str, str]]:
     """What the run was made with."""
     environment, run, suite = report["environment"], report["run"], report["suite"]
-    versions = environment["versions"] | environment["packages"]
+    versions, own = environment["versions"] | environment["packages"], environment["implementation"]
     counts = ", ".join(f"{count} {name}" for name, count in report["tests"].items())
     return [
         ("suite", f"{suite['name']} {suite['version']}, {report['schema']}"),
-        ("backend", f"{environment['backend']}; {environment['device']}; {', '.join(environment['modes'])}"),
+        *([("on trial", shown.subject_in_full(own))] if own else []),
+        (
+            "judged beside" if own else "backend",
+            f"{environment['backend']}; {environment['device']}; {', '.join(environment['modes'])}",
+        ),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         ("platform", shown.platform_line(report)),
         ("seed and effort", f"{run['seed']}, {run['effort']}"),

@@ -33,6 +33,7 @@ from suites.report.wording import (
     processor,
     rests_on,
     seen_deviations,
+    subject,
     verdict_line,
     worst_ulps,
 )
@@ -261,7 +262,7 @@ def comparison_head(comparison: ReportComparison, names: Sequence[str]) -> list[
 
 def comparison_table(comparison: ReportComparison) -> tuple[list[str], list[list[str]]]:
     """Heading and rows of a comparison: what differs, the key, and for each report grade reached, claim and worst error."""
-    columns = [f"{number} {report['environment']['backend']}" for number, report in enumerate(comparison.reports, start=1)]
+    columns = [f"{number} {subject(report)}" for number, report in enumerate(comparison.reports, start=1)]
     rows = [[row.change.label, *row.key, *map(_compared, row.results)] for row in comparison.rows]
     return ["differs", "operation", "dtype", "quantity", *columns], rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adapters.adapter import CPU_CAPABILITY
@@ -135,11 +135,29 @@ def blocks(report: Report) -> dict[str, dict[str, Result]]:
     return table
 
 
+def subject(report: Report) -> str:
+    """What is on trial: the backend, or the user's own callable or class with its file or module."""
+    own = report["environment"]["implementation"]
+    return report["environment"]["backend"] if own is None else f"{own['name']} of {own['place']}"
+
+
+def subject_in_full(own: Mapping[str, Any]) -> str:
+    """The user's own with its package and the beginning of the hash of its source.
+
+    >>> subject_in_full({"name": "fused", "place": "my_kernel.py", "sha256": "0123456789ab", "package": None})
+    'fused of my_kernel.py (sha256 01234567)'
+    """
+    said = [own["package"], own["sha256"] and f"sha256 {own['sha256'][:8]}"]
+    return f"{own['name']} of {own['place']} ({', '.join(part for part in said if part) or 'source not found'})"
+
+
 def environment_line(report: Report) -> str:
-    """Versions, device, modes and seed."""
+    """What is on trial, versions, device, modes and seed; what is the user's own is judged beside the framework."""
     environment = report["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
-    return f"{versions}; {environment['device']}, {', '.join(environment['modes'])}; seed {report['run']['seed']}"
+    own = environment["implementation"]
+    tried = versions if own is None else f"{subject_in_full(own)}, judged beside {versions}"
+    return f"{tried}; {environment['device']}, {', '.join(environment['modes'])}; seed {report['run']['seed']}"
 
 
 def platform_line(report: Report) -> str:

@@ -42,13 +42,14 @@ def as_one_line(report: Report) -> str:
     return json.dumps(report, separators=(",", ":"), allow_nan=False)
 
 
-def write_report(report: Report, folder: Path) -> list[Path]:
+def write_report(report: Report, folder: Path, stem: str = "report") -> list[Path]:
     """Write the report in every form into a folder, which is made if it is not there; the paths written."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, form in FILES.items():
-        (folder / name).write_text(form(report).rstrip("\n") + "\n", encoding="utf-8")
-    return [folder / name for name in FILES]
+    paths = {folder / f"{stem}.{ending}": form for ending, form in FORMS.items()}
+    for path, form in paths.items():
+        path.write_text(form(report).rstrip("\n") + "\n", encoding="utf-8")
+    return list(paths)
 
 
-FILES: dict[str, Callable[[Report], str]] = {"report.json": as_json, "report.md": markdown, "report.html": page}
-"""Names of the files, and what writes them."""
+FORMS: dict[str, Callable[[Report], str]] = {"json": as_json, "md": markdown, "html": page}
+"""Endings of the files, and what writes them."""
