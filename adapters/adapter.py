@@ -18,6 +18,10 @@ CPU_CAPABILITY = "cpu capability"
 """The key of `Adapter.versions` for the processor: the widest vector extension that the framework uses, in its own words."""
 
 
+ROLES = ("main", "other", "control")
+"""What an operation is in a report, in their order there: a main one, one of the others, or a negative control."""
+
+
 class AdapterError(Exception):
     """A backend, device or implementation that was asked for is not there; one line that says what is."""
 
@@ -60,6 +64,10 @@ class Adapter(ABC):
     """
 
     name: str
+    main: tuple[str, ...] = ()
+    """Names of the operations that most people mean by cross-entropy: first in reports, and what a kernel is told beside."""
+    controls: tuple[str, ...] = ()
+    """Names of negative controls: operations that are wrong and here to be caught, last in reports."""
 
     def __init__(self, device: str = "cpu") -> None:
         """Raises AdapterError if the device is not there."""
@@ -105,6 +113,10 @@ class Adapter(ABC):
           AdapterError: this backend takes no implementations.
         """
         raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
+
+    def role(self, operation: Operation) -> str:
+        """What an operation is in a report, one of `ROLES`."""
+        return "main" if operation.name in self.main else "control" if operation.name in self.controls else "other"
 
     @property
     def processor(self) -> str:

@@ -257,6 +257,7 @@ class Isolated(Adapter):
         self._worker: Worker | None = Worker(trial, allowance)
         self._description = self._worker.description
         self.name, self.device = self._description.name, self._description.device
+        self.main, self.controls = self._description.main, self._description.controls
 
     @property
     def spent(self) -> int:

@@ -32,6 +32,8 @@ class Description:
     devices: tuple[str, ...]
     versions: dict[str, str]
     operations: tuple[Operation, ...]
+    main: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def _load(backend: str, device: str, implementation: str | None) -> tuple[Descri
     described = tuple(map(sendable, operations))
     # Plain strings: torch.__version__ is of a class of torch, which would be imported on the other side.
     versions = {name: str(version) for name, version in adapter.versions().items()}
-    description = Description(adapter.name, adapter.device, adapter.devices(), versions, described)
+    description = Description(
+        adapter.name, adapter.device, adapter.devices(), versions, described, adapter.main, adapter.controls
+    )
     return description, Answers(adapter, {operation.label: operation.function for operation in operations})
 
 

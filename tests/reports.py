@@ -33,6 +33,7 @@ def result(operation: str = "cross_entropy", **changes: Any) -> Result:
         "operation": operation,
         "formula": "F.cross_entropy(x, index)",
         "mode": "eager",
+        "role": "main",
         "dtype": "float32",
         "returned_dtype": "float32",
         "quantity": "loss",

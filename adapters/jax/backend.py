@@ -204,6 +204,7 @@ class JaxAdapter(Adapter):
     """JAX and optax on the CPU or a CUDA device."""
 
     name = "jax"
+    main = ("softmax_cross_entropy_with_integer_labels", "softmax_cross_entropy")
 
     def devices(self) -> tuple[str, ...]:
         """Devices on which it runs here."""

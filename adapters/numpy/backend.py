@@ -141,6 +141,8 @@ class NumpyAdapter(ArrayAdapter):
     """The backend of numpy and SciPy: losses as users compose them, and one that has no absorption."""
 
     name = "numpy"
+    main = ("scipy_log_softmax", "absorption_free", "absorption_free_probabilities")
+    controls = ("naive", "log_of_softmax", "unfused_chain")
     packages = ("numpy", "scipy")
     listed = _OPERATIONS
 

@@ -369,6 +369,12 @@ class TensorFlowAdapter(Adapter):
     """TensorFlow on the CPU or a CUDA device. Nothing is claimed for CUDA, whose declared arithmetic is that of the CPU."""
 
     name = "tensorflow"
+    main = ("sparse_softmax_cross_entropy_with_logits", "softmax_cross_entropy_with_logits")
+    controls = (
+        "keras_sparse_categorical_crossentropy_from_probabilities",
+        "keras_categorical_crossentropy_from_probabilities",
+        "keras_binary_crossentropy_from_probabilities",
+    )
 
     def devices(self) -> tuple[str, ...]:
         """Devices on which it runs here."""

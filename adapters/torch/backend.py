@@ -281,6 +281,8 @@ class TorchAdapter(Adapter):
     """PyTorch on the CPU or a CUDA device."""
 
     name = "torch"
+    main = ("cross_entropy", "cross_entropy_probabilities")
+    controls = ("log_of_softmax",)
 
     def devices(self) -> tuple[str, ...]:
         """Devices on which it runs here."""

@@ -31,6 +31,7 @@ class Run:
     outcomes: Outcomes = field(default_factory=Outcomes)
     said: str = ""
     """Why the run was stopped; empty if it was not."""
+    deselected: int = 0
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -45,6 +46,10 @@ class Run:
             self.judge.repro.write(str(report.longrepr))
         return report
 
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count the tests that an option or a plugin leaves out."""
+        self.deselected += len(items)
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Note why the run is stopped: by Ctrl-C, or by pytest, which says why."""
         self.said = str(excinfo.value) or "stopped by Ctrl-C"
@@ -55,7 +60,7 @@ class Run:
         yield
         if session.config.option.collectonly:
             return
-        ending = Ending(int(exitstatus), session.testscollected, self.outcomes, self.said)
+        ending = Ending(int(exitstatus), session.testscollected, self.outcomes, self.said, self.deselected)
         try:
             report = self._report(ending, session.config.pluginmanager.get_plugin("terminalreporter"))
         except Exception as error:  # a fault of the suite is no verdict on what it judges

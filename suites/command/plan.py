@@ -20,11 +20,15 @@ from suites.inputs.given import Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
 from suites.judging.claims import claims_of, claims_path
 from suites.judging.effort import EFFORTS
-from suites.judging.judge import Plan
+from suites.judging.judge import A_SELECTION, Plan
 from suites.judging.subject import subject_of
 
 SUITES = Path(__file__).parents[1].resolve()
 """The folder of the suites."""
+
+
+_SELECTING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
+"""Options of pytest that leave out tests."""
 
 
 def plan_of(option: Any) -> Plan:
@@ -128,8 +132,8 @@ def _reduced_by(option: Any, plan: Plan) -> tuple[str, ...]:
     reasons = [f"--{name}={getattr(option, name)}" for name in narrowing if getattr(option, name)]
     if plan.effort.is_reduced:
         reasons.append(f"--effort={plan.effort.name}")
-    if option.keyword or option.markexpr or (option.file_or_dir and not _whole_suite(option.file_or_dir)):
-        reasons.append("a selection of tests")
+    if any(getattr(option, name, None) for name in _SELECTING) or not _whole_suite(option.file_or_dir or [str(SUITES)]):
+        reasons.append(A_SELECTION)
     return tuple(reasons)
 
 

@@ -42,6 +42,10 @@ FEW_ROWS = 2
 """Rows of generated problems where every shape is compiled: enough for rows that touch each other."""
 
 
+A_SELECTION = "a selection of tests"
+"""Why a run is REDUCED that an option of pytest narrowed."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the command line asked for; see suites/conftest.py for the options."""
@@ -63,6 +67,11 @@ class Plan:
     """Where the report will be."""
     subject: Subject | None = None
     """What of the user's own is on trial; None for a backend of this project."""
+
+    @property
+    def selects_tests(self) -> bool:
+        """True if an option leaves out tests."""
+        return A_SELECTION in self.reduced_by or any(reason.startswith("--case=") for reason in self.reduced_by)
 
     @property
     def modes(self) -> tuple[str, ...]:

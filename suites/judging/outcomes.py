@@ -126,12 +126,19 @@ class Ending:
       collected: how many tests were to run.
       outcomes: how they ended.
       said: why the run was stopped; empty if it was not.
+      deselected: how many tests were left out.
     """
 
     exit_status: int
     collected: int = 0
     outcomes: Outcomes = field(default_factory=Outcomes)
     said: str = ""
+    deselected: int = 0
+
+    @property
+    def reduced_by(self) -> tuple[str, ...]:
+        """What narrowed the run, whatever option or plugin did it."""
+        return (f"{self.deselected} tests left out",) if self.deselected else ()
 
 
 def ending_of(report: pytest.TestReport) -> str | None:

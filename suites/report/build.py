@@ -15,8 +15,10 @@ from typing import Any
 
 import jsonschema
 
+from adapters.adapter import ROLES
 from reference.formats import FORMATS
 from suites.inputs.hazards import HAZARDS
+from suites.judging.beside import told_beside
 from suites.judging.claims import Deviation, Label
 from suites.judging.judge import Judge, Plan
 from suites.judging.outcomes import Cause, Ending
@@ -36,7 +38,8 @@ def build_report(judge: Judge, ending: Ending, scripts: Mapping[str, str] = Mapp
     `scripts` are paths of reproducers: of deviations by their id, of failures by the test with the smallest input.
     """
     plan = judge.plan
-    verdict, reason = verdict_of(ending, plan.reduced_by)
+    reduced_by = (*plan.reduced_by, *(() if plan.selects_tests else ending.reduced_by))
+    verdict, reason = verdict_of(ending, reduced_by)
     report: Report = {
         "schema": SCHEMA_NAME,
         "identifier": "",
@@ -48,11 +51,11 @@ def build_report(judge: Judge, ending: Ending, scripts: Mapping[str, str] = Mapp
             "command": plan.command,
             "seed": plan.seed,
             "effort": plan.effort.name,
-            "reduced_by": list(plan.reduced_by),
+            "reduced_by": list(reduced_by),
         },
         "tests": ending.outcomes.counts,
-        "failures": [_failure(cause, scripts) for cause in ending.outcomes.by_size],
-        "results": [_result(judge, key) for key in sorted(_keys(judge), key=order_of)],
+        "failures": [_failure(judge, cause, scripts) for cause in ending.outcomes.by_size],
+        "results": [_result(judge, key) for key in _keys(judge)],
         "tolerances": [_tolerance(recommendation) for recommendation in recommendations(judge)],
         "deviations": [
             _deviation(judge, deviation) | {"reproducer": scripts.get(deviation.id)} for deviation in plan.claims.deviations
@@ -95,20 +98,24 @@ def _suite() -> dict[str, str]:
     return {"name": project["name"], "version": project["version"]}
 
 
-def _failure(cause: Cause, scripts: Mapping[str, str]) -> dict[str, Any]:
+def _failure(judge: Judge, cause: Cause, scripts: Mapping[str, str]) -> dict[str, Any]:
     """A cause of failures: the tests that failed for it, and what the one with the smallest input says."""
     smallest = cause.smallest
+    beside = told_beside(judge, smallest)
     return {
         "cause": cause.name,
         "tests": cause.tests,
         "smallest": smallest.test,
-        "lines": smallest.lines,
+        "lines": smallest.lines | ({"beside": beside} if beside else {}),
         "script": scripts.get(smallest.test),
     }
 
 
-def _keys(judge: Judge) -> set[Key]:
-    """What was measured, and what could have been: what an operation on trial has, in the formats that it takes."""
+def _keys(judge: Judge) -> list[Key]:
+    """What was measured, and what could have been: what an operation on trial has, in the formats that it takes.
+
+    Main operations come first, negative controls last, and each kind in the order in which the backend lists them.
+    """
     asked = {
         (operation.label, fmt.name, quantity)
         for operation in judge.plan.operations
@@ -116,7 +123,9 @@ def _keys(judge: Judge) -> set[Key]:
         if fmt.name in operation.arithmetic
         for quantity in operation.quantities
     }
-    return asked | set(judge.recorder.records)
+    adapter, labels = judge.plan.adapter, [operation.label for operation in judge.plan.operations]
+    ranks = {op.label: (ROLES.index(adapter.role(op)), labels.index(op.label)) for op in judge.plan.operations}
+    return sorted(asked | set(judge.recorder.records), key=lambda key: (ranks[key[0]], order_of(key)))
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
@@ -140,6 +149,7 @@ def _result(judge: Judge, key: Key) -> dict[str, Any]:
         "operation": label,
         "formula": operation.formula,
         "mode": operation.mode,
+        "role": judge.plan.adapter.role(operation),
         "dtype": dtype,
         "returned_dtype": operation.returned(quantity, FORMATS[dtype]).name,
         "quantity": str(quantity),
