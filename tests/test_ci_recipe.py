@@ -24,6 +24,7 @@ WORKFLOW = ROOT / ".github" / "workflows" / "conformance.yml"
 GITLAB = ROOT / "ci" / "gitlab.yml"
 SCRIPTS = [ROOT / "ci" / name for name in ("install.sh", "conformance.sh")]
 KERNEL = ADAPTERS.block("python", "# my_numpy_kernel.py").text
+KERNEL_NAME = "my_loss_and_gradient"
 
 
 def parsed(text: str) -> Any:
@@ -140,16 +141,18 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_job_judges_summarises_and_compares(checkout: Path) -> None:
     status, output, summary = judged(checkout)
     assert status == 0, output
-    assert "**REDUCED (--dtype=float16, --claim=stable, --effort=quick" in summary
+    assert "narrowed by --dtype=float16, --claim=stable, --effort=quick" in summary
     assert "| `my_loss_and_gradient` | float16 | loss | stable | stable |" in summary
-    report = checkout / "reports" / "numpy-float16" / "report.json"
-    assert {"report.md", "report.html", "junit.xml"} <= {path.name for path in report.parent.iterdir()}
+    report = checkout / "reports" / f"{KERNEL_NAME}-float16" / f"report-{KERNEL_NAME}.json"
+    assert {f"report-{KERNEL_NAME}.md", f"report-{KERNEL_NAME}.html", "junit.xml"} <= {
+        path.name for path in report.parent.iterdir()
+    }
 
     baselines = checkout / "conformance"
     status, output, summary = judged(checkout, baselines="conformance")
-    assert (status, "There is no conformance/numpy-float16.json to compare with" in summary) == (1, True), output
+    assert (status, "There is no conformance/my_loss_and_gradient-float16.json to compare with" in summary) == (1, True), output
     baselines.mkdir()
-    stored = baselines / "numpy-float16.json"
+    stored = baselines / "my_loss_and_gradient-float16.json"
     stored.write_text(report.read_text())
     status, output, summary = judged(checkout, baselines="conformance")
     assert (status, "no regressions against 1" in summary) == (0, True), output
@@ -166,8 +169,8 @@ def test_a_job_fails_with_its_tests_unless_the_stored_report_is_no_better(checko
     status, _, summary = judged(checkout, claim="faithful")
     assert (status, "**FAILS" in summary, "below the claim" in summary) == (1, True, True)
     (checkout / "stored").mkdir()
-    report = checkout / "reports" / "numpy-float16" / "report.json"
-    (checkout / "stored" / "numpy-float16.json").write_text(report.read_text())
+    report = checkout / "reports" / f"{KERNEL_NAME}-float16" / f"report-{KERNEL_NAME}.json"
+    (checkout / "stored" / "my_loss_and_gradient-float16.json").write_text(report.read_text())
     assert judged(checkout, claim="faithful", baselines="stored")[0] == 0
 
 

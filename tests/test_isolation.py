@@ -72,8 +72,8 @@ def test_a_kernel_costs_the_tests_that_call_it_on_the_offending_input(
     assert failed == guilty
     assert output.count(f"what   : loss: {says}") == len(guilty) / 2
     assert " passed" in output
-    assert json.loads((folder / "report.json").read_text())["verdict"] == "FAILS"
-    assert "**FAILS: " in (folder / "report.md").read_text()
+    assert json.loads((folder / f"report-{name}.json").read_text())["verdict"] == "FAILS"
+    assert "**FAILS: " in (folder / f"report-{name}.md").read_text()
     assert not list(folder.glob("reproducers/*")) or name == "writes_its_input"
 
 

@@ -216,11 +216,11 @@ def test_what_is_declared_is_kept_and_told(declared_in: str, tmp_path: Path) -> 
     assert "declared limit: K a multiple of 8: tiles of 8 classes" in run_suites(place, *claims, "--case=ties/*", "-rs").stdout
     assert "3 declared limits, not asked:\n" in result.stdout
     assert "  tiled: overwrites logits, not checked: the logits become the gradient\n" in result.stdout
-    written = json.loads((tmp_path / "report" / "report.json").read_text())
+    written = json.loads((tmp_path / "report" / "report-tiled.json").read_text())
     assert {"reason": "tiles of 8 classes", "classes_multiple_of": 8} in [li["declared"] for li in written["limits"]]
     assert {r["dtype"] for r in written["results"]} == {"float32"}
     assert verdict_line(written).endswith("; within declared limits")
-    for name in ("report.md", "report.html"):
+    for name in ("report-tiled.md", "report-tiled.html"):
         assert "tiles of 8 classes" in (tmp_path / "report" / name).read_text()
 
 
