@@ -50,7 +50,7 @@ class ReportFolder:
             raise ValueError(f"--report: another run writes into '{self.path}'; give another folder, or wait for it") from None
         except OSError as error:
             raise ValueError(
-                f"--report: '{self.path}': {error.strerror}; allowed: a directory that can be written, or made"
+                f"--report: '{self.path}': {error.strerror}; allowed: a directory, which is made if it is not there"
             ) from None
         if others := sorted(path.name for path in self.path.glob("report*.json") if path.stem != self.stem):
             self.release()
