@@ -22,6 +22,7 @@ options=(--backend="$backend" --isolate --report="$report" --junit-xml="$report/
 [[ -z ${CLAIM:-} ]] || options+=(--claim="$CLAIM")
 [[ -z ${CLAIMS:-} ]] || options+=(--claims="$CLAIMS")
 
+rm -f "$report"/report*.json "$report"/report*.md "$report"/report*.html # no report of another run is judged
 status=0
 python -m pytest "$suite/suites" "${options[@]}" || status=$?
 ((status <= 1)) || exit "$status" # not a verdict: a mistake in the options, or nothing was run

@@ -18,6 +18,7 @@ from suites.command.folder import folder_of
 from suites.command.options import add_options
 from suites.command.plan import plan_of
 from suites.command.selection import case_combinations, format_combinations, function_of, is_asked, parameters_of
+from suites.command.signals import end_at_signals
 from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
 from suites.judging.claims import ClaimsError
@@ -48,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
             folder.claim()
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
+    end_at_signals(config)
     config.stash[_JUDGE] = judge
     config.pluginmanager.register(Run(judge, folder))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ class Run:
     said: str = ""
     """Why the run was stopped; empty if it was not."""
     deselected: int = 0
+    unwritten: str = ""
+    """Why the report was not written."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -67,18 +70,33 @@ class Run:
             pytest.exit(f"the suite itself failed at the end of the run: {type(error).__name__}: {error}", CRASHED)
         if report["verdict"] == NOTHING_RAN:
             session.exitstatus = NO_TESTS
+        if self.unwritten:
+            pytest.exit(self.unwritten, CRASHED)
 
     def pytest_unconfigure(self) -> None:
         """Let other runs have the folder."""
         if self.folder is not None:
             self.folder.release()
 
+    @contextmanager
+    def _unwritten(self) -> Iterator[None]:
+        """What cannot be written costs the report, not the verdict."""
+        try:
+            yield
+        except OSError as error:
+            self.unwritten = (
+                f"--report: {error.filename or self.judge.plan.folder}: {error.strerror or error}; no report was written"
+            )
+
     def _report(self, ending: Ending, terminal: Any) -> Report:
         """The report, written into the folder that was asked for, and said."""
         folder = self.folder
-        scripts = _scripts(self.judge, ending, folder) if folder else {}
-        report = build_report(self.judge, ending, scripts)
-        written = _write(report, scripts, folder) if folder else Written()
+        scripts: dict[str, str] = {}
+        with self._unwritten():
+            scripts = _scripts(self.judge, ending, folder) if folder else {}
+        report, written = build_report(self.judge, ending, scripts), Written()
+        with self._unwritten():
+            written = _write(report, scripts, folder) if folder else Written()
         if terminal is not None:
             terminal.section("softmax-ce conformance")
         if terminal is not None and terminal.hasmarkup and is_interactive(sys.stdout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from suites.judging.judge import Plan
+from suites.report.write import files_of
+
+LEAST_FREE = 64 * 2**20
+"""Bytes that must be free: a report with its scripts takes a few MiB."""
 
 _LOCK = ".softmax-ce.lock"
 _SCRIPTS = ("reproducers/*.py", "cases/*.json")
@@ -41,7 +46,8 @@ class ReportFolder:
         """Make the folder and lock it: a run takes minutes, and its report must not be lost.
 
         Raises:
-          ValueError: it cannot be made, another run writes into it, or it has the report of something else.
+          ValueError: it cannot be made or written, another run writes into it, it has the report of something else, or the
+            disk is full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -52,12 +58,22 @@ class ReportFolder:
             raise ValueError(
                 f"--report: '{self.path}': {error.strerror}; allowed: a directory, which is made if it is not there"
             ) from None
-        if others := sorted(path.name for path in self.path.glob("report*.json") if path.stem != self.stem):
+        if fault := self._fault():
             self.release()
-            raise ValueError(
-                f"--report: '{self.path}' has {', '.join(others)}, the report of something else; allowed: an empty folder, "
+            raise ValueError(f"--report: {fault}")
+
+    def _fault(self) -> str:
+        """Why the report could not be written into the folder, or should not; empty if it can."""
+        if directories := [path for path in files_of(self.path, self.stem) if path.is_dir()]:
+            return f"'{directories[0]}' is a directory; remove it, or give another folder"
+        if (free := shutil.disk_usage(self.path).free) < LEAST_FREE:
+            return f"the disk of '{self.path}' has {free >> 20} MiB left; allowed: {LEAST_FREE >> 20} MiB or more"
+        if others := sorted(path.name for path in self.path.glob("report*.json") if path.stem != self.stem):
+            return (
+                f"'{self.path}' has {', '.join(others)}, the report of something else; allowed: an empty folder, "
                 f"or one with an earlier {self.stem}.json"
             )
+        return ""
 
     def clear(self, kept: Iterable[Path]) -> None:
         """Remove the scripts and cases that earlier runs wrote here; those that are kept are of this run."""

@@ -43,12 +43,30 @@ def as_one_line(report: Report) -> str:
 
 
 def write_report(report: Report, folder: Path, stem: str = "report") -> list[Path]:
-    """Write the report in every form into a folder, which is made if it is not there; the paths written."""
+    """Write the report in every form into a folder, which is made if it is not there; the paths written.
+
+    All are written aside and then renamed: where the disk is full, what was there before is left as it was.
+
+    Raises:
+      OSError: they cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {folder / f"{stem}.{ending}": form for ending, form in FORMS.items()}
-    for path, form in paths.items():
-        path.write_text(form(report).rstrip("\n") + "\n", encoding="utf-8")
+    paths = files_of(folder, stem)
+    aside = {path: path.with_name(f"{path.name}.new") for path in paths}
+    try:
+        for path, form in paths.items():
+            aside[path].write_text(form(report).rstrip("\n") + "\n", encoding="utf-8")
+        for path, written in aside.items():
+            written.replace(path)
+    finally:
+        for written in aside.values():
+            written.unlink(missing_ok=True)
     return list(paths)
+
+
+def files_of(folder: Path, stem: str) -> dict[Path, Callable[[Report], str]]:
+    """The files of a report, each with what writes it."""
+    return {folder / f"{stem}.{ending}": form for ending, form in FORMS.items()}
 
 
 FORMS: dict[str, Callable[[Report], str]] = {"json": as_json, "md": markdown, "html": page}

@@ -1,0 +1,81 @@
+"""Tests of the end of a run under faults: signals, a full disk, a crash of our own. None may look like a verdict."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from suites.command import folder as folders
+from suites.command.folder import ReportFolder
+from suites.report import write
+from suites.report.load import load_report
+from tests.command import ROOT, run_here
+from tests.reports import report
+
+ONE = ("--operation=scipy_log_softmax", "--dtype=float32", "--case=absorption/gap-20")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_run_that_is_told_to_end_writes_its_report(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "suites/", "--operation=scipy_log_softmax", f"--report={tmp_path}", "-v"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if "PASSED" in line)
+        run.send_signal(number)
+        printed = run.stdout.read()
+    assert run.returncode == 2
+    made = load_report(tmp_path)
+    assert made["verdict"] == "INTERRUPTED"
+    said = "stopped by Ctrl-C" if number is signal.SIGINT else f"ended by {number.name}"
+    assert printed.splitlines()[-1].startswith(f"INTERRUPTED: {said} after ")
+
+
+def test_the_signals_are_given_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    assert run_here(*ONE)[0] == 0
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_full_disk_costs_the_report_and_says_so(tmp_path: Path) -> None:
+    assert run_here(*ONE, f"--report={tmp_path}")[0] == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("report*")}
+
+    def full(_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "report.html")
+
+    with patch.dict(write.FORMS, {"html": full}):
+        status, printed = run_here(*ONE, f"--report={tmp_path}")
+    assert status == 3
+    assert "REDUCED: " in printed, "the verdict is told all the same"
+    assert "--report: report.html: No space left on device; no report was written" in printed
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("report*")} == before
+
+
+def test_a_crash_of_our_own_is_no_verdict(tmp_path: Path) -> None:
+    with patch("suites.command.ending.build_report", side_effect=KeyError("a fault")):
+        status, printed = run_here(*ONE, f"--report={tmp_path}")
+    assert status == 3
+    assert "the suite itself failed at the end of the run: KeyError: 'a fault'" in printed
+    assert not list(tmp_path.glob("report*"))
+
+
+def test_what_would_cost_the_report_is_found_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(ValueError, match=r"report\.html' is a directory; remove it"):
+        ReportFolder(tmp_path).claim()
+    (tmp_path / "report.html").rmdir()
+    monkeypatch.setattr(folders, "LEAST_FREE", 2**70)
+    with pytest.raises(ValueError, match="MiB left; allowed: .* MiB or more"):
+        ReportFolder(tmp_path).claim()
+
+
+def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    paths = write.write_report(report(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
