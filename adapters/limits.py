@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reference.formats import FORMATS
+from reference.names import nearest, not_known
 from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
@@ -25,7 +26,7 @@ INPUTS = ("logits", "target")
 LEAST_MAX_CLASSES = 64
 """The hazard of a long tail has as many classes; a kernel of fewer is not for softmax layers."""
 
-_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS), 1) | dict.fromkeys(SECOND_ORDER, 2)
+DERIVATIVE_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS), 1) | dict.fromkeys(SECOND_ORDER, 2)
 """Order of the derivative that a quantity is; the loss and its building blocks are of order 0."""
 
 _ATTRIBUTE = "__softmax_ce_limits__"
@@ -112,7 +113,7 @@ class Limit:
         >>> Limit("no double backward", derivatives=1).has(Quantity.HESSIAN)
         False
         """
-        return self.derivatives is None or _ORDERS.get(quantity, 0) <= self.derivatives
+        return self.derivatives is None or DERIVATIVE_ORDERS.get(quantity, 0) <= self.derivatives
 
     def fits(self, problem: Problem) -> bool:
         """True if it leaves the number of classes of a problem, and its logits."""
@@ -160,7 +161,7 @@ def limit_of(entry: dict[str, Any]) -> Limit:
     """
     allowed = [field.name for field in fields(Limit)]
     if unknown := set(entry) - set(allowed):
-        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {', '.join(allowed)}")
+        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {', '.join(allowed)}{nearest(min(unknown), allowed)}")
     return Limit(**{"reason": None, **entry})
 
 
@@ -175,7 +176,7 @@ def names_among(values: Any, allowed: Iterable[str], what: str) -> tuple[str, ..
         raise ValueError(f"{what} is {values!r}; allowed: a list of {', '.join(known)}")
     for value in values:
         if value not in known:
-            raise ValueError(f"{what} {value!r} is not known; allowed: {', '.join(known)}")
+            raise ValueError(f"{what} {not_known(value, known)}")
     return tuple(values)
 
 

@@ -1,8 +1,8 @@
-"""Names of quantities, grades, formats and tiers, as a caller writes them: each stands for the member of that name."""
+"""Names as a caller writes them: each stands for the member of that name; where there is none, the nearest is told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -26,6 +26,24 @@ def named(kind: type[T], given: T | str, known: Mapping[str, T]) -> T:
         return given
     if isinstance(given, str) and given in known:
         return known[given]
-    near = get_close_matches(str(given).lower(), known, n=1)
-    hint = f"; the nearest is {near[0]!r}" if near else ""
-    raise ValueError(f"{kind.__name__.lower()} {given!r} is not known; allowed: {', '.join(known)}{hint}")
+    raise ValueError(f"{kind.__name__.lower()} {not_known(given, known)}")
+
+
+def not_known(given: object, known: Iterable[object]) -> str:
+    """A name that is not known, those that are, and the nearest.
+
+    >>> not_known("flaot32", ["float64", "float32"])
+    "'flaot32' is not known; allowed: float64, float32; the nearest is 'float32'"
+    """
+    names = list(map(str, known))
+    return f"{given!r} is not known; allowed: {', '.join(names)}{nearest(given, names)}"
+
+
+def nearest(given: object, known: Iterable[object]) -> str:
+    """The end of a message about a name that is not known: the known one that is near; empty if none is.
+
+    >>> nearest("wet", ["masked", "ties"])
+    ''
+    """
+    near = get_close_matches(str(given).lower(), list(map(str, known)), n=1)
+    return f"; the nearest is {near[0]!r}" if near else ""
