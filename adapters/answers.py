@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from adapters.adapter import Adapter, AdapterError, told
+from adapters.blame import files_of, own_files
 
 T = TypeVar("T")
-
-_HERE = Path(__file__).parent
 
 
 def answer_of(backend: type[Adapter], method: str, call: Callable[[], T]) -> T:
@@ -42,14 +40,17 @@ def _raised_at(error: BaseException, backend: type[Adapter], method: str) -> tup
 
     That is the head of its class where none was run, as where a method is missing.
     """
-    files = {inspect.getfile(each) for each in backend.__mro__ if each.__module__ not in ("abc", "builtins")}
-    # A subclass of a backend here has its own file to mend, not ours.
-    files = {file for file in files if _HERE not in Path(file).resolve().parents} or files
+    files = own_files(backend) or files_of(backend)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     name = next((frame.name for frame in reversed(own) if hasattr(Adapter, frame.name)), method)
     if own:
         return name, f"{own[-1].filename}:{own[-1].lineno}"
+    return name, head_of(backend)
+
+
+def head_of(backend: type[Adapter]) -> str:
+    """FILE:LINE of the head of a class, or the file alone of a package without its sources."""
     try:
-        return name, f"{inspect.getfile(backend)}:{inspect.getsourcelines(backend)[1]}"
-    except OSError:  # a package without its sources
-        return name, inspect.getfile(backend)
+        return f"{inspect.getfile(backend)}:{inspect.getsourcelines(backend)[1]}"
+    except OSError:
+        return inspect.getfile(backend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -13,9 +13,12 @@ from types import ModuleType
 from typing import Any
 
 from adapters.adapter import Adapter, AdapterError, told
-from adapters.answers import answer_of, name_of
+from adapters.answers import answer_of
+from adapters.blame import place_of
+from adapters.declared import check_complete, check_started, check_versions, checked_operations
 from adapters.limits import limits_of
 from adapters.operation import Operation
+from reference.nearest import nearest
 
 _HERE = Path(__file__).parent
 _KERNELS = _HERE / "kernels"
@@ -68,23 +71,17 @@ def _class_named(reference: str) -> type[Adapter]:
         offered = "".join(f", {name} ({_origin(entries[0])})" for name, entries in installed.items())
         raise AdapterError(
             f"backend {reference!r} is not known; there is: {', '.join(backend_names())}{offered}; "
-            "or give file.py:Class, module:Class"
+            f"or give file.py:Class, module:Class{nearest(reference, [*backend_names(), *installed])}"
         )
     return _load_own(reference)
 
 
 def _started(backend: type[Adapter], device: str) -> Adapter:
     """The adapter of a class, once it has said its name, device and versions."""
+    check_complete(backend)
     adapter = answer_of(backend, "__init__", lambda: backend(device))
-    for attribute in ("name", "device"):
-        if not isinstance(given := getattr(adapter, attribute, None), str):
-            raise AdapterError(
-                f"backend {name_of(backend)!r}: its {attribute} is {given!r}; allowed: a string (a name of the class, and the "
-                "device that super().__init__(device) keeps)"
-            )
-    versions = answer_of(backend, "versions", adapter.versions)
-    if not (isinstance(versions, dict) and versions):
-        raise AdapterError(f"backend {name_of(backend)!r}: versions() is {versions!r}; allowed: {{'package': 'version', ...}}")
+    check_started(adapter)
+    check_versions(backend, answer_of(backend, "versions", adapter.versions))
     return adapter
 
 
@@ -154,13 +151,12 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
 
 def _listed(adapter: Adapter, method: str, call: Callable[[], Iterable[Operation]]) -> tuple[Operation, ...]:
     """The operations that a method of an adapter gives."""
-    operations = answer_of(type(adapter), method, lambda: tuple(call()))
-    for operation in operations:
-        if not isinstance(operation, Operation):
-            raise AdapterError(
-                f"backend {adapter.name!r}: {method}() gives {operation!r}; allowed: adapters.operation.Operation"
-            )
-    return operations
+    return checked_operations(type(adapter), method, answer_of(type(adapter), method, lambda: _whole(call())))
+
+
+def _whole(given: Any) -> Any:
+    """What a generator gives, so that what it raises is told as its method's; anything else as it is."""
+    return tuple(given) if isinstance(given, Iterator) else given
 
 
 def load_attribute(reference: str, option: str) -> Any:
@@ -174,8 +170,9 @@ def load_attribute(reference: str, option: str) -> Any:
         raise AdapterError(f"{option}={reference}: allowed: path/to/file.py:name or package.module:name")
     module = _module_from_file(place, option) if place.endswith(".py") else _module_named(place, option)
     if not hasattr(module, attribute):
-        public = ", ".join(name for name in vars(module) if not name.startswith("_")) or "nothing"
-        raise AdapterError(f"{option}={reference}: {place} has no {attribute!r}; it has: {public[:200]}")
+        public = [name for name in vars(module) if not name.startswith("_")]
+        has = ", ".join(public)[:200] or "nothing"
+        raise AdapterError(f"{option}={reference}: {place} has no {attribute!r}; it has: {has}{nearest(attribute, public)}")
     return getattr(module, attribute)
 
 
@@ -192,7 +189,8 @@ def _module_from_file(place: str, option: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a user's file may fail in any way; say which file and how, in one line
-        raise AdapterError(f"{option}: importing {place} failed: {told(error)}") from error
+        line = place_of(error, {str(path.resolve())})
+        raise AdapterError(f"{option}: importing {place} failed: {told(error)}{line}") from error
     return module
 
 
