@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from adapters.blame import file_of, own_files, place_of
 from adapters.bulk import Bulk
+from adapters.limits import DERIVATIVE_ORDERS, INPUTS
 from adapters.operation import Operation
 from adapters.question import Question
+from adapters.returned import AnswerError, described
 from adapters.script import Script
 from reference.formats import Floats, Format
 from reference.quantity import Quantity
@@ -70,11 +76,12 @@ class Adapter(ABC):
     """Names of negative controls: operations that are wrong and here to be caught, last in reports."""
 
     def __init__(self, device: str = "cpu") -> None:
-        """Raises AdapterError if the device is not there."""
-        if device not in self.devices():
-            raise AdapterError(
-                f"device {device!r} is not there for backend {self.name!r}; there is: {', '.join(self.devices())}"
-            )
+        """Raises AdapterError if the device is not there, or `devices` is no tuple of names."""
+        devices, name = self.devices(), getattr(self, "name", type(self).__name__)
+        if not (isinstance(devices, tuple | list) and devices and all(isinstance(each, str) for each in devices)):
+            raise AdapterError(f"backend {name!r}: devices() is {devices!r}; allowed: a tuple of names, such as ('cpu',)")
+        if device not in devices:
+            raise AdapterError(f"device {device!r} is not there for backend {name!r}; there is: {', '.join(devices)}")
         self.device = device
 
     @abstractmethod
@@ -148,13 +155,26 @@ class Adapter(ABC):
         """
         try:
             call = self.call(question)
+            _check_call(call, question)
         except NotImplementedError:
             raise
-        except SystemExit as error:
-            return Observed({}, error=f"called sys.exit({error.code!r})", ended=True)
-        except Exception as error:  # an operation on trial may raise anything; that is a finding, not a crash
-            return Observed({}, error=told(error))
+        except BaseException as error:  # an operation on trial may raise anything; that is a finding, not a crash
+            if isinstance(error, KeyboardInterrupt) or _ends_the_test(error):
+                raise
+            return Observed({}, error=self._told(error, question), ended=isinstance(error, SystemExit))
         return self._proved(call, question.operation, question.problem.format)
+
+    def _told(self, error: BaseException, question: Question) -> str:
+        """What an operation raised, with the line of the user's own file; or how a kernel says that it has no derivative."""
+        said = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else told(error)
+        given = question.operation.implementation
+        if place := place_of(error, file_of(given) if given else own_files(type(self))):
+            return said + place
+        orders = [DERIVATIVE_ORDERS.get(quantity, 0) for quantity in question.quantities]
+        if given is None or isinstance(error, AnswerError) or not min(orders, default=0):
+            return said
+        names = ", ".join(question.quantities)
+        return f'{said}; a kernel that has no {names} declares @limits("why", derivatives={min(orders) - 1})'
 
     def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
         """`observe` of many rows; a backend for which a Problem is too slow a carrier answers itself, with the same bits.
@@ -178,10 +198,29 @@ class Adapter(ABC):
         return Observed({q: r.values for q, r in call.results.items()}, tuple(violations), seconds=call.seconds)
 
 
+def check_callable(given: object, allowed: str) -> None:
+    """Refuse what --implementation names if it is no kernel.
+
+    Raises:
+      AdapterError: it cannot be called, or is a class, which makes objects and returns no losses.
+    """
+    if not callable(given) or isinstance(given, type):
+        what = f"{given.__name__} is a class" if isinstance(given, type) else f"{given!r} is not callable"
+        raise AdapterError(f"--implementation: {what}; allowed: a function, or another callable: {allowed}")
+
+
 def told(error: BaseException) -> str:
     """An exception in a line, without the traceback that TensorFlow writes into its messages: reports name no paths."""
     message, _, _ = " ".join(str(error).split()).partition(" (most recent call last)")
-    return f"{type(error).__name__}: {message[:300]}"
+    if isinstance(error, AnswerError):
+        return message
+    return f"{type(error).__name__}: {message[:300]}" if message else type(error).__name__
+
+
+def _ends_the_test(error: BaseException) -> bool:
+    """True of what a plugin raises to fail the test that runs, such as the timer of pytest-timeout."""
+    outcomes = sys.modules.get("_pytest.outcomes")
+    return outcomes is not None and isinstance(error, outcomes.Failed)
 
 
 @dataclass(frozen=True)
@@ -191,3 +230,33 @@ class Call:
     results: Mapping[Quantity, Result]
     changed_inputs: tuple[str, ...] = ()
     seconds: float | None = None
+
+
+def _check_call(call: object, question: Question) -> None:
+    """Refuse what is no `Call` with a `Result` for each quantity that was asked for.
+
+    Raises:
+      AnswerError: it is not; names what is.
+    """
+    if not isinstance(call, Call) or not isinstance(call.results, Mapping):
+        given = described(call.results if isinstance(call, Call) else call)
+        raise AnswerError(f"call() returned {given}; allowed: Call({{quantity: Result(values, dtype, device)}})")
+    if not (isinstance(call.changed_inputs, tuple) and set(call.changed_inputs) <= set(INPUTS)):
+        allowed = f"a tuple of {', '.join(map(repr, INPUTS))}"
+        raise AnswerError(f"call() returned changed_inputs = {call.changed_inputs!r}; allowed: {allowed}")
+    if missing := [quantity for quantity in question.quantities if quantity not in call.results]:
+        raise AnswerError(f"returned no {', '.join(missing)}")
+    for quantity, result in call.results.items():
+        _check_result(result, quantity)
+
+
+def _check_result(result: object, quantity: Quantity) -> None:
+    if not isinstance(result, Result):
+        raise AnswerError(f"call() returned {quantity} as {described(result)}; allowed: Result(values, dtype, device)")
+    values = result.values
+    if not isinstance(values, np.ndarray | np.generic) or values.dtype.kind != "f":
+        kind = f" of {values.dtype}" if isinstance(values, np.ndarray) else ""
+        raise AnswerError(
+            f"call() returned {quantity} with values that are {described(values)}{kind}; allowed: a numpy.ndarray of "
+            "float64, and in `dtype` what the framework returned"
+        )

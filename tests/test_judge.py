@@ -284,7 +284,9 @@ def test_an_exception_in_one_of_two_runs_fails(first: bool) -> None:
 
 
 def test_an_exception_in_both_of_two_runs_fails_where_an_answer_is_claimed() -> None:
-    with pytest.raises(pytest.fail.Exception, match="what   : loss: ValueError: no; claim 'finite'"):
+    with pytest.raises(
+        pytest.fail.Exception, match=r"what   : loss: ValueError: no \(test_judge.py, line \d+\); claim 'finite'"
+    ):
         repeated(Raising(), Grade.FINITE)
     repeated(Raising(), Grade.NONE)
 

@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Result
+from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.jax.derivatives import Block, Differentiated, Inputs, Layer, forward_gradient
 from adapters.jax.losses import (
     Losses,
@@ -33,6 +33,7 @@ from adapters.jax.losses import (
     log_softmax_pick,
     logsumexp_pick,
     losses_of,
+    losses_of_kernel,
     sigmoid_binary,
     sigmoid_focal,
     softcap_z_loss,
@@ -42,6 +43,7 @@ from adapters.jax.script import jax_script
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import xla_extension
 from adapters.question import Question
+from adapters.returned import name_of_kernel
 from adapters.script import Script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -235,13 +237,12 @@ class JaxAdapter(Adapter):
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see adapters/README.md for its signature."""
-        if not callable(function):
-            raise AdapterError(f"--implementation: {function!r} is not callable; allowed: (logits, labels) -> losses")
-        name = getattr(function, "__name__", "implementation")
+        check_callable(function, "(logits, labels) -> losses")
+        name = name_of_kernel(function)
         operation = Operation(
             name,
             f"{name}(x, t)",
-            Differentiated(losses_of(function)),
+            Differentiated(losses_of_kernel(function)),
             arithmetic_of(self.device),
             options=_REDUCED,
         )

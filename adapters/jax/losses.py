@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adapters.returned import called, check_shape, refused
 from reference.problem import Problem
 from reference.reduction import Reduction
 
@@ -38,6 +39,19 @@ Losses = Callable[[Array, Array, Options], Array]
 def losses_of(function: Callable[[Array, Array], Array]) -> Losses:
     """A callable (logits, target) -> losses, which has no options of its own."""
     return lambda logits, target, _: function(logits, target)
+
+
+def losses_of_kernel(function: Callable[[Array, Array], Array]) -> Losses:
+    """The same of a callable of the user's, which is told what it returned where that is no array of losses."""
+
+    def losses(logits: Array, target: Array, _: Options) -> Array:
+        returned = called(function, logits, target)
+        if not isinstance(returned, Array):
+            raise refused(function, returned, "a jax.Array of N losses")
+        check_shape(function, "losses", returned.shape, logits.shape[:1])
+        return returned
+
+    return losses
 
 
 def reduced(losses: Losses, target: Array, options: Options, logits: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from adapters.adapter import CPU_CAPABILITY, AdapterError, Call
+from adapters.adapter import CPU_CAPABILITY, Call, check_callable
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
 from adapters.numpy.absorption_free import absorption_free
 from adapters.numpy.losses import (
@@ -26,6 +26,7 @@ from adapters.numpy.script import numpy_script
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
 from adapters.processor import numpy_level
 from adapters.question import Question
+from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
 from adapters.script import Script
 from reference.arithmetic import BLOCKED, Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
@@ -50,8 +51,16 @@ def _from_gradient(function: Callable[[Array, Array], tuple[Array, Array]]) -> A
     """A user's callable (logits, labels) -> (loss, gradient) per row."""
 
     def compute(inputs: Inputs, quantity: Quantity) -> Array:
-        loss, gradient = function(inputs.logits, inputs.labels)
-        return loss if quantity is Quantity.LOSS else inputs.cotangent[:, None] * np.asarray(gradient)
+        returned = called(function, inputs.logits, inputs.labels)
+        if not (isinstance(returned, tuple | list) and len(returned) == 2 and all(hasattr(each, "dtype") for each in returned)):
+            raise refused(function, returned, "(loss, gradient), two arrays in the dtype of the logits")
+        loss, gradient = map(np.asarray, returned)
+        check_shape(function, "losses", loss.shape, inputs.logits.shape[:1])
+        check_shape(function, "a gradient", gradient.shape, inputs.logits.shape)
+        if gradient.dtype != inputs.logits.dtype:  # the product below would hide it
+            given = f"{name_of_kernel(function)} returned a gradient as {gradient.dtype}"
+            raise AnswerError(f"{given}, asked for {inputs.logits.dtype}")
+        return loss if quantity is Quantity.LOSS else inputs.cotangent[:, None] * gradient
 
     return compute
 
@@ -153,9 +162,8 @@ class NumpyAdapter(ArrayAdapter):
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see adapters/README.md for its signature."""
-        if not callable(function):
-            raise AdapterError(f"--implementation: {function!r} is not callable; allowed: (logits, labels) -> (loss, gradient)")
-        name = getattr(function, "__name__", "implementation")
+        check_callable(function, "(logits, labels) -> (loss, gradient)")
+        name = name_of_kernel(function)
         declared = IN_STORAGE | {BFLOAT16.name: Arithmetic(BFLOAT16, FLOAT32)}
         return (
             Operation(

@@ -22,10 +22,11 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.test_util import IsMklEnabled
 
-from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Result
+from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import xla_extension
 from adapters.question import Question
+from adapters.returned import name_of_kernel
 from adapters.script import Script
 from adapters.tensorflow.derivatives import (
     COMPILED,
@@ -50,6 +51,7 @@ from adapters.tensorflow.losses import (
     linear_then_cross_entropy,
     log_softmax_gather,
     logsumexp_gather,
+    losses_of_kernel,
     sigmoid_cross_entropy,
     softcap_z_loss,
     sparse,
@@ -410,12 +412,8 @@ class TensorFlowAdapter(Adapter):
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable (labels=, logits=) -> losses is judged, in every mode."""
-        if not callable(function):
-            raise AdapterError(
-                f"--implementation: {function!r} is not callable; allowed: the signature of "
-                "tf.nn.sparse_softmax_cross_entropy_with_logits"
-            )
-        loss, name = implementation_loss(function), getattr(function, "__name__", "implementation")
+        check_callable(function, "(labels, logits) -> losses, as tf.nn.sparse_softmax_cross_entropy_with_logits")
+        loss, name = implementation_loss(losses_of_kernel(function)), name_of_kernel(function)
         return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
 
     def script(self, asked: Question) -> Script | None:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from adapters.returned import AnswerError, called, name_of_kernel, refused
 from reference.problem import Problem
 from reference.reduction import Reduction
 
@@ -60,6 +61,22 @@ def implementation_loss(function: Callable[..., Tensor]) -> LossFunction:
         return _reduce(function(labels=target, logits=logits), options)
 
     return loss
+
+
+def losses_of_kernel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A callable of the user's, which is told what it returned where that is no tensor of losses."""
+
+    def losses(labels: Tensor, logits: Tensor) -> Tensor:
+        returned = called(function, labels=labels, logits=logits)
+        if not tf.is_tensor(returned):
+            raise refused(function, returned, "a tf.Tensor of N losses")
+        if returned.shape.rank != 1:
+            raise AnswerError(
+                f"{name_of_kernel(function)} returned losses of shape {returned.shape}, asked for one for each row"
+            )
+        return returned
+
+    return losses
 
 
 sparse = implementation_loss(tf.nn.sparse_softmax_cross_entropy_with_logits)

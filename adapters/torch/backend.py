@@ -14,10 +14,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from adapters.adapter import CPU_CAPABILITY, Adapter, AdapterError, Call, Observed, Result, told
+from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
 from adapters.operation import Operation, building_block
 from adapters.question import Question
+from adapters.returned import name_of_kernel
 from adapters.script import Script
 from adapters.torch.bulk import bulk_call, device_of
 from adapters.torch.derivatives import (
@@ -49,6 +50,7 @@ from adapters.torch.losses import (
     log_of_softmax,
     log_softmax_nll_loss,
     logsumexp_gather,
+    losses_of_kernel,
     scaled_cross_entropy,
     sigmoid_focal,
     softcap_z_loss,
@@ -306,10 +308,9 @@ class TorchAdapter(Adapter):
 
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see adapters/README.md for its signature."""
-        if not callable(function):
-            raise AdapterError(f"--implementation: {function!r} is not callable; allowed: F.cross_entropy's signature")
-        loss, arithmetic = Differentiated(implementation_loss(function), as_used), arithmetic_of(self.device)
-        name = getattr(function, "__name__", "implementation")
+        check_callable(function, "(input, target, *, reduction), as torch.nn.functional.cross_entropy")
+        loss = Differentiated(implementation_loss(losses_of_kernel(function)), as_used)
+        name, arithmetic = name_of_kernel(function), arithmetic_of(self.device)
         return (
             Operation(name, f"{name}(x, index)", loss, arithmetic, options=_EVERY),
             Operation(

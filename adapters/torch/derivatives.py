@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from adapters.layout import Layout, laid_out
+from adapters.returned import AnswerError
 from adapters.torch.losses import (
     Loss,
     Options,
@@ -127,7 +128,24 @@ def loss_alone(loss: Loss, run: Run, _: tuple[Quantity, ...]) -> Results:
 
 def as_used(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
     """A kernel as training uses it, and, where the loss alone is asked, as inference does: it may go another way there."""
-    return (loss_alone if quantities == (Quantity.LOSS,) else by_autograd)(loss, run, quantities)
+    if quantities == (Quantity.LOSS,):
+        return loss_alone(loss, run, quantities)
+    return by_autograd(_with_graph(loss), run, quantities)
+
+
+def _with_graph(loss: Loss) -> Loss:
+    """The loss, which is told if no gradient can be taken of it."""
+
+    def losses(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+        returned = loss(logits, target, options)
+        if not returned.requires_grad:
+            raise AnswerError(
+                "the losses have no graph (detached, or computed under torch.no_grad), so there is no gradient; a kernel "
+                'that has none declares @limits("why", derivatives=0)'
+            )
+        return returned
+
+    return losses
 
 
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]

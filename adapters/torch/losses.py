@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.problem import Problem
 from reference.reduction import Reduction
@@ -80,6 +81,23 @@ def implementation_loss(function: Callable[..., Tensor]) -> Loss:
         return function(logits, target, **given)
 
     return loss
+
+
+def losses_of_kernel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A callable of the user's, which is told what it returned where that is no tensor of losses."""
+
+    def losses(logits: Tensor, target: Tensor, **options: Any) -> Tensor:
+        returned = called(function, logits, target, **options)
+        if not isinstance(returned, Tensor):
+            raise refused(function, returned, "a tensor of N losses, or of one where the reduction is 'sum' or 'mean'")
+        if returned.layout != torch.strided or returned.is_meta:
+            kind = f"a {returned.layout} tensor on {returned.device}"
+            raise AnswerError(f"{name_of_kernel(function)} returned {kind}; allowed: a strided tensor on {logits.device}")
+        wanted = () if options["reduction"] != Reduction.NONE else tuple(logits.shape[:1])
+        check_shape(function, "losses", tuple(returned.shape), wanted)
+        return returned
+
+    return losses
 
 
 cross_entropy = implementation_loss(F.cross_entropy)

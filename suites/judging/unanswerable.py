@@ -46,6 +46,7 @@ class Unanswerable:
 def outcome_of(observed: Observed) -> str:
     """What it did; of an exception the kind alone, since messages name generated files and numbered functions."""
     if observed.error:
-        return f"raised {observed.error.partition(':')[0]}"
+        kind = observed.error.partition(":")[0]
+        return f"raised {kind}" if kind.isidentifier() else kind
     (values,) = observed.values.values()
     return f"returned {values.tolist()}"
