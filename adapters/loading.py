@@ -18,7 +18,7 @@ from adapters.blame import place_of
 from adapters.declared import check_complete, check_started, check_versions, checked_operations
 from adapters.limits import limits_of
 from adapters.operation import Operation
-from reference.nearest import nearest
+from reference.names import nearest
 
 _HERE = Path(__file__).parent
 _KERNELS = _HERE / "kernels"

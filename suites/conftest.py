@@ -138,6 +138,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     given = config.stash[_JUDGE].plan.given
     kept = [item for item in items if (function_of(item) == OF_CASES if given is None else is_asked(item, given))]
+    if items and not kept:
+        asking = OF_CASES if given is None else given.test
+        raise pytest.UsageError(f"--case: no test of this run asks it; it is asked by {asking}, of an operation that takes it")
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 

@@ -125,5 +125,5 @@ def test_what_a_backend_makes_of_an_implementation_is_told_too(tmp_path: Path) -
 
 def test_a_file_that_exits_when_it_is_imported_is_told(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import sys\nsys.exit(0)\n")
-    with pytest.raises(AdapterError, match=r"importing .*mine.py failed: SystemExit: 0$"):
+    with pytest.raises(AdapterError, match=r"importing .*mine.py failed: SystemExit: 0 \(mine.py, line 2\)$"):
         load_adapter(f"{tmp_path / 'mine.py'}:Mine", "cpu")

@@ -54,14 +54,12 @@ def add_options(parser: pytest.Parser) -> None:
         "--call-timeout",
         type=float,
         metavar="SECONDS",
-        default=ALLOWED.seconds,
         help=f"how long a call of --isolate may take (default: {ALLOWED.seconds:g})",
     )
     option(
         "--call-memory",
         type=float,
         metavar="GIB",
-        default=ALLOWED.gib,
         help=f"by how much the process of --isolate may grow (default: {ALLOWED.gib:g})",
     )
     option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")

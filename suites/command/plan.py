@@ -14,9 +14,12 @@ from adapters.isolation import Allowance, Isolated, Trial
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation, modes_of
 from reference.formats import FORMATS, Format
-from reference.grades import grade_named
+from reference.grades import Grade, grade_named
+from reference.names import nearest, not_known
+from suites.command.selection import case_combinations
+from suites.command.values import check_options, name_of, names_of, seed_of
 from suites.inputs.cases import Case, cases_matching, stored_cases
-from suites.inputs.given import Given, given_from, is_given
+from suites.inputs.given import OF_CASES, Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
 from suites.judging.claims import claims_of, claims_path
 from suites.judging.effort import EFFORTS
@@ -37,6 +40,8 @@ def plan_of(option: Any) -> Plan:
     Raises:
       AdapterError, CaseError, ClaimsError, ValueError: an option names what is not there.
     """
+    check_options(option)
+    effort, seed = EFFORTS[name_of(option.effort, EFFORTS, "effort")], seed_of(option.hypothesis_seed)
     adapter, operations = _on_trial(option)
     claims = claims_of(adapter, claims_path(option.backend, option.implementation, option.claims))
     chosen = _chosen_operations(option, adapter, operations)
@@ -45,17 +50,18 @@ def plan_of(option: Any) -> Plan:
         adapter=adapter,
         operations=tuple(operation.within(claims.declared_limits(operation), adapter.device) for operation in chosen),
         formats=_formats(option),
-        hazards=_chosen(option.hazard, tuple(HAZARDS), "hazard"),
+        hazards=names_of(option.hazard, tuple(HAZARDS), "hazard"),
         cases=_cases(option.case, given),
-        claims=claims if option.claim is None else replace(claims, lowered_to=grade_named(option.claim)),
-        effort=EFFORTS[_chosen(option.effort, tuple(EFFORTS), "effort")[0]],
-        seed=int(option.hypothesis_seed or 0),
+        claims=claims if option.claim is None else replace(claims, lowered_to=_grade(option.claim)),
+        effort=effort,
+        seed=seed,
         command=_command(option),
         given=given,
         folder=Path(option.report) if option.report else None,
         subject=subject_of(option.backend, option.implementation),
     )
     _check_formats(plan)
+    _check_cases(option.case, plan)
     return replace(plan, reduced_by=_reduced_by(option, plan))
 
 
@@ -66,7 +72,7 @@ def _given(text: str | None) -> Given | None:
     given, files = given_from(text), sorted(SUITES.glob("test_*.py"))
     known = [name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), flags=re.MULTILINE)]
     if given.test not in known:
-        raise ValueError(f"--case: test {given.test!r} is not known; allowed: {', '.join(sorted(known))}")
+        raise ValueError(f"--case: test {not_known(given.test, sorted(known))}")
     return given
 
 
@@ -77,18 +83,15 @@ def _cases(pattern: str | None, given: Given | None) -> tuple[Case, ...]:
     return cases_matching(pattern) if pattern else stored_cases()
 
 
-def _chosen(given: str | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
-    if given is None:
-        return known
-    names = tuple(name.strip() for name in given.split(","))
-    for name in names:
-        if name not in known:
-            raise ValueError(f"--{what}: {name!r} is not known; allowed: {', '.join(known)}")
-    return names
+def _grade(name: str) -> Grade:
+    try:
+        return grade_named(name)
+    except ValueError as error:
+        raise ValueError(f"--claim: {error}") from None
 
 
 def _formats(option: Any) -> tuple[Format, ...]:
-    return tuple(FORMATS[name] for name in _chosen(option.dtype, tuple(FORMATS), "dtype"))
+    return tuple(FORMATS[name] for name in names_of(option.dtype, tuple(FORMATS), "dtype"))
 
 
 def _on_trial(option: Any) -> tuple[Adapter, tuple[Operation, ...]]:
@@ -97,19 +100,21 @@ def _on_trial(option: Any) -> tuple[Adapter, tuple[Operation, ...]]:
         adapter = load_adapter(option.backend, option.device)
         return adapter, operations_on_trial(adapter, option.implementation)
     trial = Trial(option.backend, option.device, option.implementation)
-    isolated = Isolated(trial, Allowance(option.call_timeout, option.call_memory))
+    given = {"seconds": option.call_timeout, "gib": option.call_memory}
+    isolated = Isolated(trial, Allowance(**{name: value for name, value in given.items() if value is not None}))
     return isolated, isolated.operations()
 
 
 def _chosen_operations(option: Any, adapter: Adapter, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     known = modes_of(operations)
-    modes = known[:1] if option.mode is None else _chosen(option.mode, known, "mode")
+    modes = known[:1] if option.mode is None else names_of(option.mode, known, "mode")
     pattern = option.operation or "*"
     in_modes = [operation for operation in operations if operation.mode in modes]
     chosen = tuple(operation for operation in in_modes if fnmatchcase(operation.name, pattern))
     if not chosen:
-        names = ", ".join(operation.name for operation in in_modes)
-        raise ValueError(f"--operation: nothing of backend {adapter.name!r} matches {pattern!r}; there is: {names}")
+        names = [operation.name for operation in in_modes]
+        none = f"--operation: nothing of backend {adapter.name!r} matches {pattern!r}"
+        raise ValueError(f"{none}; there is: {', '.join(names)}{nearest(pattern, names)}")
     return chosen
 
 
@@ -118,6 +123,17 @@ def _check_formats(plan: Plan) -> None:
     if not any(fmt.name in taken for fmt in plan.formats):
         asked = ", ".join(fmt.name for fmt in plan.formats)
         raise ValueError(f"--dtype: no chosen operation takes {asked}; they take: {', '.join(sorted(taken))}")
+
+
+def _check_cases(given: str | None, plan: Plan) -> None:
+    """Refuse stored cases that no chosen operation is asked: nothing would run, and nothing would fail."""
+    of_cases = plan.given is None or plan.given.test == OF_CASES
+    if given is not None and of_cases and not case_combinations(plan):
+        dtypes = ", ".join(fmt.name for fmt in plan.formats)
+        raise ValueError(
+            f"--case: {given[:60]!r} is asked of no chosen operation, in none of {dtypes}; "
+            "allowed: a case of a chosen dtype, hazard and kind of target"
+        )
 
 
 def _command(option: Any) -> str:

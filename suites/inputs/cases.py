@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from reference.formats import FORMATS, Floats, Format
 from reference.loss import Loss
+from reference.names import nearest
 from reference.options import ARGUMENTS, Array, Option
 from reference.problem import Problem
 
 _LONGEST_PATTERN = 12
+LARGEST_PROBLEM = 2**26
+"""Logits: 512 MiB of them in float64."""
 _SHORT_ROW = 24
 """Numbers of a row that a person reads one by one."""
 
@@ -65,9 +68,9 @@ def parse_number(text: str | float) -> float:
     Raises:
       ValueError: a string without 0x, which float.fromhex would read as hexadecimal all the same.
     """
-    if not isinstance(text, str):
+    if isinstance(text, int | float) and not isinstance(text, bool):
         return float(text)
-    if not re.fullmatch(r"[+-]?(0[xX].+|inf|nan)", text):
+    if not isinstance(text, str) or not re.fullmatch(r"[+-]?(0[xX].+|inf|nan)", text):
         raise ValueError(
             f"number {text!r}; allowed: hexadecimal such as '0x1.4p+4', 'inf', '-inf', 'nan', or a number unquoted"
         )
@@ -77,6 +80,9 @@ def parse_number(text: str | float) -> float:
 def parse_row(entries: Iterable[str | float]) -> list[float]:
     """A row of numbers; "x * n" stands for n times x, "x y * n" for n times x and y.
 
+    Raises:
+      ValueError: an entry is no number, or is repeated too often.
+
     >>> parse_row(["0x1.4p+4", "0x0p+0 * 3", "-inf", 0.5, "0x1p+0 0x0p+0 * 2"])
     [20.0, 0.0, 0.0, 0.0, -inf, 0.5, 1.0, 0.0, 1.0, 0.0]
     """
@@ -85,9 +91,19 @@ def parse_row(entries: Iterable[str | float]) -> list[float]:
         if not isinstance(entry, str):
             row.append(parse_number(entry))
             continue
-        pattern, _, times = entry.partition("*")
-        row += [parse_number(number) for number in pattern.split()] * (int(times) if times else 1)
+        pattern, star, times = entry.partition("*")
+        numbers = [parse_number(number) for number in pattern.split()]
+        if not numbers or (star and not re.fullmatch(r" *0*[1-9][0-9]{0,8} *", times)):
+            raise ValueError(f"entry {entry!r}; allowed: a number, or numbers * n with n from 1 on")
+        count = int(times) if star else 1
+        _check_size(len(row) + len(numbers) * count)
+        row += numbers * count
     return row
+
+
+def _check_size(numbers: int) -> None:
+    if numbers > LARGEST_PROBLEM:
+        raise ValueError(f"{numbers} numbers are asked for; allowed: {LARGEST_PROBLEM} in a problem")
 
 
 def format_row(values: Floats) -> list[str]:
@@ -128,19 +144,43 @@ def problem_from(entry: dict[str, Any], fmt: Format) -> Problem:
     Raises:
       ValueError: it is malformed (see `Problem`).
     """
-    logits = np.array([parse_row(row) for row in entry["logits"]], dtype=np.float64)
-    logits = logits if logits.size else logits.reshape(0, int(entry.get("classes", 1)))
+    logits = _table(entry["logits"], "logits")
+    logits = logits if logits.size else logits.reshape(0, _whole("classes", entry.get("classes", 1)))
     target = entry["target"]
     soft = bool(target) and isinstance(target[0], list)
-    table: NDArray[Any] = np.array([parse_row(row) for row in target] if soft else target, dtype=float if soft else np.int64)
+    table: NDArray[Any] = _table(target, "target") if soft else _indices(target)
     if not target and not Loss(entry.get("loss", Loss.CROSS_ENTROPY)).spec.takes_indices:
         table = np.zeros(logits.shape)
     if "rows" in entry:
+        rows = _whole("rows", entry["rows"])
+        _check_size(rows * logits.size)
         logits, table = np.repeat(logits, entry["rows"], axis=0), np.repeat(table, entry["rows"], axis=0)
     options = {argument.name: _read(argument, entry[argument.name]) for argument in _ARGUMENTS if argument.name in entry}
     if "tangent" in options and not logits.size:
         options["tangent"] = np.zeros(logits.shape)
     return Problem(logits=logits, target=table, format=fmt, **options)
+
+
+def _table(rows: list[Any], what: str) -> NDArray[np.float64]:
+    """Rows of as many numbers each."""
+    parsed = [parse_row(row) for row in rows]
+    if len(lengths := sorted({len(row) for row in parsed})) > 1:
+        raise ValueError(f"{what} has rows of {' and '.join(map(str, lengths))} numbers; allowed: as many in each")
+    return np.array(parsed, dtype=np.float64)
+
+
+def _indices(target: list[Any]) -> NDArray[np.int64]:
+    """Class indices; what is no whole number is refused, since a cast would cut it off."""
+    for index in target:
+        if not isinstance(index, int) or isinstance(index, bool) or not -(2**63) <= index < 2**63:
+            raise ValueError(f"target has {index!r}; allowed: class indices, or a list of probabilities for each row")
+    return np.array(target, dtype=np.int64)
+
+
+def _whole(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_PROBLEM:
+        raise ValueError(f"{name} is {value!r}; allowed: a whole number from 1 to {LARGEST_PROBLEM}")
+    return value
 
 
 def _read(argument: Option, value: Any) -> Any:
@@ -150,7 +190,7 @@ def _read(argument: Option, value: Any) -> Any:
     if not isinstance(value, list):
         return np.array(parse_number(value))
     nested = bool(value) and isinstance(value[0], list)
-    return np.array([parse_row(row) for row in value] if nested else parse_row(value))
+    return _table(value, argument.name) if nested else np.array(parse_row(value))
 
 
 def describe_problem(problem: Problem) -> dict[str, Any]:
@@ -211,7 +251,8 @@ def cases_matching(pattern: str) -> tuple[Case, ...]:
     if not wanted:
         names = sorted({case.name for case in stored_cases()})
         near = [name for name in names if pattern.split("/")[0] in name] or names
-        raise CaseError(f"case {pattern!r} is not known; there is: {', '.join(near[:12])}{' ...' if len(near) > 12 else ''}")
+        there_is = f"{', '.join(near[:12])}{' ...' if len(near) > 12 else ''}"
+        raise CaseError(f"case {pattern!r} is not known; there is: {there_is}{nearest(pattern, names)}")
     return tuple(wanted)
 
 

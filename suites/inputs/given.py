@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isinf
 from pathlib import Path
 from typing import Any
 
+from adapters.layout import Layout
+from adapters.returned import described
 from reference.formats import FORMATS, format_named
+from reference.names import nearest, not_known
 from reference.problem import Problem
 from suites.inputs.cases import PROBLEM_KEYS, Case, CaseError, describe_problem, parse_row, problem_from
 
@@ -24,7 +28,11 @@ FORMS = "an id, a name, a name with *, {JSON}, z:COMPRESSED or a file.json as fa
 _COMPRESSED = "z:"
 _PARAMETERS = ("layout", "label")
 _KEYS = (*PROBLEM_KEYS, "test", *_PARAMETERS, "after")
+_NEEDED = ("dtype", "logits", "target")
 _LONGEST_SHOWN = 60
+_CUT = f"what follows {_COMPRESSED} is cut off or was changed"
+LARGEST_TEXT = 2**26
+"""Characters: a shell takes an argument of 2^17, which could decompress to a thousand times as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +63,7 @@ class Given:
 
 def is_given(text: str) -> bool:
     """True if --case gives a problem, False if it names stored cases."""
-    return text.lstrip().startswith("{") or text.startswith(_COMPRESSED) or text.endswith(".json")
+    return text.lstrip().startswith(("{", "[")) or text.startswith(_COMPRESSED) or text.endswith(".json")
 
 
 def compressed(text: str) -> str:
@@ -74,26 +82,76 @@ def given_from(text: str) -> Given:
       CaseError: it is malformed; one line that says what was given and what is allowed.
     """
     try:
-        return _given(json.loads(_json_of(text)))
-    except (KeyError, TypeError, ValueError, OverflowError, OSError, zlib.error) as error:
+        return _given(json.loads(_json_of(text), parse_float=_finite))
+    except (TypeError, ValueError, OverflowError, OSError, RecursionError) as error:
         shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-        raise CaseError(
-            f"--case: not a case as failures print it ({type(error).__name__}: {error}); given: {shown}; allowed: {FORMS}"
-        ) from None
+        raise CaseError(f"--case: not a case as failures print it ({_said(error)}); given: {shown}; allowed: {FORMS}") from None
+
+
+def _finite(digits: str) -> float:
+    """A decimal number, unless it would silently be an infinity."""
+    value = float(digits)
+    if isinf(value):
+        raise ValueError(f"{digits} is above the largest float64; allowed: 'inf' for an infinity")
+    return value
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, without the kind of an exception of ours."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error}"
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
 def _json_of(text: str) -> str:
     if text.startswith(_COMPRESSED):
-        return zlib.decompress(urlsafe_b64decode(text.removeprefix(_COMPRESSED))).decode()
-    return text if text.lstrip().startswith("{") else Path(text).read_text()
+        return _decompressed(text.removeprefix(_COMPRESSED))
+    return text if text.lstrip().startswith(("{", "[")) else Path(text).read_text()
 
 
-def _given(entry: dict[str, Any]) -> Given:
-    if unknown := sorted(set(entry) - set(_KEYS)):
-        raise ValueError(f"unknown keys {unknown}; allowed: {', '.join(_KEYS)}")
+def _decompressed(text: str) -> str:
+    """The text that was compressed, if it is no longer than any problem is."""
+    stream = zlib.decompressobj()
+    try:
+        whole = stream.decompress(b64decode(text, altchars=b"-_", validate=True), LARGEST_TEXT)
+    except (ValueError, zlib.error):
+        raise ValueError(_CUT) from None
+    if stream.unconsumed_tail:
+        raise ValueError(f"it is longer than {LARGEST_TEXT} characters when it is decompressed")
+    if not stream.eof:
+        raise ValueError(_CUT)
+    return whole.decode()
+
+
+def _given(entry: Any) -> Given:
+    _check_entry(entry, _KEYS)
     parameters = {name: entry[name] for name in _PARAMETERS if name in entry}
-    after = _problem(entry["after"]) if "after" in entry else None
+    _check_parameters(parameters)
+    after = None
+    if "after" in entry:
+        _check_entry(entry["after"], PROBLEM_KEYS)
+        after = _problem(entry["after"])
     return Given(_problem(entry), entry.get("test", OF_CASES), parameters, after)
+
+
+def _check_entry(entry: Any, allowed: tuple[str, ...]) -> None:
+    """Refuse what is no object of the keys that there are, or leaves out one that every problem has."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{described(entry)} is given; allowed: an object of {', '.join(_NEEDED)} and more")
+    if unknown := sorted(set(entry) - set(allowed)):
+        raise ValueError(f"unknown keys {unknown}; allowed: {', '.join(allowed)}{nearest(unknown[0], allowed)}")
+    if missing := [key for key in _NEEDED if key not in entry]:
+        raise ValueError(f"{missing[0]!r} is missing; every problem has {', '.join(_NEEDED)}")
+    for key in ("logits", "target"):
+        if not isinstance(entry[key], list) or (key == "logits" and not all(isinstance(row, list) for row in entry[key])):
+            raise ValueError(f"{key} is {str(entry[key])[:_LONGEST_SHOWN]}; allowed: a list, in logits of a list for each row")
+
+
+def _check_parameters(given: Mapping[str, Any]) -> None:
+    if given.get("layout", Layout.CONTIGUOUS) not in list(Layout):
+        raise ValueError(f"layout {not_known(given['layout'], Layout)}")
+    if not isinstance(given.get("label", 0), int | float | str):
+        raise ValueError(f"label is {given['label']!r}; allowed: a number, or the words that a failure prints")
 
 
 def _problem(entry: dict[str, Any]) -> Problem:
