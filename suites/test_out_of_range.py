@@ -15,7 +15,7 @@ from adapters.question import Question
 from reference.formats import Floats, Format
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity
-from suites.judging.claims import NO_CLASSES
+from suites.judging.claims import BINARY_LABELS, INDEX_LABELS, NO_CLASSES, fewest_classes, index_label
 from suites.judging.judge import Judge
 from suites.judging.unanswerable import Unanswerable
 
@@ -29,14 +29,12 @@ EMPTY_SUMS: dict[Quantity, Floats] = {
 
 
 @pytest.mark.asks(Quantity.LOSS)
-@pytest.mark.parametrize("label", [-1, 3, 2**31])
+@pytest.mark.parametrize("label", INDEX_LABELS)
 def test_out_of_range_label(judge: Judge, operation: Operation, fmt: Format, label: int) -> None:
     """An index outside [0, K)."""
     if operation.probabilities:
         pytest.skip(f"{operation.name} takes no class indices")
-    # The fewest classes from 3 on that the operation takes; the label 3 stands for K.
-    classes = -(-3 // operation.classes_multiple) * operation.classes_multiple
-    index = classes if label == 3 else label
+    classes, index = fewest_classes(operation), index_label(operation, label)
     problem = Problem(np.resize([1.0, 2.0, 3.0], (1, classes)), np.array([0]), fmt, loss=operation.loss).with_unchecked_target(
         [index]
     )
@@ -45,7 +43,7 @@ def test_out_of_range_label(judge: Judge, operation: Operation, fmt: Format, lab
 
 
 @pytest.mark.asks(Quantity.LOSS)
-@pytest.mark.parametrize("label", [-0.5, 1.5])
+@pytest.mark.parametrize("label", BINARY_LABELS)
 def test_out_of_range_binary_label(judge: Judge, operation: Operation, fmt: Format, label: float) -> None:
     """A label of a sigmoid loss outside [0, 1]."""
     if not operation.loss.spec.binary:

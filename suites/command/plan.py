@@ -21,7 +21,8 @@ from suites.command.values import check_options, name_of, names_of, seed_of
 from suites.inputs.cases import Case, cases_matching, stored_cases
 from suites.inputs.given import OF_CASES, Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import claims_of, claims_path
+from suites.judging.claims import claims_path
+from suites.judging.dead_entries import live_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import A_SELECTION, Plan
 from suites.judging.subject import subject_of
@@ -43,7 +44,7 @@ def plan_of(option: Any) -> Plan:
     check_options(option)
     effort, seed = EFFORTS[name_of(option.effort, EFFORTS, "effort")], seed_of(option.hypothesis_seed)
     adapter, operations = _on_trial(option)
-    claims = claims_of(adapter, claims_path(option.backend, option.implementation, option.claims))
+    claims = live_claims(adapter, claims_path(option.backend, option.implementation, option.claims), operations)
     chosen = _chosen_operations(option, adapter, operations)
     given = _given(option.case)
     plan = Plan(

@@ -22,11 +22,12 @@ from typing import Any, TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from adapters.adapter import Adapter
-from adapters.limits import Limit, limit_of, names_among
+from adapters.limits import DEVICES, Limit, limit_of, names_among
 from adapters.loading import backend_names
 from adapters.operation import Operation, options_used
 from reference.formats import FORMATS
 from reference.grades import Grade, grade_named
+from reference.names import nearest
 from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -71,6 +72,8 @@ class Scope:
     operations: tuple[str, ...]
     dtypes: tuple[str, ...]
     modes: tuple[str, ...] = ("*",)
+    entry: str = ""
+    """Where the entry stands in its file, in words."""
 
     def covers(self, operation: Operation, dtype: str) -> bool:
         """True if the entry speaks of this operation, in its mode, in this dtype."""
@@ -179,6 +182,21 @@ Label = float | str
 """A class index, the label of a binary loss, or NO_CLASSES."""
 
 NO_CLASSES = "no classes"
+
+INDEX_LABELS = (-1, 3, 2**31)
+"""Class indices out of range that are asked of three classes, or of the fewest from 3 on that an operation takes."""
+
+BINARY_LABELS = (-0.5, 1.5)
+
+
+def fewest_classes(operation: Operation) -> int:
+    """The fewest classes from 3 on that an operation takes."""
+    return -(-3 // operation.classes_multiple) * operation.classes_multiple
+
+
+def index_label(operation: Operation, label: int) -> int:
+    """The class index that is asked; 3 stands for the number of classes."""
+    return fewest_classes(operation) if label == 3 else label
 
 
 @dataclass(frozen=True)
@@ -291,18 +309,36 @@ def load_claims(path: Path, setting: Setting) -> Claims:
         raise ClaimsError(f"claims file {path} is not TOML: {error}") from None
     if unknown := set(table) - {*_TABLES, "processors"}:
         allowed = ", ".join(["processors", *(f"[[{name}]]" for name in _TABLES)])
-        raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: {allowed}")
+        near = nearest(min(unknown), _TABLES)
+        raise ClaimsError(f"claims file {path}: unknown tables {sorted(unknown)}; allowed: {allowed}{near}")
     seen = _parsed(_processors, table, f"{path}")
-    claims, deviations, out_of_range, declared = (
-        [_parsed(parse, entry, f"{path}: [[{name}]] {entry.get('id', i + 1)}") for i, entry in enumerate(table.get(name, []))]
-        for name, parse in _TABLES.items()
-    )
+    claims, deviations, out_of_range, declared = (_entries(path, table, name) for name in _TABLES)
+    _at(path, _check_ids, [*deviations, *out_of_range])
     return Claims(
         tuple(c for c in claims if _at(path, c.applies.seen_on, setting.processor)),
         tuple(_at(path, _in_setting, d, setting, seen) for d in deviations if d.applies.holds(setting)),
         tuple(_at(path, _in_setting, o, setting, seen) for o in out_of_range if o.applies.holds(setting)),
         tuple(declared),
     )
+
+
+def _entries(path: Path, table: dict[str, Any], name: str) -> list[Any]:
+    """The entries of a table, each of which knows where it stands."""
+    given = table.get(name, [])
+    if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
+        raise ClaimsError(f"claims file {path}: {name} is no list of entries; allowed: [[{name}]], in double brackets")
+    parsed = []
+    for i, entry in enumerate(given):
+        where = f"[[{name}]] {entry.get('id', i + 1)}"
+        found = _parsed(_TABLES[name], entry, f"{path}: {where}")
+        parsed.append(replace(found, scope=replace(found.scope, entry=where)))
+    return parsed
+
+
+def _check_ids(entries: list[Deviation | OutOfRange]) -> None:
+    ids = [entry.id for entry in entries]
+    if twice := [entry for entry in entries if ids.count(entry.id) > 1]:
+        raise ValueError(f"{twice[1].scope.entry}: id {twice[1].id!r} is taken by {twice[0].scope.entry}; allowed: an id once")
 
 
 E = TypeVar("E", Deviation, OutOfRange)
@@ -334,16 +370,46 @@ def _parsed(parse: Any, entry: Any, where: str) -> Any:
 
 def _check_keys(entry: dict[str, Any], allowed: set[str]) -> None:
     if unknown := set(entry) - allowed:
-        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}")
+        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {sorted(allowed)}{nearest(min(unknown), allowed)}")
 
 
-def _scope(entry: dict[str, Any]) -> Scope:
-    return Scope(tuple(entry["operations"]), names_among(entry["dtypes"], FORMATS, "dtype"), tuple(entry.get("modes", ("*",))))
+def _scope(entry: dict[str, Any], dtypes: Any) -> Scope:
+    modes = _patterns(entry["modes"], "modes") if "modes" in entry else ("*",)
+    return Scope(_patterns(entry["operations"], "operations"), names_among(dtypes, FORMATS, "dtype"), modes)
+
+
+def _patterns(given: Any, what: str) -> tuple[str, ...]:
+    """Names or globs; a string in the place of a list would be a list of its letters."""
+    if not (isinstance(given, list) and given and all(isinstance(name, str) and name for name in given)):
+        raise ValueError(f"{what} is {given!r}; allowed: a list of names or globs")
+    return tuple(given)
+
+
+def _text(entry: dict[str, Any], key: str) -> str:
+    """A text; what is left out is empty."""
+    given = entry.get(key, "")
+    if not isinstance(given, str):
+        raise ValueError(f"{key} is {given!r}; allowed: a text")
+    return given
+
+
+def _needed_text(entry: dict[str, Any], key: str) -> str:
+    if not isinstance(given := entry[key], str) or not given.strip():
+        raise ValueError(f"{key} is {given!r}; allowed: a text that is not empty")
+    return given
 
 
 def _applies(entry: dict[str, Any]) -> Applicability:
-    SpecifierSet(entry.get("versions", ""))
-    return Applicability(entry.get("versions", ""), tuple(entry.get("devices", ())), _processors(entry))
+    versions = _text(entry, "versions")
+    try:
+        SpecifierSet(versions)
+    except InvalidSpecifier:
+        raise ValueError(f"versions is {versions!r}; allowed: specifiers, such as '>=2.0,<3'") from None
+    devices = _patterns(entry["devices"], "devices") if "devices" in entry else ()
+    for device in devices:
+        if not any(fnmatchcase(kind, device.partition(":")[0]) for kind in DEVICES):
+            raise ValueError(f"device {device!r} matches none; allowed: {', '.join(DEVICES)}, cuda:INDEX, or globs")
+    return Applicability(versions, devices, _processors(entry))
 
 
 def _processors(entry: dict[str, Any]) -> tuple[str, ...]:
@@ -355,21 +421,25 @@ def _processors(entry: dict[str, Any]) -> tuple[str, ...]:
 
 def _claim(entry: dict[str, Any]) -> Claim:
     _check_keys(entry, _CLAIM_KEYS)
+    if not isinstance(entry["grades"], dict) or not entry["grades"]:
+        raise ValueError(f'grades is {entry["grades"]!r}; allowed: a table, such as {{ loss = "stable" }}')
     quantities = names_among(list(entry["grades"]), [str(q) for q in Quantity], "quantity")
-    return Claim(_scope(entry), {Quantity(q): grade_named(entry["grades"][q]) for q in quantities}, _applies(entry))
+    return Claim(
+        _scope(entry, entry["dtypes"]), {Quantity(q): grade_named(entry["grades"][q]) for q in quantities}, _applies(entry)
+    )
 
 
 def _deviation(entry: dict[str, Any]) -> Deviation:
     _check_keys(entry, _DEVIATION_KEYS)
     return Deviation(
-        id=entry["id"],
-        scope=_scope(entry),
+        id=_needed_text(entry, "id"),
+        scope=_scope(entry, entry["dtypes"]),
         quantities=tuple(Quantity(q) for q in names_among(entry["quantities"], [str(q) for q in Quantity], "quantity")),
-        cases=tuple(entry["cases"]),
+        cases=_patterns(entry["cases"], "cases"),
         misses=grade_named(entry["misses"]),
         reaches=grade_named(entry.get("reaches", "none")),
-        reason=entry["reason"],
-        link=entry.get("link", ""),
+        reason=_needed_text(entry, "reason"),
+        link=_text(entry, "link"),
         region=_region(entry["region"]) if "region" in entry else None,
         applies=_applies(entry),
     )
@@ -377,32 +447,48 @@ def _deviation(entry: dict[str, Any]) -> Deviation:
 
 def _out_of_range(entry: dict[str, Any]) -> OutOfRange:
     _check_keys(entry, _OUT_OF_RANGE_KEYS)
-    labels = tuple(_label(label) for label in entry["labels"])
-    return OutOfRange(entry["id"], _scope(entry), labels, entry["reason"], entry.get("link", ""), _applies(entry))
+    if not isinstance(entry["labels"], list) or not entry["labels"]:
+        raise ValueError(f"labels is {entry['labels']!r}; allowed: a list of numbers, or of {NO_CLASSES!r}")
+    labels, scope = tuple(_label(label) for label in entry["labels"]), _scope(entry, entry["dtypes"])
+    return OutOfRange(
+        _needed_text(entry, "id"), scope, labels, _needed_text(entry, "reason"), _text(entry, "link"), _applies(entry)
+    )
 
 
 def _label(given: Any) -> Label:
-    if isinstance(given, int | float) or given == NO_CLASSES:
+    if (isinstance(given, int | float) and not isinstance(given, bool)) or given == NO_CLASSES:
         return given
     raise ValueError(f"label {given!r}; allowed: numbers, or {NO_CLASSES!r}")
 
 
 def _region(entry: dict[str, Any]) -> Region:
+    if not isinstance(entry, dict) or not entry:
+        raise ValueError(f"region is {entry!r}; allowed: a table of {', '.join(sorted(_REGION_KEYS))}")
     _check_keys(entry, _REGION_KEYS)
     hazards = names_among(entry.get("hazards", []), HAZARDS, "hazard")
     return Region(
         hazards,
-        entry.get("min_classes", 0),
+        _whole(entry, "min_classes", 0),
         names_among(entry.get("options", []), OPTIONS, "option"),
         names_among(entry.get("reductions", []), Reduction, "reduction"),
-        entry.get("max_rows"),
+        _whole(entry, "max_rows", None),
     )
+
+
+def _whole(entry: dict[str, Any], key: str, default: T) -> int | T:
+    """A whole number from 0 on, or the default where the key is left out."""
+    given = entry.get(key)
+    if given is None:
+        return default
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise ValueError(f"{key} is {given!r}; allowed: a whole number from 0 on")
+    return given
 
 
 def _limited(entry: dict[str, Any]) -> Limited:
     """Its `dtypes` and `devices` are those that are left, not those for which the entry holds."""
     keys = {key: value for key, value in entry.items() if key not in ("operations", "modes")}
-    return Limited(Scope(tuple(entry["operations"]), tuple(FORMATS), tuple(entry.get("modes", ("*",)))), limit_of(keys))
+    return Limited(_scope(entry, list(FORMATS)), limit_of(keys))
 
 
 _TABLES = {"claim": _claim, "deviation": _deviation, "out_of_range": _out_of_range, "limit": _limited}

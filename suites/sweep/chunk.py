@@ -16,7 +16,8 @@ from adapters.bulk import Bulk
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation
 from reference.formats import FLOAT64, Format
-from suites.judging.claims import claims_of, claims_path
+from suites.judging.claims import claims_path
+from suites.judging.dead_entries import live_claims
 from suites.sweep.code import CODE
 from suites.sweep.compiled.batch import Batch, SweptQuantity, gaps_of
 from suites.sweep.compiled.constants import declared_of, format_constants
@@ -64,8 +65,8 @@ def opened(backend: str, device: str, implementation: str | None, claims: str | 
     """
     adapter = load_adapter(backend, device)
     answer_of(type(adapter), "be_single_threaded", adapter.be_single_threaded)
-    declared = claims_of(adapter, claims_path(backend, implementation, claims)).declared_limits
     operations = operations_on_trial(adapter, implementation)
+    declared = live_claims(adapter, claims_path(backend, implementation, claims), operations).declared_limits
     try:
         return adapter, {op.label: op.within(declared(op), adapter.device) for op in operations}
     except ValueError as error:
