@@ -30,9 +30,9 @@ _JUDGE = pytest.StashKey[Judge]()
 _COMMON = ("case", "operation", "fmt", "quantity")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """The options; see suites/command/options.py."""
-    add_options(parser)
+    add_options(parser, pluginmanager)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
 import pytest
 
 from adapters.isolation import Allowance
@@ -12,13 +15,30 @@ from suites.inputs.hazards import HAZARDS
 from suites.judging.effort import EFFORTS
 
 ALLOWED = Allowance()
+_ADDED = "softmax-ce-options"
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Add the options to a parser; suites/README.md explains them and a test keeps the two together."""
-    group = parser.getgroup("softmax-ce", "softmax cross-entropy conformance")
+@dataclass
+class Added:
+    """The options that are there, and whether each takes a value: a plugin, since suites/ and tests/ both add them."""
+
+    group: pytest.OptionGroup
+    takes_value: dict[str, bool] = field(default_factory=dict)
+
+    def option(self, name: str, **attributes: Any) -> None:
+        """Add one."""
+        self.takes_value[name] = "action" not in attributes
+        self.group.addoption(name, **attributes)
+
+
+def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options to a parser, once; suites/README.md explains them and a test keeps the two together."""
+    if pluginmanager.has_plugin(_ADDED):
+        return
+    added = Added(parser.getgroup("softmax-ce", "softmax cross-entropy conformance"))
+    pluginmanager.register(added, _ADDED)
     grades = ", ".join(grade.label for grade in Grade)
-    option = group.addoption
+    option = added.option
     option(
         "--backend",
         default="numpy",
@@ -63,3 +83,16 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"by how much the process of --isolate may grow (default: {ALLOWED.gib:g})",
     )
     option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")
+
+
+def given_options(config: pytest.Config) -> list[str]:
+    """Those of the arguments of a command line that are options here, with their values."""
+    added, arguments = config.pluginmanager.get_plugin(_ADDED), config.invocation_params.args
+    assert isinstance(added, Added)
+    given: list[str] = []
+    for i, argument in enumerate(arguments):
+        name, equals, _ = str(argument).partition("=")
+        if name in added.takes_value:
+            alone = equals or not added.takes_value[name]
+            given += map(str, arguments[i : i + (1 if alone else 2)])
+    return given
