@@ -142,7 +142,10 @@ class Option:
         >>> OPTIONS["temperature"].is_given(1), OPTIONS["temperature"].is_given(2)
         (False, True)
         """
-        return value is not self.default and (self.default is None or bool(value != self.default))
+        try:
+            return value is not self.default and (self.default is None or bool(value != self.default))
+        except ValueError:  # an array, which is no value of an option and is refused where it is checked
+            return True
 
     def values(self, few: bool) -> tuple[Any, ...]:
         """What is drawn, where values should be few or not."""

@@ -210,8 +210,8 @@ class Problem:
 
     def _members(self, name: str, values: ArrayLike, finite: bool = True) -> Floats:
         try:
-            array = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+            array = _exact(values)
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{name} is not an array of numbers ({error}); allowed: {self.format.name} values") from None
         bad = ~self.format.contains(array) | (finite & ~np.isfinite(array))
         if bad.any():
@@ -234,7 +234,10 @@ class Problem:
         self._set(option.name, array)
 
     def _checked_target(self) -> NDArray[Any]:
-        target, spec = np.asarray(self.target), self.loss.spec
+        try:
+            target, spec = np.asarray(self.target), self.loss.spec
+        except ValueError as error:
+            raise ValueError(f"target is not an array of numbers ({error}); allowed: {self.loss.spec.target.value}") from None
         if target.shape == self.logits.shape and target.dtype.kind == "f" and spec.takes_probabilities:
             return self._checked_probabilities(target)
         indices = target.shape == (self.num_rows,) and (target.dtype.kind in "iu" or target.size == 0)
@@ -270,3 +273,26 @@ class Problem:
                 f"or ignore_index = {self.ignore_index}"
             )
         return target.astype(np.int64)
+
+
+_NOT_NUMBERS = "cSUMmV"
+"""Kinds of NumPy dtypes that a cast would make numbers of: complex, text, dates and records. Those of ml_dtypes are numbers."""
+
+
+def _exact(values: ArrayLike) -> Floats:
+    """The values in float64.
+
+    Raises:
+      ValueError: they are no numbers, some are masked, or one is no float64 and would be rounded.
+    """
+    given = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError("some of it is masked")
+    if given.dtype.kind in _NOT_NUMBERS and not given.dtype.name.startswith(("bfloat", "float")):
+        raise ValueError(f"its dtype is {given.dtype}")
+    array = np.array(given, dtype=np.float64)
+    if given.dtype.itemsize >= 8 and given.dtype != np.float64:
+        wide = given.astype(object) if given.dtype.kind in "iu" else given
+        if not ((array == wide) | np.isnan(array)).all():
+            raise ValueError("a number of it is no float64")
+    return array
