@@ -41,7 +41,6 @@ def pytest_configure(config: pytest.Config) -> None:
     _check_one_process(config)
     if config.option.help or config.option.markers:
         return
-    _leave_failures_to_the_end(config.option)
     try:
         judge = Judge(plan_of(config.option))
         folder = folder_of(judge.plan)
@@ -50,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
     end_at_signals(config)
+    _leave_failures_to_the_end(config.option)
     config.stash[_JUDGE] = judge
     config.pluginmanager.register(Run(judge, folder))
 
