@@ -219,8 +219,8 @@ def check_pip(arguments: list[str]) -> None:
 def check_pytest(arguments: list[str]) -> None:
     """By pytest's own parser, with the options of the suites and Hypothesis; values are names that there are."""
     config = get_config()
-    for plugin in (conftest, _hypothesis_pytestplugin):
-        plugin.pytest_addoption(config._parser)
+    conftest.pytest_addoption(config._parser, config.pluginmanager)
+    _hypothesis_pytestplugin.pytest_addoption(config._parser)
     option = config._parser.parse(arguments)
     assert option.file_or_dir
     assert [place for place in option.file_or_dir if not (ROOT / place).exists()] == []
