@@ -166,6 +166,7 @@ NEITHER: dict[str, tuple[Report, Report]] = {
     "an error within the bound": (row(worst_error_over_stable_bound=0.1), row(worst_error_over_stable_bound=1.0)),
     "what was NaN has an error": (row(wrong_class=1), row(worst_ulps=1e5, worst_error_over_stable_bound=9.0)),
     "a higher grade with an error": (row(reached="none"), row(worst_ulps=1e5, worst_error_over_stable_bound=9.0)),
+    "a mended error with a number": (row(), row(worst_ulps=49.0, returned_nonzero=1, worst_error_over_stable_bound=9.0)),
     "what was NaN is 0": (row(wrong_class=2), row(returned_zero=2)),
     "what was NaN is not 0": (row(wrong_class=2), row(returned_nonzero=2)),
     "zeros where as much was wrong": (row(worst_ulps=2.0**23), row(worst_ulps=2.0**23, returned_zero=2)),

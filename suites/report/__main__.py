@@ -47,10 +47,11 @@ The reverse of each is none.
 A row is worse in itself if
   - it rests on fewer problems or entries, or known deviations leave more problems out of it or reach less in them;
   - its worst error is more than twice what it was, and above 1 ulp or above the bound of `stable`. An error beyond 2^p ulp
-    counts as 2^p: nothing of the value is left. Where the grade rose, or fewer values are NaN or infinite, errors are not held
-    against each other: what is a number now had no error;
-  - more values are NaN, infinite or numbers where they do not belong; or there are numbers where 0 is exact, or zeros for
-    numbers that are not 0, where none were (of zeros: and where no error was as large);
+    counts as 2^p: nothing of the value is left;
+  - there are numbers where 0 is exact, where none were; or zeros for numbers that are not 0, where none were and no error was
+    as large. These, and the worst error, do not count where something was mended: where the grade rose, the worst error is
+    less than half of what it was, or the next number is smaller;
+  - more values are NaN, infinite or numbers where they do not belong;
   - in a hazard, a bin of gaps or a bin of K it reaches less than it did and than was claimed.
 
 Numbers are held against each other only where both runs searched the same problems: with one seed, effort, set of hazards,

@@ -65,10 +65,10 @@ def _fewer(first: Result, later: Result) -> Iterator[str]:
 
 
 def _larger(first: Result, later: Result) -> Iterator[str]:
-    """The worst error, in ulp and over the bound of `stable`; not where numbers are now that were none: they had no error."""
-    if reached(later) > reached(first) or later["wrong_class"] < first["wrong_class"]:
+    """The worst error, in ulp and over the bound of `stable`."""
+    if _is_mended(first, later):
         return
-    before, after = (min(result["worst_ulps"], _nothing_left(result)) for result in (first, later))
+    before, after = _lost(first), _lost(later)
     if after > max(BAND * before, 1.0):
         yield f"worst error {worst_ulps(later)} ulp, was {worst_ulps(first)}"
     before, after = (result["worst_error_over_stable_bound"] for result in (first, later))
@@ -76,25 +76,38 @@ def _larger(first: Result, later: Result) -> Iterator[str]:
         yield f"worst error {after:.3g} times the bound of stable, was {before:.3g}"
 
 
-def _nothing_left(result: Result) -> float:
-    """The error in ulp from which on nothing of a value is left: 2^p. A 0 for a normal number is half as far off at least."""
-    return 2.0 ** FORMATS[result["returned_dtype"]].precision
-
-
 def _kinds(first: Result, later: Result) -> Iterator[str]:
     """Kinds of errors: more of a wrong class, which is never right; and others, which a claim may allow, where none were.
 
-    What was of a wrong class and is now 0, or a number, is no worse. Nor is a 0 where as much as the value was wrong before.
+    A 0 is no worse where as much as a value was lost before.
     """
-    before, after = first["wrong_class"], later["wrong_class"]
-    if after > before:
-        yield f"{after} NaN, infinities or numbers where they do not belong, were {before}"
-    mended = max(0, before - after)
-    if not first["returned_nonzero"] and later["returned_nonzero"] > mended:
+    if later["wrong_class"] > first["wrong_class"]:
+        yield f"{later['wrong_class']} NaN, infinities or numbers where they do not belong, were {first['wrong_class']}"
+    if _is_mended(first, later):
+        return
+    if later["returned_nonzero"] and not first["returned_nonzero"]:
         yield f"{later['returned_nonzero']} numbers where 0 is exact, were none"
-    was_lost = 2 * first["worst_ulps"] >= _nothing_left(first)
-    if not first["returned_zero"] and later["returned_zero"] > mended and not was_lost:
+    if later["returned_zero"] and not first["returned_zero"] and 2 * _lost(first) < _nothing_left(first):
         yield f"{later['returned_zero']} zeros for numbers that are not 0, were none"
+
+
+def _is_mended(first: Result, later: Result) -> bool:
+    """True if the grade rose, fewer values are of a wrong class, or the worst error is less than half of what it was.
+
+    Then other errors may show: what is a number now had no error before, and what absorbs returns 0 where 0 is exact.
+    """
+    rose = reached(later) > reached(first) or later["wrong_class"] < first["wrong_class"]
+    return rose or BAND * _lost(later) < _lost(first)
+
+
+def _lost(result: Result) -> float:
+    """The worst error in ulp, as far as it counts."""
+    return min(float(result["worst_ulps"]), _nothing_left(result))
+
+
+def _nothing_left(result: Result) -> float:
+    """The error in ulp from which on nothing of a value is left: 2^p. A 0 for a normal number is half as far off at least."""
+    return 2.0 ** FORMATS[result["returned_dtype"]].precision
 
 
 def _bins(first: Result, later: Result) -> Iterator[str]:
