@@ -7,12 +7,14 @@ import gc
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import suites.judging.expected
 from adapters.isolation import HANG
+from adapters.loading import load_attribute
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.problem import Problem
@@ -173,3 +175,14 @@ def test_a_failure_at_many_classes_is_told_at_the_edge_where_it_begins() -> None
     assert told[-1].logits.shape == (1, 33)
     with pytest.raises(pytest.fail.Exception, match="^K = [0-9]{3,}"):
         searches.run("loss", replace(ask, few_shapes=True), check, 4)
+
+
+def test_numbers_in_a_kernel_do_not_change_its_problems(tmp_path: Path) -> None:
+    """Hypothesis takes numbers from the source of modules; a kernel that is repaired must get the problems that it had."""
+    ask, first, second = Ask(FLOAT32, ("bit_patterns",)), list[Problem](), list[Problem]()
+    Searches(0).run("loss", ask, first.append, 40)
+    kernel = tmp_path / "kernel.py"
+    kernel.write_text("NUMBERS = [5123, 61234, 7654321, 81234567, 912345678, 1012345678]\n")
+    load_attribute(f"{kernel}:NUMBERS", "--implementation")
+    Searches(0).run("loss", ask, second.append, 40)
+    assert [p.logits.tolist() for p in first] == [p.logits.tolist() for p in second]

@@ -16,6 +16,7 @@ from suites.report.compare import compare
 from suites.report.load import PathError, ReportError, load_report
 from suites.report.markdown import comparison_markdown, summary_markdown
 from suites.report.page import comparison_page
+from suites.report.pair import on_trial
 from suites.report.terminal import (
     comparison_lines,
     comparison_tables,
@@ -34,10 +35,28 @@ One row for each operation, dtype and quantity, and one column for each report. 
 the first report, then other differences of grade or claim, then of the worst error, then rows that not all reports have, then
 rows that are the same. The mode is part of an operation's name only where a report has several modes.
 
-A regression is, against the first report and of the same backend: a grade that is lower, a claim that fails and did not, a
-deviation that is seen and was not, a limit that is declared and was not, or a worse verdict (CONFORMS, REDUCED, FAILS). A
-larger worst error is shown, and is no regression: it is the largest that a search found. A row that is missing is shown, and
-is no regression either. Compare runs of one seed and effort: a search for other problems can find a lower grade too."""
+A regression is, against the first report and of one thing on trial:
+  - a worse verdict (CONFORMS, REDUCED, FAILS), a lower effort, an option that newly narrows the run;
+  - a test that fails and did not, that is gone or skipped now, or that newly shows what is declared;
+  - a stored case that is gone, or that reaches less than it did and than `accurate` or what was claimed;
+  - a row that is gone or not measured any more, a lower grade, a claim that fails and did not;
+  - a row that is worse below its claim too, as said below;
+  - a deviation that is seen and was not, a limit that is declared and was not.
+The reverse of each is none.
+
+A row is worse in itself if
+  - it rests on fewer problems or entries, or known deviations leave more problems out of it or reach less in them;
+  - its worst error is more than twice what it was, and above 1 ulp or above the bound of `stable`. An error beyond 2^p ulp
+    counts as 2^p: nothing of the value is left;
+  - there are numbers where 0 is exact, where none were; or zeros for numbers that are not 0, where none were and no error was
+    as large. These, and the worst error, do not count where something was mended: where the grade rose, the worst error is
+    less than half of what it was, or the next number is smaller;
+  - more values are NaN, infinite or numbers where they do not belong;
+  - in a hazard, a bin of gaps or a bin of K it reaches less than it did and than was claimed.
+
+Numbers are held against each other only where both runs searched the same problems: with one seed, effort, set of hazards,
+version of the suite and version of Hypothesis. Where they did not, that is said. So are another processor and another name of
+a kernel; neither is a regression. A test that failed before hides what else fails in it, unless a row shows that."""
 _EPILOG = """\
 exit status: 0; 1 if a report is not valid (validate) or became worse (compare --fail-on-regression); 2 if what was given
 cannot be used. Reports are read, never executed; nothing is fetched."""
@@ -94,9 +113,12 @@ def compare_reports(options: argparse.Namespace) -> int:
     if len(options.reports) < 2:
         raise ReportError("compare: one report was given; give two or more")
     reports = [load_report(path) for path in options.reports]
-    backends = sorted({report["environment"]["backend"] for report in reports})
-    if options.fail_on_regression and len(backends) > 1:
-        raise ReportError(f"--fail-on-regression: the reports are of {', '.join(backends)}; allowed: reports of one backend")
+    trials = sorted({on_trial(report) for report in reports})
+    if options.fail_on_regression and len(trials) > 1:
+        raise ReportError(
+            f"--fail-on-regression: the reports are of {', '.join(trials)}; allowed: reports of one backend, or of one's own "
+            "kernels for it"
+        )
     comparison = compare(reports)
     names = [str(path) for path in options.reports]
     if options.markdown:

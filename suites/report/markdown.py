@@ -9,8 +9,9 @@ from typing import Any
 from suites.report.compare import Change, ReportComparison
 from suites.report.markup import code, plain, table
 from suites.report.schema import Report, Result
-from suites.report.terminal import comparison_head, comparison_table
+from suites.report.terminal import MOST_REGRESSIONS, comparison_head, comparison_table
 from suites.report.wording import (
+    MOST_NAMES,
     NOT_SEEN,
     SEARCHED,
     TOLERANCES,
@@ -108,8 +109,20 @@ def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> s
     header, rows = comparison_table(replace(comparison, rows=tuple(changed)))
     same = len(comparison.rows) - len(changed)
     head = [plain(line.strip()) for line in comparison_head(comparison, names) if line]
-    parts = ["# Compared", "\n".join(f"- {line}" for line in head), table(header, [list(map(plain, row)) for row in rows])]
-    return "\n\n".join([*parts, f"{same} rows are the same."])
+    parts = ["# Compared", "\n".join(f"- {line}" for line in head), *_folded(comparison)]
+    return "\n\n".join([*parts, table(header, [list(map(plain, row)) for row in rows]), f"{same} rows are the same."])
+
+
+def _folded(comparison: ReportComparison) -> list[str]:
+    """Whole lists of what became worse, where the head names the first only."""
+    worse = comparison.regressions
+    lists = [(f"{r.report + 1}: {r.text}", list(map(code, r.names))) for r in worse if len(r.names) > MOST_NAMES]
+    if rest := worse[MOST_REGRESSIONS:]:
+        lists.append((f"{len(rest)} more", [plain(f"{r.report + 1}: {r.text}") for r in rest]))
+    return [
+        "\n".join([f"<details><summary>{plain(said)}</summary>", "", *(f"- {item}" for item in items), "", "</details>"])
+        for said, items in lists
+    ]
 
 
 def _results(report: Report) -> str:

@@ -15,9 +15,10 @@ from reference.grades import Grade
 from suites.report import plots
 from suites.report import wording as shown
 from suites.report.cite import cited_as_bibtex, cited_as_text, title
-from suites.report.compare import UNLIKE, ReportComparison
+from suites.report.compare import ReportComparison
 from suites.report.gallery import figures, heat_maps, opened
 from suites.report.schema import Report
+from suites.report.terminal import MOST_REGRESSIONS
 from suites.report.verdict import VERDICTS
 
 
@@ -96,7 +97,7 @@ def comparison_page(comparison: ReportComparison, names: Sequence[str]) -> str:
     """The comparison as a page; `names` are where the reports came from."""
     template = _environment().get_template("compare.html.jinja")
     heading = "Softmax cross-entropy tolerance reports compared"
-    return template.render(comparison=comparison, names=names, title=heading, unlike=UNLIKE)
+    return template.render(comparison=comparison, names=names, title=heading, most=MOST_REGRESSIONS)
 
 
 @cache

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reference.formats import FORMATS
-from suites.report.compare import UNLIKE, Change, ReportComparison
+from suites.report.compare import Change, ReportComparison
 from suites.report.schema import Report, Result
 from suites.report.wording import (
     LOSS_COLUMNS,
@@ -46,6 +46,8 @@ BASIS = ("entries", "left out")
 """Columns that say what the cells of a row rest on."""
 MOST_CAUSES = 10
 """Causes of failures that are told whole."""
+MOST_REGRESSIONS = 30
+"""Regressions that are told in lines of their own."""
 TABLE_HEADING = "grade reached/claimed and worst error in ulp"
 CHANGE_STYLES = {
     Change.REGRESSION: "red",
@@ -255,9 +257,13 @@ def comparison_head(comparison: ReportComparison, names: Sequence[str]) -> list[
         f"{number} {name}: {verdict_line(report)}; {environment_line(report)}; {report['identifier'][:19]}"
         for number, (name, report) in enumerate(zip(names, comparison.reports, strict=True), start=1)
     ]
-    worse = [f"  {regression.report + 1}: {regression.text}" for regression in comparison.regressions]
-    note = [] if comparison.searched_alike else ["", UNLIKE]
-    return [*lines, *note, "", f"{len(worse)} regressions against 1:" if worse else "no regressions against 1", *worse]
+    worse = comparison.regressions
+    notes = ["", *(f"{note}." for note in comparison.notes)] if comparison.notes else []
+    said = f"{counted(len(worse), 'regression')} against 1:" if worse else "no regressions against 1"
+    told = [f"  {regression.report + 1}: {regression.text}" for regression in worse[:MOST_REGRESSIONS]]
+    rest = len(worse) - len(told)
+    more = [f"  and {rest} more: --markdown or --html has all of them"] if rest > 0 else []
+    return [*lines, *notes, "", said, *told, *more]
 
 
 def comparison_table(comparison: ReportComparison) -> tuple[list[str], list[list[str]]]:

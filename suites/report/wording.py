@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from adapters.adapter import CPU_CAPABILITY
@@ -41,6 +41,20 @@ def counted(number: int, what: str) -> str:
     ('1 test', '2 causes')
     """
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+MOST_NAMES = 3
+"""Names that are told in a line."""
+
+
+def first_of(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> first_of("abc"), first_of("abcde")
+    ('a, b, c', 'a, b, c and 2 more')
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def function_in(test: str) -> str:

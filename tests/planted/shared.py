@@ -30,17 +30,35 @@ class _Unshrunk(Searches):
     """The searches of the suite with the same problems, generated once for all kernels; a failure is not shrunk."""
 
     def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
+        watched = Watched(check, self.spent)
+        for problem in self._all(name, ask, examples):
+            watched(problem)
+        watched.tell_refused()
+
+    def _all(self, name: str, ask: Ask, examples: int) -> list[Problem]:
         key = (name, ask, examples)
         if key not in _DRAWN:
             _DRAWN[key] = self._generate(name, ask, examples, lambda _: None)
+        return _DRAWN[key]
+
+
+class _Whole(_Unshrunk):
+    """The same, where all problems are checked, also after one has failed: what a row of a report rests on."""
+
+    def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
         watched = Watched(check, self.spent)
-        for problem in _DRAWN[key]:
-            watched(problem)
+        watched.check_all(self._all(name, ask, examples))
+        if watched.smallest is not None:
+            raise watched.smallest
         watched.tell_refused()
 
 
 @contextlib.contextmanager
-def shared() -> Iterator[None]:
-    """Runs of the suite in this process, all with the same seed, share what is drawn and owed and shrink no failure."""
-    with patch("suites.judging.judge.Searches", _Unshrunk), patch("suites.judging.expected.evaluate", evaluated):
+def shared(whole: bool = False) -> Iterator[None]:
+    """Runs of the suite in this process, all with the same seed, share what is drawn and owed and shrink no failure.
+
+    A search ends with its first failure, unless it is to be `whole`.
+    """
+    searches = _Whole if whole else _Unshrunk
+    with patch("suites.judging.judge.Searches", searches), patch("suites.judging.expected.evaluate", evaluated):
         yield

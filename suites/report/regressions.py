@@ -1,0 +1,75 @@
+"""What is worse in a report than in the first: a line for each thing, with the names of all that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from suites.judging.effort import EFFORTS
+from suites.report.ended import worse_cases, worse_endings
+from suites.report.pair import Pair
+from suites.report.schema import Report
+from suites.report.verdict import CONFORMS, FAILS, INTERRUPTED, NOTHING_RAN, REDUCED
+from suites.report.wording import first_of, limits, seen_deviations
+
+_RANKS = {CONFORMS: 2, REDUCED: 1, FAILS: 0, NOTHING_RAN: 0, INTERRUPTED: 0}
+"""Verdicts, the worst first; of what fails none is worse than another."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Something that is worse in a later report than in the first; `report` counts from 0.
+
+    `names` are all tests or cases that it is about, of which `text` names the first.
+    """
+
+    report: int
+    text: str
+    names: tuple[str, ...] = ()
+
+
+def regressions_of(pair: Pair, number: int) -> Iterator[Regression]:
+    """All that is worse in a report as a whole; what is worse in rows is `suites.report.row`."""
+    for text in (*_verdict(pair), *_narrowed(pair), *_limits(pair), *_deviations(pair)):
+        yield Regression(number, text)
+    for said, names in (*worse_endings(pair), *worse_cases(pair)):
+        yield Regression(number, f"{said}: {first_of(names)}", tuple(names))
+
+
+def _verdict(pair: Pair) -> Iterator[str]:
+    before, after = pair.first["verdict"], pair.later["verdict"]
+    if _RANKS[after] < _RANKS[before]:
+        yield f"verdict: {after}, was {before}"
+
+
+def _narrowed(pair: Pair) -> Iterator[str]:
+    """Options that narrow what is asked and were not given; what fewer dtypes, operations or cases leave out is gone itself."""
+    before, after = pair.first["run"], pair.later["run"]
+    efforts = list(EFFORTS)
+    if efforts.index(after["effort"]) < efforts.index(before["effort"]):
+        yield f"effort: {after['effort']}, was {before['effort']}"
+    known = {reason.partition("=")[0] for reason in before["reduced_by"]} | {"--effort"}
+    if new := [reason for reason in after["reduced_by"] if reason.partition("=")[0] not in known]:
+        yield f"newly narrowed by {', '.join(new)}"
+    left = _hazards(pair.later)
+    if left and (gone := sorted(_hazards(pair.first) - left)):
+        yield f"hazards not asked any more: {', '.join(gone)}"
+
+
+def _hazards(report: Report) -> set[str]:
+    """The hazards that --hazard leaves, where it is given."""
+    given = [reason.removeprefix("--hazard=") for reason in report["run"]["reduced_by"] if reason.startswith("--hazard=")]
+    return {name.strip() for names in given for name in names.split(",")}
+
+
+def _limits(pair: Pair) -> Iterator[str]:
+    for limit, operations in limits(pair.later).items():
+        if new := sorted(set(operations) - set(limits(pair.first).get(limit, []))):
+            yield f"limit of {', '.join(new)} is new: {limit}"
+
+
+def _deviations(pair: Pair) -> Iterator[str]:
+    known = {deviation["id"] for deviation in seen_deviations(pair.first)}
+    for deviation in seen_deviations(pair.later):
+        if deviation["id"] not in known:
+            yield f"deviation {deviation['id']} is new: {deviation['reason']}"
