@@ -12,12 +12,12 @@ import numpy as np
 
 from adapters.blame import file_of, own_files, place_of
 from adapters.bulk import Bulk
-from adapters.limits import DERIVATIVE_ORDERS, INPUTS
+from adapters.limits import DERIVATIVE_ORDERS, INPUTS, WIDE
 from adapters.operation import Operation
 from adapters.question import Question
 from adapters.returned import AnswerError, described
 from adapters.script import Script
-from reference.formats import Floats, Format
+from reference.formats import FORMATS, Floats, Format
 from reference.quantity import Quantity
 
 CPU_CAPABILITY = "cpu capability"
@@ -190,12 +190,19 @@ class Adapter(ABC):
         """What a call returned, and where it broke the protocol."""
         violations = [f"changed its input {name}" for name in call.changed_inputs if name not in operation.overwrites]
         for quantity, result in call.results.items():
-            declared = operation.returned(quantity, fmt).name
-            if result.dtype != declared:
-                violations.append(f"returned {quantity} as {result.dtype}, asked for {declared}")
+            declared = operation.returned(quantity, fmt)
+            if result.dtype != declared.name:
+                advice = _advice(quantity, result.dtype, declared)
+                violations.append(f"returned {quantity} as {result.dtype}, asked for {declared.name}{advice}")
             if result.device != self.device:
                 violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
         return Observed({q: r.values for q, r in call.results.items()}, tuple(violations), seconds=call.seconds)
+
+
+def _advice(quantity: Quantity, given: str, asked: Format) -> str:
+    """What to declare of a result that is wider than was asked for; nothing of any other: what is lost is a defect."""
+    wider = given in WIDE and FORMATS[given].bits > asked.bits
+    return f', or declare returns={{"{quantity}": "{given}"}}' if wider else ""
 
 
 def check_callable(given: object, allowed: str) -> None:

@@ -208,8 +208,8 @@ class Judge:
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
             returned = None if fmt == problem.format else fmt
-            arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
             for quantity, expected in self._expected.evaluate(problem, tuple(group), fmt).items():
+                arithmetic = operation.arithmetic_of(quantity, problem.format)
                 wrong = error or _misshapen(observed, quantity, expected.values.shape)
                 values = np.full(expected.values.shape, np.nan) if wrong else observed.values[quantity]
                 ended = observed.ended

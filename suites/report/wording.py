@@ -166,8 +166,9 @@ def platform_line(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """The verdict and its reason."""
-    return f"{report['verdict']}: {report['reason']}{'; within declared limits' if limits(report) else ''}"
+    """The verdict and its reason; and whether declared limits take something away."""
+    within = any(set(limit["declared"]) - {"reason", "returns"} for limit in report.get("limits", []))
+    return f"{report['verdict']}: {report['reason']}{'; within declared limits' if within else ''}"
 
 
 def run_again(report: Report) -> str:
