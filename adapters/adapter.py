@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ class Observed:
     ended: bool = False
     seconds: float | None = None
     """Processor time of the framework's own calls, where the adapter measures it (`observe_bulk`)."""
+    dtypes: Mapping[Quantity, str] = field(default_factory=dict)
+    """In which each quantity was returned."""
+    changed: tuple[str, ...] = ()
+    """Names of inputs that were changed, by design too."""
 
 
 class Adapter(ABC):
@@ -196,7 +200,8 @@ class Adapter(ABC):
                 violations.append(f"returned {quantity} as {result.dtype}, asked for {declared.name}{advice}")
             if result.device != self.device:
                 violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
-        return Observed({q: r.values for q, r in call.results.items()}, tuple(violations), seconds=call.seconds)
+        values, dtypes = ({q: getattr(r, name) for q, r in call.results.items()} for name in ("values", "dtype"))
+        return Observed(values, tuple(violations), None, False, call.seconds, dtypes, call.changed_inputs)
 
 
 def _advice(quantity: Quantity, given: str, asked: Format) -> str:
