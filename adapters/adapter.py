@@ -15,7 +15,7 @@ from adapters.bulk import Bulk
 from adapters.limits import DERIVATIVE_ORDERS, INPUTS, WIDE
 from adapters.operation import Operation
 from adapters.question import Question
-from adapters.returned import AnswerError, described
+from adapters.returned import AnswerError, LackError, described
 from adapters.script import Script
 from reference.formats import FORMATS, Floats, Format
 from reference.quantity import Quantity
@@ -64,6 +64,8 @@ class Observed:
     """In which each quantity was returned."""
     changed: tuple[str, ...] = ()
     """Names of inputs that were changed, by design too."""
+    malformed: bool = False
+    """True if the error is what was returned: something of another kind or shape, which no limit declares."""
 
 
 class Adapter(ABC):
@@ -165,7 +167,9 @@ class Adapter(ABC):
         except BaseException as error:  # an operation on trial may raise anything; that is a finding, not a crash
             if isinstance(error, KeyboardInterrupt) or _ends_the_test(error):
                 raise
-            return Observed({}, error=self._told(error, question), ended=isinstance(error, SystemExit))
+            malformed = isinstance(error, AnswerError) and not isinstance(error, LackError)
+            said, ended = self._told(error, question), isinstance(error, SystemExit)
+            return Observed({}, error=said, ended=ended, malformed=malformed)
         return self._proved(call, question.operation, question.problem.format)
 
     def _told(self, error: BaseException, question: Question) -> str:

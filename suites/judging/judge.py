@@ -67,6 +67,8 @@ class Plan:
     """Where the report will be."""
     subject: Subject | None = None
     """What of the user's own is on trial; None for a backend of this project."""
+    notes: tuple[str, ...] = ()
+    """What the start-up probe says."""
 
     @property
     def selects_tests(self) -> bool:

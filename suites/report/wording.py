@@ -174,7 +174,7 @@ def verdict_line(report: Report) -> str:
 def run_again(report: Report) -> str:
     """The command that makes the report again; a selection by pytest's own options is not in it."""
     run = report["run"]
-    narrowed = [shlex.quote(option) for option in run["reduced_by"] if option.startswith("--")]
+    narrowed = [shlex.quote(option) for option in run["reduced_by"] if re.match(r"--(?!accept-limits)", option)]
     effort = f"--effort={run['effort']}"
     options = [*narrowed, *([] if run["effort"] == "standard" else [effort]), f"--hypothesis-seed={run['seed']}"]
     return " ".join([run["command"], *(o for o in dict.fromkeys(options) if o not in run["command"])])
