@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from adapters.blame import file_of, own_files, place_of
 from adapters.bulk import Bulk
-from adapters.limits import DERIVATIVE_ORDERS, INPUTS
+from adapters.limits import DERIVATIVE_ORDERS, INPUTS, WIDE
 from adapters.operation import Operation
 from adapters.question import Question
-from adapters.returned import AnswerError, described
+from adapters.returned import AnswerError, LackError, described
 from adapters.script import Script
-from reference.formats import Floats, Format
+from reference.formats import FORMATS, Floats, Format
 from reference.quantity import Quantity
 
 CPU_CAPABILITY = "cpu capability"
@@ -60,6 +60,12 @@ class Observed:
     ended: bool = False
     seconds: float | None = None
     """Processor time of the framework's own calls, where the adapter measures it (`observe_bulk`)."""
+    dtypes: Mapping[Quantity, str] = field(default_factory=dict)
+    """In which each quantity was returned."""
+    changed: tuple[str, ...] = ()
+    """Names of inputs that were changed, by design too."""
+    malformed: bool = False
+    """True if the error is what was returned: something of another kind or shape, which no limit declares."""
 
 
 class Adapter(ABC):
@@ -161,7 +167,9 @@ class Adapter(ABC):
         except BaseException as error:  # an operation on trial may raise anything; that is a finding, not a crash
             if isinstance(error, KeyboardInterrupt) or _ends_the_test(error):
                 raise
-            return Observed({}, error=self._told(error, question), ended=isinstance(error, SystemExit))
+            malformed = isinstance(error, AnswerError) and not isinstance(error, LackError)
+            said, ended = self._told(error, question), isinstance(error, SystemExit)
+            return Observed({}, error=said, ended=ended, malformed=malformed)
         return self._proved(call, question.operation, question.problem.format)
 
     def _told(self, error: BaseException, question: Question) -> str:
@@ -190,12 +198,20 @@ class Adapter(ABC):
         """What a call returned, and where it broke the protocol."""
         violations = [f"changed its input {name}" for name in call.changed_inputs if name not in operation.overwrites]
         for quantity, result in call.results.items():
-            declared = operation.returned(quantity, fmt).name
-            if result.dtype != declared:
-                violations.append(f"returned {quantity} as {result.dtype}, asked for {declared}")
+            declared = operation.returned(quantity, fmt)
+            if result.dtype != declared.name:
+                advice = _advice(quantity, result.dtype, declared)
+                violations.append(f"returned {quantity} as {result.dtype}, asked for {declared.name}{advice}")
             if result.device != self.device:
                 violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
-        return Observed({q: r.values for q, r in call.results.items()}, tuple(violations), seconds=call.seconds)
+        values, dtypes = ({q: getattr(r, name) for q, r in call.results.items()} for name in ("values", "dtype"))
+        return Observed(values, tuple(violations), None, False, call.seconds, dtypes, call.changed_inputs)
+
+
+def _advice(quantity: Quantity, given: str, asked: Format) -> str:
+    """What to declare of a result that is wider than was asked for; nothing of any other: what is lost is a defect."""
+    wider = given in WIDE and FORMATS[given].bits > asked.bits
+    return f', or declare returns={{"{quantity}": "{given}"}}' if wider else ""
 
 
 def check_callable(given: object, allowed: str) -> None:

@@ -1,18 +1,19 @@
 """What a kernel declares that it does not do: limits, by a decorator here or as [[limit]] entries of a claims file.
 
 What is declared away is not asked, and the report lists it; whatever is not declared is held to the claim. A limit that is
-stricter than need be costs nothing: that a kernel can do more is not checked. This file imports no framework.
+stricter than need be costs nothing: that a kernel can do more is not checked. One key takes nothing away: `returns` says in
+which format a result comes, and is checked. This file imports no framework.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import numpy as np
 
-from reference.formats import FORMATS
+from reference.formats import FORMATS, Format
 from reference.names import nearest, not_known
 from reference.options import OPTIONS
 from reference.problem import Problem
@@ -23,6 +24,8 @@ T = TypeVar("T")
 DEVICES = ("cpu", "cuda")
 TARGETS = ("indices", "probabilities")
 INPUTS = ("logits", "target")
+WIDE = ("float32", "float64")
+"""Formats in which results of narrower logits may be returned."""
 LEAST_MAX_CLASSES = 64
 """The hazard of a long tail has as many classes; a kernel of fewer is not for softmax layers."""
 
@@ -47,12 +50,16 @@ class Limit:
       max_classes: largest K, at least 64.
       finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.
       overwrites: inputs that it changes by design, logits or target; that they are left untouched is then not checked.
+      returns: by quantity, the format in which it is returned for logits of a narrower format, float32 or float64. For other
+        logits it is returned in theirs: a kernel that returns less than it was given has no limit, but a defect.
 
     Raises:
       ValueError: a key has a value that is not allowed; the message says what is.
 
     >>> Limit("tiles of 8 classes", classes_multiple_of=8).text
     'K a multiple of 8: tiles of 8 classes'
+    >>> Limit("the loss is kept as it is computed", returns={"loss": "float32"}).text
+    'loss returned in float32, and judged so: the loss is kept as it is computed'
     """
 
     reason: str
@@ -65,6 +72,7 @@ class Limit:
     max_classes: int | None = None
     finite_logits: bool = False
     overwrites: tuple[str, ...] = ()
+    returns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.reason, str) and self.reason.strip()):
@@ -72,6 +80,7 @@ class Limit:
         for name, allowed in _LISTS.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, names_among(getattr(self, name), allowed, name))
+        _check_returns(self.returns)
         _check_whole("derivatives", self.derivatives, 0, 2)
         _check_whole("classes_multiple_of", self.classes_multiple_of, 1, 2**20)
         _check_whole("max_classes", self.max_classes, LEAST_MAX_CLASSES, 2**63 - 1)
@@ -93,13 +102,16 @@ class Limit:
             None if self.max_classes is None else f"K at most {self.max_classes}",
             "finite logits" if self.finite_logits else None,
             f"overwrites {', '.join(self.overwrites)}, not checked" if self.overwrites else None,
+            *(f"{quantity} returned in {name}, and judged so" for quantity, name in self.returns.items()),
         ]
         return f"{'; '.join(part for part in parts if part)}: {self.reason}"
 
     def as_json(self) -> dict[str, Any]:
         """The keys that are not at their default, as a claims file has them."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        defaults = {f.name: f.default for f in fields(self)} | {"returns": {}}
+        kept = {name: value for name, value in given.items() if value != defaults[name]}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
     def takes(self, dtype: str, device: str, target: str) -> bool:
         """True if it leaves this dtype of logits, on this device, with this kind of target."""
@@ -121,6 +133,16 @@ class Limit:
         if self.finite_logits and not np.isfinite(problem.logits).all():
             return False
         return problem.num_classes % self.classes_multiple_of == 0 and problem.num_classes <= most
+
+    def returned(self, quantity: Quantity, fmt: Format) -> Format | None:
+        """The format in which a quantity of logits in a format is declared to be returned; None for that of the logits.
+
+        >>> wide = Limit("the loss is kept as it is computed", returns={"loss": "float32"})
+        >>> [wide.returned(Quantity.LOSS, fmt) is not None for fmt in FORMATS.values()]
+        [False, False, True, True]
+        """
+        declared = FORMATS.get(self.returns.get(quantity, ""))
+        return declared if declared is not None and fmt.bits < declared.bits else None
 
 
 def limits(reason: str, **keys: Any) -> Callable[[T], T]:
@@ -193,6 +215,14 @@ _LISTS = {
 def _check_whole(name: str, value: Any, least: int, most: int) -> None:
     if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
         raise ValueError(f"{name} is {value!r}; allowed: a whole number from {least} to {most}")
+
+
+def _check_returns(given: Any) -> None:
+    """Quantities by name, each with a format that can be wider than that of logits."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f'returns is {given!r}; allowed: a table of formats by quantity, such as {{"loss": "float32"}}')
+    names_among(list(given), tuple(Quantity), "returns")
+    names_among(list(given.values()), WIDE, "returns")
 
 
 def _only(what: str, names: tuple[str, ...] | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
@@ -35,7 +36,7 @@ class Operation:
       options: the options of `reference.options` that it takes at values other than their defaults.
       mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
       returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
-        for bfloat16 logits is judged as float32.
+        for bfloat16 logits is judged as float32. A limit may declare more.
       few_shapes: True if every new shape costs a compilation; generated problems then keep to a few shapes.
       can_raise: False if an index out of range cannot raise on the CPU either (compiled by XLA): NaN is then the documented
         alternative, as it is on every accelerator.
@@ -68,7 +69,20 @@ class Operation:
 
     def returned(self, quantity: Quantity, fmt: Format) -> Format:
         """The format in which it returns a quantity of logits in a format."""
-        return self.returns.get(fmt.name, {}).get(quantity, fmt)
+        declared = (limit.returned(quantity, fmt) for limit in self.limits)
+        own = self.returns.get(fmt.name, {}).get(quantity, fmt)
+        return next((wide for wide in declared if wide is not None), own)
+
+    def arithmetic_of(self, quantity: Quantity, fmt: Format) -> Arithmetic:
+        """The declared arithmetic of a quantity of logits in a format, stored in the format in which it is returned.
+
+        A quantity that is returned in a wider format than the operation is declared to work in is computed in that: the logits
+        were cast to it. Otherwise the bound of a half format would hold for a float32 loss.
+        """
+        returned, declared = self.returned(quantity, fmt), self.arithmetic[fmt.name]
+        if declared.working.bits < returned.bits:
+            declared = self.whole.arithmetic.get(returned.name, replace(declared, working=returned))
+        return replace(declared, storage=returned)
 
     @property
     def has_loss(self) -> bool:
@@ -104,10 +118,11 @@ class Operation:
         """The operation without what its own limits and these declare away on a device.
 
         Raises:
-          ValueError: the limits of K leave too few.
+          ValueError: the limits of K leave too few, or a quantity is declared to be returned in two formats.
         """
         if not (every := (*self.limits, *limits)):
             return self
+        self._check_returns(every)
         limited = self._narrowed(every, device)
         step, most = limited.classes_multiple, limited.max_classes
         least = math.ceil(LEAST_MAX_CLASSES / step) * step
@@ -116,6 +131,13 @@ class Operation:
                 f"limits of {self.name}: K at most {most}, and a multiple of {step}; allowed: a largest K of {least} or more"
             )
         return limited
+
+    def _check_returns(self, every: tuple[Limit, ...]) -> None:
+        pairs = {pair: None for limit in every for pair in limit.returns.items()}
+        for quantity, formats in groupby(sorted(pairs), lambda pair: pair[0]):
+            if len(names := [name for _, name in formats]) > 1:
+                told = f"limits of {self.name}: {quantity} returned in {' and in '.join(names)}"
+                raise ValueError(f"{told}; allowed: one format for a quantity")
 
     def _narrowed(self, every: tuple[Limit, ...], device: str) -> Operation:
         return replace(

@@ -10,6 +10,10 @@ class AnswerError(Exception):
     """A kernel returned what cannot be judged; one line that says what it is, what is allowed and what to do."""
 
 
+class LackError(AnswerError):
+    """A kernel lacks what a limit may declare away: an argument, or a gradient."""
+
+
 def name_of_kernel(function: object) -> str:
     """What a callable of the user's is called by: its own name, if it has one; a lambda has none.
 
@@ -24,7 +28,7 @@ def called(function: Callable[..., Any], *positional: Any, **named: Any) -> Any:
     """What a kernel returns.
 
     Raises:
-      AnswerError: it does not take these arguments.
+      LackError: it does not take these arguments.
     """
     try:
         return function(*positional, **named)
@@ -33,7 +37,7 @@ def called(function: Callable[..., Any], *positional: Any, **named: Any) -> Any:
         if error.__traceback__ is None or error.__traceback__.tb_next is not None:
             raise
         given = ", ".join([*("array" for _ in positional), *(f"{name}=..." for name in named)])
-        raise AnswerError(f"{name_of_kernel(function)} does not take what it is called with ({given}): {error}") from None
+        raise LackError(f"{name_of_kernel(function)} does not take what it is called with ({given}): {error}") from None
 
 
 def check_shape(function: object, what: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> None:

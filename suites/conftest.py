@@ -103,6 +103,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"softmax-ce: operations {names}",
         f"softmax-ce: dtypes {dtypes}; {entries}; effort {plan.effort.name}, seed {plan.seed}",
         *_isolation_header(plan.adapter),
+        *(f"softmax-ce: probe: {note}" for note in plan.notes),
     ]
 
 

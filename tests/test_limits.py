@@ -100,6 +100,10 @@ def test_limits_add_up_and_are_told_in_words() -> None:
         ({"classes_multiple_of": 0}, "classes_multiple_of is 0; allowed: a whole number from 1"),
         ({"max_classes": 10}, "max_classes is 10; allowed: a whole number from 64"),
         ({"finite_logits": 1}, "finite_logits is 1; allowed: true, false"),
+        ({"returns": ["loss"]}, r"returns is \['loss'\]; allowed: a table of formats by quantity, such as"),
+        ({"returns": {"losses": "float32"}}, "returns 'losses' is not known; allowed: loss, gradient, hessian"),
+        ({"returns": {"loss": "bfloat16"}}, "returns 'bfloat16' is not known; allowed: float32, float64"),
+        ({"returns": {}}, "nothing is limited; allowed: dtypes"),
         ({"k_multiple": 8}, r"unknown keys \['k_multiple'\]; allowed: reason, dtypes"),
     ],
 )

@@ -49,6 +49,7 @@ KERNEL = README.block("python", "# my_kernel.py")
 BROKEN_LINE = README.block("diff", "log_sum")
 FAILURE = README.block("text", "what   : ")
 REPRODUCER = SUITES.block("text", "$ python reports/")
+PROBED = ADAPTERS.block("text", "softmax-ce: probe: ")
 COMPILED = REFERENCE.block("python", "compare_batch(")
 
 EXAMPLES = {
@@ -112,7 +113,7 @@ CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "diff": check_is_one_of(BROKEN_LINE),
     "python": check_python,
     "sh": check_shell,
-    "text": check_is_one_of(FAILURE, REPRODUCER),
+    "text": check_is_one_of(FAILURE, REPRODUCER, PROBED),  # tests/test_probe.py
     "toml": check_toml,
     "yaml": check_is_one_of(CI.block("yaml", "uses:"), CI.block("yaml", "extends:")),  # tests/test_ci_recipe.py
 }

@@ -76,8 +76,8 @@ def _along_each_class(push: Callable[[Array], Array], logits: Array, at_once: bo
 
 def reverse_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:  # noqa: ARG001
     """The gradient (N, K) in reverse mode: jax.vjp of the loss with its cotangent."""
-    pullback = jax.vjp(loss, logits)[1]
-    return pullback(cotangent)[0]
+    losses, pullback = jax.vjp(loss, logits)
+    return pullback(cotangent.astype(losses.dtype))[0]
 
 
 def forward_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool) -> Array:

@@ -56,7 +56,10 @@ LOSSES: dict[str, Code] = {
 }
 """The statements of loss(x, t), or block(x), by the name of the operation."""
 
-_REVERSE = "return jax.vjp(lambda x: loss(x, t), x)[1](upstream)[0]"
+_REVERSE = """
+losses, pullback = jax.vjp(lambda x: loss(x, t), x)
+return pullback(upstream.astype(losses.dtype))[0]
+"""
 _FORWARD = """
 push = jax.linearize(lambda x: loss(x, t), x)[1]
 return along_each_class(push, x).T * upstream[:, None]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from adapters.layout import Layout, laid_out
-from adapters.returned import AnswerError
+from adapters.returned import LackError
 from adapters.torch.losses import (
     Loss,
     Options,
@@ -139,7 +139,7 @@ def _with_graph(loss: Loss) -> Loss:
     def losses(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         returned = loss(logits, target, options)
         if not returned.requires_grad:
-            raise AnswerError(
+            raise LackError(
                 "the losses have no graph (detached, or computed under torch.no_grad), so there is no gradient; a kernel "
                 'that has none declares @limits("why", derivatives=0)'
             )

@@ -45,6 +45,11 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         help=f"{', '.join([*backend_names(), *installed_backends()])}, file.py:Class or module:Class (default: numpy)",
     )
     option("--implementation", metavar="PLACE", help="judge your own callable instead: file.py:function or module:function")
+    option(
+        "--accept-limits",
+        action="store_true",
+        help="take what the start-up probe finds of an implementation as its declared limits; the run is then REDUCED",
+    )
     option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
     option(
         "--mode",

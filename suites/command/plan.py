@@ -11,21 +11,25 @@ from typing import Any
 
 from adapters.adapter import Adapter
 from adapters.isolation import Allowance, Isolated, Trial
+from adapters.limits import Limit
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation, modes_of
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.names import nearest, not_known
+from suites.command.proposal import Proposal, proposal_for
 from suites.command.selection import case_combinations
 from suites.command.values import check_options, name_of, names_of, seed_of
 from suites.inputs.cases import Case, cases_matching, stored_cases
 from suites.inputs.given import OF_CASES, Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import claims_path
+from suites.judging.claims import Claims, claims_path
 from suites.judging.dead_entries import live_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import A_SELECTION, Plan
 from suites.judging.subject import subject_of
+
+ACCEPT = "--accept-limits"
 
 SUITES = Path(__file__).parents[1].resolve()
 """The folder of the suites."""
@@ -46,10 +50,13 @@ def plan_of(option: Any) -> Plan:
     adapter, operations = _on_trial(option)
     claims = live_claims(adapter, claims_path(option.backend, option.implementation, option.claims), operations)
     chosen = _chosen_operations(option, adapter, operations)
+    limited = _within(chosen, claims, adapter)
+    proposal = _proposal(option, adapter, limited)
+    accepted = proposal.limit if proposal and option.accept_limits else None
     given = _given(option.case)
     plan = Plan(
         adapter=adapter,
-        operations=tuple(operation.within(claims.declared_limits(operation), adapter.device) for operation in chosen),
+        operations=limited if accepted is None else _within(chosen, claims, adapter, accepted),
         formats=_formats(option),
         hazards=names_of(option.hazard, tuple(HAZARDS), "hazard"),
         cases=_cases(option.case, given),
@@ -60,10 +67,25 @@ def plan_of(option: Any) -> Plan:
         given=given,
         folder=Path(option.report) if option.report else None,
         subject=subject_of(option.backend, option.implementation),
+        notes=tuple(proposal.lines(option.accept_limits)) if proposal else (),
     )
     _check_formats(plan)
     _check_cases(option.case, plan)
-    return replace(plan, reduced_by=_reduced_by(option, plan))
+    reduced = (f"{ACCEPT} ({proposal.said})",) if proposal and accepted else ()
+    return replace(plan, reduced_by=(*_reduced_by(option, plan), *reduced))
+
+
+def _within(chosen: tuple[Operation, ...], claims: Claims, adapter: Adapter, *accepted: Limit) -> tuple[Operation, ...]:
+    """The operations within their limits, those of the claims file, and those that are accepted for this run."""
+    return tuple(op.within((*claims.declared_limits(op), *accepted), adapter.device) for op in chosen)
+
+
+def _proposal(option: Any, adapter: Adapter, operations: tuple[Operation, ...]) -> Proposal | None:
+    """What the start-up probe says of an implementation; it is not made where one case or none is asked, unless it counts."""
+    is_of_use = option.accept_limits or not (option.case or option.collectonly)
+    if option.implementation is None or not is_of_use:
+        return None
+    return proposal_for(adapter, operations, _formats(option))
 
 
 def _given(text: str | None) -> Given | None:
@@ -140,8 +162,8 @@ def _check_cases(given: str | None, plan: Plan) -> None:
 def _command(option: Any) -> str:
     given = {name: getattr(option, name) for name in ("backend", "implementation", "device", "mode", "claims", "claim")}
     changed = {name: value for name, value in given.items() if value and (name, value) != ("device", "cpu")}
-    isolated = ["--isolate"] if option.isolate else []
-    return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items()), *isolated])
+    flags = [flag for flag, is_set in (("--isolate", option.isolate), (ACCEPT, option.accept_limits)) if is_set]
+    return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items()), *flags])
 
 
 def _reduced_by(option: Any, plan: Plan) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ def check_options(option: Any) -> None:
     for name in ("call_timeout", "call_memory"):
         if getattr(option, name) is not None and not option.isolate:
             raise ValueError(f"--{name.replace('_', '-')}: it limits the calls of --isolate; give that too, or leave it out")
+    if option.accept_limits and option.implementation is None:
+        raise ValueError("--accept-limits: it takes what is seen of an --implementation; give that too, or leave it out")
 
 
 def name_of(given: str, known: Iterable[str], option: str) -> str:

@@ -67,6 +67,8 @@ class Plan:
     """Where the report will be."""
     subject: Subject | None = None
     """What of the user's own is on trial; None for a backend of this project."""
+    notes: tuple[str, ...] = ()
+    """What the start-up probe says."""
 
     @property
     def selects_tests(self) -> bool:
@@ -208,8 +210,8 @@ class Judge:
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
             returned = None if fmt == problem.format else fmt
-            arithmetic = replace(operation.arithmetic[problem.format.name], storage=fmt)
             for quantity, expected in self._expected.evaluate(problem, tuple(group), fmt).items():
+                arithmetic = operation.arithmetic_of(quantity, problem.format)
                 wrong = error or _misshapen(observed, quantity, expected.values.shape)
                 values = np.full(expected.values.shape, np.nan) if wrong else observed.values[quantity]
                 ended = observed.ended

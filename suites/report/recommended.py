@@ -71,7 +71,7 @@ def recommended(operation: Operation, of: tuple[str, Quantity, Grade], record: R
         return None
     if {"z_loss", "logit_softcap"} & operation.options or any(_spoils(spot, grade, domain) for spot in record.left_out_at):
         return None
-    arithmetic = replace(operation.arithmetic[dtype], storage=operation.returned(quantity, FORMATS[dtype]))
+    arithmetic = operation.arithmetic_of(quantity, FORMATS[dtype])
     asked = replace(domain, plain=not operation.probabilities)
     used = record.worst_ratio if grade is Grade.STABLE else record.worst_ulps / _ULPS[grade]
     try:

@@ -180,14 +180,15 @@ def platform_line(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """The verdict and its reason."""
-    return f"{report['verdict']}: {report['reason']}{'; within declared limits' if limits(report) else ''}"
+    """The verdict and its reason; and whether declared limits take something away."""
+    within = any(set(limit["declared"]) - {"reason", "returns"} for limit in report.get("limits", []))
+    return f"{report['verdict']}: {report['reason']}{'; within declared limits' if within else ''}"
 
 
 def run_again(report: Report) -> str:
     """The command that makes the report again; a selection by pytest's own options is not in it."""
     run = report["run"]
-    narrowed = [shlex.quote(option) for option in run["reduced_by"] if option.startswith("--")]
+    narrowed = [shlex.quote(option) for option in run["reduced_by"] if re.match(r"--(?!accept-limits)", option)]
     effort = f"--effort={run['effort']}"
     options = [*narrowed, *([] if run["effort"] == "standard" else [effort]), f"--hypothesis-seed={run['seed']}"]
     return " ".join([run["command"], *(o for o in dict.fromkeys(options) if o not in run["command"])])

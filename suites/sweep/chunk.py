@@ -155,7 +155,7 @@ def question_of(operation: Operation, fmt: Format, quantity: int, target: int, c
     returned = operation.returned(QUANTITIES[quantity], fmt)
     if returned == FLOAT64:
         raise SweepError(f"{operation.label} returns {QUANTITIES[quantity]} of {fmt.name} as float64; only --search takes that")
-    arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
+    arithmetic = operation.arithmetic_of(QUANTITIES[quantity], fmt)
     return SweptQuantity(quantity, target, format_constants(returned, arithmetic, classes), declared_of(arithmetic, classes))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def measured(operation: Operation, fmt: Format, logits: NDArray[Any], target: in
     rows = np.asarray(logits, dtype=np.float64)
     problem = Problem(rows, np.full(len(rows), target, dtype=np.int64), returned)
     expected = evaluate(problem, (asked,))[asked]
-    arithmetic = replace(operation.arithmetic[fmt.name], storage=returned)
+    arithmetic = operation.arithmetic_of(asked, fmt)
     values = np.asarray(observed, dtype=np.float64).reshape(expected.values.shape)
     return Measurement(problem, asked, arithmetic, expected, values)
 
