@@ -63,7 +63,10 @@ SEEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "overwrites": ({"overwrites": ["logits"]}, ["overwrites logits: its bits differ after a call"]),
     "always_raises": ({}, ["every call failed: RuntimeError: no kernel image is available"]),
     "always_reduces": ({}, ["every call failed: always_reduces returned losses of shape (), asked for (2,)"]),
-    "never_reduces": ({}, ["no reduction: never_reduces returned losses of shape (2,), asked for ()"]),
+    "never_reduces": (
+        {"options": ["class_weights", "label_smoothing", "ignore_index"]},
+        ["no reduction: never_reduces returned losses of shape (2,), asked for ()"],
+    ),
     "no_options": (
         {"options": ["reduction"]},
         [

@@ -277,7 +277,9 @@ def _options(probe: Probe, live: list[Cell], classes: int) -> Iterator[Finding]:
 def _option(probe: Probe, live: list[Cell], classes: int, option: Option) -> Answers:
     having = [cell for cell in live if option.name in cell.operation.options]
     given: list[dict[str, Any]] = [{option.name: value} for value in _values(option, classes)]
-    return _each(having, lambda cell: _losses(probe, cell, [cell.problem(classes, **keys) for keys in given]))
+    answers = _each(having, lambda cell: _losses(probe, cell, [cell.problem(classes, **keys) for keys in given]))
+    # The loss of each row, which was right, whatever reduction is asked for: the option is not taken.
+    return {c: replace(a, is_defect=a.is_defect and option.name != "reduction") for c, a in answers.items()}
 
 
 def _losses(probe: Probe, cell: Cell, problems: list[Problem]) -> Answer:

@@ -67,7 +67,9 @@ def function_in(test: str) -> str:
 
 
 def worst_ulps(result: Result) -> str:
-    """The worst error of a result, in ulps of the format that it is returned in."""
+    """The worst error of a result, in ulps of the format that it is returned in; - if no number was returned for a number."""
+    if result.get("worst", result) is None:
+        return "-"
     return short_ulps(result["worst_ulps"], result["returned_dtype"])
 
 
