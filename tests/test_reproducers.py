@@ -226,7 +226,9 @@ def test_a_broken_invariant_writes_a_script_that_ends_with_0_once_the_kernel_is_
     status, printed = run_here(f"--backend={backend}", f"--implementation={path}:kernel", *narrow)
     assert status == 1, printed
     assert "no script" not in printed
-    ended = {name.partition("-kernel")[0]: status for name, (status, _) in run_all(folder).items()}
+    named = {name.partition("-kernel")[0]: status for name, (status, _) in run_all(folder).items()}
+    # Two runs differ for one cause, whatever the vocabulary; which input is smaller is chance, with a kernel of chance.
+    ended = {name.replace("_of_a_large_vocabulary", ""): status for name, status in named.items()}
     assert ended == dict.fromkeys(BROKEN[backend], STANDS)
     path.write_text(KEEPS_INVARIANTS[backend])
     repaired = run_all(folder)
