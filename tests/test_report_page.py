@@ -253,3 +253,18 @@ def test_the_cell_of_what_was_not_measured_is_plain() -> None:
     text = page(report(result(reached="not measured", problems=0, entries=0, left_out=left, by_hazard=[])))
     (cell,) = re.findall(r'<td class="soft">(.*?)</td>', text, re.DOTALL)
     assert " ".join(cell.split()) == "not measured <small>known deviation: grade finite in 3</small>"
+
+
+def test_words_between_backticks_are_code() -> None:
+    (told,) = re.findall(r"<p>(The rtol and atol.*?)</p>", page(report()), re.DOTALL)
+    assert "<code>blind from</code> is the gap" in told
+    assert "`" not in told
+
+
+def test_a_shadow_that_needs_no_script_shows_where_a_table_goes_on() -> None:
+    """Sticky at the edge, below a cover at the end of the table, both of one width."""
+    text = page(report())
+    widths = re.findall(r"\.scroll::before, \.scroll::after \{[^}]* width: ([\d.]+)rem", text)
+    assert re.findall(r"\.scroll::after \{[^}]*margin-left: -([\d.]+)rem", text) == widths
+    assert re.search(r"\.scroll::before \{ position: sticky; right: 0; z-index: 1; background: linear-gradient", text)
+    assert text.count("--shade: ") == 2, "light and dark"
