@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reference.formats import FORMATS, Format
 from reference.grades import NOT_MEASURED
@@ -75,6 +75,15 @@ def figures(report: Report) -> tuple[Figure, ...]:
         for result in results:
             found.setdefault((title, result["operation"], result["quantity"] in LOSS_COLUMNS), []).append(result)
     return tuple(_figure(number, title, results) for number, ((title, _, _), results) in enumerate(found.items()))
+
+
+def lead(shown: Sequence[Figure], operation: str, first: str = "float32") -> tuple[Figure, Panel] | None:
+    """The picture over the gap that stands for an operation: in float32 if it has one there; with its figure."""
+    for figure in shown:
+        if figure.operation == operation and figure.gap_panels:
+            panel = next((panel for panel in figure.gap_panels if panel.dtype == first), figure.gap_panels[0])
+            return figure, replace(panel, key=f"lead-{panel.key}")
+    return None
 
 
 def opened(shown: Sequence[Figure]) -> Figure | None:

@@ -1,4 +1,4 @@
-"""A report as Markdown: verdict, grades, worst errors with their inputs, deviations, and how to run it again."""
+"""A report as Markdown: verdict, answers, grades, worst errors with their inputs, deviations, and how to run it again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from suites.report.answer import answers
 from suites.report.compare import Change, ReportComparison
 from suites.report.markup import code, plain, table
 from suites.report.schema import Report, Result
@@ -44,6 +45,7 @@ def markdown(report: Report) -> str:
         f"# Softmax cross-entropy tolerance report: {plain(subject(report))}",
         f"**{plain(verdict_line(report))}**",
         _failures(report),
+        answered(report),
         _made_with(report),
         SEARCHED,
         _results(report),
@@ -60,13 +62,14 @@ def markdown(report: Report) -> str:
 
 
 def summary_markdown(report: Report) -> str:
-    """The report in short, as the summary of a CI job: verdict, grades, limits and deviations, without inputs."""
+    """The report in short, as the summary of a CI job: verdict, answers, grades, limits and deviations, without inputs."""
     header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", *_BASIS]
     seen = report | {"deviations": seen_deviations(report)}
     parts = [
         f"# Softmax cross-entropy conformance: {plain(subject(report))}",
         f"**{plain(verdict_line(report))}**",
         _failures(report),
+        answered(report),
         _made_with(report),
         _grouped(report, report["results"], header, _graded),
         _limits(report),
@@ -74,6 +77,11 @@ def summary_markdown(report: Report) -> str:
         _not_seen(report),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def answered(report: Report) -> str:
+    """The answers, an item each."""
+    return "\n".join(f"- {code(answer.name)}, {plain(answer.text)}" for answer in answers(report))
 
 
 def _made_with(report: Report) -> str:

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from reference.formats import FORMATS
-from suites.report.markdown import NOT_RUN, deviation_cells
+from suites.report.markdown import NOT_RUN, answered, deviation_cells
 from suites.report.markup import code, plain, table
 from suites.report.schema import Report, Result
 from suites.report.wording import (
@@ -113,6 +113,7 @@ def overview(published: Reports, sweeps: Sweeps, picture: Picture) -> str:
         "# Published tolerance reports",
         _HEAD,
         picture.shown,
+        _answers(published),
         _summary(reports),
         _environments(reports),
         *(_compared(reports, title, operations) for title, operations in MAIN.items()),
@@ -159,6 +160,12 @@ def _summary(reports: Reports) -> str:
         for name, report in reports.items()
     ]
     return f"## Verdicts\n\n{_TESTS}\n\n" + table(["report, as JSON", "verdict", "tests", "known deviations seen"], rows)
+
+
+def _answers(reports: Reports) -> str:
+    """What each report says of its main operations."""
+    found = [f"{_label(report)}:\n\n{said}" for report in reports.values() if (said := answered(report))]
+    return "\n\n".join(["## The losses in short", *found])
 
 
 def _environments(reports: Reports) -> str:

@@ -14,21 +14,23 @@ from reference.formats import FORMATS
 from reference.grades import Grade
 from suites.report import plots
 from suites.report import wording as shown
+from suites.report.answer import answers
 from suites.report.cite import cited_as_bibtex, cited_as_text, title
 from suites.report.compare import ReportComparison
-from suites.report.gallery import figures, heat_maps, opened
+from suites.report.gallery import figures, heat_maps, lead, opened
 from suites.report.schema import Report, Result
 from suites.report.terminal import MOST_REGRESSIONS
 from suites.report.verdict import VERDICTS
 
 
 def page(report: Report) -> str:
-    """The report as a page: verdict, grades, pictures, worst errors, deviations, environment, how to repeat it."""
+    """The report as a page: verdict, answers, grades, pictures, worst errors, deviations, environment, how to repeat it."""
     template = _environment().get_template("report.html.jinja")
     pictures = figures(report)
     return template.render(
         report=report,
         title=title(report),
+        answers=[(answer, lead(pictures, answer.operation)) for answer in answers(report)],
         meaning=VERDICTS[report["verdict"]],
         tables=_tables(report),
         figures=pictures,
@@ -87,7 +89,10 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 def index_page(reports: Mapping[str, Report]) -> str:
     """Reports side by side, each with links to its own page and JSON in the same folder; by name."""
-    entries = [{"name": name, "report": report, "tables": _tables(report)} for name, report in reports.items()]
+    entries = [
+        {"name": name, "report": report, "answers": answers(report), "tables": _tables(report)}
+        for name, report in reports.items()
+    ]
     heading = "Softmax cross-entropy tolerance reports"
     return _environment().get_template("index.html.jinja").render(entries=entries, title=heading)
 
