@@ -29,7 +29,7 @@ def profile_of(*problems: Problem, quantity: Quantity = Quantity.LOSS, name: str
     profile = Profile()
     for problem in problems:
         for measurement in Judge(plan).measure(Question(operation, problem, (quantity,))):
-            profile.add(measurement, place_of(problem))
+            profile.add(measurement, place_of(problem), counts=True)
     return profile
 
 

@@ -53,9 +53,9 @@ def test_in_the_region_of_a_deviation_what_went_wrong_is_counted_alone() -> None
 
 def test_an_exception_reaches_no_grade_and_is_of_a_wrong_class() -> None:
     raised = replace(off_by(np.nan), error="RuntimeError: out of memory")
-    assert tally(raised).reached is Grade.NONE
+    assert raised.grade is Grade.NONE
     quiet = replace(off_by(0), error="RuntimeError: out of memory")
-    assert tally(quiet).reached is Grade.NONE
+    assert quiet.grade is tally(quiet).reached is Grade.NONE
     record = record_of((quiet, True))
     assert (record.counts.reached, record.counts.entries, record.wrong_class) == (Grade.NONE, 0, 1)
 
@@ -82,6 +82,33 @@ def test_a_stored_case_counts_and_lowers_the_grade() -> None:
     record = recorder.records["loss", "float32", Quantity.LOSS]
     assert (record.counts.reached, record.counts.problems) == (Grade.FINITE, 2)
     assert record.worst_ulps > 900
+
+
+def test_a_hazard_has_the_grade_and_the_worst_error_of_what_counts_as_the_row_has() -> None:
+    """1 ulp counts, 1000 and NaN are in the region of a deviation, 3 are those of a stored case."""
+    recorder = Recorder()
+    for steps, counts in ((1, True), (1000, False), (np.nan, False)):
+        recorder.add("loss", "float32", off_by(steps), counts)
+    outcome = CaseOutcome("a/case", "loss", "float32", Quantity.LOSS, Grade.STABLE, Grade.ACCURATE, ())
+    recorder.add_case(outcome, off_by(3), counts=True)
+    (record,) = recorder.records.values()
+    (hazard,) = record.profile.by_hazard.values()
+    assert (hazard.counts, hazard.left_out) == (record.counts, record.left_out)
+    assert (hazard.counts.reached, hazard.left_out.reached) == (Grade.ACCURATE, Grade.NONE)
+    assert 2.5 < hazard.worst_ulps == record.worst_ulps < 3.5
+    assert (hazard.wrong_class, record.wrong_class) == (1, 1)
+    (bin_,) = record.profile.by_gap.values()
+    assert 999 <= bin_.worst_ulps <= 1001, "bins count what is left out too"
+    assert bin_.reached is Grade.NONE
+    assert record_of((off_by(0), False)).profile.by_hazard["moderate"].as_json() == {
+        "reached": "not measured",
+        "problems": 0,
+        "entries": 0,
+        "worst_ulps": 0.0,
+        "returned_zero": 0,
+        "wrong_class": 0,
+        "left_out": {"reached": "correct", "problems": 1, "entries": 1},
+    }
 
 
 def test_what_is_shrunk_is_not_taken_in() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from adapters.loading import load_adapter
 from adapters.question import Question
 from reference import FLOAT32, Problem, Quantity
 from reference.formats import FORMATS
+from reference.grades import Grade, grade_named
 from suites.inputs.cases import cases_matching
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import CLAIMS_FOLDER, Setting, load_claims
+from suites.judging.claims import CLAIMS_FOLDER, Claims, Deviation, Region, Scope, Setting, load_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan
 from suites.judging.recorder import worst_entry
 from suites.report.build import build_report
+from suites.report.gallery import Heat, heat_maps
 from suites.report.markdown import markdown, summary_markdown
 from suites.report.page import page
 from suites.report.schema import SCHEMA, Report, Result
@@ -128,13 +131,13 @@ def test_what_was_not_measured_is_told_as_such_and_what_is_left_out_stands_besid
     assert all((r["problems"], r["entries"], r["worst_ulps"]) == (0, 0, 0.0) for r in missing)
     assert f"not measured: {len(missing)} of {len(report['results'])} rows" in "\n".join(summary_lines(report))
     assert "| not measured |" in markdown(report)
-    assert ">not measured<" in page(report)
+    assert re.search(r'<td class="soft">not measured\s*</td>', page(report))
     loss = row_of(report)
     loss["left_out"] = {"reached": "finite", "problems": 3, "entries": 7}
     row = next(line for line in summary_lines(report) if line.startswith("scipy_log_softmax") and "float32" in line)
     assert row.endswith("finite in 3")
     assert "| finite in 3 |" in markdown(report)
-    assert "left out: finite in 3" in page(report)
+    assert "known deviation: grade finite in 3" in page(report)
 
 
 def test_results_say_what_is_claimed_and_what_was_reached_in_the_order_of_quantities(judge: Judge) -> None:
@@ -158,6 +161,29 @@ def test_markdown_has_every_part(judge: Judge) -> None:
     for part in ("# Softmax cross-entropy tolerance report: numpy", "## Grades", "## Worst errors", "## Deviations", "seed 3"):
         assert part in text
     assert "[scipy-absorption-loss](https://github.com/scipy/scipy/issues/19521)" in text
+
+
+def test_the_heat_map_and_the_tables_have_one_grade_where_a_deviation_has_a_region(judge: Judge) -> None:
+    """The loss at a gap of 20 is 0, in the region; at 2 it is accurate, and counts. The problem at 2 with a tie is `ties`."""
+    scope = Scope(("scipy_log_softmax",), ("float32",))
+    grades = (Grade.ACCURATE, Grade.STABLE)
+    known = Deviation("known", scope, (Quantity.LOSS,), (), *grades, "it is 0", "", Region(hazards=("absorption",)))
+    operations = tuple(op for op in judge.plan.operations if op.name == "scipy_log_softmax")
+    judge = Judge(replace(judge.plan, operations=operations, claims=Claims(deviations=(known,))))
+    for row in ([20.0, 0.0], [2.0, 0.0], [2.0, 2.0, 0.0]):
+        judge.check(Question(operations[0], Problem([row], [0], FLOAT32), (Quantity.LOSS,)))
+    report = build_report(judge, PASSED)
+    loss = row_of(report)
+    assert grade_named(loss["reached"]) >= Grade.ACCURATE
+    assert loss["left_out"] == {"reached": "stable", "problems": 1, "entries": 1}
+    (map_,) = [shown for shown in heat_maps(report) if shown.dtype == "float32"]
+    ((_, ((_, heats),)),) = map_.groups
+    heat = dict(zip(map_.hazards, heats, strict=True))
+    assert heat["absorption"] == Heat("not measured", "", "stable")
+    counted = [heat["moderate"], heat["ties"]]
+    assert min(grade_named(h.grade) for h in counted if h) == grade_named(loss["reached"])
+    assert all(h is not None and not h.left_out for h in counted)
+    assert max(entry["worst_ulps"] for entry in loss["by_hazard"]) == loss["worst_ulps"] < 4
 
 
 def test_a_report_that_breaks_the_schema_is_refused(judge: Judge) -> None:

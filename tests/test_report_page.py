@@ -6,15 +6,19 @@ import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from reference.formats import FLOAT32, FORMATS, Format
 from reference.thresholds import thresholds
 from suites.report.compare import compare
-from suites.report.gallery import figures, heat_maps, opened
+from suites.report.gallery import Heat, figures, heat_maps, opened
+from suites.report.markdown import markdown, summary_markdown
+from suites.report.overview import Picture, Sweeps, overview
 from suites.report.page import comparison_page, page
 from suites.report.plots import LEFT, RIGHT, Scale, class_axis, gap_axis, panel
+from suites.report.wording import CONTROLS
 from tests.reports import report, result
 
 HOSTILE = "</code><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 191 }}"
@@ -181,13 +185,86 @@ def test_the_page_opens_with_what_loses_values() -> None:
     assert page(report(sound, result())).count("values lost to 0") == 1
 
 
+def share(grade: str, **changes: Any) -> dict[str, Any]:
+    """What a hazard showed, of one problem."""
+    counts = {"reached": grade, "problems": 1, "entries": 1, "worst_ulps": 2.0, "returned_zero": 0, "wrong_class": 0}
+    return {"hazard": "ties"} | counts | changes
+
+
 def test_the_heat_map_shows_the_lowest_grade_and_the_worst_error() -> None:
-    tally = {"hazard": "ties", "values": 1, "worst_ulps": 2.0, "returned_zero": 0, "wrong_class": 0, "reached": "accurate"}
-    (map_,) = heat_maps(report(result(), result(quantity="gradient", by_hazard=[tally]), result("other", by_hazard=[tally])))
+    ties = [share("accurate")]
+    (map_,) = heat_maps(report(result(), result(quantity="gradient", by_hazard=ties), result("other", by_hazard=ties)))
     assert map_.hazards == ("absorption", "ties")
-    (_, (absorption, ties)), (_, (nothing, _)) = map_.rows
-    assert absorption is not None
-    assert (absorption.grade, absorption.ulps) == ("stable", "1.7e7")
-    assert ties is not None
-    assert (ties.grade, ties.ulps) == ("accurate", "2.00")
-    assert nothing is None
+    ((_, rows),) = map_.groups
+    assert dict(rows) == {
+        "cross_entropy": (Heat("stable", "1.7e7", ""), Heat("accurate", "2.00", "")),
+        "other": (None, Heat("accurate", "2.00", "")),
+    }
+
+
+def test_the_heat_map_says_beside_the_grade_where_a_known_deviation_goes_below_it() -> None:
+    nothing = share("not measured", problems=0, entries=0, worst_ulps=0.0)
+    left = {"reached": "none", "problems": 1, "entries": 1}
+    made = report(
+        result("lower", by_hazard=[share("stable", left_out=left)]),
+        result("not_lower", by_hazard=[share("stable", left_out=left | {"reached": "stable"})]),
+        result("alone", by_hazard=[nothing | {"left_out": left}]),
+    )
+    ((_, rows),) = heat_maps(made)[0].groups
+    assert {name: cells[0] for name, cells in rows} == {
+        "lower": Heat("stable", "2.00", "none"),
+        "not_lower": Heat("stable", "2.00", ""),
+        "alone": Heat("not measured", "", "none"),
+    }
+    assert page(made).count("known deviation: grade none") == 2
+    assert 'class="g-not' not in page(made)
+
+
+def test_main_operations_come_first_and_negative_controls_last_under_their_title() -> None:
+    """In whatever order the report has them; `z` is the main one, `a` the control."""
+    roles = {"a": "control", "m": "other", "z": "main"}
+    base = report()
+    made = report(
+        *(result(name, role=role) for name, role in roles.items()),
+        tolerances=[base["tolerances"][0] | {"operation": name} for name in roles],
+        cases=[base["cases"][0] | {"operation": name} for name in roles],
+        out_of_range_labels=[base["out_of_range_labels"][0] | {"operation": name} for name in roles],
+    )
+    assert [(figure.group, figure.operation) for figure in figures(made)] == [("", "z"), ("", "m"), (CONTROLS, "a")]
+    assert [(title, [name for name, _ in rows]) for title, rows in heat_maps(made)[0].groups] == [
+        ("", ["z", "m"]),
+        (CONTROLS, ["a"]),
+    ]
+    sections = page(made).split("<section ")
+    told = {re.findall(r'aria-labelledby="(\w+)"', section)[0]: section for section in sections if CONTROLS in section}
+    assert list(told) == ["grades", "pictures", "hazards", "worst", "tolerances", "edges"]
+    for section in told.values():
+        last = section.rindex(CONTROLS)
+        places = [re.search(rf"<code>{name}<", section) for name in ("z", "m")]
+        assert all(place is not None and place.start() < last for place in places)
+        assert "<code>a<" not in section[: section.index(CONTROLS)]
+        assert "<code>a<" in section[last:]
+    for text in (markdown(made), summary_markdown(made), overview({"torch": made}, Sweeps({}), Picture("a.svg", "told"))):
+        assert text.index("`z`") < text.index("`m`") < text.index(CONTROLS) < text.index("`a`")
+
+
+def test_the_cell_of_what_was_not_measured_is_plain() -> None:
+    left = {"reached": "finite", "problems": 3, "entries": 7}
+    text = page(report(result(reached="not measured", problems=0, entries=0, left_out=left, by_hazard=[])))
+    (cell,) = re.findall(r'<td class="soft">(.*?)</td>', text, re.DOTALL)
+    assert " ".join(cell.split()) == "not measured <small>known deviation: grade finite in 3</small>"
+
+
+def test_words_between_backticks_are_code() -> None:
+    (told,) = re.findall(r"<p>(The rtol and atol.*?)</p>", page(report()), re.DOTALL)
+    assert "<code>blind from</code> is the gap" in told
+    assert "`" not in told
+
+
+def test_a_shadow_that_needs_no_script_shows_where_a_table_goes_on() -> None:
+    """Sticky at the edge, below a cover at the end of the table, both of one width."""
+    text = page(report())
+    widths = re.findall(r"\.scroll::before, \.scroll::after \{[^}]* width: ([\d.]+)rem", text)
+    assert re.findall(r"\.scroll::after \{[^}]*margin-left: -([\d.]+)rem", text) == widths
+    assert re.search(r"\.scroll::before \{ position: sticky; right: 0; z-index: 1; background: linear-gradient", text)
+    assert text.count("--shade: ") == 2, "light and dark"

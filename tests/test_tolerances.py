@@ -19,10 +19,11 @@ from reference.bounds.tolerances import tolerance
 from reference.evaluation import evaluate
 from reference.formats import Floats
 from reference.thresholds import thresholds
+from suites.judging.basis import Basis
 from suites.judging.claims import Claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan
-from suites.judging.recorder import Basis, Record, Spot
+from suites.judging.recorder import Record, Spot
 from suites.report.recommended import recommendations
 
 QUANTITIES = tuple(q for q in Quantity if q not in (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT))

@@ -1,7 +1,8 @@
 """Where the errors of a quantity lie: the worst one in each bin of the gap, in each bin of K, and for each hazard.
 
-Every generated problem counts, those in the regions of known deviations too: a profile shows where an operation goes wrong,
-whatever it claims. Bins begin and end where hazards do, so that what changes at a threshold changes between two bins.
+Bins count every problem, those that known deviations leave out too: they show where an operation goes wrong, whatever it
+claims. A hazard has what counts and what is left out apart, as a row of a report has. Bins begin and end where hazards do, so
+that what changes at a threshold changes between two bins.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from reference.quantity import LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 from reference.thresholds import thresholds
 from suites.inputs.hazards import Spread, hazards_of
+from suites.judging.basis import Basis
 from suites.judging.measurement import Measurement
 
 
@@ -85,6 +87,35 @@ def tally(measurement: Measurement, rows: Any = ...) -> Tally:
     )
 
 
+@dataclass
+class Share:
+    """What some problems showed, all of a row of a report or those of a hazard.
+
+    `counts` is what the grade rests on. `left_out` is what a known deviation, at its cases and in its region, holds to less
+    than the claim. The worst error is of what counts. Numbers of what went wrong are of both.
+    """
+
+    counts: Basis = field(default_factory=Basis)
+    left_out: Basis = field(default_factory=Basis)
+    worst_ulps: float = 0.0
+    returned_zero: int = 0
+    wrong_class: int = 0
+
+    def add(self, measurement: Measurement, shown: Tally, counts: bool) -> None:
+        """Take in a measurement and its tally; `counts` is False where the operation is known to deviate."""
+        (self.counts if counts else self.left_out).add(measurement)
+        self.returned_zero += shown.returned_zero
+        self.wrong_class += shown.wrong_class + (measurement.error is not None)
+        if counts:
+            self.worst_ulps = max(self.worst_ulps, shown.worst_ulps)
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as a report has them; what is left out only where something is."""
+        left = {"left_out": self.left_out.as_json()} if self.left_out.problems else {}
+        wrong = {"returned_zero": self.returned_zero, "wrong_class": self.wrong_class}
+        return {**self.counts.as_json(), "worst_ulps": self.worst_ulps, **wrong, **left}
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a problem lies: its hazards, its bin of K, and each row's bin of the gap between its two largest logits."""
@@ -123,18 +154,18 @@ class Places:
 
 @dataclass
 class Profile:
-    """Tallies of one quantity of one operation in one dtype; bins by the number of their lower end."""
+    """Where one quantity of one operation in one dtype goes wrong; bins by the number of their lower end."""
 
     by_gap: dict[int, Tally] = field(default_factory=dict)
     by_classes: dict[int, Tally] = field(default_factory=dict)
-    by_hazard: dict[str, Tally] = field(default_factory=dict)
+    by_hazard: dict[str, Share] = field(default_factory=dict)
 
-    def add(self, measurement: Measurement, place: Place) -> Tally:
+    def add(self, measurement: Measurement, place: Place, counts: bool) -> Tally:
         """Take in a measurement of a problem that lies there; what it showed as a whole."""
         whole = tally(measurement)
         self.by_classes.setdefault(place.classes, Tally()).add(whole)
         for hazard in place.hazards:
-            self.by_hazard.setdefault(hazard, Tally()).add(whole)
+            self.by_hazard.setdefault(hazard, Share()).add(measurement, whole, counts)
         for row, gap in _rows(measurement, place):
             shown = whole if len(place.gaps) == 1 else tally(measurement, row)
             self.by_gap.setdefault(gap, Tally()).add(shown)

@@ -11,44 +11,17 @@ import numpy as np
 
 from adapters.operation import options_used
 from reference.formats import FORMATS
-from reference.grades import NOT_MEASURED, Grade
+from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.special_values import Requirement
 from suites.inputs.cases import describe_problem
 from suites.judging.claims import Label
 from suites.judging.measurement import Measurement
-from suites.judging.profile import Places, Profile, Tally, tally
+from suites.judging.profile import Places, Profile, Share, Tally
 
 Key = tuple[str, str, Quantity]
 """Operation label, dtype name, quantity."""
-
-
-@dataclass
-class Basis:
-    """What a statement rests on: problems that were asked, entries that were compared, and the lowest grade among them.
-
-    An entry is compared where a value came back and the special-value table expects one. Nothing is reached of no problems.
-    """
-
-    problems: int = 0
-    entries: int = 0
-    reached: Grade | None = None
-
-    def add(self, measurement: Measurement, grade: Grade) -> None:
-        """Take in a measurement that reaches a grade."""
-        self.problems += 1
-        self.entries += compared(measurement)
-        self.reached = grade if self.reached is None else min(self.reached, grade)
-
-    def reaches(self, grade: Grade) -> bool:
-        """True if anything was asked, and all of it reaches the grade."""
-        return self.reached is not None and self.reached >= grade
-
-    @property
-    def label(self) -> str:
-        """The grade in words."""
-        return NOT_MEASURED if self.reached is None else self.reached.label
 
 
 class Spot(NamedTuple):
@@ -64,31 +37,17 @@ def is_plain(problem: Problem) -> bool:
     return bool(np.isfinite(problem.logits).all()) and options_used(problem) <= {"reduction"}
 
 
-def compared(measurement: Measurement) -> int:
-    """The number of its entries that were compared with an expected value."""
-    if measurement.error is not None:
-        return 0
-    return int(np.count_nonzero(measurement.expected.requirement != Requirement.UNSPECIFIED))
-
-
 @dataclass
-class Record:
+class Record(Share):
     """What a run showed of one quantity of one operation in one dtype, in generated problems and stored cases alike.
 
-    `counts` is what the row rests on; `left_out` is what a known deviation, at its cases and in its region, holds to less than
-    the claim. Errors are of what counts, in ulps of the entry's scale, and maxima over what was searched: lower bounds of the
-    true maxima. Where a value is exactly 0 (the Hessian times a constant) it has no ulp to measure in: a nonzero answer there
-    is counted, not measured. Numbers of what went wrong are of all of them, the profile of all generated problems.
+    Errors are in ulps of the entry's scale, and maxima over what was searched: lower bounds of the true maxima. Where a value
+    is exactly 0 (the Hessian times a constant) it has no ulp to measure in: a nonzero answer there is counted, not measured.
     """
 
-    counts: Basis = field(default_factory=Basis)
-    left_out: Basis = field(default_factory=Basis)
     left_out_at: set[Spot] = field(default_factory=set)
     """Where plain problems were left out, whose logits are finite and whose options are at their defaults."""
-    returned_zero: int = 0
     returned_nonzero: int = 0
-    wrong_class: int = 0
-    worst_ulps: float = 0.0
     worst_ratio: float = 0.0
     bound: str = ""
     worst: Measurement | None = field(default=None, repr=False)
@@ -96,15 +55,13 @@ class Record:
 
     def add(self, measurement: Measurement, shown: Tally, counts: bool) -> None:
         """Take in a measurement and its tally; `counts` is False where the operation is known to deviate."""
-        (self.counts if counts else self.left_out).add(measurement, shown.reached)
-        self.returned_zero += shown.returned_zero
         self.returned_nonzero += int(np.count_nonzero(measurement.returned_nonzero))
-        self.wrong_class += shown.wrong_class + (measurement.error is not None)
         if counts:
             self._measure(measurement, shown)
         elif is_plain(measurement.problem):
             gaps = np.ptp(measurement.problem.logits, axis=1)
-            self.left_out_at.add(Spot(measurement.problem.num_classes, float(gaps.max(initial=0.0)), shown.reached))
+            self.left_out_at.add(Spot(measurement.problem.num_classes, float(gaps.max(initial=0.0)), measurement.grade))
+        super().add(measurement, shown, counts)
 
     def as_properties(self) -> list[tuple[str, object]]:
         """What JUnit has of a test: nothing, if nothing was measured."""
@@ -123,7 +80,7 @@ class Record:
             ratio = float(np.nan_to_num(measurement.least_error / measurement.stable_bound)[measurement.measurable].max())
         self.worst_ratio = max(self.worst_ratio, ratio)
         if self.worst is None or shown.worst_ulps > self.worst_ulps:
-            self.worst_ulps, self.worst = shown.worst_ulps, measurement
+            self.worst = measurement
 
 
 @dataclass(frozen=True)
@@ -176,17 +133,18 @@ class Recorder:
         """Take in a measurement of a generated problem; `dtype` is that of its logits."""
         if self.is_paused:
             return
-        record = self.records.setdefault((operation, dtype, measurement.quantity), Record())
-        shown = record.profile.add(measurement, self._places.of(measurement.problem))
-        record.add(measurement, shown, counts)
-        self.test.add(measurement, shown, counts)
+        self._take((operation, dtype, measurement.quantity), measurement, counts)
 
     def add_case(self, outcome: CaseOutcome, measurement: Measurement, counts: bool) -> None:
         """Take in what a stored case showed; `counts` is False if a deviation that it shows holds it to less than the claim."""
         self.outcomes.append(outcome)
-        record = self.records.setdefault((outcome.operation, outcome.dtype, outcome.quantity), Record())
+        self._take((outcome.operation, outcome.dtype, outcome.quantity), measurement, counts)
+
+    def _take(self, key: Key, measurement: Measurement, counts: bool) -> None:
+        record = self.records.setdefault(key, Record())
+        shown = record.profile.add(measurement, self._places.of(measurement.problem), counts)
         for taking in (record, self.test):
-            taking.add(measurement, tally(measurement), counts)
+            taking.add(measurement, shown, counts)
 
     def begin_test(self) -> None:
         """From now on, `test` is about the next test."""

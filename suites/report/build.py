@@ -23,7 +23,7 @@ from suites.judging.claims import Deviation, Label
 from suites.judging.judge import Judge, Plan
 from suites.judging.outcomes import Cause, Ending
 from suites.judging.profile import Profile, binned, class_edges, gap_edges
-from suites.judging.recorder import Basis, CaseOutcome, Key, Record, order_of, worst_entry
+from suites.judging.recorder import CaseOutcome, Key, Record, order_of, worst_entry
 from suites.report.recommended import Recommendation, recommendations
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
 from suites.report.verdict import verdict_of
@@ -154,11 +154,9 @@ def _result(judge: Judge, key: Key) -> dict[str, Any]:
         "returned_dtype": operation.returned(quantity, FORMATS[dtype]).name,
         "quantity": str(quantity),
         "claimed": judge.plan.claims.claimed(operation, dtype, quantity).label,
-        "reached": record.counts.label,
+        **record.counts.as_json(),
         "method": "searched",
-        "problems": record.counts.problems,
-        "entries": record.counts.entries,
-        "left_out": _left_out(record.left_out),
+        "left_out": record.left_out.as_json(),
         "returned_zero": record.returned_zero,
         "returned_nonzero": record.returned_nonzero,
         "wrong_class": record.wrong_class,
@@ -168,10 +166,6 @@ def _result(judge: Judge, key: Key) -> dict[str, Any]:
         "worst": None if record.worst is None else worst_entry(record.worst),
         **_profile(record.profile, dtype),
     }
-
-
-def _left_out(basis: Basis) -> dict[str, Any]:
-    return {"reached": basis.label, "problems": basis.problems, "entries": basis.entries}
 
 
 def _profile(profile: Profile, dtype: str) -> dict[str, Any]:

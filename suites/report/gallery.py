@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reference.formats import FORMATS, Format
-from reference.grades import grade_named
+from reference.grades import NOT_MEASURED
 from suites.inputs.hazards import HAZARDS
 from suites.report.plots import Axis, Panel, class_axis, gap_axis, panel
 from suites.report.schema import Report, Result
-from suites.report.wording import LOSS_COLUMNS, short_ulps
+from suites.report.wording import (
+    LOSS_COLUMNS,
+    by_name,
+    by_role,
+    is_measured,
+    lowest_left_out,
+    reached,
+    short_ulps,
+)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The pictures of one operation's quantities that share their colours; one panel for each dtype and axis."""
+    """The pictures of one operation's quantities that share their colours; one panel for each dtype and axis.
 
+    `group` is the title of the group of operations, if that has one.
+    """
+
+    group: str
     operation: str
     formula: str
     quantities: tuple[str, ...]
@@ -31,27 +43,47 @@ class Figure:
 
 @dataclass(frozen=True)
 class Heat:
-    """What an operation showed where a hazard holds: the lowest grade and the worst error over its quantities."""
+    """What an operation showed where a hazard holds: the lowest grade and the worst error over its quantities.
+
+    Both are of what counts, as in the tables of grades. `left_out` is the lowest grade of what known deviations leave out,
+    where that is lower; else it is empty.
+    """
 
     grade: str
     ulps: str
+    left_out: str
+
+    @property
+    def is_measured(self) -> bool:
+        """True if anything counts."""
+        return self.grade != NOT_MEASURED
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Operations by hazard in one dtype; None where nothing was measured."""
+    """Operations by hazard in one dtype, in groups with a title; None where nothing was asked."""
 
     dtype: str
     hazards: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Heat | None, ...]], ...]
+    groups: tuple[tuple[str, tuple[tuple[str, tuple[Heat | None, ...]], ...]], ...]
 
 
 def figures(report: Report) -> tuple[Figure, ...]:
     """One figure for each operation, two where it has losses and building blocks."""
-    groups: dict[tuple[str, bool], list[Result]] = {}
-    for result in report["results"]:
-        groups.setdefault((result["operation"], result["quantity"] in LOSS_COLUMNS), []).append(result)
-    return tuple(_figure(number, results) for number, results in enumerate(groups.values()))
+    found: dict[tuple[str, str, bool], list[Result]] = {}
+    for title, results in by_role(report, report["results"]).items():
+        for result in results:
+            found.setdefault((title, result["operation"], result["quantity"] in LOSS_COLUMNS), []).append(result)
+    return tuple(_figure(number, title, results) for number, ((title, _, _), results) in enumerate(found.items()))
+
+
+def lead(shown: Sequence[Figure], operation: str, first: str = "float32") -> tuple[Figure, Panel] | None:
+    """The picture over the gap that stands for an operation: in float32 if it has one there; with its figure."""
+    for figure in shown:
+        if figure.operation == operation and figure.gap_panels:
+            panel = next((panel for panel in figure.gap_panels if panel.dtype == first), figure.gap_panels[0])
+            return figure, replace(panel, key=f"lead-{panel.key}")
+    return None
 
 
 def opened(shown: Sequence[Figure]) -> Figure | None:
@@ -59,8 +91,9 @@ def opened(shown: Sequence[Figure]) -> Figure | None:
     return next((figure for figure in shown if figure.loses_values), shown[0] if shown else None)
 
 
-def _figure(number: int, results: list[Result]) -> Figure:
+def _figure(number: int, title: str, results: list[Result]) -> Figure:
     return Figure(
+        group=title,
         operation=results[0]["operation"],
         formula=results[0]["formula"],
         quantities=tuple(dict.fromkeys(result["quantity"] for result in results)),
@@ -82,25 +115,29 @@ def _panels(key: str, axis_of: Callable[[Format], Axis], results: list[Result]) 
 def heat_maps(report: Report) -> tuple[HeatMap, ...]:
     """One for each dtype that was measured."""
     dtypes = {result["dtype"] for result in report["results"]}
-    return tuple(_heat_map(dtype, report["results"]) for dtype in FORMATS if dtype in dtypes)
+    return tuple(_heat_map(report, dtype) for dtype in FORMATS if dtype in dtypes)
 
 
-def _heat_map(dtype: str, results: list[Result]) -> HeatMap:
-    rows: dict[str, list[Result]] = {}
-    for result in results:
-        if result["dtype"] == dtype:
-            rows.setdefault(result["operation"], []).append(result)
-    found = {entry["hazard"] for group in rows.values() for result in group for entry in result["by_hazard"]}
+def _heat_map(report: Report, dtype: str) -> HeatMap:
+    results = [result for result in report["results"] if result["dtype"] == dtype]
+    found = {entry["hazard"] for result in results for entry in result["by_hazard"]}
     hazards = tuple(hazard for hazard in HAZARDS if hazard in found)
-    return HeatMap(
-        dtype, hazards, tuple((name, tuple(_heat(group, hazard) for hazard in hazards)) for name, group in rows.items())
+    groups = (
+        (title, tuple((name, tuple(_heat(rows, hazard) for hazard in hazards)) for name, rows in by_name(of_role).items()))
+        for title, of_role in by_role(report, results).items()
     )
+    return HeatMap(dtype, hazards, tuple(groups))
 
 
 def _heat(results: list[Result], hazard: str) -> Heat | None:
     entries = [(r, entry) for r in results for entry in r["by_hazard"] if entry["hazard"] == hazard]
     if not entries:
         return None
-    grade = min((entry["reached"] for _, entry in entries), key=grade_named)
-    result, worst = max(entries, key=lambda pair: float(pair[1]["worst_ulps"]))
-    return Heat(grade, short_ulps(worst["worst_ulps"], result["returned_dtype"]))
+    left = lowest_left_out(entry for _, entry in entries if "left_out" in entry)
+    counted = [(r, entry) for r, entry in entries if is_measured(entry)]
+    if not counted:
+        return Heat(NOT_MEASURED, "", "" if left is None else left.label)
+    lowest = min(reached(entry) for _, entry in counted)
+    result, worst = max(counted, key=lambda pair: float(pair[1]["worst_ulps"]))
+    ulps = short_ulps(worst["worst_ulps"], result["returned_dtype"])
+    return Heat(lowest.label, ulps, left.label if left is not None and left < lowest else "")

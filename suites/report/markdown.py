@@ -1,11 +1,12 @@
-"""A report as Markdown: verdict, grades, worst errors with their inputs, deviations, and how to run it again."""
+"""A report as Markdown: verdict, answers, grades, worst errors with their inputs, deviations, and how to run it again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from suites.report.answer import answers
 from suites.report.compare import Change, ReportComparison
 from suites.report.markup import code, plain, table
 from suites.report.schema import Report, Result
@@ -15,6 +16,7 @@ from suites.report.wording import (
     NOT_SEEN,
     SEARCHED,
     TOLERANCES,
+    by_role,
     counted,
     environment_line,
     https,
@@ -41,11 +43,11 @@ def markdown(report: Report) -> str:
     """The report for people who read text; `suites.report.page` has the pictures."""
     parts = [
         f"# Softmax cross-entropy tolerance report: {plain(subject(report))}",
-        f"**{plain(verdict_line(report))}** - {plain(environment_line(report))}, {plain(platform_line(report))}.",
-        f"Identifier: `{report['identifier']}`",
-        SEARCHED,
-        TOLERANCES,
+        f"**{plain(verdict_line(report))}**",
         _failures(report),
+        answered(report),
+        _made_with(report),
+        SEARCHED,
         _results(report),
         _worst(report),
         _tolerances(report),
@@ -60,20 +62,41 @@ def markdown(report: Report) -> str:
 
 
 def summary_markdown(report: Report) -> str:
-    """The report in short, as the summary of a CI job: verdict, grades, limits and deviations, without inputs."""
+    """The report in short, as the summary of a CI job: verdict, answers, grades, limits and deviations, without inputs."""
     header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", *_BASIS]
     seen = report | {"deviations": seen_deviations(report)}
     parts = [
         f"# Softmax cross-entropy conformance: {plain(subject(report))}",
-        f"**{plain(verdict_line(report))}** - {plain(environment_line(report))}, {plain(platform_line(report))}.",
-        f"Identifier: `{report['identifier']}`",
+        f"**{plain(verdict_line(report))}**",
         _failures(report),
-        table(header, [_graded(r) for r in report["results"]]) if report["results"] else "",
+        answered(report),
+        _made_with(report),
+        _grouped(report, report["results"], header, _graded),
         _limits(report),
         _deviations(seen),
         _not_seen(report),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def answered(report: Report) -> str:
+    """The answers, an item each."""
+    return "\n".join(f"- {code(answer.name)}, {plain(answer.text)}" for answer in answers(report))
+
+
+def _made_with(report: Report) -> str:
+    return f"{plain(environment_line(report))}, {plain(platform_line(report))}. Identifier: `{report['identifier']}`"
+
+
+def _grouped(report: Report, entries: list[dict[str, Any]], header: list[str], row: Callable[[Any], list[str]]) -> str:
+    """A table for each group of operations, under its title."""
+    groups = by_role(report, entries).items()
+    return "\n\n".join(f"**{title}**\n\n" * bool(title) + table(header, list(map(row, found))) for title, found in groups)
+
+
+def _headed(heading: str, tables: str) -> str:
+    """Tables under a heading, or nothing."""
+    return f"{heading}\n\n{tables}" if tables else ""
 
 
 def _graded(r: Result) -> list[str]:
@@ -127,7 +150,7 @@ def _folded(comparison: ReportComparison) -> list[str]:
 
 def _results(report: Report) -> str:
     header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", *_BASIS, "error/stable bound", "lost to 0"]
-    return "## Grades\n\n" + table([*header, "not 0", "bound"], [_result(r) for r in report["results"]])
+    return _headed("## Grades", _grouped(report, report["results"], [*header, "not 0", "bound"], _result))
 
 
 def _result(r: Result) -> list[str]:
@@ -148,7 +171,8 @@ def _result(r: Result) -> list[str]:
 
 def _worst(report: Report) -> str:
     header = ["operation", "dtype", "quantity", "ulp", "absolute", "expected (rounded)", "observed", "input"]
-    return "## Worst errors\n\n" + table(header, [_worst_error(r) for r in report["results"] if r["worst"] is not None])
+    found = [r for r in report["results"] if r["worst"] is not None]
+    return _headed("## Worst errors", _grouped(report, found, header, _worst_error))
 
 
 def _worst_error(r: Result) -> list[str]:
@@ -166,17 +190,15 @@ def _worst_error(r: Result) -> list[str]:
 
 
 def _tolerances(report: Report) -> str:
-    if not report["tolerances"]:
-        return ""
     header = ["operation", "dtype", "quantity", "grade", "classes", "rtol", "atol", "measured rtol", "measured atol"]
-    numbers = ("rtol", "atol", "measured_rtol", "measured_atol")
-    rows = [
-        [code(t["operation"]), t["dtype"], t["quantity"], t["grade"], str(t["classes"])]
-        + [f"{t[number]:.2g}" for number in numbers]
-        + ["-" if t["blind_from"] is None else f"{t['blind_from']:.1f}"]
-        for t in report["tolerances"]
-    ]
-    return f"## Tolerances for your own tests\n\n{TOLERANCES}\n\n" + table([*header, "blind from"], rows)
+    tables = _grouped(report, report["tolerances"], [*header, "blind from"], _tolerance)
+    return _headed(f"## Tolerances for your own tests\n\n{TOLERANCES}", tables)
+
+
+def _tolerance(t: dict[str, Any]) -> list[str]:
+    numbers = [f"{t[number]:.2g}" for number in ("rtol", "atol", "measured_rtol", "measured_atol")]
+    blind = "-" if t["blind_from"] is None else f"{t['blind_from']:.1f}"
+    return [code(t["operation"]), t["dtype"], t["quantity"], t["grade"], str(t["classes"]), *numbers, blind]
 
 
 def _limits(report: Report) -> str:
@@ -213,18 +235,21 @@ def _not_seen(report: Report) -> str:
 
 
 def _unspecified(report: Report) -> str:
-    rows = [
-        [code(o["case"]), code(o["operation"]), o["dtype"], o["quantity"], plain(", ".join(o["where_nothing_is_owed"]))]
-        for o in report["cases"]
-        if o["where_nothing_is_owed"]
-    ]
-    head = (
-        "## What is returned where no single value is expected\n\nReported, not judged: see `reference/special_values.py`.\n\n"
-    )
-    return head + table(["case", "operation", "dtype", "quantity", "returned"], rows) if rows else ""
+    found = [case for case in report["cases"] if case["where_nothing_is_owed"]]
+    tables = _grouped(report, found, ["case", "operation", "dtype", "quantity", "returned"], _owed_nothing)
+    said = "Reported, not judged: see `reference/special_values.py`."
+    return _headed(f"## What is returned where no single value is expected\n\n{said}", tables)
+
+
+def _owed_nothing(case: dict[str, Any]) -> list[str]:
+    returned = plain(", ".join(case["where_nothing_is_owed"]))
+    return [code(case["case"]), code(case["operation"]), case["dtype"], case["quantity"], returned]
 
 
 def _out_of_range(report: Report) -> str:
-    rows = [[code(o["operation"]), o["dtype"], str(o["label"]), plain(o["outcome"])] for o in report["out_of_range_labels"]]
-    head = "## Labels out of range: class indices, labels of two classes, and rows of no classes\n\n"
-    return head + table(["operation", "dtype", "label", "outcome"], rows) if rows else ""
+    tables = _grouped(report, report["out_of_range_labels"], ["operation", "dtype", "label", "outcome"], _label)
+    return _headed("## Labels out of range: class indices, labels of two classes, and rows of no classes", tables)
+
+
+def _label(asked: dict[str, Any]) -> list[str]:
+    return [code(asked["operation"]), asked["dtype"], str(asked["label"]), plain(asked["outcome"])]

@@ -8,12 +8,14 @@ from html import escape
 from typing import Any
 
 from reference.formats import FORMATS
-from suites.report.markdown import NOT_RUN, deviation_cells
+from suites.report.markdown import NOT_RUN, answered, deviation_cells
 from suites.report.markup import code, plain, table
-from suites.report.schema import Report
+from suites.report.schema import Report, Result
 from suites.report.wording import (
     LOSS_COLUMNS,
     blocks,
+    by_name,
+    by_role,
     cell,
     limits,
     losses,
@@ -44,8 +46,8 @@ MAIN = {
 
 _HEAD = """\
 One report for each backend and mode that CI runs, of the versions that `ci/constraints.txt` pins. A cell has the grade reached
-and the worst error in units in the last place (ulp) of the format that is returned, as found in generated problems outside the
-regions of the known deviations: a lower bound of the true maximum. Beyond 2^p ulp nothing of the value is left. `hvp` is the
+and the worst error in units in the last place (ulp) of the format that is returned, as found in problems that no known
+deviation leaves out: a lower bound of the true maximum. Beyond 2^p ulp nothing of the value is left. `hvp` is the
 Hessian-vector product. The [README](../../README.md) defines the grades."""
 _PROCESSORS = """A framework chooses its code by the processor, so these tables hold on the one that they name, as
 `cpu capability`. The head of each file in `ci/claims/` lists the processors on which its deviations were seen."""
@@ -111,6 +113,7 @@ def overview(published: Reports, sweeps: Sweeps, picture: Picture) -> str:
         "# Published tolerance reports",
         _HEAD,
         picture.shown,
+        _answers(published),
         _summary(reports),
         _environments(reports),
         *(_compared(reports, title, operations) for title, operations in MAIN.items()),
@@ -159,6 +162,12 @@ def _summary(reports: Reports) -> str:
     return f"## Verdicts\n\n{_TESTS}\n\n" + table(["report, as JSON", "verdict", "tests", "known deviations seen"], rows)
 
 
+def _answers(reports: Reports) -> str:
+    """What each report says of its main operations."""
+    found = [f"{_label(report)}:\n\n{said}" for report in reports.values() if (said := answered(report))]
+    return "\n\n".join(["## The losses in short", *found])
+
+
 def _environments(reports: Reports) -> str:
     """What the reports were made with: what all have alike as a list, the rest as a table."""
     found = [_facts(report) for report in reports.values()]
@@ -200,7 +209,7 @@ def _compared(reports: Reports, title: str, operations: Mapping[str, str]) -> st
         rows = [
             [_label(report), *map(cell, map(cells.get, LOSS_COLUMNS))]
             for report, name in main
-            for (operation, of), cells in losses(report).items()
+            for (operation, of), cells in losses(report["results"]).items()
             if (operation, of) == (name, dtype)
         ]
         tables += [table([dtype, *LOSS_COLUMNS], rows)] if rows else []
@@ -208,18 +217,23 @@ def _compared(reports: Reports, title: str, operations: Mapping[str, str]) -> st
 
 
 def _blocks(reports: Reports) -> str:
-    """Building blocks and layer gradients that more than one report has, a table for each."""
-    found: dict[str, list[list[str]]] = {}
+    """Building blocks and layer gradients that more than one report has, a table for each; negative controls last."""
+    found: dict[tuple[str, str], list[list[str]]] = {}
     for report in reports.values():
-        for title, row in _block_rows(report).items():
-            found.setdefault(title, []).append([_label(report), *row])
-    tables = [table([code(title), *FORMATS], rows) for title, rows in sorted(found.items()) if len(rows) > 1]
+        for group, results in by_role(report, report["results"]).items():
+            for title, row in _block_rows(results).items():
+                found.setdefault((group, title), []).append([_label(report), *row])
+    groups: dict[str, list[str]] = {}
+    for (group, title), rows in sorted(found.items()):
+        if len(rows) > 1:
+            groups.setdefault(group, []).append(table([code(title), *FORMATS], rows))
+    tables = [part for group, of_group in groups.items() for part in ([f"{group}:"] if group else []) + of_group]
     return "\n\n".join(["## Building blocks and layer gradients", *tables]) if tables else ""
 
 
-def _block_rows(report: Report) -> dict[str, list[str]]:
+def _block_rows(results: list[Result]) -> dict[str, list[str]]:
     """A cell for each dtype, by the title of the block."""
-    return {title: [cell(cells.get(dtype)) for dtype in FORMATS] for title, cells in blocks(report).items()}
+    return {title: [cell(cells.get(dtype)) for dtype in FORMATS] for title, cells in blocks(results).items()}
 
 
 def _out_of_range(reports: Reports) -> str:
@@ -273,17 +287,23 @@ def _every_operation(reports: Reports) -> str:
 
 
 def _measured(report: Report) -> str:
+    groups = by_role(report, report["results"]).items()
+    parts = [part for title, results in groups for part in ([f"{title}:"] if title else []) + _measured_tables(results)]
+    return _folded(f"{_label(report)}: {len(by_name(report['results']))} operations", *parts)
+
+
+def _measured_tables(results: list[Result]) -> list[str]:
+    """All grades of some results: losses, then building blocks."""
     of_losses = [
         [code(operation), dtype, *map(cell, map(cells.get, LOSS_COLUMNS))]
-        for (operation, dtype), cells in losses(report).items()
+        for (operation, dtype), cells in losses(results).items()
     ]
-    of_blocks = [[code(title), *row] for title, row in _block_rows(report).items()]
+    of_blocks = [[code(title), *row] for title, row in _block_rows(results).items()]
     tables = [
         table(["operation", "dtype", *LOSS_COLUMNS], of_losses) if of_losses else "",
         table(["building block", *FORMATS], of_blocks) if of_blocks else "",
     ]
-    count = len({result["operation"] for result in report["results"]})
-    return _folded(f"{_label(report)}: {count} operations", *filter(None, tables))
+    return list(filter(None, tables))
 
 
 def _deviations(reports: Reports) -> str:

@@ -14,21 +14,23 @@ from reference.formats import FORMATS
 from reference.grades import Grade
 from suites.report import plots
 from suites.report import wording as shown
+from suites.report.answer import answers
 from suites.report.cite import cited_as_bibtex, cited_as_text, title
 from suites.report.compare import ReportComparison
-from suites.report.gallery import figures, heat_maps, opened
-from suites.report.schema import Report
+from suites.report.gallery import figures, heat_maps, lead, opened
+from suites.report.schema import Report, Result
 from suites.report.terminal import MOST_REGRESSIONS
 from suites.report.verdict import VERDICTS
 
 
 def page(report: Report) -> str:
-    """The report as a page: verdict, grades, pictures, worst errors, deviations, environment, how to repeat and cite it."""
+    """The report as a page: verdict, answers, grades, pictures, worst errors, deviations, environment, how to repeat it."""
     template = _environment().get_template("report.html.jinja")
     pictures = figures(report)
     return template.render(
         report=report,
         title=title(report),
+        answers=[(answer, lead(pictures, answer.operation)) for answer in answers(report)],
         meaning=VERDICTS[report["verdict"]],
         tables=_tables(report),
         figures=pictures,
@@ -42,16 +44,28 @@ def page(report: Report) -> str:
     )
 
 
-def _tables(report: Report) -> tuple[tuple[str, list[str], dict[str, list[Any]]], ...]:
-    """Heading, columns and groups of rows (a name, then results) of the tables of grades."""
-    losses: dict[str, list[Any]] = {}
-    for (operation, dtype), cells in shown.losses(report).items():
-        losses.setdefault(operation, []).append((dtype, [cells.get(quantity) for quantity in shown.LOSS_COLUMNS]))
-    blocks = [(name, [cells.get(dtype) for dtype in FORMATS]) for name, cells in shown.blocks(report).items()]
+def _tables(report: Report) -> tuple[tuple[str, list[str], dict[str, dict[str, list[Any]]]], ...]:
+    """Heading, columns and groups of the tables of grades: by the group's title, then by a name, rows of results."""
+    groups = shown.by_role(report, report["results"])
+    losses = {title: rows for title, results in groups.items() if (rows := _losses(results))}
+    blocks = {title: {"": built} for title, results in groups.items() if (built := _blocks(results))}
     return (
         ("operation and dtype", ["dtype", *shown.LOSS_COLUMNS], losses),
-        ("building block", ["building block", *FORMATS], {"": blocks} if blocks else {}),
+        ("building block", ["building block", *FORMATS], blocks),
     )
+
+
+def _losses(results: list[Result]) -> dict[str, list[Any]]:
+    """By operation: a dtype, and what it has of each column."""
+    rows: dict[str, list[Any]] = {}
+    for (operation, dtype), cells in shown.losses(results).items():
+        rows.setdefault(operation, []).append((dtype, [cells.get(quantity) for quantity in shown.LOSS_COLUMNS]))
+    return rows
+
+
+def _blocks(results: list[Result]) -> list[Any]:
+    """The title of a building block, and what it has of each format."""
+    return [(name, [cells.get(dtype) for dtype in FORMATS]) for name, cells in shown.blocks(results).items()]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -75,7 +89,10 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 def index_page(reports: Mapping[str, Report]) -> str:
     """Reports side by side, each with links to its own page and JSON in the same folder; by name."""
-    entries = [{"name": name, "report": report, "tables": _tables(report)} for name, report in reports.items()]
+    entries = [
+        {"name": name, "report": report, "answers": answers(report), "tables": _tables(report)}
+        for name, report in reports.items()
+    ]
     heading = "Softmax cross-entropy tolerance reports"
     return _environment().get_template("index.html.jinja").render(entries=entries, title=heading)
 

@@ -15,7 +15,7 @@ from reference.formats import FORMATS, Format
 from reference.grades import ACCURATE_ULPS
 from reference.thresholds import thresholds
 from suites.report.schema import Result
-from suites.report.wording import short_ulps
+from suites.report.wording import short_number, short_ulps
 
 LEFT, RIGHT, WIDTH = 40.0, 332.0, 340.0
 HEIGHT = 116.0
@@ -199,11 +199,7 @@ def _power(exponent: int) -> str:
 
 def _threshold(axis: Axis, name: str, value: float, row: int) -> Threshold:
     at = axis.scale.at(value)
-    return Threshold(at, f"{name} {_number(value)}", row, "end" if at > WIDTH / 2 else "start")
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return Threshold(at, f"{name} {short_number(value)}", row, "end" if at > WIDTH / 2 else "start")
 
 
 def _series(result: Result, axis: Axis, heights: Scale) -> Series:
@@ -250,7 +246,9 @@ def _described(result: Result, axis: Axis) -> str:
 
 def _span(entry: Bin) -> str:
     return (
-        f"{_number(entry['from'])} and more" if entry["to"] is None else f"{_number(entry['from'])} to {_number(entry['to'])}"
+        f"{short_number(entry['from'])} and more"
+        if entry["to"] is None
+        else f"{short_number(entry['from'])} to {short_number(entry['to'])}"
     )
 
 

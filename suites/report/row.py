@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from reference.formats import FORMATS
-from reference.grades import grade_named
+from reference.grades import NOT_MEASURED, Grade, grade_named
 from suites.report.schema import Result
 from suites.report.wording import first_of, is_below_claim, is_measured, reached, worst_ulps
 
@@ -114,14 +114,18 @@ def _bins(first: Result, later: Result) -> Iterator[str]:
     """Parts of the generated problems that reach less than they did and less than was claimed."""
     parts = []
     for bins, (said, name) in _BINS.items():
-        known = {name(part): grade_named(part["reached"]) for part in first[bins]}
+        known = {name(part): _lowest(part) for part in first[bins]}
         claimed = grade_named(first["claimed"])
-        lost = [
-            name(part) for part in later[bins] if grade_named(part["reached"]) < min(known.get(name(part), claimed), claimed)
-        ]
+        lost = [name(part) for part in later[bins] if _lowest(part) < min(known.get(name(part), claimed), claimed)]
         parts += [f"{said} {first_of(lost)}"] if lost else []
     if parts:
         yield f"reaches less than it did, and than is claimed, at {'; '.join(parts)}"
+
+
+def _lowest(part: dict[str, Any]) -> Grade:
+    """The lowest grade of a part; hazards have apart what known deviations leave out, bins have not."""
+    grades = (part["reached"], part.get("left_out", part)["reached"])
+    return min((grade_named(grade) for grade in grades if grade != NOT_MEASURED), default=Grade.CORRECT)
 
 
 def _span(part: dict[str, Any]) -> str:

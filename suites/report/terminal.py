@@ -151,14 +151,14 @@ def _block_lines(report: Report) -> list[str]:
 
 
 def _loss_rows(report: Report) -> Iterator[tuple[tuple[str, str], list[str]]]:
-    for key, found in losses(report).items():
+    for key, found in losses(report["results"]).items():
         cells = [found.get(quantity) for quantity in LOSS_COLUMNS]
         if any(map(is_measured, cells)):
             yield key, _row(cells)
 
 
 def _block_rows(report: Report) -> Iterator[tuple[str, list[str]]]:
-    for title, found in blocks(report).items():
+    for title, found in blocks(report["results"]).items():
         cells = [found.get(dtype) for dtype in FORMATS]
         if any(map(is_measured, cells)):
             yield title, _row(cells)

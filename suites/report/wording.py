@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from adapters.adapter import CPU_CAPABILITY
+from adapters.adapter import CPU_CAPABILITY, ROLES
 from reference.formats import FORMATS
 from reference.grades import NOT_MEASURED, Grade, grade_named
 from reference.quantity import Quantity
@@ -32,6 +32,15 @@ def short_ulps(ulps: float, dtype: str) -> str:
     if ulps > 2.0**precision:
         return f">2^{precision}"
     return f"{ulps:.2f}" if ulps < 1000 else f"{ulps:.1e}".replace("e+0", "e").replace("e+", "e")
+
+
+def short_number(value: float) -> str:
+    """A gap or a number of classes in three digits, or whole from 100 on.
+
+    >>> short_number(16.635532), short_number(65536)
+    ('16.6', '65536')
+    """
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def counted(number: int, what: str) -> str:
@@ -113,9 +122,15 @@ def left_out(results: Iterable[Result | None]) -> str:
     >>> left_out([{"left_out": {"reached": "none", "problems": 3}}, {"left_out": {"reached": "stable", "problems": 4}}])
     'none in 7'
     """
-    bases = [result["left_out"] for result in results if result is not None and result["left_out"]["problems"]]
-    lowest = min((basis["reached"] for basis in bases), key=grade_named, default="")
-    return f"{lowest} in {sum(basis['problems'] for basis in bases)}" if bases else "-"
+    found = [result for result in results if result is not None]
+    lowest = lowest_left_out(found)
+    return "-" if lowest is None else f"{lowest.label} in {sum(result['left_out']['problems'] for result in found)}"
+
+
+def lowest_left_out(results: Iterable[Result]) -> Grade | None:
+    """The lowest grade of what known deviations leave out of some results; None if that is nothing."""
+    bases = (result["left_out"] for result in results if result["left_out"]["problems"])
+    return min((grade_named(basis["reached"]) for basis in bases), default=None)
 
 
 def short_name(report: Report, operation: str) -> str:
@@ -128,6 +143,28 @@ def short_name(report: Report, operation: str) -> str:
     return operation.removesuffix(f"@{modes[0]}") if len(modes) == 1 else operation
 
 
+CONTROLS = "Negative controls: wrong on purpose, here to be caught"
+"""Title of the group of operations that comes last."""
+
+
+def by_role(report: Report, entries: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Entries that name an operation, main operations first; negative controls come last, in a group that has a title."""
+    roles = {result["operation"]: result["role"] for result in report["results"]}
+    ranks = {name: rank for rank, name in enumerate(sorted(roles, key=lambda name: ROLES.index(roles[name])))}
+    groups: dict[str, list[dict[str, Any]]] = {"": [], CONTROLS: []}
+    for entry in sorted(entries, key=lambda entry: ranks.get(entry["operation"], len(ranks))):
+        groups[CONTROLS if roles.get(entry["operation"]) == "control" else ""].append(entry)
+    return {title: found for title, found in groups.items() if found}
+
+
+def by_name(entries: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Entries by the operation that they name."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        groups.setdefault(entry["operation"], []).append(entry)
+    return groups
+
+
 def by_operation(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, Result]]:
     """Results by operation and dtype, then by quantity."""
     table: dict[tuple[str, str], dict[str, Result]] = {}
@@ -136,15 +173,15 @@ def by_operation(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, R
     return table
 
 
-def losses(report: Report) -> dict[tuple[str, str], dict[str, Result]]:
+def losses(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, Result]]:
     """Results of losses and their derivatives, by operation and dtype, then by quantity."""
-    return by_operation(r for r in report["results"] if r["quantity"] in LOSS_COLUMNS)
+    return by_operation(r for r in results if r["quantity"] in LOSS_COLUMNS)
 
 
-def blocks(report: Report) -> dict[str, dict[str, Result]]:
+def blocks(results: Iterable[Result]) -> dict[str, dict[str, Result]]:
     """Results of building blocks and layer gradients, by title, then by dtype."""
     table: dict[str, dict[str, Result]] = {}
-    for result in report["results"]:
+    for result in results:
         name, quantity = result["operation"], result["quantity"]
         if quantity not in LOSS_COLUMNS:
             table.setdefault(name if name == quantity else f"{name}.{quantity}", {})[result["dtype"]] = result
@@ -246,14 +283,6 @@ def not_seen(report: Report) -> dict[str, list[str]]:
     table: dict[str, list[str]] = {}
     for missing in report.get("not_seen_on_this_processor", []):
         table.setdefault(missing["deviation"], []).append(missing["at"])
-    return table
-
-
-def tolerances(report: Report) -> dict[str, list[dict[str, Any]]]:
-    """The recommended tolerances by operation."""
-    table: dict[str, list[dict[str, Any]]] = {}
-    for recommended in report["tolerances"]:
-        table.setdefault(recommended["operation"], []).append(recommended)
     return table
 
 

@@ -1,0 +1,50 @@
+"""What a statement about an operation rests on: how many problems and entries, and the lowest grade among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reference.grades import NOT_MEASURED, Grade
+from reference.special_values import Requirement
+from suites.judging.measurement import Measurement
+
+
+@dataclass
+class Basis:
+    """What a statement rests on: problems that were asked, entries that were compared, and the lowest grade among them.
+
+    An entry is compared where a value came back and the special-value table expects one. Nothing is reached of no problems.
+    """
+
+    problems: int = 0
+    entries: int = 0
+    reached: Grade | None = None
+
+    def add(self, measurement: Measurement) -> None:
+        """Take in a measurement."""
+        self.problems += 1
+        self.entries += compared(measurement)
+        self.reached = measurement.grade if self.reached is None else min(self.reached, measurement.grade)
+
+    def reaches(self, grade: Grade) -> bool:
+        """True if anything was asked, and all of it reaches the grade."""
+        return self.reached is not None and self.reached >= grade
+
+    @property
+    def label(self) -> str:
+        """The grade in words."""
+        return NOT_MEASURED if self.reached is None else self.reached.label
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as the report has them."""
+        return {"reached": self.label, "problems": self.problems, "entries": self.entries}
+
+
+def compared(measurement: Measurement) -> int:
+    """The number of its entries that were compared with an expected value."""
+    if measurement.error is not None:
+        return 0
+    return int(np.count_nonzero(measurement.expected.requirement != Requirement.UNSPECIFIED))
