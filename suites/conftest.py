@@ -23,6 +23,7 @@ from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
 from suites.judging.claims import ClaimsError
 from suites.judging.judge import Judge
+from suites.report.escape import one_line
 from suites.report.wording import subject_in_full
 
 _ROOT = Path(__file__).parent.parent
@@ -97,7 +98,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     dtypes = ", ".join(fmt.name for fmt in plan.formats)
     tried = [] if plan.subject is None else [f"softmax-ce: {subject_in_full(asdict(plan.subject))}, judged beside"]
     entries = f"{len(plan.claims.claims)} claims, {len(plan.claims.deviations)} deviations"
-    return [
+    lines = [
         *tried,
         f"softmax-ce: backend {plan.adapter.name} ({versions}), device {plan.adapter.device}, mode {', '.join(plan.modes)}",
         f"softmax-ce: operations {names}",
@@ -105,6 +106,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         *_isolation_header(plan.adapter),
         *(f"softmax-ce: probe: {note}" for note in plan.notes),
     ]
+    return list(map(one_line, lines))
 
 
 def _isolation_header(adapter: Adapter) -> list[str]:

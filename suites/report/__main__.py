@@ -13,6 +13,7 @@ from rich.console import RenderableType
 
 from suites.report.cite import cited_as_bibtex, cited_as_text
 from suites.report.compare import compare
+from suites.report.escape import one_line, printable
 from suites.report.load import PathError, ReportError, load_report
 from suites.report.markdown import comparison_markdown, summary_markdown
 from suites.report.page import comparison_page
@@ -21,7 +22,6 @@ from suites.report.terminal import (
     comparison_lines,
     comparison_tables,
     is_interactive,
-    printable,
     rendered,
     summary_lines,
     summary_tables,
@@ -139,10 +139,10 @@ def validate(options: argparse.Namespace) -> int:
         except PathError:
             raise
         except ReportError as error:
-            print(printable(str(error)))
+            print(one_line(str(error)))
             status = WORSE
         else:
-            print(printable(f"{path}: valid, {report['schema']}, {report['identifier']}"))
+            print(one_line(f"{path}: valid, {report['schema']}, {report['identifier']}"))
     return status
 
 
@@ -162,7 +162,7 @@ def _write(path: Path, text: str) -> None:
         raise PathError(
             f"--html: {path}: {error.strerror or error}; give the name of a file in a folder that is there"
         ) from None
-    print(printable(f"wrote {path}"))
+    print(one_line(f"wrote {path}"))
 
 
 def _print(lines: list[str], tables: RenderableType) -> None:
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = run(options)
         sys.stdout.flush()
     except ReportError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
         # The reader, such as head, has seen enough; what is still to be written goes nowhere.

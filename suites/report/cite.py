@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from suites.report.escape import one_line
 from suites.report.schema import Report
 from suites.report.wording import environment_line, subject
 
@@ -23,7 +24,7 @@ def title(report: Report) -> str:
 def cited_as_text(report: Report) -> str:
     """One sentence for a list of references."""
     suite = report["suite"]
-    return (
+    return one_line(
         f"{AUTHORS} ({YEAR}). {title(report)} [{suite['name']} {suite['version']}; {environment_line(report)}; "
         f"{report['verdict']}]. {report['schema']}, {report['identifier']}."
     )
@@ -46,4 +47,4 @@ def cited_as_bibtex(report: Report) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    return "".join(_SPECIAL.get(character, character) for character in one_line(text))

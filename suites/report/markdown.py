@@ -133,7 +133,9 @@ def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> s
     same = len(comparison.rows) - len(changed)
     head = [plain(line.strip()) for line in comparison_head(comparison, names) if line]
     parts = ["# Compared", "\n".join(f"- {line}" for line in head), *_folded(comparison)]
-    return "\n\n".join([*parts, table(header, [list(map(plain, row)) for row in rows]), f"{same} rows are the same."])
+    return "\n\n".join(
+        [*parts, table(list(map(plain, header)), [list(map(plain, row)) for row in rows]), f"{same} rows are the same."]
+    )
 
 
 def _folded(comparison: ReportComparison) -> list[str]:

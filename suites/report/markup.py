@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html import escape
 
+from suites.report.escape import one_line
+
 _MARKUP = re.compile(r"[\\`*~|\[]|(?<![^\W_])_+|_+(?![^\W_])")
 """Characters that mean something; an underscore does at the edge of a word."""
 
@@ -15,7 +17,7 @@ def plain(text: str) -> str:
     >>> print(plain("a <b> | [c](d) e_f __call__"))
     a &lt;b&gt; \\| \\[c](d) e_f \\_\\_call\\_\\_
     """
-    return escape(_MARKUP.sub(_literal, " ".join(text.split())), quote=False)
+    return escape(_MARKUP.sub(_literal, one_line(" ".join(text.split()))), quote=False)
 
 
 def _literal(markup: re.Match[str]) -> str:
@@ -28,7 +30,7 @@ def code(text: str) -> str:
     >>> code("a`b | c")
     "`a'b \\\\| c`"
     """
-    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+    return f"`{one_line(' '.join(text.split())).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from reference.bounds.blindness import why_blind
 from reference.formats import FORMATS
@@ -17,6 +18,7 @@ from suites.report import wording as shown
 from suites.report.answer import answers
 from suites.report.cite import cited_as_bibtex, cited_as_text, title
 from suites.report.compare import ReportComparison
+from suites.report.escape import one_line
 from suites.report.gallery import figures, heat_maps, lead, opened
 from suites.report.schema import Report, Result
 from suites.report.terminal import MOST_REGRESSIONS
@@ -40,7 +42,7 @@ def page(report: Report) -> str:
         unspecified=[outcome for outcome in report["cases"] if outcome["where_nothing_is_owed"]],
         facts=_facts(report),
         citation=cited_as_text(report),
-        bibtex=cited_as_bibtex(report),
+        bibtex=Markup(escape(cited_as_bibtex(report))),
     )
 
 
@@ -117,12 +119,18 @@ def comparison_page(comparison: ReportComparison, names: Sequence[str]) -> str:
     return template.render(comparison=comparison, names=names, title=heading, most=MOST_REGRESSIONS)
 
 
+def _spelt_out(value: Any) -> Any:
+    """What a template prints: markup as it is, any other text as one line without characters that a browser would obey."""
+    return one_line(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_spelt_out,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from reference.formats import FORMATS
 from suites.report.compare import Change, ReportComparison
+from suites.report.escape import one_line
 from suites.report.schema import Report, Result
 from suites.report.wording import (
     LOSS_COLUMNS,
@@ -76,15 +77,6 @@ def is_interactive(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
-def printable(text: str) -> str:
-    """Text without what a terminal obeys: control and formatting characters are spelt out, line ends stay.
-
-    >>> printable("\\x1b[31mred")
-    '\\\\x1b[31mred'
-    """
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def rendered(content: RenderableType, width: int) -> str:
     """Rich content as text with colours."""
     console = Console(file=StringIO(), force_terminal=True, width=width, highlight=False)
@@ -105,7 +97,7 @@ def summary_lines(report: Report, written: Written = Written()) -> list[str]:
     """The report in plain lines: grades with worst errors, deviations seen, causes of failures, what was written, verdict."""
     tables = (_loss_lines, _block_lines, _unmeasured_lines, _limit_lines, _deviation_lines, _not_seen_lines)
     lines = [HEADING, "", *(line for table in tables for line in table(report)), *cause_lines(report, written.folder), ""]
-    return [printable(line) for line in [*lines, *written.said, *_last_lines(report)]]
+    return [one_line(line) for line in [*lines, *written.said, *_last_lines(report)]]
 
 
 def _last_lines(report: Report) -> list[str]:
@@ -239,7 +231,7 @@ def comparison_lines(comparison: ReportComparison, names: Sequence[str]) -> list
     header, rows = comparison_table(comparison)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]]
-    return [printable(line) for line in [*comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
+    return [one_line(line) for line in [*comparison_head(comparison, names), "", TABLE_HEADING, "", *table]]
 
 
 def comparison_tables(comparison: ReportComparison, names: Sequence[str]) -> RenderableType:
@@ -280,16 +272,16 @@ def _compared(result: Result | None) -> str:
 def _table(*columns: str) -> Table:
     table = Table(header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(_plain(column), overflow="fold")
     return table
 
 
 def _plain(text: str) -> Text:
     """Text that is shown as it is: rich markup in a name means nothing."""
-    return Text(printable(text))
+    return Text(one_line(text))
 
 
 def _styled(said: str) -> Text:
     """A cell, in the colour of its grade."""
     style = "bold red" if said.endswith(" !") else STYLES.get(said.partition(" ")[0], "dim")
-    return Text(printable(said), style=style)
+    return Text(one_line(said), style=style)

@@ -1,0 +1,75 @@
+"""Tests that no text of a kernel, a claims file or a report can forge output: a line, a colour, a direction of writing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from suites.report.cite import cited_as_bibtex, cited_as_text
+from suites.report.compare import compare
+from suites.report.markdown import comparison_markdown, markdown, summary_markdown
+from suites.report.page import comparison_page, page
+from suites.report.schema import Report
+from suites.report.terminal import comparison_lines, comparison_tables, rendered, summary_lines, summary_tables
+from tests.reports import report
+
+HOSTILE = "x\n::error::forged\r\x1b[31mred\x07\u202eright-to-left\u2028\x00"
+FAILURE = {"cause": "c", "tests": ["t"], "smallest": "t", "lines": {"what": "w", "repro": "r"}, "script": None}
+LIMIT = {"operation": "cross_entropy", "text": "t", "declared": {"reason": "t"}}
+
+
+def hostile() -> Report:
+    """A report in which every free text is hostile."""
+    made = copy.deepcopy(report(failures=[FAILURE], limits=[LIMIT]))
+    _poison(made)
+    return made
+
+
+def _poison(entry: Any) -> None:
+    """Put the text behind every string of a report that no code looks up."""
+    looked_up = {"schema", "identifier", "verdict", "dtype", "returned_dtype", "quantity", "mode", "role", "reached", "claimed"}
+    looked_up |= {"grade", "misses", "method", "hazard", "link", "dtypes", "quantities", "modes", "problem", "expected"}
+    looked_up |= {"correctly_rounded", "observed", "outcomes", "effort"}
+    pairs = entry.items() if isinstance(entry, dict) else enumerate(entry)
+    for key, value in pairs:
+        if key in looked_up:
+            continue
+        if isinstance(value, str):
+            entry[key] = value + HOSTILE
+        elif isinstance(value, dict | list):
+            _poison(value)
+
+
+def _shown() -> dict[str, str]:
+    made = hostile()
+    names, both = [HOSTILE, "b"], compare([made, made])
+    return {
+        "lines": "\n".join(summary_lines(made)),
+        "tables": rendered(summary_tables(made), 200),
+        "markdown": markdown(made),
+        "summary": summary_markdown(made),
+        "page": page(made),
+        "cited": cited_as_text(made),
+        "bibtex": cited_as_bibtex(made),
+        "compared lines": "\n".join(comparison_lines(both, names)),
+        "compared tables": rendered(comparison_tables(both, names), 200),
+        "compared markdown": comparison_markdown(both, names),
+        "compared page": comparison_page(both, names),
+    }
+
+
+FORMS = ("lines", "tables", "markdown", "summary", "page", "cited", "bibtex")
+FORMS += tuple(f"compared {form}" for form in ("lines", "tables", "markdown", "page"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_text_forges_output(form: str) -> None:
+    text = _shown()[form]
+    assert "forged" in text
+    assert not any(line.lstrip().startswith("::error") for line in text.splitlines())
+    own = {"\x1b"} if "tables" in form else set()  # the colours of the table itself
+    raw = {c for c in text if not c.isprintable() and c not in "\n\t"} - own
+    assert not raw
+    assert "\x1b[31mred" not in text
