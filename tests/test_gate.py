@@ -1,30 +1,35 @@
-"""The gate of CI: `compare --fail-on-regression` finds what became worse, below a claim too, and nothing else."""
+"""The gate on trial: reports of planted kernels against those of honest ones, from baselines that pass and that fail."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from suites.report.__main__ import GOOD, USAGE, WORSE, main
-from suites.report.compare import Change, compare
-from suites.report.pair import UNLIKE
+pytest.importorskip("torch")
+
+from suites.report.__main__ import GOOD, WORSE
+from suites.report.compare import compare
 from suites.report.schema import Report
-from suites.report.terminal import MOST_REGRESSIONS
-from tests.reports import report, result, stored
+from tests.command import ROOT, run_suites
+from tests.documents import ADAPTERS
+from tests.planted.gating import honest, mixed, report_of
+from tests.planted.kernel import Defect, Kernel
+from tests.planted.trial import FOLDER, planted_kernels
 
-Capture = pytest.CaptureFixture[str]
-
-BELOW = {"claimed": "accurate", "reached": "finite", "worst_ulps": 100.0, "returned_zero": 0, "wrong_class": 0}
-"""A row below its claim, of which nothing is lost."""
-
-
-def row(**changes: Any) -> Report:
-    """A report that fails, of one row that is below its claim."""
-    return report(result(**(BELOW | changes)), verdict="FAILS")
+KERNELS = planted_kernels()
 
 
+def places(names: dict[str, str]) -> list[str]:
+    """FILE:NAME of kernels whose names are given by file."""
+    return [f"{file}:{name}" for file, listed in names.items() for name in listed.split()]
+
+
+<<<<<<< HEAD
 def ended(function: str = "test_loss", **names: list[str]) -> Report:
     """A report that fails, whose tests of a function ended so."""
     return report(verdict="FAILS", outcomes={function: names})
@@ -221,103 +226,148 @@ def test_numbers_of_other_problems_are_not_held_against_each_other(kind: str) ->
         "worst_ulps": 1e6,
         "by_hazard": bins(absorption="none"),
         "left_out": {"reached": "stable", "problems": 2, "entries": 2},
+=======
+PLANTED = places(
+    {
+        "absorption": "LogOfSum ProbabilityMinusOne ExpOfStored ProbabilityMinusSquare SkipsSmallPowers",
+        "blocks": "LastTileShort OddRow PaddedLanes UnmergedMaxima IgnoresStrides "
+        "IgnoresOffset TargetOfOtherShard EmptyBatchRaises SumsGatheredShards",
+        "clipping": "ClipsProbability ClippedHasNoGradient ClampsLog HessianFloor",
+        "conventions": "ClampsIndex WrapsIndex MeanOverRows WeightOfMaximum EmptyOneHot SmoothsByShard OutOfRangeCostsLogSum",
+        "derivatives": "FirstUpstream AbsoluteUpstream DividesTwice OnlyTarget NeighboursRow "
+        "ZeroHessian TwiceTheHessian LogaddexpTwice FirstDirection",
+        "half": "StoredLogProbability RoundsGaps HessianOverflows",
+        "masks": "FillsMasked ZeroTimesInfinity HidesInfiniteLoss GradientTouchesMasked SkipsNan",
+        "offsets": "OffsetInside NoShift ShiftedByMean",
+        "other_losses": "RefusesNoClasses LogOfSigmoid",
+        "refusals": "RefusesLargeGaps",
+        "state": "VariesByAnUlp KeepsBuffer InferenceGoesAnotherWay FlushesSubnormals",
+>>>>>>> gate
     }
-    later = row(**{kind: worse.get(kind, 9)})
-    assert told(row(), later)
-    others = (
-        row() | {"run": row()["run"] | {"seed": 1}},
-        row() | {"suite": {"name": "softmax-ce-conformance", "version": "0.0.1"}},
-        row() | {"environment": row()["environment"] | {"packages": {"hypothesis": "6.0"}}},
-        row() | {"run": row()["run"] | {"reduced_by": ["--hazard=ties"]}},
-    )
-    for first in others:
-        assert told(first, later) == []
-        assert UNLIKE in compare([first, later]).notes
+)
+"""Of every file and category some that are judged in a second or two."""
+
+BELOW = places(
+    {
+        "absorption": "LogOfSum ProbabilityMinusOne ExpOfStored ProbabilityMinusSquare SkipsSmallPowers",
+        "blocks": "IgnoresStrides IgnoresOffset EmptyBatchRaises",
+        "clipping": "ClippedHasNoGradient HessianFloor",
+        "conventions": "MeanOverRows WeightOfMaximum SmoothsByShard",
+        "derivatives": "FirstUpstream AbsoluteUpstream DividesTwice OnlyTarget NeighboursRow "
+        "ZeroHessian TwiceTheHessian LogaddexpTwice FirstDirection",
+        "masks": "FillsMasked ZeroTimesInfinity HidesInfiniteLoss GradientTouchesMasked SkipsNan",
+    }
+)
+"""Kernels where the right one misses its claim in float64 in the tests that are about their defect."""
+
+SECOND = {
+    "absorption:ProbabilityMinusOne": "absorption:LogOfSum",
+    "absorption:ExpOfStored": "absorption:LogOfSum",
+    "absorption:ProbabilityMinusSquare": "absorption:ExpOfStored",
+    "absorption:SkipsSmallPowers": "absorption:ProbabilityMinusSquare",
+    "blocks:ForgetsToRescale": "blocks:PaddedLanes",
+    "blocks:IgnoresStrides": "blocks:ForgetsToRescale",
+    "blocks:IgnoresOffset": "blocks:ForgetsToRescale",
+    "blocks:SumsGatheredShards": "blocks:ScalesPadding",
+    "clipping:ClippedHasNoGradient": "clipping:ClipsProbability",
+    "conventions:IgnoredGradient": "clipping:ClampsLog",
+    "conventions:IgnoresClassZero": "clipping:ClampsLog",
+    "conventions:IgnoresOnlyDefault": "conventions:IgnoredGradient",
+    "conventions:SmoothsIgnored": "conventions:IgnoresClassZero",
+    "conventions:MeanOverRows": "conventions:SmoothsIgnored",
+    "conventions:WeightOfMaximum": "conventions:MeanOverClasses",
+    "conventions:SmoothsOthers": "conventions:WeightOfMaximum",
+    "conventions:SmoothsByShard": "conventions:WeightOfMaximum",
+    "derivatives:NeighboursRow": "derivatives:Unnormalised",
+    "derivatives:UnscaledProbability": "derivatives:NeighboursRow",
+    "derivatives:UnweightedGradient": "derivatives:UnscaledProbability",
+    "derivatives:UnsmoothedGradient": "derivatives:UnscaledProbability",
+    "derivatives:TangentOfOtherRow": "derivatives:WithoutRankOne",
+}
+"""Kernels with another that fails as many of the tests that are about the first one's defect as both together."""
 
 
-def test_what_declares_less_is_asked_other_problems() -> None:
-    declared = {"operation": "cross_entropy", "text": "K at most 64: why", "declared": {"reason": "why", "max_classes": 64}}
-    limited = row(entries=9) | {"limits": [declared]}
-    assert told(limited, row(entries=4)) == []
-    of_another = row(entries=9) | {"limits": [declared | {"operation": "other"}]}
-    assert told(of_another, row(entries=4)) == ["cross_entropy float32 loss: rests on 4 entries, were 9"]
+@cache
+def report_at(place: str, defect: Defect, *options: str) -> Report:
+    """The report of a planted kernel, or of the right one."""
+    return report_of(KERNELS[place] if place else mixed(Kernel()), defect, *options)
 
 
-def test_a_mode_is_held_beside_another() -> None:
-    """Where each report has one mode, tests and cases are the same in both."""
-    compiled = report(
-        result("cross_entropy@compiled", mode="compiled"),
-        environment=report()["environment"] | {"modes": ["compiled"]},
-        outcomes={"test_loss": {"passed": ["cross_entropy@compiled-float32"]}},
-        cases=[report()["cases"][0] | {"operation": "cross_entropy@compiled"}],
-    )
-    assert told(report(), compiled) == []
+def assert_worse(first: Report, later: Report) -> None:
+    """The later report is a regression, the first is none against it, and neither is against itself."""
+    assert compare([first, later]).regressions
+    assert [regression.text for regression in compare([later, first]).regressions] == []
+    assert [regression.text for made in (first, later) for regression in compare([made, made]).regressions] == []
 
 
-def test_a_kernel_under_repair_is_the_same_and_a_framework_is_another(tmp_path: Path, capsys: Capture) -> None:
-    before, after, renamed = kernel("mine", "a"), kernel("mine", "b"), kernel("yours", "b")
-    assert told(before, after) == []
-    assert compare([before, after]).notes == ()
-    assert compare([before, renamed]).notes == (
-        "The kernel has another name (yours, was mine): rows and tests are compared by the name of the operation",
-    )
-    worse = after | {"verdict": "FAILS"}
-    assert told(renamed, worse) == ["verdict: FAILS, was CONFORMS"]
-    assert told(report(), worse) == []
-    paths = [str(stored(made, tmp_path / f"{number}.json")) for number, made in enumerate((report(), after))]
-    assert main(["compare", "--fail-on-regression", *paths]) == USAGE
-    assert "the reports are of a kernel of one's own (torch), torch; allowed: reports of one backend" in capsys.readouterr().err
-    assert main(["compare", *paths]) == GOOD
+@pytest.mark.parametrize("place", PLANTED)
+def test_a_defect_is_a_regression_and_its_repair_is_none(place: str) -> None:
+    kernel = KERNELS[place]
+    right = report_at("", kernel.defect) if isinstance(kernel, Kernel) else report_of(honest(kernel), kernel.defect)
+    assert right["tests"]["failed"] == 0
+    assert_worse(right, report_at(place, kernel.defect))
 
 
-def test_rows_of_what_is_not_one_thing_are_not_gone() -> None:
-    rows = compare([report(result(), result("other", problems=9)), kernel("mine", "a")]).rows
-    assert [row.change for row in rows] == [Change.ONLY, Change.SAME]
+@pytest.mark.parametrize("place", BELOW)
+def test_it_is_one_too_where_the_honest_kernel_misses_its_claim(place: str) -> None:
+    """In float64, where the right kernel is not faithful in the tests that are about the defect."""
+    defect = replace(KERNELS[place].defect, dtype="float64", claim="accurate")
+    claims = f"--claims={FOLDER / 'gating.toml'}"
+    right = report_at("", defect, claims)
+    assert right["tests"]["failed"] > 0
+    assert_worse(right, report_at(place, defect, claims))
 
 
-def test_another_processor_is_told_and_is_no_regression(tmp_path: Path, capsys: Capture) -> None:
-    first = made_with(versions={"torch": "2.13.0", "cpu capability": "AVX512"})
-    unseen = [{"deviation": "torch-absorption-loss", "at": "absorption/gap-20[float32]"}]
-    later = made_with(versions={"torch": "2.13.0", "cpu capability": "AVX2"}) | {"not_seen_on_this_processor": unseen}
-    assert told(first, later) == []
-    assert compare([first, later]).notes == (
-        "Another processor (AVX2, was AVX512): a framework chooses its code by it, so grades and errors may differ",
-        "Deviations not seen on this processor (AVX2): torch-absorption-loss",
-    )
-    page = tmp_path / "compared.html"
-    sealed = [report(**made) for made in (first, later)]
-    paths = [str(stored(made, tmp_path / f"{number}.json")) for number, made in enumerate(sealed)]
-    assert main(["compare", "--fail-on-regression", f"--html={page}", *paths]) == GOOD
-    for said in (capsys.readouterr().out, page.read_text()):
-        assert "Another processor (AVX2, was AVX512)" in said
-        assert "Deviations not seen on this processor (AVX2): torch-absorption-loss." in said
+@pytest.mark.parametrize("place", SECOND)
+def test_it_is_one_too_beside_another_defect(place: str) -> None:
+    both, other = (KERNELS[place], KERNELS[SECOND[place]]), SECOND[place]
+    defect = both[0].defect
+    first = report_at(other, defect)
+    assert first["tests"]["failed"] > 0
+    kernels = [kernel for kernel in both if isinstance(kernel, Kernel)]
+    assert_worse(first, report_of(mixed(*kernels), defect))
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> list[str]:
-    """Paths of two reports: forty more tests fail, and forty rows are gone."""
-    names = [f"name{number}" for number in range(40)]
-    first = report(result(), *(result(name) for name in names), outcomes={"test_loss": {"passed": names}})
-    later = report(outcomes={"test_loss": {"failed": names}})
-    return [str(stored(made, tmp_path / f"{number}.json")) for number, made in enumerate((first, later))]
+def test_the_same_kernel_again_is_no_regression() -> None:
+    kernel = KERNELS["masks:FillsMasked"]
+    first, again = (report_of(kernel, kernel.defect) for _ in range(2))
+    assert first["tests"]["failed"] > 0
+    assert first["identifier"] == again["identifier"]
+    assert compare([first, again]).regressions == ()
 
 
-def test_many_regressions_are_told_in_a_few_lines(many: list[str], capsys: Capture) -> None:
-    assert main(["compare", "--fail-on-regression", *many]) == WORSE
-    said, _, _ = capsys.readouterr().out.partition("grade reached/claimed")
-    assert "41 regressions against 1:\n  2: test_loss: 40 tests newly failing: name0, name1, name10 and 37 more\n" in said
-    assert said.count("is gone") == MOST_REGRESSIONS - 1
-    assert "\n  and 11 more: --markdown or --html has all of them\n" in said
+def test_there_are_enough_and_of_every_kind() -> None:
+    files = {place.partition(":")[0] for place in KERNELS}
+    assert {place.partition(":")[0] for place in PLANTED} >= files
+    assert len(set(PLANTED)) >= 40
 
 
-@pytest.mark.parametrize("form", ["markdown", "html"])
-def test_all_of_them_are_folded_in_markdown_and_on_the_page(
-    form: str, many: list[str], tmp_path: Path, capsys: Capture
-) -> None:
-    page = tmp_path / "compared.html"
-    assert main(["compare", "--markdown", f"--html={page}", *many]) == GOOD
-    said = page.read_text() if form == "html" else capsys.readouterr().out
-    for number in range(40):
-        assert said.count(f"name{number} float32 loss: is gone") == 1
-        assert f"<code>name{number}</code>" in said or f"- `name{number}`" in said
-    assert said.count("<details>") == said.count("</details>") == 2
+WRONG = (
+    "return np.log(powers.sum(axis=1)) - shifted[rows, labels], gradient",
+    "return np.log(powers.sum(axis=1)) - shifted[rows, labels] + 1, gradient * 2",
+)
+"""The last line of the kernel of the documents, and one that makes every loss and gradient wrong."""
+
+
+def test_a_kernel_that_misses_its_claim_cannot_become_all_wrong(tmp_path: Path) -> None:
+    """The kernel of adapters/README.md fails in bfloat16. Its report is a baseline, by the commands of a user."""
+    kernel, (was, becomes) = tmp_path / "my_numpy_kernel.py", WRONG
+    right = ADAPTERS.block("python", "# my_numpy_kernel.py").text
+    assert right.count(was) == 1
+    judge = (f"--implementation={kernel}:my_loss_and_gradient", "--claim=stable", "--effort=quick", "--dtype=bfloat16")
+    for name, text in (("before", right), ("after", right.replace(was, becomes))):
+        kernel.write_text(text)
+        assert run_suites(*judge, f"--report={tmp_path / name}").returncode == 1
+    status, said = compared(tmp_path / "before", tmp_path / "after")
+    assert status == WORSE
+    assert "tests newly failing" in said
+    assert "times the bound of stable" in said
+    assert compared(tmp_path / "after", tmp_path / "before")[0] == GOOD
+    assert compared(tmp_path / "before", tmp_path / "before")[0] == GOOD
+
+
+def compared(*folders: Path) -> tuple[int, str]:
+    """`python -m suites.report compare --fail-on-regression`: its exit status, and what it printed."""
+    command = [sys.executable, "-m", "suites.report", "compare", *map(str, folders), "--fail-on-regression"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    return done.returncode, done.stdout

@@ -21,11 +21,16 @@ BAND = 2.0
 
 
 def lower(first: Result | None, later: Result | None) -> list[str]:
-    """Grades that are lower, and claims that fail and did not, where both reports have the row."""
+    """Grades that are lower, and claims that fail and did not, where both reports have the row.
+
+    A grade is of all that was asked: it may be lower where more is asked, as of a kernel that refused much before, if the claim
+    holds.
+    """
     if first is None or later is None:
         return []
     found = []
-    if reached(later) < reached(first):
+    may_be_lower = later["problems"] > first["problems"] and not is_below_claim(later)
+    if reached(later) < reached(first) and not may_be_lower:
         found.append(f"reaches {later['reached']}, was {first['reached']}")
     if is_below_claim(later) and not is_below_claim(first):
         found.append(f"claim {later['claimed']} fails: reaches {later['reached']}")
