@@ -57,6 +57,11 @@ def told(first: Report, later: Report) -> list[str]:
     return [regression.text for regression in compare([first, later]).regressions]
 
 
+def left_out(reached: str, left: str) -> list[dict[str, Any]]:
+    """A hazard that has the grade of what counts, and that of what known deviations leave out."""
+    return [hazard | {"left_out": {"reached": left, "problems": 1, "entries": 1}} for hazard in bins(ties=reached)]
+
+
 def bins(**reached: str) -> list[dict[str, Any]]:
     """Hazards, each with the grade reached in it."""
     tally = result()["by_hazard"][0]
@@ -124,6 +129,11 @@ ONE_WAY: dict[str, tuple[Report, Report, str]] = {
         row(claimed="finite", by_hazard=bins(ties="none")),
         "cross_entropy float32 loss: reaches less than it did, and than is claimed, at hazards ties",
     ),
+    "hazard in what is left out": (
+        row(by_hazard=left_out("not measured", "stable")),
+        row(by_hazard=left_out("stable", "none")),
+        "cross_entropy float32 loss: reaches less than it did, and than is claimed, at hazards ties",
+    ),
     "gap": (
         row(),
         row(by_gap=[result()["by_gap"][0] | {"reached": "finite"}]),
@@ -173,6 +183,10 @@ NEITHER: dict[str, tuple[Report, Report]] = {
     "a grade of more problems": (row(reached="correct"), row(reached="accurate", problems=6)),
     "another number of zeros": (row(returned_zero=1), row(returned_zero=9)),
     "a hazard within the claim": (row(by_hazard=bins(ties="correct")), row(by_hazard=bins(ties="accurate"))),
+    "a hazard of which nothing counts any more": (
+        row(by_hazard=bins(ties="stable")),
+        row(by_hazard=left_out("not measured", "stable")),
+    ),
     "a hazard that is asked now": (row(), row(by_hazard=[*result()["by_hazard"], *bins(ties="correct")])),
     "a rounding of a case": (case("correct"), case("accurate")),
     "a test that is there now": (ended(passed=["a"]), ended(passed=["a", "b"])),
