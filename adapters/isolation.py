@@ -155,7 +155,11 @@ class Isolated(Adapter):
     def _ask(self, method: str, question: Question) -> Any:
         if self._worker is None:
             self._worker = Worker(self._trial, self.allowance)
-        answer = self._worker.ask(method, question)
+        try:
+            answer = self._worker.ask(method, question)
+        except BaseException:  # such as that of a timer: the next call must not wait for the answer to this one
+            self.close()
+            raise
         if isinstance(answer, Ending):
             self._worker = None
         return answer

@@ -80,6 +80,9 @@ class Ending:
     hung: bool = False
 
 
+_FORGED = Ending("wrote into the connection and was killed")
+
+
 class _OverError(Exception):
     """A worker has taken more than it may."""
 
@@ -110,7 +113,8 @@ class Worker:
         """The answer to a call, or the Ending of the process."""
         self._calls += 1
         most = self._at_first + self._allowance.gib * _GIB
-        return self._request(method, question, seconds=self._allowance.seconds, most_bytes=most)
+        answer = self._request(method, question, seconds=self._allowance.seconds, most_bytes=most)
+        return self._killed(_FORGED) if isinstance(answer, Observed) and _is_empty(answer, question) else answer
 
     def _loaded(self, trial: Trial, answer: Any) -> Any:
         """What a worker said while it was loaded.
@@ -148,7 +152,7 @@ class Worker:
             watch.check_memory()
             return value_of(answer, wanted.kind)
         except ForgedError:
-            return self._killed(Ending("wrote into the connection and was killed"))
+            return self._killed(_FORGED)
         except _OverError as over:
             return self._killed(over.ending)
         except (EOFError, OSError):
@@ -226,6 +230,11 @@ class _Limits:
         """Raises _OverError if the process has grown."""
         if self.worker.resident() > self.most_bytes:
             raise _OverError(self.worker.grown())
+
+
+def _is_empty(observed: Observed, question: Question) -> bool:
+    """True of an answer that has neither what was asked nor a reason."""
+    return observed.error is None and not observed.ended and not set(question.quantities) <= set(observed.values)
 
 
 def _started(there: socket.socket) -> subprocess.Popen[bytes]:

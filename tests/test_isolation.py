@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -191,6 +192,7 @@ def isolating(name: str, seconds: float = 0.7) -> Isolated:
         ("answers_another_call", WROTE),
         ("answers_too_much", WROTE),
         ("answers_in_another_language", WROTE),
+        ("answers_with_nothing", WROTE),
         ("answers_with_a_pickle", WROTE),
         ("answers_with_a_framed_pickle", WROTE),
     ],
@@ -229,6 +231,18 @@ def test_the_answer_of_a_fork_is_not_taken_for_that_of_the_next_call() -> None:
     assert adapter.observe(Question(operation, OFFENDING, LOSS)).values[Quantity.LOSS] == 0
     time.sleep(0.3)
     assert adapter.observe(Question(operation, HARMLESS, LOSS)).error == f"the process of the call {WROTE}"
+    adapter.close()
+
+
+def test_a_call_that_is_interrupted_leaves_nothing_behind() -> None:
+    adapter = isolating("hangs", 20)
+    (operation,) = adapter.operations()
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        adapter.observe(Question(operation, OFFENDING, LOSS))
+    signal.signal(signal.SIGALRM, before)
+    assert adapter.observe(Question(operation, HARMLESS, LOSS)).error is None
     adapter.close()
 
 

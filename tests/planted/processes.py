@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import pickle
 import signal
@@ -162,6 +163,13 @@ def answers_too_much(_: Array) -> None:
 @planted
 def answers_in_another_language(_: Array) -> None:
     write(head(2, 4) + b"\x80\x04N.")
+
+
+@planted
+def answers_with_nothing(_: Array) -> None:
+    said = {"values": {}, "violations": [], "dtypes": {}, "changed": []}
+    nothing = json.dumps(said | dict.fromkeys(("error", "seconds")) | dict.fromkeys(("ended", "malformed"), False))
+    write(head(2, len(nothing)) + nothing.encode())
 
 
 class Bomb:
