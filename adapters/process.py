@@ -30,6 +30,9 @@ LOADING_SECONDS = 600.0
 LAST_SECONDS = 5.0
 """What a process gets to end in once it has closed its connection."""
 
+_PARTING_SECONDS = 0.5
+"""What the supervisor gets to end in once there is nothing below it."""
+
 _GIB = 2**30
 
 
@@ -201,6 +204,8 @@ class Worker:
             return
         self._line.close()
         end_below(self._process.pid)
+        with suppress(subprocess.TimeoutExpired):  # it ends by itself, and counts the processor time of the worker
+            self._process.wait(_PARTING_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -132,7 +132,9 @@ class _Arrays:
 
 def _made(kind: Any, given: Any, arrays: _Arrays) -> Any:
     """The value of a kind, a type as the fields of a dataclass have it, from terms of JSON."""
-    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if type(given) is kind:
+        return given
+    origin, arguments = _parts(kind)
     if origin in (Union, UnionType):
         return _made(next(each for each in arguments if _fits(each, given)), given, arrays)
     if origin in _SEVERAL:
@@ -149,9 +151,15 @@ def _made(kind: Any, given: Any, arrays: _Arrays) -> Any:
     return _scalar(origin, given)
 
 
+@cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a type is of, and its arguments: tuple and (str, ...)."""
+    return get_origin(kind) or kind, get_args(kind)
+
+
 def _fits(kind: Any, given: Any) -> bool:
     """True if terms of JSON may be of a kind, by their class."""
-    wanted = get_origin(kind) or kind
+    wanted, _ = _parts(kind)
     return type(given) is (dict if is_dataclass(wanted) else list if wanted in _SEVERAL else wanted)
 
 
