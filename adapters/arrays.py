@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from adapters.adapter import Adapter, Call, Observed, Result
 from adapters.array_script import ArrayWords
-from adapters.isolation import Trial, observed_apart
+from adapters.isolation import observed_apart
 from adapters.layout import Layout, laid_out
 from adapters.operation import Operation
+from adapters.process import Trial
 from adapters.question import Question
 from adapters.script import Script
 from reference.problem import Problem

@@ -7,32 +7,21 @@ new worker.
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from adapters.adapter import Adapter, AdapterError, Call, GivenUpError, Observed
+from adapters.adapter import Adapter, Call, GivenUpError, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation
+from adapters.process import Allowance, Ending, Trial, Worker
 from adapters.question import Question
 from adapters.script import Script
-from adapters.worker import Description, NotOffered, Refused, sendable
+from adapters.worker import sendable
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
-
-LOADING_SECONDS = 600.0
-"""A framework that takes longer to load is taken to hang."""
 
 MOST_SPENT = 500
 """Endings of an operation, a hang counted as `HANG`, after which it is not called any more: its other tests are skipped."""
@@ -40,153 +29,10 @@ MOST_SPENT = 500
 HANG = 50
 """What a call that hangs is counted as: it costs its seconds, a crash but a new process."""
 
-_GLANCE = 0.05
-"""Seconds between two looks at a process that has not answered."""
-
-_LAST_SECONDS = 5.0
-"""What a process gets to end in once it has closed its connection."""
-
-_GIB = 2**30
-
 _NEEDS = {quantity: {Quantity.LOSS} for quantity in (Quantity.GRADIENT, *LAYER_GRADIENTS)} | {
     quantity: {Quantity.LOSS, Quantity.GRADIENT} for quantity in SECOND_ORDER
 }
 """What is computed on the way to a quantity: where the loss ends the process, its derivatives do."""
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """What a call may take: seconds, and GiB by which its process may grow over all its calls (seen on Linux only)."""
-
-    seconds: float = 60.0
-    gib: float = 4.0
-
-    def __post_init__(self) -> None:
-        for name, value in (("--call-timeout", self.seconds), ("--call-memory", self.gib)):
-            if not 0 < value < 1e6:
-                raise AdapterError(f"{name}: {value:g} was given; allowed: a number above 0, below 1000000")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is on trial, as the command line names it."""
-
-    backend: str
-    device: str
-    implementation: str | None = None
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a worker ended, in words; `cost` is what it is counted as."""
-
-    text: str
-    cost: int = 1
-
-
-class Worker:
-    """A process with the backend loaded, and the socket to it."""
-
-    def __init__(self, trial: Trial, allowance: Allowance) -> None:
-        """Raises AdapterError if the backend or processes are not there, or its process ends while it is loaded."""
-        if os.name != "posix":
-            raise AdapterError(f"a worker process: this system is {os.name!r}; allowed: Linux, macOS and other POSIX systems")
-        self._allowance, self._calls = allowance, 0
-        here, there = socket.socketpair()
-        with there:
-            self._process = _started(there, trial)
-        self._connection: Connection[Any, Any] = Connection(here.detach())
-        loaded = self._answer(LOADING_SECONDS, float("inf"))
-        self._at_first = self._resident()
-        if isinstance(loaded, Refused):
-            self.close()
-            raise AdapterError(loaded.message)
-        if isinstance(loaded, Ending):
-            raise AdapterError(f"--isolate: loading the backend {trial.backend!r}: its process {loaded.text}")
-        self.description: Description = loaded
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        """The answer to a call, or the Ending of the process."""
-        self._calls += 1
-        try:
-            self._connection.send((method, arguments))
-        except OSError:
-            return self._ended()
-        return self._answer(self._allowance.seconds, self._at_first + self._allowance.gib * _GIB)
-
-    def _answer(self, seconds: float, most_bytes: float) -> Any:
-        deadline = time.monotonic() + seconds
-        while not self._connection.poll(_GLANCE):
-            if self._is_gone():
-                return self._ended()
-            if self._resident() > most_bytes:
-                return self._killed(self._grown())
-            if time.monotonic() > deadline:
-                return self._killed(f"did not return within {seconds:g} s and was killed", HANG)
-        try:
-            answer = self._connection.recv()
-        except (EOFError, OSError):
-            return self._ended()
-        except Exception:  # a kernel may have written anything there
-            return self._killed("wrote into the connection and was killed")
-        return self._killed(self._grown()) if self._resident() > most_bytes else answer
-
-    def _grown(self) -> str:
-        calls = f"{self._calls} call{'s' if self._calls > 1 else ''}"
-        return f"grew by more than {self._allowance.gib:g} GiB of memory in {calls} and was killed"
-
-    def _resident(self) -> float:
-        """Bytes of memory that the process has; 0 where the system does not say."""
-        try:
-            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        except (OSError, IndexError):
-            return 0.0
-        return float(pages * os.sysconf("SC_PAGE_SIZE"))
-
-    def _is_gone(self) -> bool:
-        """True if the process has ended; it is left to be waited for, so that its number stays taken."""
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-    def _ended(self) -> Ending:
-        """What the process has ended with, now that its end of the connection is closed."""
-        deadline = time.monotonic() + _LAST_SECONDS
-        while not self._is_gone():
-            if time.monotonic() > deadline:
-                return self._killed("closed its connection and was killed")
-            time.sleep(_GLANCE / 10)
-        self.close()
-        status = self._process.returncode
-        if status >= 0:
-            return Ending(f"ended itself with exit status {status}")
-        try:
-            return Ending(f"was ended by {signal.Signals(-status).name} (signal {-status})")
-        except ValueError:
-            return Ending(f"was ended by signal {-status}")
-
-    def _killed(self, why: str, cost: int = 1) -> Ending:
-        self.close()
-        return Ending(why, cost)
-
-    def close(self) -> None:
-        """End the process, and what it has started."""
-        if self._process.returncode is not None:
-            return
-        self._connection.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-def _started(there: socket.socket, trial: Trial) -> subprocess.Popen[bytes]:
-    """The process, with the other end of the connection and the paths that modules are found on here."""
-    given = [str(there.fileno()), trial.backend, trial.device, *([trial.implementation] if trial.implementation else [])]
-    return subprocess.Popen(
-        [sys.executable, "-P", "-W", "ignore", "-c", "import adapters.worker; adapters.worker.run()", *given],
-        pass_fds=[there.fileno()],
-        stdin=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-        start_new_session=True,
-    )
 
 
 @dataclass(frozen=True)
@@ -270,7 +116,7 @@ class Isolated(Adapter):
 
     def versions(self) -> dict[str, str]:
         """Versions of what is on trial, by package, as the worker said when it was loaded."""
-        return self._description.versions
+        return dict(self._description.versions)
 
     def operations(self) -> tuple[Operation, ...]:
         """The operations on trial: the user's own, if an implementation is."""
@@ -297,19 +143,23 @@ class Isolated(Adapter):
         if self._endings.spent[label] >= MOST_SPENT:
             raise GivenUpError(f"{label} is not called any more: too many of its calls ended their process")
         answer = self._ask("observe", _sendable(question))
-        if isinstance(answer, NotOffered):
-            raise NotImplementedError(answer.message)
+        if isinstance(answer, str):
+            raise NotImplementedError(answer)
         if isinstance(answer, Ending):
             observed = _observed_end(answer)
-            self._endings.add(question, observed, answer.cost)
+            self._endings.add(question, observed, HANG if answer.hung else 1)
             return observed
         found: Observed = answer
         return found
 
-    def _ask(self, method: str, *arguments: Any) -> Any:
+    def _ask(self, method: str, question: Question) -> Any:
         if self._worker is None:
             self._worker = Worker(self._trial, self.allowance)
-        answer = self._worker.ask(method, *arguments)
+        try:
+            answer = self._worker.ask(method, question)
+        except BaseException:  # such as that of a timer: the next call must not wait for the answer to this one
+            self.close()
+            raise
         if isinstance(answer, Ending):
             self._worker = None
         return answer

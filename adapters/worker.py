@@ -1,53 +1,29 @@
-"""A process that runs the operations of a backend for another: it loads the backend, then answers questions over a socket.
+"""What runs the operations of a backend for another process: it loads the backend, then answers questions over a socket.
 
-Started by `adapters.isolation`, never by hand.
+Started by `adapters.supervisor`, never by hand.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
+import pickle
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
 from adapters.adapter import Adapter, AdapterError, Observed
+from adapters.line import answer
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation
 from adapters.question import Question
 from adapters.script import Script
-
-_PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Description:
-    """What the other side must know of a backend: all of it but the callables."""
-
-    name: str
-    device: str
-    devices: tuple[str, ...]
-    versions: dict[str, str]
-    operations: tuple[Operation, ...]
-    main: tuple[str, ...] = ()
-    controls: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The backend is not there; `message` says what is."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class NotOffered:
-    """The operation raised NotImplementedError."""
-
-    message: str
+from adapters.sources import sources
+from adapters.wire import Description, Greeting, Message, UnsendableError, message_of
+from reference.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -58,17 +34,16 @@ class Answers:
     functions: dict[str, Any]
     """The callables that were left out of the description, by label."""
 
-    def observe(self, question: Question) -> Any:
-        """What the operation does with a problem: Observed, or NotOffered."""
+    def observe(self, question: Question) -> Observed | str:
+        """What the operation does with a problem, or why it does not offer that."""
         try:
-            observed: Observed = self.adapter.observe(self._with_function(question))
+            return _sendable_observed(self.adapter.observe(self._with_function(question)))
         except NotImplementedError as error:
-            return NotOffered(str(error))
-        return observed
+            return str(error)
 
     def observe_here(self, question: Question) -> Observed:
         """The same without what a backend does first to spare its process: this one is there to be ended."""
-        return Adapter.observe(self.adapter, self._with_function(question))
+        return _sendable_observed(Adapter.observe(self.adapter, self._with_function(question)))
 
     def script(self, asked: Question) -> Script | None:
         """The operation at a problem in the framework's own words; see `Adapter.script`."""
@@ -84,43 +59,53 @@ def sendable(operation: Operation) -> Operation:
     return replace(operation, function=None, beyond=None)
 
 
-def _load(backend: str, device: str, implementation: str | None) -> tuple[Description | Refused, Answers | None]:
+def _sendable_observed(observed: Observed) -> Observed:
+    """The same in plain strings, numbers and arrays, of nothing but quantities, whatever a backend of the user's made it of."""
+    values = {q: np.asarray(v, dtype=v.dtype.newbyteorder("=")) for q, v in observed.values.items() if q in _QUANTITIES}
+    dtypes = {quantity: str(dtype) for quantity, dtype in observed.dtypes.items() if quantity in _QUANTITIES}
+    seconds = None if observed.seconds is None else float(observed.seconds)
+    return replace(observed, values=values, dtypes=dtypes, seconds=seconds)
+
+
+_QUANTITIES = tuple(Quantity)
+
+
+def _load(backend: str, device: str, implementation: str | None) -> tuple[Message, Answers | None]:
+    """What there is, and what answers for it; or why there is nothing."""
     try:
         adapter = load_adapter(backend, device)
         operations = operations_on_trial(adapter, implementation)
+        description = message_of(_description(adapter, operations))
     except AdapterError as error:
-        return Refused(str(error)), None
-    described = tuple(map(sendable, operations))
-    # Plain strings: torch.__version__ is of a class of torch, which would be imported on the other side.
-    versions = {name: str(version) for name, version in adapter.versions().items()}
-    description = Description(
-        adapter.name, adapter.device, adapter.devices(), versions, described, adapter.main, adapter.controls
-    )
+        return message_of(str(error)), None
+    except UnsendableError as error:
+        return message_of(
+            f"--isolate: backend {backend!r}: {error}; allowed: the classes of this project, or no --isolate"
+        ), None
     return description, Answers(adapter, {operation.label: operation.function for operation in operations})
 
 
-def _die_with_parent() -> None:
-    """A call that never returns must not outlive a run that was killed; Linux only, elsewhere it would."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _description(adapter: Adapter, operations: tuple[Operation, ...]) -> Description:
+    # Plain strings: torch.__version__ is of a class of torch, which the other side does not know.
+    versions = {name: str(version) for name, version in adapter.versions().items()}
+    described = tuple(map(sendable, operations))
+    return Description(
+        adapter.name, adapter.device, tuple(adapter.devices()), versions, described, adapter.main, adapter.controls
+    )
 
 
-def serve(fd: str, backend: str, device: str, implementation: str | None = None) -> None:
-    """Load, say what there is, and answer until the other side is gone."""
-    _die_with_parent()
-    connection: Connection[Any, Any] = Connection(int(fd))
-    description, answers = _load(backend, device, implementation)
-    connection.send(description)
-    while answers is not None:
-        try:
-            method, arguments = connection.recv()
-        except EOFError:
-            break
-        answer: Callable[..., Any] = getattr(answers, method)
-        connection.send(answer(*arguments))
+def serve(fd: int) -> None:
+    """Greet, load, say what there is, and answer until the other side is gone."""
+    os.set_inheritable(fd, False)
+    end = socket.socket(fileno=fd)
+    requests = end.makefile("rb")
+    answer(end, 0, message_of(Greeting(os.getpid(), sources())))
+    with suppress(EOFError):
+        number, _, trial = pickle.load(requests)
+        description, answers = _load(trial.backend, trial.device, trial.implementation)
+        answer(end, number, description)
+        while answers is not None:
+            number, method, question = pickle.load(requests)
+            asked: Callable[[Question], Any] = getattr(answers, method)
+            answer(end, number, message_of(asked(question)))
     os._exit(0)  # what a kernel has left behind must not hold up the end
-
-
-def run() -> None:
-    """The process: its arguments are those of `serve`."""
-    serve(*sys.argv[1:])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,12 +18,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from adapters.adapter import Adapter, Call, GivenUpError, Observed
-from adapters.isolation import HANG, MOST_SPENT, Allowance, Isolated, Trial
+from adapters.adapter import Adapter, AdapterError, Call, GivenUpError, Observed
+from adapters.isolation import HANG, MOST_SPENT, Isolated
 from adapters.layout import Layout
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
+from adapters.process import Allowance, Trial
 from adapters.question import Question
+from adapters.sources import sources
 from reference import FLOAT32, FORMATS, Problem
 from reference.quantity import Quantity
 from suites.judging.claims import Claims
@@ -167,17 +171,101 @@ def test_what_ended_a_process_is_not_asked_again(isolated: Isolated) -> None:
     assert isolated.observe(Question(operation, HARMLESS, BOTH)).error is None
 
 
+LATE = "did not return within 0.7 s and was killed"
+WROTE = "wrote into the connection and was killed"
+
+
+def isolating(name: str, seconds: float = 0.7) -> Isolated:
+    """A planted kernel, in another process."""
+    return Isolated(Trial("numpy", "cpu", f"{KERNELS}:{name}"), Allowance(seconds))
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("closes_the_connection", "closed its connection"), ("writes_into_the_connection", "wrote into the connection")],
+    [
+        ("closes_the_connection", "closed its connection and was killed"),
+        ("writes_into_the_connection", WROTE),
+        ("writes_a_part", LATE),
+        ("drips", LATE),
+        ("floods", LATE),
+        ("stops", LATE),
+        ("answers_another_call", WROTE),
+        ("answers_too_much", WROTE),
+        ("answers_in_another_language", WROTE),
+        ("answers_with_nothing", WROTE),
+        ("answers_with_a_pickle", WROTE),
+        ("answers_with_a_framed_pickle", WROTE),
+    ],
 )
-def test_a_kernel_that_meddles_with_the_connection_is_ended(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.isolation._LAST_SECONDS", 0.3)
-    adapter = Isolated(Trial("numpy", "cpu", f"{KERNELS}:{name}"), Allowance(20))
+def test_a_kernel_that_meddles_with_the_connection_is_ended(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.process.LAST_SECONDS", 0.3)
+    monkeypatch.setenv("PLANTED_MARK", str(tmp_path / "made"))
+    adapter = isolating(name)
     (operation,) = adapter.operations()
-    assert adapter.observe(Question(operation, OFFENDING, LOSS)).error == f"the process of the call {says} and was killed"
+    started = time.monotonic()
+    assert adapter.observe(Question(operation, OFFENDING, LOSS)).error == f"the process of the call {says}"
+    assert time.monotonic() - started < 0.7 + 2
+    assert adapter.observe(Question(operation, HARMLESS, LOSS)).error is None
+    assert not (tmp_path / "made").exists()
+    adapter.close()
+
+
+def test_a_process_that_takes_no_problem_is_ended() -> None:
+    """A large one does not fit into the socket: it waits to be read."""
+    adapter = isolating("stops_afterwards")
+    (operation,) = adapter.operations()
+    assert adapter.observe(Question(operation, OFFENDING, LOSS)).error is None
+    time.sleep(0.5)
+    started = time.monotonic()
+    large = Question(operation, Problem(np.zeros((1, 2**20)), [0], FLOAT32), LOSS)
+    assert adapter.observe(large).error == f"the process of the call {LATE}"
+    assert time.monotonic() - started < 0.7 + 2
+    adapter.close()
+
+
+def test_the_answer_of_a_fork_is_not_taken_for_that_of_the_next_call() -> None:
+    adapter = isolating("forks", 20)
+    (operation,) = adapter.operations()
+    assert adapter.observe(Question(operation, OFFENDING, LOSS)).values[Quantity.LOSS] == 0
+    time.sleep(0.3)
+    assert adapter.observe(Question(operation, HARMLESS, LOSS)).error == f"the process of the call {WROTE}"
+    adapter.close()
+
+
+def test_a_call_that_is_interrupted_leaves_nothing_behind() -> None:
+    adapter = isolating("hangs", 20)
+    (operation,) = adapter.operations()
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        adapter.observe(Question(operation, OFFENDING, LOSS))
+    signal.signal(signal.SIGALRM, before)
     assert adapter.observe(Question(operation, HARMLESS, LOSS)).error is None
     adapter.close()
+
+
+def test_a_process_that_runs_other_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = replace(sources(), digest="0" * 64)
+    monkeypatch.setattr("adapters.process.sources", lambda: ours)
+    with pytest.raises(AdapterError, match=r"--isolate: the process runs .*/adapters and .*/reference \(sha256 "):
+        isolating("raises")
+
+
+def test_a_checkout_may_lie_in_a_folder_with_a_colon(tmp_path: Path) -> None:
+    """PYTHONPATH is split there: the code of another checkout was run."""
+    copy = tmp_path / "a:b"
+    for name in ("adapters", "reference", "suites"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    (copy / "adapters" / "kernels" / "mine.py").write_text(
+        "from adapters.numpy.backend import NumpyAdapter\n\n\nclass ADAPTER(NumpyAdapter):\n    name = 'mine'\n"
+    )
+    options = ("--backend=mine", "--isolate", "--claim=stable", "--case=absorption/gap-20[float32]")
+    command = [sys.executable, "-m", "pytest", "suites/", "-q", "-p", "no:cacheprovider", *options]
+    result = subprocess.run(command, cwd=copy, text=True, capture_output=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
 def state_of(process: Path) -> str:
@@ -188,10 +276,19 @@ def state_of(process: Path) -> str:
         return "gone"
 
 
-def test_what_a_kernel_has_started_ends_with_it(tmp_path: Path) -> None:
+def assert_ends(process: Path) -> None:
+    """The signal is sent when close() returns; a process that is not its child ends when the kernel next gets to it."""
+    deadline = time.monotonic() + 10
+    while (state := state_of(process)) not in ("gone", "Z") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert state in ("gone", "Z")
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_what_a_kernel_has_started_ends_with_it(session: bool, tmp_path: Path) -> None:
     (tmp_path / "starts.py").write_text(
         "import subprocess, pathlib\nfrom tests.planted.processes import right\n"
-        "started = subprocess.Popen(['sleep', '100'])\n"
+        f"started = subprocess.Popen(['sleep', '100'], start_new_session={session})\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(started.pid))\n"
     )
     adapter = Isolated(Trial("numpy", "cpu", f"{tmp_path / 'starts.py'}:right"), Allowance(20))
@@ -199,11 +296,34 @@ def test_what_a_kernel_has_started_ends_with_it(tmp_path: Path) -> None:
     assert child.exists()
     adapter.close()
     adapter.close()
-    # The signal is sent when close() returns; a process that is not its child ends when the kernel next gets to it.
-    deadline = time.monotonic() + 10
-    while (state := state_of(child)) not in ("gone", "Z") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert state in ("gone", "Z")
+    assert_ends(child)
+
+
+def test_an_orphan_in_a_session_of_its_own_ends_with_the_process_that_crashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANTED_MARK", str(tmp_path / "pid"))
+    adapter = isolating("leaves_a_session", 20)
+    (operation,) = adapter.operations()
+    error = adapter.observe(Question(operation, OFFENDING, LOSS)).error
+    assert error == "the process of the call was ended by SIGSEGV (signal 11)"
+    assert_ends(Path("/proc") / (tmp_path / "pid").read_text())
+    adapter.close()
+
+
+def test_what_a_kernel_has_started_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "starts.py").write_text(
+        "import subprocess, pathlib\nfrom tests.planted.processes import right\n"
+        "started = subprocess.Popen(['sleep', '100'], start_new_session=True)\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(started.pid))\n"
+    )
+    code = (
+        "import os\nfrom adapters.process import Allowance, Trial, Worker\n"
+        f"worker = Worker(Trial('numpy', 'cpu', {str(tmp_path / 'starts.py:right')!r}), Allowance())\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert_ends(Path("/proc") / (tmp_path / "pid").read_text())
 
 
 def test_an_operation_that_hangs_and_hangs_is_given_up(isolated: Isolated) -> None:

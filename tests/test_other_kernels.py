@@ -12,11 +12,12 @@ import pytest
 
 from adapters.adapter import Adapter, AdapterError
 from adapters.arrays import Inputs
-from adapters.isolation import Trial, observed_apart
+from adapters.isolation import observed_apart
 from adapters.layout import Layout
 from adapters.loading import backend_names
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
+from adapters.process import Trial
 from adapters.question import Question
 from reference import FLOAT32, FLOAT64, FORMATS, Problem, Quantity
 from reference.evaluation import evaluate

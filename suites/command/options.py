@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapters.isolation import Allowance
 from adapters.loading import backend_names, installed_backends
+from adapters.process import Allowance
 from reference.formats import FORMATS
 from reference.grades import Grade
 from suites.inputs.hazards import HAZARDS

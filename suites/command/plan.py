@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from adapters.adapter import Adapter
-from adapters.isolation import Allowance, Isolated, Trial
+from adapters.isolation import Isolated
 from adapters.limits import Limit
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation, modes_of
+from adapters.process import Allowance, Trial
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.names import nearest, not_known

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import pickle
+import signal
+import struct
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -93,11 +100,111 @@ def closes_the_connection(_: Array) -> None:
         pass
 
 
-@planted
-def writes_into_the_connection(_: Array) -> None:
+def write(data: bytes) -> None:
+    """Into the connection, wherever it is."""
     for fd in range(3, 64):
         with suppress(OSError):
-            os.write(fd, b"\0\0\0\1.")
+            os.write(fd, data)
+
+
+def head(number: int, text: int, arrays: int = 0) -> bytes:
+    """That of an answer; see `adapters.line`. The first call of a process is number 2."""
+    return struct.pack("!QQQ", number, text, arrays)
+
+
+@planted
+def writes_into_the_connection(_: Array) -> None:
+    write(b"\0\0\0\1.")
+
+
+@planted
+def writes_a_part(_: Array) -> None:
+    write(b"\0\0")
+    while True:
+        pass
+
+
+@planted
+def drips(_: Array) -> None:
+    while True:
+        write(b"\0")
+        time.sleep(0.1)
+
+
+@planted
+def floods(_: Array) -> None:
+    """As fast as costs no gigabytes where it is read."""
+    write(head(2, 0, 2**27))
+    while True:
+        write(bytes(2**16))
+        time.sleep(0.001)
+
+
+@planted
+def stops(_: Array) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@planted
+def stops_afterwards(_: Array) -> None:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGSTOP)).start()
+
+
+@planted
+def answers_another_call(_: Array) -> None:
+    write(head(1, 4) + b"null")
+
+
+@planted
+def answers_too_much(_: Array) -> None:
+    write(head(2, 2**62))
+
+
+@planted
+def answers_in_another_language(_: Array) -> None:
+    write(head(2, 4) + b"\x80\x04N.")
+
+
+@planted
+def answers_with_nothing(_: Array) -> None:
+    said = {"values": {}, "violations": [], "dtypes": {}, "changed": []}
+    nothing = json.dumps(said | dict.fromkeys(("error", "seconds")) | dict.fromkeys(("ended", "malformed"), False))
+    write(head(2, len(nothing)) + nothing.encode())
+
+
+class Bomb:
+    """Where its pickle is loaded, a folder is made."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, (os.environ["PLANTED_MARK"],)
+
+
+@planted
+def answers_with_a_pickle(_: Array) -> None:
+    bomb = pickle.dumps(Bomb())
+    write(struct.pack("!i", len(bomb)) + bomb)
+
+
+@planted
+def answers_with_a_framed_pickle(_: Array) -> None:
+    bomb = pickle.dumps(Bomb())
+    write(head(2, len(bomb)) + bomb)
+
+
+@planted
+def forks(_: Array) -> None:
+    os.fork()
+
+
+@planted
+def leaves_a_session(_: Array) -> None:
+    """A process in a session of its own, whose parent has ended, and then a crash."""
+    orphan = "import os, time; open(os.environ['PLANTED_MARK'], 'w').write(str(os.getpid())); time.sleep(100)"
+    command = f'setsid {sys.executable} -c "{orphan}" &'
+    subprocess.run(command, shell=True, check=True)
+    while not (os.path.exists(os.environ["PLANTED_MARK"]) and os.path.getsize(os.environ["PLANTED_MARK"])):
+        time.sleep(0.01)
+    ctypes.string_at(0)
 
 
 def leaks(logits: Array, labels: Array) -> tuple[Array, Array]:
