@@ -172,6 +172,8 @@ def test_what_ended_a_process_is_not_asked_again(isolated: Isolated) -> None:
 
 
 LATE = "did not return within 0.7 s and was killed"
+SLACK = 4.0
+"""Seconds for killing a process and all below it: 0.3 were measured with three busy processes a core."""
 WROTE = "wrote into the connection and was killed"
 
 
@@ -206,7 +208,7 @@ def test_a_kernel_that_meddles_with_the_connection_is_ended(
     (operation,) = adapter.operations()
     started = time.monotonic()
     assert adapter.observe(Question(operation, OFFENDING, LOSS)).error == f"the process of the call {says}"
-    assert time.monotonic() - started < 0.7 + 2
+    assert time.monotonic() - started < 0.7 + SLACK
     assert adapter.observe(Question(operation, HARMLESS, LOSS)).error is None
     assert not (tmp_path / "made").exists()
     adapter.close()
@@ -221,7 +223,7 @@ def test_a_process_that_takes_no_problem_is_ended() -> None:
     started = time.monotonic()
     large = Question(operation, Problem(np.zeros((1, 2**20)), [0], FLOAT32), LOSS)
     assert adapter.observe(large).error == f"the process of the call {LATE}"
-    assert time.monotonic() - started < 0.7 + 2
+    assert time.monotonic() - started < 0.7 + SLACK
     adapter.close()
 
 
