@@ -45,8 +45,9 @@ def _verdict(pair: Pair) -> Iterator[str]:
 def _narrowed(pair: Pair) -> Iterator[str]:
     """Options that narrow what is asked and were not given; what fewer dtypes, operations or cases leave out is gone itself."""
     before, after = pair.first["run"], pair.later["run"]
-    efforts = list(EFFORTS)
-    if efforts.index(after["effort"]) < efforts.index(before["effort"]):
+    # In their order, the lower first; of an effort that is none of ours nothing can be said.
+    efforts = [name for name in EFFORTS if name in (before["effort"], after["effort"])]
+    if efforts == [after["effort"], before["effort"]]:
         yield f"effort: {after['effort']}, was {before['effort']}"
     known = {reason.partition("=")[0] for reason in before["reduced_by"]} | {"--effort"}
     if new := [reason for reason in after["reduced_by"] if reason.partition("=")[0] not in known]:
