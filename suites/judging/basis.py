@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from reference.grades import NOT_MEASURED, Grade
-from reference.special_values import Requirement
 from suites.judging.measurement import Measurement
 
 
@@ -26,7 +23,7 @@ class Basis:
     def add(self, measurement: Measurement) -> None:
         """Take in a measurement."""
         self.problems += 1
-        self.entries += compared(measurement)
+        self.entries += measurement.compared
         self.reached = measurement.grade if self.reached is None else min(self.reached, measurement.grade)
 
     def reaches(self, grade: Grade) -> bool:
@@ -41,10 +38,3 @@ class Basis:
     def as_json(self) -> dict[str, Any]:
         """The fields as the report has them."""
         return {"reached": self.label, "problems": self.problems, "entries": self.entries}
-
-
-def compared(measurement: Measurement) -> int:
-    """The number of its entries that were compared with an expected value."""
-    if measurement.error is not None:
-        return 0
-    return int(np.count_nonzero(measurement.expected.requirement != Requirement.UNSPECIFIED))

@@ -139,7 +139,14 @@ class Measurement:
             grade = np.where(reached, np.int8(level), grade)
         return grade
 
-    @property
+    @cached_property
+    def compared(self) -> int:
+        """The number of entries that were compared: where a value came back, and the special-value table expects one."""
+        if self.error is not None:
+            return 0
+        return int(np.count_nonzero(self.expected.requirement != Requirement.UNSPECIFIED))
+
+    @cached_property
     def grade(self) -> Grade:
         """The grade that all entries reach; an empty quantity reaches every grade, one that failed none."""
         if self.error is not None:

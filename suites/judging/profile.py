@@ -115,6 +115,14 @@ class Share:
         wrong = {"returned_zero": self.returned_zero, "wrong_class": self.wrong_class}
         return {**self.counts.as_json(), "worst_ulps": self.worst_ulps, **wrong, **left}
 
+    def as_properties(self) -> list[tuple[str, object]]:
+        """What JUnit has of a test: nothing, if nothing was measured."""
+        if not (self.counts.problems or self.left_out.problems):
+            return []
+        rests = [("problems", self.counts.problems), ("entries", self.counts.entries)]
+        left = [("left_out", self.left_out.label), ("left_out_problems", self.left_out.problems)]
+        return [("grade", self.counts.label), ("worst_ulps", self.worst_ulps), *rests, *left]
+
 
 @dataclass(frozen=True)
 class Place:

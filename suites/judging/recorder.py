@@ -63,14 +63,6 @@ class Record(Share):
             self.left_out_at.add(Spot(measurement.problem.num_classes, float(gaps.max(initial=0.0)), measurement.grade))
         super().add(measurement, shown, counts)
 
-    def as_properties(self) -> list[tuple[str, object]]:
-        """What JUnit has of a test: nothing, if nothing was measured."""
-        if not (self.counts.problems or self.left_out.problems):
-            return []
-        rests = [("problems", self.counts.problems), ("entries", self.counts.entries)]
-        left = [("left_out", self.left_out.label), ("left_out_problems", self.left_out.problems)]
-        return [("grade", self.counts.label), ("worst_ulps", self.worst_ulps), *rests, *left]
-
     def _measure(self, measurement: Measurement, shown: Tally) -> None:
         """The worst error, if there is one to measure."""
         self.bound = measurement.arithmetic.describe()
@@ -124,7 +116,7 @@ class Recorder:
     """What an operation (by label) did in a dtype with a class index or label out of range, or with no classes."""
     not_seen: list[tuple[str, str]] = field(default_factory=list)
     """Deviations, by id, that did not show on a processor on which they were never seen, and where they were asked for."""
-    test: Record = field(default_factory=Record)
+    test: Share = field(default_factory=Share)
     """What the test that runs, or ran last, has measured."""
     is_paused: bool = False
     _places: Places = field(default_factory=Places, repr=False)
@@ -148,7 +140,7 @@ class Recorder:
 
     def begin_test(self) -> None:
         """From now on, `test` is about the next test."""
-        self.test = Record()
+        self.test = Share()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
