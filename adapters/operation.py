@@ -146,7 +146,7 @@ class Operation:
             quantities=tuple(q for q in self.quantities if all(li.has(q) for li in every)),
             options=self.options.intersection(*(li.options for li in every if li.options is not None)),
             limits=every,
-            beyond=replace(self, limits=()),
+            beyond=replace(self.whole, limits=()),
         )
 
     @property

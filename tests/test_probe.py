@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,38 @@ def test_a_kernel_that_only_crashes_is_given_up(tmp_path: Path) -> None:
     _, output = run_here(place(tmp_path, crashing), *QUICK, "--dtype=float32", "--isolate", "-x")
     (told,) = notes(output)
     assert told.startswith("too many calls ended their process, so the probe stopped: the process of the call was ended by SIG")
+
+
+FIRST = """
+from tests.planted.processes import right
+
+calls = []
+
+
+def kernel(logits, labels):
+    calls.append(None)
+    loss, gradient = right(logits, labels)
+    return loss + WRONG * (len(calls) == 1), gradient
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--isolate",)], ids=["here", "isolated"])
+def test_a_kernel_that_is_wrong_at_its_first_call_alone_fails_the_case_of_it(more: tuple[str, ...], tmp_path: Path) -> None:
+    cases = ("--claim=stable", "--dtype=float32", "-k", "test_case", *more)
+    status, output = run_here(place(tmp_path, FIRST.replace("WRONG", "1")), *cases)
+    assert status == 1
+    assert "FAILS: 1 test failed for 1 cause" in output
+    (repro,) = {line.partition("pytest suites/ ")[2] for line in output.splitlines() if "--case=" in line}
+    assert run_here(*shlex.split(repro))[0] == 1, "its command makes the first call of another process there"
+    assert run_here(place(tmp_path, FIRST.replace("WRONG", "0")), *cases)[0] == 0
+
+
+def test_what_is_accepted_is_one_more_limit() -> None:
+    operation = Capable(frozenset(), "any").operations()[0]
+    once, narrow = Limit("no graph", derivatives=0), Limit("of one format", dtypes=("float32",))
+    after, together = operation.within((once,), "cpu").within((narrow,), "cpu"), operation.within((once, narrow), "cpu")
+    assert (after.whole.quantities, after.quantities) == (operation.quantities, together.quantities)
+    assert (after.limits, after.arithmetic.keys()) == (together.limits, together.arithmetic.keys())
 
 
 def test_keys_of_findings_are_put_together() -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 from adapters.adapter import Adapter
 from adapters.isolation import Isolated
-from adapters.limits import Limit
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation, modes_of
 from adapters.process import Allowance, Trial
 from reference.formats import FORMATS, Format
 from reference.grades import Grade, grade_named
 from reference.names import nearest, not_known
-from suites.command.proposal import Proposal, proposal_for
+from suites.command.first_call import first_call
+from suites.command.proposal import proposal_for
 from suites.command.selection import case_combinations
 from suites.command.values import check_options, name_of, names_of, seed_of
 from suites.inputs.cases import Case, cases_matching, stored_cases
@@ -51,13 +51,10 @@ def plan_of(option: Any) -> Plan:
     adapter, operations = _on_trial(option)
     claims = live_claims(adapter, claims_path(option.backend, option.implementation, option.claims), operations)
     chosen = _chosen_operations(option, adapter, operations)
-    limited = _within(chosen, claims, adapter)
-    proposal = _proposal(option, adapter, limited)
-    accepted = proposal.limit if proposal and option.accept_limits else None
     given = _given(option.case)
     plan = Plan(
         adapter=adapter,
-        operations=limited if accepted is None else _within(chosen, claims, adapter, accepted),
+        operations=_within(chosen, claims, adapter),
         formats=_formats(option),
         hazards=names_of(option.hazard, tuple(HAZARDS), "hazard"),
         cases=_cases(option.case, given),
@@ -68,25 +65,35 @@ def plan_of(option: Any) -> Plan:
         given=given,
         folder=Path(option.report) if option.report else None,
         subject=subject_of(option.backend, option.implementation),
-        notes=tuple(proposal.lines(option.accept_limits)) if proposal else (),
     )
     _check_formats(plan)
     _check_cases(option.case, plan)
-    reduced = (f"{ACCEPT} ({proposal.said})",) if proposal and accepted else ()
-    return replace(plan, reduced_by=(*_reduced_by(option, plan), *reduced))
+    plan = replace(plan, reduced_by=_reduced_by(option, plan))
+    return _probed(plan, option.accept_limits) if _is_probed(option) else plan
 
 
-def _within(chosen: tuple[Operation, ...], claims: Claims, adapter: Adapter, *accepted: Limit) -> tuple[Operation, ...]:
-    """The operations within their limits, those of the claims file, and those that are accepted for this run."""
-    return tuple(op.within((*claims.declared_limits(op), *accepted), adapter.device) for op in chosen)
+def _within(chosen: tuple[Operation, ...], claims: Claims, adapter: Adapter) -> tuple[Operation, ...]:
+    """The operations within their limits, those of the claims file too."""
+    return tuple(op.within(claims.declared_limits(op), adapter.device) for op in chosen)
 
 
-def _proposal(option: Any, adapter: Adapter, operations: tuple[Operation, ...]) -> Proposal | None:
-    """What the start-up probe says of an implementation; it is not made where one case or none is asked, unless it counts."""
-    is_of_use = option.accept_limits or not (option.case or option.collectonly)
-    if option.implementation is None or not is_of_use:
-        return None
-    return proposal_for(adapter, operations, _formats(option))
+def _is_probed(option: Any) -> bool:
+    """True of an implementation, but where one case or none is asked, unless what the probe says counts."""
+    return option.implementation is not None and (option.accept_limits or not (option.case or option.collectonly))
+
+
+def _probed(plan: Plan, accept: bool) -> Plan:
+    """The plan with what the start-up probe says, and with that as limits where it is accepted for this run."""
+    plan = replace(plan, first=first_call(plan))
+    proposal = proposal_for(plan.adapter, plan.operations, plan.formats)
+    plan = replace(plan, notes=tuple(proposal.lines(accept)))
+    if not accept or proposal.limit is None:
+        return plan
+    return replace(
+        plan,
+        operations=tuple(op.within((proposal.limit,), plan.adapter.device) for op in plan.operations),
+        reduced_by=(*plan.reduced_by, f"{ACCEPT} ({proposal.said})"),
+    )
 
 
 def _given(text: str | None) -> Given | None:
