@@ -45,6 +45,10 @@ class Result:
     device: str
 
 
+ADVICE = "; a kernel that has no "
+"""What follows an exception where a derivative was asked: how a kernel declares that it has none."""
+
+
 @dataclass(frozen=True)
 class Observed:
     """What an operation did with a problem.
@@ -182,7 +186,7 @@ class Adapter(ABC):
         if given is None or isinstance(error, AnswerError) or not min(orders, default=0):
             return said
         names = ", ".join(question.quantities)
-        return f'{said}; a kernel that has no {names} declares @limits("why", derivatives={min(orders) - 1})'
+        return f'{said}{ADVICE}{names} declares @limits("why", derivatives={min(orders) - 1})'
 
     def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
         """`observe` of many rows; a backend for which a Problem is too slow a carrier answers itself, with the same bits.

@@ -22,7 +22,7 @@ from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
-from suites.judging.failure import Finding, values_of
+from suites.judging.failure import Finding, kind_of_error, values_of
 from suites.judging.judge import Judge
 from suites.judging.measurement import Measurement
 from suites.judging.relation import Relation, Term
@@ -79,8 +79,8 @@ def _is_bounded(judge: Judge, operation: Operation, problem: Problem, quantity: 
 def _measured(judge: Judge, operation: Operation, problem: Problem, quantity: Quantity) -> Measurement:
     (measurement,) = judge.measure(Question(operation, problem, (quantity,)))
     if measurement.error is not None:
-        what = f"{operation.name}: {measurement.error}"
-        judge.fail(Finding(what, values_of(measurement), operation, problem, measurement.arithmetic))
+        what, kind = f"{operation.name}: {measurement.error}", kind_of_error(measurement.error)
+        judge.fail(Finding(what, values_of(measurement), operation, problem, measurement.arithmetic, kind=kind))
     return measurement
 
 

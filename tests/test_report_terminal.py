@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import RenderableType
 
 from suites.report.compare import compare
-from suites.report.terminal import comparison_tables, is_interactive, rendered, summary_lines, summary_tables
+from suites.report.terminal import cause_lines, comparison_tables, is_interactive, rendered, summary_lines, summary_tables
 from tests.reports import report, result
 
 
@@ -54,3 +55,21 @@ def test_markup_and_control_characters_in_names_mean_nothing() -> None:
     ):
         assert "[red]op[/red]\\x1b[2J" in text
     assert not any("\x1b" in line for line in summary_lines(hostile))
+
+
+def failures(count: int) -> list[dict[str, Any]]:
+    """So many causes; the first failed most tests."""
+    lines = {name: name for name in ("what", "values", "input", "repro")}
+    tests = [[f"suites/test_loss.py::test_{i}[{test}]" for test in range(count - i)] for i in range(count)]
+    return [{"cause": f"number {i}", "tests": names, "lines": lines, "script": ""} for i, names in enumerate(tests)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 10, 13])
+def test_no_cause_is_left_out_of_what_is_told_and_counted(count: int) -> None:
+    lines = cause_lines({"failures": failures(count)})
+    assert [line.partition(":")[0] for line in lines if line.startswith("cause")] == [
+        f"cause {number}" for number in range(1, min(count, 10) + 1)
+    ]
+    assert lines.count("repro  : repro") == min(count, 4)
+    assert ("3 more causes of 6 tests" in lines) == (count == 13)
+    assert ("the report of --report=DIR has every cause whole" in lines) == (count > 4)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from _pytest.outcomes import Failed  # `pytest.fail.Exception`, which is no type
 
+from adapters.adapter import ADVICE
 from adapters.operation import Operation
 from reference.arithmetic import Arithmetic
 from reference.grades import ACCURATE_ULPS, Grade
@@ -35,7 +36,7 @@ class Finding:
     @property
     def cause(self) -> str:
         """What failures that are alike have in common."""
-        return self.kind or re.sub(NUMBER, "#", _one_line(self.what))
+        return _one_line(self.kind) or re.sub(NUMBER, "#", _one_line(self.what))
 
     def input(self, where: str) -> str:
         """Operation, place and problem in words; `where` names backend, device and mode."""
@@ -97,14 +98,23 @@ def finding_of(measurement: Measurement, operation: Operation, required: Grade) 
 def _kind(measurement: Measurement, index: tuple[int, ...] | None, required: Grade) -> str:
     """What went wrong at the worst entry, without numbers."""
     if measurement.error is not None or index is None:
-        said = re.sub(NUMBER, "#", measurement.error or "no entry")
-    elif not measurement.right_class[index]:
+        return kind_of_error(measurement.error or "no entry")
+    if not measurement.right_class[index]:
         said = "NaN, an infinity or a number where it does not belong"
     elif measurement.returned_zero[index]:
         said = "0 for a number that is not 0"
     else:
         said = f"beyond what {required.label!r} allows"
     return f"{measurement.quantity}: {said}"
+
+
+def kind_of_error(error: str) -> str:
+    """What was raised, without numbers: one cause, whatever quantity was asked, in whatever test.
+
+    >>> kind_of_error("TypeError: 3 classes are no tiles of 8 (kernel.py, line 7)")
+    'TypeError: # classes are no tiles of # (kernel.py, line #)'
+    """
+    return re.sub(NUMBER, "#", error.partition(ADVICE)[0])
 
 
 def values_of(measurement: Measurement) -> str:

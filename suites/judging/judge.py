@@ -27,7 +27,7 @@ from suites.inputs.problems import Ask
 from suites.judging.claims import Claims
 from suites.judging.effort import Effort
 from suites.judging.expected import ExpectedCache
-from suites.judging.failure import Finding, JudgeFailed, finding_of, values_of
+from suites.judging.failure import Finding, JudgeFailed, finding_of, kind_of_error, values_of
 from suites.judging.measurement import Measurement
 from suites.judging.recorder import CaseOutcome, Recorder, unspecified_outcomes
 from suites.judging.refusals import Refusals
@@ -178,8 +178,8 @@ class Judge:
         observed = self._ask(question)
         if observed.ended and observed.error is not None:
             values = f"expected {', '.join(question.quantities)}; observed the end of the process"
-            operation = question.operation
-            self.fail(Finding(f"{operation.label}: {observed.error}", values, operation, question.problem))
+            what, kind = f"{question.operation.label}: {observed.error}", kind_of_error(observed.error)
+            self.fail(Finding(what, values, question.operation, question.problem, kind=kind))
         return observed
 
     def _ask(self, question: Question) -> Observed:

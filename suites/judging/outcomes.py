@@ -63,8 +63,9 @@ class Cause:
             self.smallest = failed
 
 
-def _size(failed: FailedTest) -> tuple[int, int]:
-    return failed.size, sum(map(len, failed.lines.values()))
+def _size(failed: FailedTest) -> tuple[bool, int, int]:
+    """The smallest is shown; one without a logit shows least."""
+    return failed.size == 0, failed.size, sum(map(len, failed.lines.values()))
 
 
 @dataclass

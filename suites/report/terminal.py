@@ -45,8 +45,10 @@ HEADING = (
 )
 BASIS = ("entries", "left out")
 """Columns that say what the cells of a row rest on."""
+WHOLE_CAUSES = 4
+"""Causes of failures that are told whole: a run in three formats then ends within a hundred lines."""
 MOST_CAUSES = 10
-"""Causes of failures that are told whole."""
+"""Causes that are told."""
 MOST_REGRESSIONS = 30
 """Regressions that are told in lines of their own."""
 TABLE_HEADING = "grade reached/claimed and worst error in ulp"
@@ -106,22 +108,28 @@ def _last_lines(report: Report) -> list[str]:
 
 
 def cause_lines(report: Report, folder: Path | None = None) -> list[str]:
-    """The causes of failures, the first ten whole: what failed in how many tests, the smallest input, how to run it again."""
-    causes = report["failures"]
-    lines = [line for number, cause in enumerate(causes[:MOST_CAUSES], start=1) for line in _cause(number, cause, folder)]
-    if rest := causes[MOST_CAUSES:]:
-        tests = sum(len(cause["tests"]) for cause in rest)
-        lines += ["", f"{counted(len(rest), 'more cause')} of {counted(tests, 'test')}: see the report of --report=DIR"]
-    return lines
+    """The causes of failures: the first four whole, the next in a line each, the others counted."""
+    causes = list(enumerate(report["failures"], start=1))
+    whole, headlines, rest = causes[:WHOLE_CAUSES], causes[WHOLE_CAUSES:MOST_CAUSES], causes[MOST_CAUSES:]
+    lines = [line for number, cause in whole for line in _cause(number, cause, folder)]
+    lines += ["", *(_headline(number, cause) for number, cause in headlines)] if headlines else []
+    if rest:
+        tests = sum(len(cause["tests"]) for _, cause in rest)
+        lines.append(f"{counted(len(rest), 'more cause')} of {counted(tests, 'test')}")
+    return [*lines, "the report of --report=DIR has every cause whole"] if headlines else lines
 
 
 def _cause(number: int, cause: dict[str, Any], folder: Path | None) -> list[str]:
-    """A cause in six lines at most."""
+    """A cause in seven lines at most, the first of them empty."""
+    script = [f"script : python {(folder or Path()) / cause['script']}"] if cause["script"] else []
+    return ["", _headline(number, cause), *(f"{name:7}: {line}" for name, line in cause["lines"].items()), *script]
+
+
+def _headline(number: int, cause: dict[str, Any]) -> str:
+    """What failed, in how many tests of which functions."""
     counts = Counter(map(function_in, cause["tests"]))
     tests = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    script = [f"script : python {(folder or Path()) / cause['script']}"] if cause["script"] else []
-    told = [f"{name:7}: {line}" for name, line in cause["lines"].items()]
-    return ["", f"cause {number}: {cause['cause']}; {counted(len(cause['tests']), 'test')} ({tests})", *told, *script]
+    return f"cause {number}: {cause['cause']}; {counted(len(cause['tests']), 'test')} ({tests})"
 
 
 def _cut(line: str, width: int = 100) -> str:
@@ -170,7 +178,7 @@ def _unmeasured_lines(report: Report) -> list[str]:
 
 def _limit_lines(report: Report) -> list[str]:
     lines = [f"  {', '.join(operations)}: {text}" for text, operations in limits(report).items()]
-    return ["", f"{counted(len(lines), 'declared limit')}, not asked:", *lines] if lines else []
+    return ["", f"{counted(len(lines), 'declared limit')}:", *lines] if lines else []
 
 
 def _deviation_lines(report: Report) -> list[str]:
@@ -206,7 +214,7 @@ def summary_tables(report: Report, written: Written = Written()) -> RenderableTy
             [[_plain(title), *map(_styled, cells)] for title, cells in _block_rows(report)],
         ),
         _filled(
-            ["declared limit, not asked", "operations"],
+            ["declared limit", "operations"],
             [[_plain(text), _plain(", ".join(operations))] for text, operations in limits(report).items()],
         ),
         _filled(
