@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from adapters.blame import file_of, own_files, place_of
 from adapters.bulk import Bulk
+from adapters.foreign_state import ForeignState
 from adapters.limits import DERIVATIVE_ORDERS, INPUTS, WIDE
 from adapters.operation import Operation
 from adapters.question import Question
@@ -70,6 +72,8 @@ class Observed:
     """Names of inputs that were changed, by design too."""
     malformed: bool = False
     """True if the error is what was returned: something of another kind or shape, which no limit declares."""
+    states: tuple[str, ...] = ()
+    """What is told of the floating-point state that it has set; see `adapters.foreign_state`."""
 
 
 class Adapter(ABC):
@@ -135,6 +139,11 @@ class Adapter(ABC):
         """What an operation is in a report, one of `ROLES`."""
         return "main" if operation.name in self.main else "control" if operation.name in self.controls else "other"
 
+    @cached_property
+    def foreign(self) -> ForeignState:
+        """The floating-point state of the backend's own code."""
+        return ForeignState()
+
     @property
     def processor(self) -> str:
         """The processor as the framework reports it; empty if it does not."""
@@ -163,8 +172,14 @@ class Adapter(ABC):
         Raises:
           GivenUpError: the operation is not called any more; in isolation only.
         """
+        before = len(self.foreign.told)
+        observed = self._observed(question)
+        return replace(observed, states=tuple(self.foreign.told[before:])) if self.foreign.told[before:] else observed
+
+    def _observed(self, question: Question) -> Observed:
         try:
-            call = self.call(question)
+            with self.foreign.running(f"a call of {question.operation.label}"):
+                call = self.call(question)
             _check_call(call, question)
         except NotImplementedError:
             raise

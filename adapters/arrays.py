@@ -17,6 +17,7 @@ from adapters.operation import Operation
 from adapters.process import Trial
 from adapters.question import Question
 from adapters.script import Script
+from reference.floating_state import in_default_state
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -98,6 +99,7 @@ class ArrayAdapter(Adapter):
         return Call(results, tuple(dict.fromkeys(name for given in inputs.values() for name in given.changed())))
 
 
+@in_default_state
 def result_of(array: Array) -> Result:
     """A returned array, with its own dtype."""
     array = np.asarray(array)

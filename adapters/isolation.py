@@ -104,6 +104,7 @@ class Isolated(Adapter):
         self._description = self._worker.description
         self.name, self.device = self._description.name, self._description.device
         self.main, self.controls = self._description.main, self._description.controls
+        self.foreign.hear(self._description.states)
 
     @property
     def spent(self) -> int:
@@ -150,6 +151,7 @@ class Isolated(Adapter):
             self._endings.add(question, observed, HANG if answer.hung else 1)
             return observed
         found: Observed = answer
+        self.foreign.hear(found.states)
         return found
 
     def _ask(self, method: str, question: Question) -> Any:

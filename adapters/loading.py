@@ -16,6 +16,7 @@ from adapters.adapter import Adapter, AdapterError, told
 from adapters.answers import answer_of
 from adapters.blame import place_of
 from adapters.declared import check_complete, check_started, check_versions, checked_operations
+from adapters.foreign_state import ForeignState
 from adapters.limits import limits_of
 from adapters.operation import Operation
 from reference.names import nearest
@@ -58,7 +59,11 @@ def load_adapter(reference: str, device: str) -> Adapter:
       AdapterError: no such backend, several of the name, its framework is not installed, the device is not there, or its
         code raised; see `adapters.answers`.
     """
-    return _started(_class_named(reference), device)
+    foreign = ForeignState()
+    with foreign.running(f"loading {reference}"):
+        adapter = _started(_class_named(reference), device)
+    adapter.foreign = foreign
+    return adapter
 
 
 def _class_named(reference: str) -> type[Adapter]:
@@ -143,7 +148,8 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
     """
     if implementation is None:
         return _listed(adapter, "operations", adapter.operations)
-    kernel = load_attribute(implementation, "--implementation")
+    with adapter.foreign.running(f"importing {implementation.rpartition(':')[0]}"):
+        kernel = load_attribute(implementation, "--implementation")
     declared = limits_of(kernel)
     operations = _listed(adapter, "implementation", lambda: adapter.implementation(kernel))
     return tuple(replace(op, implementation=implementation, limits=declared) for op in operations)

@@ -52,6 +52,8 @@ class Description:
     operations: tuple[Operation, ...]
     main: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    """What is told of the floating-point state that loading it has set."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,14 @@ def _description(adapter: Adapter, operations: tuple[Operation, ...]) -> Descrip
     versions = {name: str(version) for name, version in adapter.versions().items()}
     described = tuple(map(sendable, operations))
     return Description(
-        adapter.name, adapter.device, tuple(adapter.devices()), versions, described, adapter.main, adapter.controls
+        adapter.name,
+        adapter.device,
+        tuple(adapter.devices()),
+        versions,
+        described,
+        adapter.main,
+        adapter.controls,
+        tuple(adapter.foreign.told),
     )
 
 

@@ -15,6 +15,7 @@ from reference.evaluation import evaluate
 from reference.fast.comparison import ComparedRows, compare_rows
 from reference.fast.sums import Rounded
 from reference.fast.threads import in_threads
+from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format, Integers, format_named
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -52,6 +53,7 @@ class Comparison:
     escalated: Bools
 
 
+@in_default_state
 def compare_batch(
     fmt: Format | str, logits: Rounded, target: Integers, loss: Rounded, gradient: Rounded, threads: int | None = None
 ) -> Comparison:

@@ -18,6 +18,7 @@ import numpy as np
 from flint import arb, fmpq
 from numpy.typing import NDArray
 
+from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format, Integers, format_named
 
 TINY_EXPONENT = -4000
@@ -145,11 +146,13 @@ class Enclosure:
         """True where the entry is a real number."""
         return np.isfinite(self.hi)
 
+    @in_default_state
     def approximate(self) -> Floats:
         """The float64 nearest to the midpoint (to print, to plot, to scale bounds; not to judge)."""
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(self.hi + self.lo, np.clip(self.exponent, -5000, 5000).astype(np.int32))
 
+    @in_default_state
     def rounded(self, fmt: Format | str) -> tuple[Floats, Bools]:
         """Correct rounding (to nearest, ties to even) into a format, given or named, and whether it is decided.
 
@@ -175,6 +178,7 @@ class Enclosure:
         value = np.where(self.is_finite, np.copysign(value, sign), self.hi)
         return value, decided | ~self.is_finite
 
+    @in_default_state
     def ulps_from(self, observed: Floats, fmt: Format | str) -> tuple[Floats, Floats]:
         """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
 
@@ -191,6 +195,7 @@ class Enclosure:
         known = self.is_finite & ~np.isnan(observed)
         return np.where(known, distance, np.nan), np.where(known, scaled.radius + 2.0**-50 * distance, np.nan)
 
+    @in_default_state
     def ulp_exponent(self, fmt: Format | str) -> Integers:
         """Exponent of ulp(y); a y just below a power of two belongs to the binade below, whatever hi says.
 

@@ -21,6 +21,7 @@ from reference.exact.row import Row, rows_of
 from reference.exact.softmax import Softmax, Term, shifted_term, sum_term
 from reference.exact.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.expected import Expected
+from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format
 from reference.linear import feature_of
 from reference.problem import Problem
@@ -332,6 +333,7 @@ def _quantity(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     return _reduced_loss(evaluator) if quantity is Quantity.LOSS and reduced else _per_row(evaluator, quantity)
 
 
+@in_default_state
 def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier | str = Tier.AUTO) -> dict[Quantity, Expected]:
     """Certified values of the quantities; see `Quantity` for their formulas and shapes, special_values.py for edges.
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reference.floating_state import in_default_state
 from reference.names import named
 
 Floats = NDArray[np.float64]
@@ -59,11 +60,13 @@ class Format:
         return np.inf if self.has_infinity else np.nan
 
     @property
+    @in_default_state
     def unit_roundoff(self) -> float:
         """u = 2^-p: the largest relative error of rounding to nearest, half the spacing just above 1."""
         return 2.0**-self.precision
 
     @property
+    @in_default_state
     def min_normal(self) -> float:
         """Smallest positive normal number, 2^emin."""
         return float(np.ldexp(1.0, self.emin))
@@ -74,10 +77,12 @@ class Format:
         return self.emin - self.precision + 1
 
     @property
+    @in_default_state
     def min_subnormal(self) -> float:
         """Smallest positive number, 2^(emin - p + 1)."""
         return float(np.ldexp(1.0, self.min_subnormal_exponent))
 
+    @in_default_state
     def round(self, values: ArrayLike) -> Floats:
         """Round float64 values to nearest, ties to even, once, with gradual underflow and overflow to `overflow`.
 
@@ -94,6 +99,7 @@ class Format:
             rounded = np.ldexp(np.rint(np.ldexp(x, -step)), step)
         return np.where(np.abs(rounded) > self.largest, np.copysign(self.overflow, rounded), rounded)
 
+    @in_default_state
     def ulp_exponent(self, values: ArrayLike) -> Integers:
         """Exponent of ulp(x) = 2^(max(floor(log2 |x|), emin) - p + 1), Goldberg's ulp with the subnormal floor.
 
@@ -105,6 +111,7 @@ class Format:
         binade = np.where(regular, exponent.astype(np.int64) - 1, self.emin)
         return np.maximum(binade, self.emin) - self.precision + 1
 
+    @in_default_state
     def ulp(self, values: ArrayLike) -> Floats:
         """The unit in the last place, 2 to the `ulp_exponent`.
 
@@ -113,11 +120,13 @@ class Format:
         """
         return np.ldexp(1.0, self.ulp_exponent(values))
 
+    @in_default_state
     def contains(self, values: ArrayLike) -> Bools:
         """True where a value is a member of the format; NaN is one, and so are infinities where there are any."""
         x = np.asarray(values, dtype=np.float64)
         return np.isnan(x) | (self.round(x) == x)
 
+    @in_default_state
     def next_up(self, values: ArrayLike) -> Floats:
         """Smallest member greater than each finite member; `largest` goes to `overflow`.
 
@@ -144,6 +153,7 @@ class Format:
         """
         return self.cast(values).view(f"uint{self.bits}").astype(np.uint64)
 
+    @in_default_state
     def from_bits(self, encodings: ArrayLike) -> Floats:
         """Members with the given encodings, every NaN payload included.
 
@@ -161,6 +171,7 @@ class Format:
         module, _, name = self.dtype.partition(".")
         return np.dtype(getattr(import_module(module), name))
 
+    @in_default_state
     def cast(self, values: ArrayLike) -> NDArray[Any]:
         """Members as an array of `numpy_dtype`; the cast is exact, since only members are accepted.
 

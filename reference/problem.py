@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format, format_named
 from reference.loss import Loss, Target
 from reference.options import ARGUMENTS, LOSS, OPTIONS, Array, Axes, Label, Option, arguments_of
@@ -79,6 +80,7 @@ class Problem:
     positive_weight: float = 1.0
     feature: Floats | None = None
 
+    @in_default_state
     def __post_init__(self) -> None:
         object.__setattr__(self, "format", format_named(self.format))
         self._check_loss()
@@ -145,6 +147,7 @@ class Problem:
         return ~self.ignored & ((self.target < 0) | (self.target >= self.num_classes))
 
     @property
+    @in_default_state
     def upstream(self) -> Floats:
         """The cotangent, of ones if none is given: (N,) for 'none' and () otherwise."""
         if self.cotangent is not None:
@@ -163,6 +166,7 @@ class Problem:
         """A copy with some arguments changed, validated anew."""
         return replace(self, **changes)
 
+    @in_default_state
     def with_unchecked_target(self, target: ArrayLike) -> Problem:
         """A copy with class indices or labels that are not validated: to ask what an operation does with those out of range."""
         copied = copy(self)

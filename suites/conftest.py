@@ -104,6 +104,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"softmax-ce: operations {names}",
         f"softmax-ce: dtypes {dtypes}; {entries}; effort {plan.effort.name}, seed {plan.seed}",
         *_isolation_header(plan.adapter),
+        *(f"softmax-ce: {told}; its calls go on so, what judges them does not" for told in plan.adapter.foreign.told),
         *(f"softmax-ce: probe: {note}" for note in plan.notes),
     ]
     return list(map(one_line, lines))

@@ -46,6 +46,7 @@ from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
+from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from reference.loss import Loss
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -260,6 +261,7 @@ class JaxAdapter(Adapter):
             return Call({quantity: _result(value) for quantity, value in values.items()}, inputs.changed())
 
 
+@in_default_state
 def _result(array: jax.Array) -> Result:
     (device,) = array.devices()
     name = "cpu" if device.platform == "cpu" else f"cuda:{device.id}"

@@ -60,6 +60,7 @@ from adapters.tensorflow.losses import (
 )
 from adapters.tensorflow.script import tensorflow_script
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
+from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.loss import Loss
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -430,6 +431,7 @@ class TensorFlowAdapter(Adapter):
         return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, inputs.changed())
 
 
+@in_default_state
 def _result(tensor: Tensor) -> Result:
     """Values with the dtype and device read from the tensor; its device is a path that ends in CPU:0 or GPU:1."""
     if tensor is None:

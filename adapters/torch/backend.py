@@ -58,6 +58,7 @@ from adapters.torch.losses import (
 )
 from adapters.torch.script import torch_script
 from reference.arithmetic import Arithmetic, Order, Summation
+from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.loss import Loss
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -343,7 +344,9 @@ class TorchAdapter(Adapter):
         if getattr(operation.function, "derivatives", None) not in (by_autograd, as_used):
             return super().observe_bulk(operation, bulk, quantities)
         try:
-            return self._proved(bulk_call(operation.function.loss, bulk, quantities, self.device), operation, bulk.format)
+            with self.foreign.running(f"a call of {operation.label}"):
+                call = bulk_call(operation.function.loss, bulk, quantities, self.device)
+            return self._proved(call, operation, bulk.format)
         except Exception as error:  # as in `observe`
             return Observed({}, error=told(error))
 
@@ -352,6 +355,7 @@ class TorchAdapter(Adapter):
         torch.set_num_threads(1)
 
 
+@in_default_state
 def _result(tensor: Tensor) -> Result:
     wide = tensor.detach().to("cpu", torch.float64).numpy()
     return Result(wide, str(tensor.dtype).removeprefix("torch."), device_of(tensor))

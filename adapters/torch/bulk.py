@@ -11,6 +11,7 @@ from adapters.adapter import Call, Result
 from adapters.bulk import Bulk
 from adapters.torch.derivatives import by_autograd
 from adapters.torch.losses import DTYPES, Loss, Options, Tensor
+from reference.floating_state import in_default_state
 from reference.formats import FLOAT64
 from reference.quantity import Quantity
 from reference.reduction import Reduction
@@ -58,6 +59,7 @@ def device_of(tensor: Tensor) -> str:
     return "cpu" if tensor.device.type == "cpu" else str(tensor.device)
 
 
+@in_default_state
 def _carried(tensor: Tensor, bulk: Bulk) -> Result:
     """float32 holds the narrower formats; entries lie apart and rows together, as the sweep reads them."""
     carrier = torch.float64 if bulk.format == FLOAT64 else torch.float32

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 from reference.bounds.tolerances import Tolerance
+from reference.floating_state import in_default_state
 from reference.formats import Format, format_named
 from reference.quantity import Quantity, quantity_named
 from reference.thresholds import thresholds
@@ -26,6 +27,7 @@ ASSERT_CLOSE: dict[str, Tolerance] = {
 """Defaults of torch.testing.assert_close by dtype (its documentation). numpy.testing.assert_allclose has rtol 1e-7, atol 0."""
 
 
+@in_default_state
 def blind_from(allowed: Tolerance, quantity: Quantity | str = Quantity.LOSS, classes: int = 2) -> float:
     """The smallest gap from which on a test with this tolerance passes a 0; infinite if atol is 0, 0 if every 0 passes.
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
 from reference.bounds.running import growth, growth_of
+from reference.floating_state import in_default_state
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade, grade_named
 from reference.options import OPTIONS
 from reference.quantity import LAYER_GRADIENTS, Quantity, quantity_named
@@ -78,11 +79,13 @@ class Tolerance(NamedTuple):
     rtol: float
     atol: float
 
+    @in_default_state
     def allows(self, observed: float, expected: float) -> bool:
         """True if the observed number passes."""
         return abs(observed - expected) <= self.atol + self.rtol * abs(expected)
 
 
+@in_default_state
 def tolerance(
     quantity: Quantity | str, grade: Grade | str, arithmetic: Arithmetic, domain: Domain, share: float = 1.0
 ) -> Tolerance:

@@ -10,6 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from reference.floating_state import in_default_state
+
 
 def in_threads(count: int, run: Callable[[int, int], None], threads: int | None = None) -> None:
     """run(start, stop) over ranges that make up [0, count)."""
@@ -18,7 +20,7 @@ def in_threads(count: int, run: Callable[[int, int], None], threads: int | None 
     if len(edges) <= 2:
         run(0, count)
     else:
-        list(_pool(os.getpid(), wanted).map(run, *zip(*pairwise(edges), strict=True)))
+        list(_pool(os.getpid(), wanted).map(in_default_state(run), *zip(*pairwise(edges), strict=True)))
 
 
 @cache

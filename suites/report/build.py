@@ -129,6 +129,8 @@ def _keys(judge: Judge) -> list[Key]:
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
+    told = plan.adapter.foreign.told
+    states = {"floating_point_states": told} if told else {}
     return {
         "backend": plan.adapter.name,
         "implementation": None if plan.subject is None else asdict(plan.subject),
@@ -138,6 +140,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: version(name) for name in PACKAGES},
+        **states,
     }
 
 

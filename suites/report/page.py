@@ -84,6 +84,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         ("platform", shown.platform_line(report)),
+        *[("floating-point state", told) for told in environment.get("floating_point_states", ())],
         ("seed and effort", f"{run['seed']}, {run['effort']}"),
         ("tests", counts),
     ]

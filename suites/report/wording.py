@@ -210,7 +210,8 @@ def environment_line(report: Report) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
     own = environment["implementation"]
     tried = versions if own is None else f"{subject_in_full(own)}, judged beside {versions}"
-    return f"{tried}; {environment['device']}, {', '.join(environment['modes'])}; seed {report['run']['seed']}"
+    states = "".join(f"; {told}" for told in environment.get("floating_point_states", ()))
+    return f"{tried}; {environment['device']}, {', '.join(environment['modes'])}; seed {report['run']['seed']}{states}"
 
 
 def platform_line(report: Report) -> str:

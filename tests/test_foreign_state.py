@@ -1,0 +1,94 @@
+"""A kernel that bends the floating-point state, when it is imported or called, bends no verdict, and the report says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.foreign_state import ForeignState
+from reference.floating_state import changes, set_default_state, set_state, state
+from suites.report.wording import environment_line
+from tests.command import run_here
+from tests.floating_states import BENT, bent_states, leave
+
+KERNEL = """
+from reference.floating_state import changes
+from tests.floating_states import leave
+from tests.planted.processes import right
+
+AT_IMPORT
+
+seen = []
+
+
+def kernel(logits, labels):
+    IN_CALL
+    seen.append(changes())
+    return right(logits, labels)
+"""
+CASES = ("--claim=stable", "--dtype=float32,float64", "--case=underflow/*", "--accept-limits")
+
+
+def run(folder: Path, *more: str, at_import: str = "", in_call: str = "") -> tuple[int, dict[str, Any], str]:
+    """Exit status, report and output of a run of the kernel, which may leave a state."""
+    text = KERNEL.replace("AT_IMPORT", at_import).replace("IN_CALL", in_call or "pass")
+    (folder / "kernel.py").write_text(text)
+    before = state()
+    try:
+        status, output = run_here(f"--implementation={folder / 'kernel.py'}:kernel", *CASES, f"--report={folder}", "-v", *more)
+        assert changes() == (), "the state of the run was left bent"
+    finally:
+        set_state(before)
+    return status, json.loads(next(folder.glob("report*.json")).read_text()), output
+
+
+@bent_states()
+def test_code_of_others_runs_in_the_state_that_it_has_left(bent: str) -> None:
+    foreign = ForeignState()
+    with foreign.running("importing it"):
+        leave(bent)
+    assert changes() == ()
+    with foreign.running("a call"):
+        assert bent in changes()
+    assert changes() == ()
+    assert foreign.told == [f"importing it set {bent}"]
+    with foreign.running("another call"):
+        set_default_state()
+    assert foreign.told[1:] == ["another call set the default floating-point state"]
+
+
+def test_an_honest_kernel_is_told_nothing_of(tmp_path: Path) -> None:
+    status, report, output = run(tmp_path)
+    assert (status, report["environment"].get("floating_point_states")) == (0, None), output
+
+
+@pytest.mark.parametrize("more", [(), ("--isolate",)], ids=["here", "isolated"])
+@pytest.mark.skipif(not BENT, reason="no states are known of this machine")
+@pytest.mark.parametrize(("when", "said"), [("at_import", "importing kernel.py set"), ("in_call", "a call of kernel set")])
+def test_a_kernel_that_flushes_to_zero_is_judged_by_what_it_returned(
+    when: str, said: str, more: tuple[str, ...], tmp_path: Path
+) -> None:
+    status, report, output = run(tmp_path, *more, **{when: 'leave("flush to zero")'})
+    (told,) = report["environment"]["floating_point_states"]
+    assert said in told.replace(f"{tmp_path}/", "")
+    assert told.endswith(" set flush to zero")
+    assert told in environment_line(report)
+    assert status == 1, "its subnormal losses are 0, and were passed before"
+    assert "was returned as 0" in output
+
+
+@pytest.mark.skipif(not BENT, reason="no states are known of this machine")
+def test_a_right_kernel_passes_whatever_it_leaves(tmp_path: Path) -> None:
+    status, report, output = run(tmp_path, in_call="leave('rounding upward')", at_import=ROUNDS_ITSELF)
+    assert report["environment"]["floating_point_states"]
+    assert status == 0, output
+
+
+ROUNDS_ITSELF = """
+from reference.floating_state import in_default_state
+
+right = in_default_state(right)
+"""
