@@ -256,7 +256,9 @@ def test_what_is_not_declared_is_held_to_the_claim(left_out: str, says: str, tmp
 def test_a_new_limit_is_a_regression() -> None:
     declared = {"operation": "cross_entropy", "text": "K at most 64: why", "declared": {"reason": "why", "max_classes": 64}}
     before, after = report(), report(limits=[declared])
-    assert [r.text for r in compare([before, after]).regressions] == ["limit of cross_entropy is new: K at most 64: why"]
+    assert [r.text for r in compare([before, after]).regressions] == [
+        "declared limit of cross_entropy is new: K at most 64: why"
+    ]
     assert not compare([after, before]).regressions
     assert not compare([after, after]).regressions
 

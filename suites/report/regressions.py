@@ -66,7 +66,7 @@ def _hazards(report: Report) -> set[str]:
 def _limits(pair: Pair) -> Iterator[str]:
     for limit, operations in limits(pair.later).items():
         if new := sorted(set(operations) - set(limits(pair.first).get(limit, []))):
-            yield f"declared of {', '.join(new)} anew: {limit}"
+            yield f"declared limit of {', '.join(new)} is new: {limit}"
 
 
 def _deviations(pair: Pair) -> Iterator[str]:
