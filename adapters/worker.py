@@ -5,6 +5,7 @@ Started by `adapters.supervisor`, never by hand.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import socket
@@ -98,7 +99,7 @@ def serve(fd: int) -> None:
     """Greet, load, say what there is, and answer until the other side is gone."""
     os.set_inheritable(fd, False)
     end = socket.socket(fileno=fd)
-    requests = end.makefile("rb")
+    requests, c_library = end.makefile("rb"), ctypes.CDLL(None)
     answer(end, 0, message_of(Greeting(os.getpid(), sources())))
     with suppress(EOFError):
         number, _, trial = pickle.load(requests)
@@ -107,5 +108,7 @@ def serve(fd: int) -> None:
         while answers is not None:
             number, method, question = pickle.load(requests)
             asked: Callable[[Question], Any] = getattr(answers, method)
-            answer(end, number, message_of(asked(question)))
+            message = message_of(asked(question))
+            c_library.fflush(None)  # what C code has written belongs to this call
+            answer(end, number, message)
     os._exit(0)  # what a kernel has left behind must not hold up the end

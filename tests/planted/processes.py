@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -205,6 +206,49 @@ def leaves_a_session(_: Array) -> None:
     while not (os.path.exists(os.environ["PLANTED_MARK"]) and os.path.getsize(os.environ["PLANTED_MARK"])):
         time.sleep(0.01)
     ctypes.string_at(0)
+
+
+@planted
+def says(_: Array) -> None:
+    """By Python, by C code and by another process, what a terminal or a CI job would obey."""
+    print("::error::of Python\r\x1b[31m", end="\n\n")
+    print("::error::of stderr", file=sys.stderr)
+    ctypes.CDLL(None).puts(b"::error::of C code")
+    subprocess.run(["echo", "::error::of a child"], check=True)
+    warnings.warn("::error::warned\n::error::again", stacklevel=1)
+    raise RuntimeError("said\n::error::raised \x1b[31m")
+
+
+@planted
+def says_and_ends(_: Array) -> None:
+    os.write(2, b"::error::just before\n")
+    os.abort()
+
+
+@planted
+def pours(_: Array) -> None:
+    """Half a gigabyte, and a last word."""
+    for _each in range(512):
+        os.write(1, bytes(2**20))
+    print("\nthe last")
+
+
+@planted
+def pours_without_end(_: Array) -> None:
+    while True:
+        os.write(2, bytes(2**16))
+
+
+@planted
+def leaves_a_writer(_: Array) -> None:
+    """A process in a session of its own that holds the output open, and says something later."""
+    subprocess.run("setsid sh -c 'sleep 0.3; echo later; sleep 100' &", shell=True, check=True)
+
+
+@planted
+def closes_its_output(_: Array) -> None:
+    os.close(1)
+    os.close(2)
 
 
 def leaks(logits: Array, labels: Array) -> tuple[Array, Array]:
