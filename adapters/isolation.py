@@ -7,6 +7,7 @@ new worker.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -159,6 +160,12 @@ class Isolated(Adapter):
         return found
 
     def _ask(self, method: str, question: Question) -> Any:
+        if self._worker is not None and self._worker.has_unread():
+            label = question.operation.label
+            warnings.warn(
+                f"before {label} was called, its process had written into the connection; it was killed", stacklevel=2
+            )
+            self.close()
         if self._worker is None:
             self._worker = Worker(self._trial, self.allowance, self._written)
         try:

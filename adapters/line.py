@@ -72,6 +72,13 @@ class Line:
             raise ForgedError(f"request {number} is answered by number {answered}, of {text} and {arrays} bytes")
         return Message(self._read(text, watch), self._read(arrays, watch))
 
+    def has_unread(self) -> bool:
+        """True if the other end has said something that nobody asked for."""
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def _read(self, size: int, watch: Watch) -> bytearray:
         data = bytearray()
         while len(data) < size:

@@ -46,13 +46,18 @@ class _Answer:
 
     kind: Any
     most_text: int = 2**20
+    has_arrays: bool = False
+
+    def most(self, asked: Any) -> Most:
+        """The bytes that an answer to what is asked may have."""
+        return Most(self.most_text, asked.most_bytes if self.has_arrays else 0)
 
 
 _GREETING = _Answer(Greeting)
 _ANSWERS = {
     "load": _Answer(Description | str, most_text=2**23),
-    "observe": _Answer(Observed | str),
-    "observe_here": _Answer(Observed),
+    "observe": _Answer(Observed | str, has_arrays=True),
+    "observe_here": _Answer(Observed, has_arrays=True),
     "script": _Answer(Script | None, most_text=2**25),  # a million logits, each in digits
 }
 
@@ -118,10 +123,10 @@ class Worker:
         assert self._process.stdout is not None
         self._output = Output(self._process.stdout, Tail())
         self._line, self._pid = Line(here, self._output), self._process.pid
-        greeting: Greeting = self._loaded(trial, self._exchange(_GREETING, (), LOADING_SECONDS))
+        greeting: Greeting = self._loaded(trial, self._exchange(_GREETING, (), self._limits(LOADING_SECONDS)))
         self._pid = greeting.pid
         self._check_sources(greeting)
-        self.description: Description = self._loaded(trial, self._request("load", trial, seconds=LOADING_SECONDS))
+        self.description: Description = self._loaded(trial, self._request("load", trial, self._limits(LOADING_SECONDS)))
         self._at_first = self.resident()
         self._output.tail = written
 
@@ -129,8 +134,15 @@ class Worker:
         """The answer to a call, or the Ending of the process."""
         self._calls += 1
         most = self._at_first + self._allowance.gib * _GIB
-        answer = self._request(method, question, seconds=self._allowance.seconds, most_bytes=most)
-        return self._killed(_FORGED) if isinstance(answer, Observed) and _is_empty(answer, question) else answer
+        answer = self._request(method, question, self._limits(self._allowance.seconds, most))
+        if isinstance(answer, Ending):
+            return answer
+        is_forged = self.has_unread() or (isinstance(answer, Observed) and _is_empty(answer, question))
+        return self._killed(_FORGED) if is_forged else answer
+
+    def has_unread(self) -> bool:
+        """True if something came over the connection after the last answer."""
+        return self._line.has_unread()
 
     def _loaded(self, trial: Trial, answer: Any) -> Any:
         """What a worker said while it was loaded.
@@ -161,17 +173,19 @@ class Worker:
                 "start again if they were edited during the run, or uninstall the others"
             )
 
-    def _request(self, method: str, asked: Any, *, seconds: float, most_bytes: float = float("inf")) -> Any:
-        self._number += 1
-        return self._exchange(_ANSWERS[method], (method, asked), seconds, most_bytes)
+    def _limits(self, seconds: float, most_bytes: float = float("inf")) -> _Limits:
+        return _Limits(self, seconds, time.monotonic() + seconds, most_bytes)
 
-    def _exchange(self, wanted: _Answer, request: tuple[Any, ...], seconds: float, most_bytes: float = float("inf")) -> Any:
+    def _request(self, method: str, asked: Any, watch: _Limits) -> Any:
+        self._number += 1
+        return self._exchange(_ANSWERS[method], (method, asked), watch)
+
+    def _exchange(self, wanted: _Answer, request: tuple[Any, ...], watch: _Limits) -> Any:
         """What a request is answered with, or the Ending of the process; without a request, what it says by itself."""
-        watch = _Limits(self, seconds, time.monotonic() + seconds, most_bytes)
         try:
             if request:
                 self._line.send(self._number, request, watch)
-            answer = self._line.receive(self._number, Most(wanted.most_text, int(self._allowance.gib * _GIB)), watch)
+            answer = self._line.receive(self._number, wanted.most(request[-1] if request else None), watch)
             self._output.read()
             watch.check_memory()
             return value_of(answer, wanted.kind)

@@ -26,7 +26,7 @@ from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from adapters.output import MOST_KEPT
 from adapters.process import Allowance, Trial
-from adapters.question import Question
+from adapters.question import Question, shape_of
 from adapters.sources import sources
 from reference import FLOAT32, FORMATS, Problem
 from reference.quantity import Quantity
@@ -191,12 +191,13 @@ def isolating(name: str, seconds: float = 0.7) -> Isolated:
         ("writes_into_the_connection", WROTE),
         ("writes_a_part", LATE),
         ("drips", LATE),
-        ("floods", LATE),
+        ("floods", WROTE),
         ("stops", LATE),
         ("answers_another_call", WROTE),
         ("answers_too_much", WROTE),
         ("answers_in_another_language", WROTE),
         ("answers_with_nothing", WROTE),
+        ("answers_and_writes_on", WROTE),
         ("answers_with_a_pickle", WROTE),
         ("answers_with_a_framed_pickle", WROTE),
     ],
@@ -233,9 +234,49 @@ def test_the_answer_of_a_fork_is_not_taken_for_that_of_the_next_call() -> None:
     adapter = isolating("forks", 20)
     (operation,) = adapter.operations()
     assert adapter.observe(Question(operation, OFFENDING, LOSS)).values[Quantity.LOSS] == 0
-    time.sleep(0.3)
-    assert adapter.observe(Question(operation, HARMLESS, LOSS)).error == f"the process of the call {WROTE}"
+    time.sleep(0.5)
+    with pytest.warns(UserWarning, match="before forks was called, its process had written into the connection"):
+        answer = adapter.observe(Question(operation, HARMLESS, LOSS))
+    assert answer.error is None
+    assert answer.values[Quantity.LOSS].item() > 0.3
     adapter.close()
+
+
+class Broadcasting(NumpyAdapter):
+    """Returns losses less a column of them, as a lost dimension broadcasts."""
+
+    def call(self, question: Question) -> Call:
+        call = super().call(question)
+        losses = {quantity: result for quantity, result in call.results.items() if quantity is Quantity.LOSS}
+        wide = {q: replace(result, values=result.values - result.values[:, None]) for q, result in losses.items()}
+        return replace(call, results={**call.results, **wide})
+
+
+@pytest.mark.parametrize(("rows", "quantities"), [(2, BOTH), (200, BOTH), (200, LOSS)])
+def test_a_result_of_another_shape_is_told_as_it_is_here(rows: int, quantities: tuple[Quantity, ...]) -> None:
+    """However large it is: what takes more than was asked for is not sent."""
+    isolated = Isolated(Trial("tests.test_isolation:Broadcasting", "cpu"), Allowance(20))
+    problem = Problem(np.zeros((rows, 2)), [0] * rows, FLOAT32)
+    told = []
+    for adapter in (isolated, Broadcasting()):
+        judge, operation = judge_of(adapter)
+        measured = judge.measure(Question(operation, problem, quantities))
+        told.append([(m.quantity, m.error, m.observed.tobytes()) for m in measured])
+    assert told[0] == told[1]
+    assert told[0][0][1] == f"returned loss of shape ({rows}, {rows}), asked for ({rows},)"
+    isolated.close()
+
+
+def test_an_answer_is_bounded_by_what_is_asked() -> None:
+    adapter = NumpyAdapter()
+    for operation in adapter.operations():
+        for problem in (HARMLESS, Problem([[1.0, 0.0, 2.0]] * 9, [0] * 9, FLOAT32, tangent=[[1.0, 0.0, 2.0]] * 9)):
+            if operation.refusal(problem) is not None:
+                continue
+            quantities = operation.asked(problem, tuple(Quantity))
+            values = adapter.observe(Question(operation, problem, quantities)).values
+            assert {q: array.shape for q, array in values.items()} == {q: shape_of(q, problem) for q in quantities}
+    assert Question(operation, HARMLESS, BOTH).most_bytes < 10**5
 
 
 def test_a_call_that_is_interrupted_leaves_nothing_behind() -> None:

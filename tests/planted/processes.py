@@ -134,11 +134,10 @@ def drips(_: Array) -> None:
 
 @planted
 def floods(_: Array) -> None:
-    """As fast as costs no gigabytes where it is read."""
-    write(head(2, 0, 2**27))
+    """With what the losses of a hundred million rows would take."""
+    write(head(2, 0, 2**30))
     while True:
-        write(bytes(2**16))
-        time.sleep(0.001)
+        write(bytes(2**20))
 
 
 @planted
@@ -166,11 +165,22 @@ def answers_in_another_language(_: Array) -> None:
     write(head(2, 4) + b"\x80\x04N.")
 
 
+def said(**changes: Any) -> bytes:
+    """What a worker says of a call that returned nothing, with changes."""
+    nothing: dict[str, Any] = {"values": {}, "violations": [], "dtypes": {}, "changed": [], "error": None, "seconds": None}
+    return json.dumps(nothing | {"ended": False, "malformed": False} | changes).encode()
+
+
 @planted
 def answers_with_nothing(_: Array) -> None:
-    said = {"values": {}, "violations": [], "dtypes": {}, "changed": []}
-    nothing = json.dumps(said | dict.fromkeys(("error", "seconds")) | dict.fromkeys(("ended", "malformed"), False))
-    write(head(2, len(nothing)) + nothing.encode())
+    write(head(2, len(said())) + said())
+
+
+@planted
+def answers_and_writes_on(_: Array) -> None:
+    """All at once: the rest is there when the answer is read."""
+    raised = said(error="raised")
+    write(head(2, len(raised)) + raised + b"more")
 
 
 class Bomb:
@@ -194,7 +204,9 @@ def answers_with_a_framed_pickle(_: Array) -> None:
 
 @planted
 def forks(_: Array) -> None:
-    os.fork()
+    """Both go on, and the child answers later."""
+    if os.fork() == 0:
+        time.sleep(0.2)
 
 
 @planted
