@@ -363,8 +363,8 @@ def test_what_a_kernel_has_started_ends_with_a_run_that_is_killed(tmp_path: Path
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(started.pid))\n"
     )
     code = (
-        "import os\nfrom adapters.process import Allowance, Trial, Worker\n"
-        f"worker = Worker(Trial('numpy', 'cpu', {str(tmp_path / 'starts.py:right')!r}), Allowance())\n"
+        "import os\nfrom adapters.output import Tail\nfrom adapters.process import Allowance, Trial, Worker\n"
+        f"worker = Worker(Trial('numpy', 'cpu', {str(tmp_path / 'starts.py:right')!r}), Allowance(), Tail())\n"
         "os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)

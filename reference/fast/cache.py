@@ -85,7 +85,7 @@ class RepairingCache(FunctionCache):
         """Cache what was compiled, if it can be."""
         try:
             super().save_overload(sig, data)
-        except OSError as error:
+        except (OSError, BrokenError) as error:
             _warn(self._cache_path, f"cannot be written ({error})")
 
     def _drop(self) -> None:

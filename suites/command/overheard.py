@@ -19,6 +19,9 @@ from suites.report.escape import one_line, printable
 SECTION = "stdout and stderr of the worker"
 """What pytest shows the output of a worker as, beside "stdout" and "stderr" of this process."""
 
+_MOST_SHOWN = MOST_KEPT + 100
+"""Characters of a section: those of a worker are all of them shown, with what it says is left out of them."""
+
 
 def attributed(text: str) -> str:
     """Lines that a kernel wrote, the last of them if they are many, marked as its own.
@@ -27,9 +30,9 @@ def attributed(text: str) -> str:
     kernel: red\\x1b[31m
     kernel: ::error::forged
     """
-    cut = f"[{len(text) - MOST_KEPT} characters before this are left out]\n" if len(text) > 2 * MOST_KEPT else ""
-    kept = cut + (text[-MOST_KEPT:] if cut else text)
-    return "\n".join(f"kernel: {one_line(line)}" for line in kept.splitlines())
+    left_out = len(text) - _MOST_SHOWN
+    before = [f"[{left_out} characters before this are left out]"] if left_out > 0 else []
+    return "\n".join(f"kernel: {one_line(line)}" for line in [*before, *text[-_MOST_SHOWN:].splitlines()])
 
 
 def make_harmless(report: pytest.TestReport) -> None:
