@@ -154,6 +154,10 @@ class Adapter(ABC):
         """What calls that ended their process have cost so far; see `adapters.isolation`."""
         return 0
 
+    def take_written(self) -> str:
+        """What its other processes have written since this was last asked; what this process writes, pytest captures."""
+        return ""
+
     def close(self) -> None:  # noqa: B027
         """End what it has started; nothing, unless it runs other processes."""
 

@@ -7,6 +7,7 @@ new worker.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 from adapters.adapter import Adapter, Call, GivenUpError, Observed
 from adapters.layout import Layout
 from adapters.operation import Operation
+from adapters.output import Tail
 from adapters.process import Allowance, Ending, Trial, Worker
 from adapters.question import Question
 from adapters.script import Script
@@ -80,7 +82,7 @@ def observed_apart(trial: Trial, operation: Operation, problem: Problem) -> Obse
     Raises:
       AdapterError: processes cannot be had.
     """
-    worker = Worker(trial, Allowance())
+    worker = Worker(trial, Allowance(), Tail())
     answer = worker.ask("observe_here", _sendable(Question(operation, problem, (Quantity.LOSS,), Layout.OFFSET)))
     worker.close()
     if isinstance(answer, Ending):
@@ -100,7 +102,8 @@ class Isolated(Adapter):
         """Raises AdapterError if the backend is not there, or processes cannot be had."""
         self._trial, self.allowance = trial, allowance
         self._endings = _Endings()
-        self._worker: Worker | None = Worker(trial, allowance)
+        self._written = Tail()
+        self._worker: Worker | None = Worker(trial, allowance, self._written)
         self._description = self._worker.description
         self.name, self.device = self._description.name, self._description.device
         self.main, self.controls = self._description.main, self._description.controls
@@ -110,6 +113,10 @@ class Isolated(Adapter):
     def spent(self) -> int:
         """What all endings together are counted as."""
         return self._endings.spent.total()
+
+    def take_written(self) -> str:
+        """What calls in the worker have written since this was last asked, or the last of it."""
+        return self._written.take()
 
     def devices(self) -> tuple[str, ...]:
         """Devices on which the backend runs here, the default first, as the worker said when it was loaded."""
@@ -155,8 +162,14 @@ class Isolated(Adapter):
         return found
 
     def _ask(self, method: str, question: Question) -> Any:
+        if self._worker is not None and self._worker.has_unread():
+            label = question.operation.label
+            warnings.warn(
+                f"before {label} was called, its process had written into the connection; it was killed", stacklevel=2
+            )
+            self.close()
         if self._worker is None:
-            self._worker = Worker(self._trial, self.allowance)
+            self._worker = Worker(self._trial, self.allowance, self._written)
         try:
             answer = self._worker.ask(method, question)
         except BaseException:  # such as that of a timer: the next call must not wait for the answer to this one

@@ -14,6 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from adapters.output import Output
 from adapters.wire import ForgedError, Message
 
 _HEAD = struct.Struct("!QQQ")
@@ -30,7 +31,7 @@ class Watch(Protocol):
         """Called before each part of a message."""
 
     def check_process(self) -> None:
-        """Called after each glance in which nothing came."""
+        """Called after each glance in which nothing came over the connection."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Most:
 
 
 class Line:
-    """The parent's end."""
+    """The parent's end; what the worker writes elsewhere meanwhile is read too, so that it never waits to be."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, output: Output) -> None:
         end.setblocking(False)
-        self._socket = end
+        self._socket, self._output = end, output
 
     def send(self, number: int, request: tuple[Any, ...], watch: Watch) -> None:
         """Send a request.
@@ -71,6 +72,13 @@ class Line:
             raise ForgedError(f"request {number} is answered by number {answered}, of {text} and {arrays} bytes")
         return Message(self._read(text, watch), self._read(arrays, watch))
 
+    def has_unread(self) -> bool:
+        """True if the other end has said something that nobody asked for."""
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def _read(self, size: int, watch: Watch) -> bytearray:
         data = bytearray()
         while len(data) < size:
@@ -81,12 +89,21 @@ class Line:
         return data
 
     def _wait(self, event: int, watch: Watch) -> None:
-        poll = select.poll()
-        poll.register(self._socket, event)
         watch.check_time()
-        while not poll.poll(1000 * GLANCE):
+        while not self._is_ready(event):
             watch.check_process()
             watch.check_time()
+
+    def _is_ready(self, event: int) -> bool:
+        """True if the other end is, within a glance."""
+        poll = select.poll()
+        poll.register(self._socket, event)
+        for fd in self._output.fds:
+            poll.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(1000 * GLANCE)}
+        if ready.intersection(self._output.fds):
+            self._output.read()
+        return self._socket.fileno() in ready
 
     def close(self) -> None:
         """Close this end."""

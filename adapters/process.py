@@ -18,6 +18,7 @@ from typing import Any
 
 from adapters.adapter import AdapterError, Observed
 from adapters.line import GLANCE, Line, Most
+from adapters.output import Output, Tail
 from adapters.question import Question
 from adapters.script import Script
 from adapters.sources import sources
@@ -33,6 +34,9 @@ LAST_SECONDS = 5.0
 _PARTING_SECONDS = 0.5
 """What the supervisor gets to end in once there is nothing below it."""
 
+_LAST_LINES, _LAST_CHARACTERS = 5, 500
+"""What an error tells of the output of a process that ended while it was loaded."""
+
 _GIB = 2**30
 
 
@@ -42,13 +46,18 @@ class _Answer:
 
     kind: Any
     most_text: int = 2**20
+    has_arrays: bool = False
+
+    def most(self, asked: Any) -> Most:
+        """The bytes that an answer to what is asked may have."""
+        return Most(self.most_text, asked.most_bytes if self.has_arrays else 0)
 
 
 _GREETING = _Answer(Greeting)
 _ANSWERS = {
     "load": _Answer(Description | str, most_text=2**23),
-    "observe": _Answer(Observed | str),
-    "observe_here": _Answer(Observed),
+    "observe": _Answer(Observed | str, has_arrays=True),
+    "observe_here": _Answer(Observed, has_arrays=True),
     "script": _Answer(Script | None, most_text=2**25),  # a million logits, each in digits
 }
 
@@ -95,9 +104,15 @@ class _OverError(Exception):
 
 
 class Worker:
-    """A process with the backend loaded, and the line to it."""
+    """A process with the backend loaded, and the line to it.
 
-    def __init__(self, trial: Trial, allowance: Allowance) -> None:
+    Arguments:
+      trial: what it loads.
+      allowance: what each of its calls may take.
+      written: takes in what it writes to standard output and error once it is loaded.
+    """
+
+    def __init__(self, trial: Trial, allowance: Allowance, written: Tail) -> None:
         """Raises AdapterError if the backend or processes are not there, or its process ends while it is loaded."""
         if os.name != "posix":
             raise AdapterError(f"a worker process: this system is {os.name!r}; allowed: Linux, macOS and other POSIX systems")
@@ -105,19 +120,29 @@ class Worker:
         here, there = socket.socketpair()
         with there:
             self._process = _started(there)
-        self._line, self._pid = Line(here), self._process.pid
-        greeting: Greeting = self._loaded(trial, self._exchange(_GREETING, (), LOADING_SECONDS))
+        assert self._process.stdout is not None
+        self._output = Output(self._process.stdout, Tail())
+        self._line, self._pid = Line(here, self._output), self._process.pid
+        greeting: Greeting = self._loaded(trial, self._exchange(_GREETING, (), self._limits(LOADING_SECONDS)))
         self._pid = greeting.pid
         self._check_sources(greeting)
-        self.description: Description = self._loaded(trial, self._request("load", trial, seconds=LOADING_SECONDS))
+        self.description: Description = self._loaded(trial, self._request("load", trial, self._limits(LOADING_SECONDS)))
         self._at_first = self.resident()
+        self._output.tail = written
 
     def ask(self, method: str, question: Question) -> Any:
         """The answer to a call, or the Ending of the process."""
         self._calls += 1
         most = self._at_first + self._allowance.gib * _GIB
-        answer = self._request(method, question, seconds=self._allowance.seconds, most_bytes=most)
-        return self._killed(_FORGED) if isinstance(answer, Observed) and _is_empty(answer, question) else answer
+        answer = self._request(method, question, self._limits(self._allowance.seconds, most))
+        if isinstance(answer, Ending):
+            return answer
+        is_forged = self.has_unread() or (isinstance(answer, Observed) and _is_empty(answer, question))
+        return self._killed(_FORGED) if is_forged else answer
+
+    def has_unread(self) -> bool:
+        """True if something came over the connection after the last answer."""
+        return self._line.has_unread()
 
     def _loaded(self, trial: Trial, answer: Any) -> Any:
         """What a worker said while it was loaded.
@@ -126,11 +151,18 @@ class Worker:
           AdapterError: it ended, or said why there is nothing.
         """
         if isinstance(answer, Ending):
-            raise AdapterError(f"--isolate: loading the backend {trial.backend!r}: its process {answer.text}")
+            raise AdapterError(
+                f"--isolate: loading the backend {trial.backend!r}: its process {answer.text}{self._last_words()}"
+            )
         if isinstance(answer, str):
             self.close()
             raise AdapterError(answer)
         return answer
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._output.tail.take().splitlines() if line.strip()]
+        told = " | ".join(lines[-_LAST_LINES:])[-_LAST_CHARACTERS:]
+        return f"; it wrote last: {told}" if told else ""
 
     def _check_sources(self, greeting: Greeting) -> None:
         """Refuse a worker that would answer for other code than this."""
@@ -141,17 +173,20 @@ class Worker:
                 "start again if they were edited during the run, or uninstall the others"
             )
 
-    def _request(self, method: str, asked: Any, *, seconds: float, most_bytes: float = float("inf")) -> Any:
-        self._number += 1
-        return self._exchange(_ANSWERS[method], (method, asked), seconds, most_bytes)
+    def _limits(self, seconds: float, most_bytes: float = float("inf")) -> _Limits:
+        return _Limits(self, seconds, time.monotonic() + seconds, most_bytes)
 
-    def _exchange(self, wanted: _Answer, request: tuple[Any, ...], seconds: float, most_bytes: float = float("inf")) -> Any:
+    def _request(self, method: str, asked: Any, watch: _Limits) -> Any:
+        self._number += 1
+        return self._exchange(_ANSWERS[method], (method, asked), watch)
+
+    def _exchange(self, wanted: _Answer, request: tuple[Any, ...], watch: _Limits) -> Any:
         """What a request is answered with, or the Ending of the process; without a request, what it says by itself."""
-        watch = _Limits(self, seconds, time.monotonic() + seconds, most_bytes)
         try:
             if request:
                 self._line.send(self._number, request, watch)
-            answer = self._line.receive(self._number, Most(wanted.most_text, int(self._allowance.gib * _GIB)), watch)
+            answer = self._line.receive(self._number, wanted.most(request[-1] if request else None), watch)
+            self._output.read()
             watch.check_memory()
             return value_of(answer, wanted.kind)
         except ForgedError:
@@ -184,6 +219,7 @@ class Worker:
         while not self.is_gone():
             if time.monotonic() > deadline:
                 return self._killed(Ending("closed its connection and was killed"))
+            self._output.read()
             time.sleep(GLANCE / 10)
         self.close()
         status = self._process.returncode
@@ -209,6 +245,7 @@ class Worker:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._output.close()
 
 
 @dataclass(frozen=True)
@@ -247,8 +284,11 @@ def _started(there: socket.socket) -> subprocess.Popen[bytes]:
     paths = [str(path) or os.getcwd() for path in sys.path]  # not in PYTHONPATH: there a colon divides one in two
     code = f"import sys; sys.path[:] = {paths!r}; import adapters.supervisor; adapters.supervisor.run()"
     return subprocess.Popen(
-        [sys.executable, "-P", "-W", "ignore", "-c", code, str(there.fileno())],
+        [sys.executable, "-P", "-u", "-W", "ignore", "-c", code, str(there.fileno())],
+        bufsize=0,
         pass_fds=[there.fileno()],
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )

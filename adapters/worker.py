@@ -5,10 +5,11 @@ Started by `adapters.supervisor`, never by hand.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +20,11 @@ from adapters.adapter import Adapter, AdapterError, Observed
 from adapters.line import answer
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation
-from adapters.question import Question
+from adapters.question import Question, shape_of
 from adapters.script import Script
 from adapters.sources import sources
 from adapters.wire import Description, Greeting, Message, UnsendableError, message_of
+from reference.formats import Floats
 from reference.quantity import Quantity
 
 
@@ -37,13 +39,13 @@ class Answers:
     def observe(self, question: Question) -> Observed | str:
         """What the operation does with a problem, or why it does not offer that."""
         try:
-            return _sendable_observed(self.adapter.observe(self._with_function(question)))
+            return _sendable_observed(self.adapter.observe(self._with_function(question)), question)
         except NotImplementedError as error:
             return str(error)
 
     def observe_here(self, question: Question) -> Observed:
         """The same without what a backend does first to spare its process: this one is there to be ended."""
-        return _sendable_observed(Adapter.observe(self.adapter, self._with_function(question)))
+        return _sendable_observed(Adapter.observe(self.adapter, self._with_function(question)), question)
 
     def script(self, asked: Question) -> Script | None:
         """The operation at a problem in the framework's own words; see `Adapter.script`."""
@@ -59,15 +61,24 @@ def sendable(operation: Operation) -> Operation:
     return replace(operation, function=None, beyond=None)
 
 
-def _sendable_observed(observed: Observed) -> Observed:
-    """The same in plain strings, numbers and arrays, of nothing but quantities, whatever a backend of the user's made it of."""
-    values = {q: np.asarray(v, dtype=v.dtype.newbyteorder("=")) for q, v in observed.values.items() if q in _QUANTITIES}
-    dtypes = {quantity: str(dtype) for quantity, dtype in observed.dtypes.items() if quantity in _QUANTITIES}
+def _sendable_observed(observed: Observed, question: Question) -> Observed:
+    """The same in plain strings, numbers and arrays, of what was asked alone, whatever a backend of the user's made it of.
+
+    More bytes than the shapes that were asked for have are not sent: which shape is wrong is told instead.
+    """
+    asked = [quantity for quantity in question.quantities if quantity in observed.values]
+    values = {q: np.asarray(v := observed.values[q], dtype=v.dtype.newbyteorder("=")) for q in asked}
+    if sum(array.nbytes for array in values.values()) > question.most_bytes:
+        return Observed({}, error=_misshapen(values, question), malformed=True)
+    dtypes = {quantity: str(dtype) for quantity, dtype in observed.dtypes.items() if quantity in asked}
     seconds = None if observed.seconds is None else float(observed.seconds)
     return replace(observed, values=values, dtypes=dtypes, seconds=seconds)
 
 
-_QUANTITIES = tuple(Quantity)
+def _misshapen(values: Mapping[Quantity, Floats], question: Question) -> str:
+    shapes = {quantity: (array.shape, shape_of(quantity, question.problem)) for quantity, array in values.items()}
+    wrong = [f"returned {q} of shape {given}, asked for {asked}" for q, (given, asked) in shapes.items() if given != asked]
+    return "; ".join(wrong)
 
 
 def _load(backend: str, device: str, implementation: str | None) -> tuple[Message, Answers | None]:
@@ -105,7 +116,7 @@ def serve(fd: int) -> None:
     """Greet, load, say what there is, and answer until the other side is gone."""
     os.set_inheritable(fd, False)
     end = socket.socket(fileno=fd)
-    requests = end.makefile("rb")
+    requests, c_library = end.makefile("rb"), ctypes.CDLL(None)
     answer(end, 0, message_of(Greeting(os.getpid(), sources())))
     with suppress(EOFError):
         number, _, trial = pickle.load(requests)
@@ -114,5 +125,7 @@ def serve(fd: int) -> None:
         while answers is not None:
             number, method, question = pickle.load(requests)
             asked: Callable[[Question], Any] = getattr(answers, method)
-            answer(end, number, message_of(asked(question)))
+            message = message_of(asked(question))
+            c_library.fflush(None)  # what C code has written belongs to this call
+            answer(end, number, message)
     os._exit(0)  # what a kernel has left behind must not hold up the end

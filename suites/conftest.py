@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from warnings import WarningMessage
 
 import pytest
 
@@ -16,6 +17,7 @@ from reference.quantity import Quantity
 from suites.command.ending import Run
 from suites.command.folder import folder_of
 from suites.command.options import add_options
+from suites.command.overheard import SECTION, kept_back, make_harmless, make_one_line
 from suites.command.plan import plan_of
 from suites.command.selection import case_combinations, format_combinations, function_of, is_asked, parameters_of
 from suites.command.signals import end_at_signals
@@ -43,12 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.markers:
         return
     try:
-        judge = Judge(plan_of(config.option))
+        with kept_back(config):
+            judge = Judge(plan_of(config.option))
         folder = folder_of(judge.plan)
         if folder is not None:
             folder.claim()
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
-        raise pytest.UsageError(" ".join(str(error).split())) from None
+        raise pytest.UsageError(one_line(" ".join(str(error).split()))) from None
     end_at_signals(config)
     _leave_failures_to_the_end(config.option)
     config.stash[_JUDGE] = judge
@@ -158,9 +161,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """--junitxml: the lowest grade and the worst error that a test measured, and what they rest on, become its properties."""
-    recorder = item.config.stash[_JUDGE].recorder
+    """--junitxml: the lowest grade and the worst error that a test measured, and what they rest on, become its properties.
+
+    What its calls have written in another process becomes a section of its own.
+    """
+    judge = item.config.stash[_JUDGE]
+    judge.plan.adapter.take_written()  # what was written before is no output of this test
     try:
         yield
     finally:
-        item.user_properties += recorder.test.as_properties()
+        item.user_properties += judge.recorder.test.as_properties()
+        if written := judge.plan.adapter.take_written():
+            item.add_report_section("call", SECTION, written)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Nothing that a kernel wrote or raised is obeyed where it is shown."""
+    report = yield
+    make_harmless(report)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: WarningMessage) -> None:
+    """Nor what it warns of."""
+    make_one_line(warning_message)

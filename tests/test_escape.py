@@ -15,7 +15,7 @@ from suites.report.schema import Report
 from suites.report.terminal import comparison_lines, comparison_tables, rendered, summary_lines, summary_tables
 from tests.reports import report
 
-HOSTILE = "x\n::error::forged\r\x1b[31mred\x07\u202eright-to-left\u2028\x00"
+HOSTILE = "x\n::error::forged\r\x1b[31mred\x07\u202eright-to-left\u2028\x00 ##[error]forged ##vso[task.prependpath]/"
 FAILURE = {"cause": "c", "tests": ["t"], "smallest": "t", "lines": {"what": "w", "repro": "r"}, "script": None}
 LIMIT = {"operation": "cross_entropy", "text": "t", "declared": {"reason": "t"}}
 
@@ -69,6 +69,8 @@ def test_no_text_forges_output(form: str) -> None:
     text = _shown()[form]
     assert "forged" in text
     assert not any(line.lstrip().startswith("::error") for line in text.splitlines())
+    assert "##[" not in text
+    assert "##vso[" not in text
     own = {"\x1b"} if "tables" in form else set()  # the colours of the table itself
     raw = {c for c in text if not c.isprintable() and c not in "\n\t"} - own
     assert not raw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,8 +24,9 @@ from adapters.isolation import HANG, MOST_SPENT, Isolated
 from adapters.layout import Layout
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
+from adapters.output import MOST_KEPT
 from adapters.process import Allowance, Trial
-from adapters.question import Question
+from adapters.question import Question, shape_of
 from adapters.sources import sources
 from reference import FLOAT32, FORMATS, Problem
 from reference.quantity import Quantity
@@ -189,12 +191,13 @@ def isolating(name: str, seconds: float = 0.7) -> Isolated:
         ("writes_into_the_connection", WROTE),
         ("writes_a_part", LATE),
         ("drips", LATE),
-        ("floods", LATE),
+        ("floods", WROTE),
         ("stops", LATE),
         ("answers_another_call", WROTE),
         ("answers_too_much", WROTE),
         ("answers_in_another_language", WROTE),
         ("answers_with_nothing", WROTE),
+        ("answers_and_writes_on", WROTE),
         ("answers_with_a_pickle", WROTE),
         ("answers_with_a_framed_pickle", WROTE),
     ],
@@ -231,9 +234,49 @@ def test_the_answer_of_a_fork_is_not_taken_for_that_of_the_next_call() -> None:
     adapter = isolating("forks", 20)
     (operation,) = adapter.operations()
     assert adapter.observe(Question(operation, OFFENDING, LOSS)).values[Quantity.LOSS] == 0
-    time.sleep(0.3)
-    assert adapter.observe(Question(operation, HARMLESS, LOSS)).error == f"the process of the call {WROTE}"
+    time.sleep(0.5)
+    with pytest.warns(UserWarning, match="before forks was called, its process had written into the connection"):
+        answer = adapter.observe(Question(operation, HARMLESS, LOSS))
+    assert answer.error is None
+    assert answer.values[Quantity.LOSS].item() > 0.3
     adapter.close()
+
+
+class Broadcasting(NumpyAdapter):
+    """Returns losses less a column of them, as a lost dimension broadcasts."""
+
+    def call(self, question: Question) -> Call:
+        call = super().call(question)
+        losses = {quantity: result for quantity, result in call.results.items() if quantity is Quantity.LOSS}
+        wide = {q: replace(result, values=result.values - result.values[:, None]) for q, result in losses.items()}
+        return replace(call, results={**call.results, **wide})
+
+
+@pytest.mark.parametrize(("rows", "quantities"), [(2, BOTH), (200, BOTH), (200, LOSS)])
+def test_a_result_of_another_shape_is_told_as_it_is_here(rows: int, quantities: tuple[Quantity, ...]) -> None:
+    """However large it is: what takes more than was asked for is not sent."""
+    isolated = Isolated(Trial("tests.test_isolation:Broadcasting", "cpu"), Allowance(20))
+    problem = Problem(np.zeros((rows, 2)), [0] * rows, FLOAT32)
+    told = []
+    for adapter in (isolated, Broadcasting()):
+        judge, operation = judge_of(adapter)
+        measured = judge.measure(Question(operation, problem, quantities))
+        told.append([(m.quantity, m.error, m.observed.tobytes()) for m in measured])
+    assert told[0] == told[1]
+    assert told[0][0][1] == f"returned loss of shape ({rows}, {rows}), asked for ({rows},)"
+    isolated.close()
+
+
+def test_an_answer_is_bounded_by_what_is_asked() -> None:
+    adapter = NumpyAdapter()
+    for operation in adapter.operations():
+        for problem in (HARMLESS, Problem([[1.0, 0.0, 2.0]] * 9, [0] * 9, FLOAT32, tangent=[[1.0, 0.0, 2.0]] * 9)):
+            if operation.refusal(problem) is not None:
+                continue
+            quantities = operation.asked(problem, tuple(Quantity))
+            values = adapter.observe(Question(operation, problem, quantities)).values
+            assert {q: array.shape for q, array in values.items()} == {q: shape_of(q, problem) for q in quantities}
+    assert Question(operation, HARMLESS, BOTH).most_bytes < 10**5
 
 
 def test_a_call_that_is_interrupted_leaves_nothing_behind() -> None:
@@ -320,12 +363,88 @@ def test_what_a_kernel_has_started_ends_with_a_run_that_is_killed(tmp_path: Path
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(started.pid))\n"
     )
     code = (
-        "import os\nfrom adapters.process import Allowance, Trial, Worker\n"
-        f"worker = Worker(Trial('numpy', 'cpu', {str(tmp_path / 'starts.py:right')!r}), Allowance())\n"
+        "import os\nfrom adapters.output import Tail\nfrom adapters.process import Allowance, Trial, Worker\n"
+        f"worker = Worker(Trial('numpy', 'cpu', {str(tmp_path / 'starts.py:right')!r}), Allowance(), Tail())\n"
         "os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert_ends(Path("/proc") / (tmp_path / "pid").read_text())
+
+
+@pytest.mark.parametrize("options", [(), ("--isolate",)])
+def test_what_a_kernel_writes_is_shown_under_its_test_and_forges_nothing(options: tuple[str, ...], tmp_path: Path) -> None:
+    """It went past pytest into the log of the job, where `::error::` at the start of a line is a command."""
+    failed, output = tried("says", tmp_path, "--case=absorption/*", "--tb=short", *options)
+    assert failed
+    for source in ("Python", "stderr", "C code", "a child"):
+        assert f"\nkernel: ::error::of {source}" in output
+    assert not [line for line in output.splitlines() if line.lstrip().startswith("::")]
+    assert "\x1b" not in output
+    assert "::error::warned\\n::error::again" in output or options
+
+
+def test_nothing_of_it_is_shown_of_a_test_that_passes(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        "from tests.planted.processes import right\nprint('on import')\n\n\n"
+        "def loud(logits, labels):\n    print('called')\n    return right(logits, labels)\n"
+    )
+    quiet = (f"--implementation={tmp_path / 'loud.py'}:loud", "--dtype=float32", "--case=absorption/gap-20*", "--claim=stable")
+    for options in ((), ("--isolate",)):
+        result = run_suites(*quiet, *options)
+        assert result.returncode == 0, result.stdout
+        assert "called" not in result.stdout
+        assert "on import" not in result.stdout
+    shown = run_suites(*quiet, "--isolate", "-rP", "--tb=short").stdout
+    assert "\nkernel: called\n" in shown
+    assert "on import" not in shown
+
+
+@pytest.mark.parametrize("options", [(), ("--isolate",)])
+def test_what_a_kernel_wrote_before_it_failed_to_load_is_shown(options: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text("import os\nprint('::error::the last words \\x1b[31m', flush=True)\n")
+    end = "os.abort()\n" if options else "raise OSError('no')\n"
+    (tmp_path / "loud.py").write_text((tmp_path / "loud.py").read_text() + end)
+    result = run_suites(f"--implementation={tmp_path / 'loud.py'}:loud", *options)
+    assert result.returncode == 4
+    assert "::error::the last words \\x1b[31m" in result.stdout
+    assert not [line for line in result.stdout.splitlines() if line.startswith("::")]
+
+
+def test_a_kernel_that_writes_half_a_gigabyte_costs_neither_memory_nor_the_call() -> None:
+    adapter = isolating("pours", 60)
+    (operation,) = adapter.operations()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert adapter.observe(Question(operation, OFFENDING, LOSS)).error is None
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    written = adapter.take_written()
+    assert re.match(r"\[53\d{7} bytes before this are left out\]\n", written)
+    assert written.endswith("\nthe last\n")
+    assert len(written) < MOST_KEPT + 100
+    assert grown < 2**15, "KiB"
+    assert adapter.take_written() == ""
+    adapter.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("pours_without_end", f"the process of the call {LATE}"), ("leaves_a_writer", None), ("closes_its_output", None)],
+)
+def test_a_kernel_that_meddles_with_its_output_holds_nothing_up(name: str, error: str | None) -> None:
+    adapter = isolating(name)
+    (operation,) = adapter.operations()
+    started = time.monotonic()
+    assert adapter.observe(Question(operation, OFFENDING, LOSS)).error == error
+    assert adapter.observe(Question(operation, HARMLESS, LOSS)).error is None
+    adapter.close()
+    assert time.monotonic() - started < 0.7 + SLACK
+
+
+def test_what_was_written_before_a_crash_is_kept() -> None:
+    adapter = isolating("says_and_ends")
+    (operation,) = adapter.operations()
+    assert adapter.observe(Question(operation, OFFENDING, LOSS)).ended
+    assert adapter.take_written() == "::error::just before\n"
+    adapter.close()
 
 
 def test_an_operation_that_hangs_and_hangs_is_given_up(isolated: Isolated) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.adapter import Adapter, Call, Result
+from adapters.adapter import Adapter, Call, Observed, Result
 from adapters.limits import TARGETS, Limit, limit_of, limits, limits_of
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation, options_used
@@ -191,6 +192,34 @@ def universe(cell: Cell) -> list[Problem]:
     plain = cell.problem(2)
     special = [plain.replace(logits=[[0.0, value]] * 2) for value in (np.nan, -np.inf, np.inf)]
     return [cell.problem(2, **change) for change in changes] + special
+
+
+class Silent(Capable):
+    """Says of no result what it is, or returns none."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        super().__init__(frozenset(), "any")
+        self.said = said
+
+    def observe(self, question: Question) -> Observed:
+        return replace(super().observe(question), **self.said)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"dtypes": {}}, "every call failed: observe() returned no loss in dtypes"),
+        ({"values": {}}, "every call failed: observe() returned no loss in values"),
+        ({"values": {}, "dtypes": {}}, "every call failed: observe() returned no loss in values and dtypes"),
+        ({}, ""),
+    ],
+)
+def test_a_backend_that_returns_nothing_is_a_finding(said: dict[str, Any], told: str) -> None:
+    adapter = Silent(said)
+    found = proposal_for(adapter, adapter.operations(), (FORMATS["float32"],))
+    assert found.limit is None
+    assert told in "\n".join(found.lines(accepted=False))
+    assert told or not found.findings
 
 
 @given(REFUSED, st.sampled_from(sorted(TAKES)))

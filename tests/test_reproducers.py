@@ -6,6 +6,7 @@ for each deviation and operation (minutes for each framework instead of seconds)
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
@@ -13,11 +14,13 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.adapter import Adapter, Observed
@@ -31,7 +34,8 @@ from adapters.script import layout_lines, literal
 from reference import FLOAT32, Problem, Quantity
 from suites.inputs.cases import cases_matching
 from suites.judging.relation import Relation
-from suites.judging.reproducer import Miss, miss_of_label, reproducer, write_reproducers
+from suites.judging.reproducer import Miss, file_name_of, miss_of_label, reproducer, write_reproducers
+from suites.report.escape import printable
 from tests.backends import adapter_or_skip
 from tests.command import ROOT, run_here, run_suites
 from tests.reproducing import judge_of, miss_of, one_of_each, published
@@ -166,7 +170,7 @@ def test_a_failure_writes_a_script_that_ends_with_0_once_the_kernel_is_repaired(
     path.write_text(KERNEL.format(shift=" * 0"))
     options = ["--claim=stable", "--dtype=float64", "--case=overflow/all-float64", "--report=out"]
     result = run_suites(f"--implementation={path}:kernel", *options, cwd=tmp_path)
-    (script,) = (tmp_path / "out" / "reproducers").glob("*-loss.py")
+    (script,) = (tmp_path / "out" / "reproducers").glob("*-loss~*.py")
     assert f"python out/reproducers/{script.name}" in result.stdout
     assert run_alone(str(script), cwd=tmp_path).returncode == STANDS
     path.write_text(KERNEL.format(shift=""))
@@ -349,6 +353,80 @@ def test_an_exception_that_is_not_the_defect_is_neither_0_nor_1(tmp_path: Path) 
     assert text is not None
     (tmp_path / "script.py").write_text(text.replace("scipy.special.", "scipy.general."))
     assert run_alone("script.py", cwd=tmp_path).returncode == 2
+
+
+NAMES = st.text(st.characters(exclude_categories=()) | st.sampled_from("abAB .-_/@~\0"), max_size=12)
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+
+
+@settings(derandomize=True, database=None)
+@given(NAMES, NAMES)
+@example("a b", "a/b")
+@example("a-b", "a b")
+@example("A", "a")
+@example("a.", "a")
+@example("-a", "a")
+@example("\u00e9", "e\u0301")
+@example("K", "\u212a")
+@example("x" * 300, "x" * 299)
+@example("", ".")
+@example("con", "CON.txt")
+@example("lpt1.loss", "con.")
+def test_no_two_names_share_a_file_and_every_file_system_takes_it(first: str, second: str) -> None:
+    files = [file_name_of(name) for name in (first, second)]
+    assert len({file.lower() for file in files}) == len({first, second})
+    for file in files:
+        assert re.fullmatch(r"[a-z0-9_@][a-z0-9_.@~-]{0,150}\.py", file)
+        assert not file.endswith("..py")
+        assert file.partition(".")[0] not in RESERVED
+
+
+@pytest.mark.parametrize("name", ["scipy-absorption-loss", "log_softmax@compiled", "a.b-2", "x" * 120])
+def test_a_plain_name_is_its_file(name: str) -> None:
+    assert file_name_of(name) == f"{name}.py"
+
+
+def test_every_published_deviation_has_a_plain_name() -> None:
+    reports = [json.loads(path.read_text()) for path in (ROOT / "ci" / "reports").glob("*.json")]
+    scripts = {d["id"]: d["reproducer"] for report in reports for d in report["deviations"] if d["reproducer"]}
+    assert len(scripts) > 200
+    assert scripts == {name: f"reproducers/{file_name_of(name)}" for name in scripts}
+
+
+ANY = st.text(st.characters(exclude_categories=()) | st.sampled_from("\"\\'\n\r\0\u202e\u2028\x1b\ud800{}#"))
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(name=ANY, reason=ANY, link=ANY, version=ANY)
+@example(name="nul", reason="\0", link='"""', version="\\")
+@example(name='"', reason='""""', link='x"""""', version='\\"""')
+@example(name="\udcff", reason="\u202e", link="\r\n", version="\\N{BULLET}")
+def test_whatever_a_script_is_told_it_says_in_its_docstring(name: str, reason: str, link: str, version: str) -> None:
+    adapter, found = a_miss()
+    miss = replace(found, name=name, story=(reason, link))
+    with patch.object(NumpyAdapter, "versions", lambda _: {"numpy": version}):
+        text = reproducer(miss, adapter)
+    assert text is not None
+    said = ast.get_docstring(ast.parse(text), clean=False)
+    assert said is not None
+    assert printable(said) == said
+    words = "".join(said.split())
+    for told in (name, reason, link, version):
+        assert "".join(printable(told).split()) in words
+
+
+@cache
+def a_miss() -> tuple[Adapter, Miss]:
+    judge = judge_of(NumpyAdapter())
+    return judge.plan.adapter, next(miss for where in published(judge) if (miss := miss_of(judge, where)))
+
+
+def test_scripts_are_written_whatever_they_are_called_and_say(tmp_path: Path) -> None:
+    adapter, found = a_miss()
+    misses = [replace(found, name=name, story=("\0\u00e9\u4e2d\udcff",)) for name in ("a b", "a/b", "")]
+    written = write_reproducers(misses, adapter, tmp_path)
+    assert [written[miss.name].name for miss in misses] == [miss.file_name for miss in misses]
+    assert [status for status, _ in run_all(tmp_path).values()] == [STANDS] * 3
 
 
 def test_a_hostile_name_stays_in_the_folder_and_in_the_docstring() -> None:

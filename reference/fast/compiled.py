@@ -1,8 +1,9 @@
 """The decorator of compiled functions: numba's njit without the lock of Python, cached for just these sources.
 
 Numba looks for a cached function by the file that it is in, not by those that it calls into: with its own cache a changed
-polynomial would go unnoticed by the callers that have it inlined. Here the cache is a folder named by a digest of all
-sources of the compiled tier and of the function's own folder; where it cannot be written, nothing is cached.
+polynomial would go unnoticed by the callers that have it inlined. Here the cache is a folder named by a digest of numba's
+version, all sources of the compiled tier and those of the function's own folder; where it cannot be written, or others may
+write into it, nothing is cached.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ except ModuleNotFoundError:
         "compiled functions need the package 'numba', which is not installed; get it with: pip install -e '.[fast]'",
         name="numba",
     ) from None
+
+from reference.fast.cache import RepairingCache, is_own
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,19 +57,23 @@ def reordered(function: F) -> F:
 def cache_of(file: Path) -> Path:
     """The folder of cached functions of a file."""
     own = b"" if file.parent == _FOLDER else _sources_in(file.parent)
-    digest = hashlib.sha256(_SOURCES + own).hexdigest()
+    digest = hashlib.sha256(numba.__version__.encode() + _SOURCES + own).hexdigest()
     return file.parent / "__pycache__" / f"compiled-{digest[:16]}"
 
 
 def _cached(function: F, options: dict[str, Any]) -> F:
-    folder = cache_of(Path(inspect.getfile(function)))
-    before = _SETTINGS.CACHE_DIR
+    source = Path(inspect.getfile(function))
+    folder, before = cache_of(source), _SETTINGS.CACHE_DIR
+    wrapped: Any = numba.njit(**options)(function)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _SETTINGS.CACHE_DIR = str(folder)
-        wrapped: F = numba.njit(cache=os.access(folder, os.W_OK), **options)(function)
+        if os.access(folder, os.W_OK) and is_own(folder, source):
+            cache = RepairingCache(function)
+            if is_own(Path(cache.cache_path), source):
+                wrapped._cache = cache  # as enable_caching() does
     except OSError:
-        wrapped = numba.njit(**options)(function)
+        pass
     finally:
         _SETTINGS.CACHE_DIR = before
     return wrapped

@@ -15,7 +15,7 @@ import numpy as np
 from adapters.adapter import Adapter, Observed, told
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, WIDE
 from adapters.operation import Operation
-from adapters.question import Question
+from adapters.question import Question, shape_of
 from reference.formats import FORMATS, Format
 from reference.options import OPTIONS, Array, Choice, Label, Option
 from reference.problem import Problem
@@ -108,20 +108,16 @@ class Probe:
 
     def _wrong(self, observed: Observed, quantity: Quantity, problem: Problem) -> Answer:
         """What is wrong with the shape or the dtype of a quantity; a wider dtype is for `_returns`."""
+        if missing := [what for what in ("values", "dtypes") if quantity not in getattr(observed, what)]:
+            return Answer(f"observe() returned no {quantity} in {' and '.join(missing)}", is_defect=True)
         values, dtype, asked = observed.values[quantity], observed.dtypes[quantity], problem.format
-        if values.shape != (shape := _shape_of(quantity, problem)):
+        if values.shape != (shape := shape_of(quantity, problem)):
             return Answer(f"returned {quantity} of shape {values.shape}, asked for {shape}", is_defect=True)
         if dtype not in FORMATS or FORMATS[dtype].bits < asked.bits:
             known = dtype in FORMATS
             return Answer(f"returned {quantity} as {dtype}, asked for {asked.name}", is_defect=not known, is_less=known)
         self.returned.setdefault(quantity, {}).setdefault(asked.name, set()).add(dtype)
         return Answer()
-
-
-def _shape_of(quantity: Quantity, problem: Problem) -> tuple[int, ...]:
-    if quantity is Quantity.LOSS:
-        return problem.upstream.shape
-    return (*problem.logits.shape, problem.num_classes) if quantity is Quantity.HESSIAN else problem.logits.shape
 
 
 def findings(probe: Probe, operations: Iterable[Operation], formats: tuple[Format, ...]) -> Iterator[Finding]:

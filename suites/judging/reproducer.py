@@ -7,6 +7,7 @@ is what `Adapter.script` says; story, certified values and requirement are added
 
 from __future__ import annotations
 
+import hashlib
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ from reference.special_values import Requirement
 from suites.inputs.cases import Case
 from suites.judging.claims import Deviation
 from suites.judging.measurement import Measurement
+from suites.report.escape import printable
 
 MOST_ENTRIES = 8
 """Entries that a script looks at: all where there are no more, else the worst of those that miss the grade."""
@@ -137,9 +139,23 @@ class Reproducible(Protocol):
         """The script; None if there is none."""
 
 
+_PLAIN = re.compile(r"[a-z0-9_@](?:[a-z0-9_.@-]{0,118}[a-z0-9_@])?")
+"""Names that are file names of their own on every system, but for `_DEVICES`."""
+
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?")
+"""What Windows takes for a device, whatever follows a dot."""
+
+
 def file_name_of(name: str) -> str:
-    """A file name for a script: the name, with what is no letter, digit, dot, @ or dash replaced."""
-    return re.sub(r"[^\w.@-]+", "-", name).strip("-.") + ".py"
+    """A file name for a script, which no other name has: the name where it is plain, else what is plain of it, and its hash.
+
+    >>> file_name_of("scipy-absorption-loss"), file_name_of("a/b"), file_name_of("a b")
+    ('scipy-absorption-loss.py', 'a-b~c14cddc033f6.py', 'a-b~c8687a08aa5d.py')
+    """
+    if _PLAIN.fullmatch(name) and not _DEVICES.fullmatch(name):
+        return f"{name}.py"
+    stem = re.sub(r"[^a-z0-9_@]+", "-", name.lower()).strip("-")[:100] or "script"
+    return f"{stem}~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}.py"
 
 
 def write_reproducers(misses: Sequence[Reproducible], adapter: Adapter, folder: Path) -> dict[str, Path]:
@@ -150,7 +166,7 @@ def write_reproducers(misses: Sequence[Reproducible], adapter: Adapter, folder: 
         if text is not None:
             path = folder / REPRODUCERS / miss.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
             written[miss.name] = path
     return written
 
@@ -308,23 +324,21 @@ def where_seen(operation: Operation, problem: Problem, adapter: Adapter, returne
 
 
 def docstring_of(lines: Iterable[str]) -> str:
-    """The lines, wrapped, as the inside of a docstring."""
-    text = "\n".join("\n".join(textwrap.wrap(line, 115)) for line in lines)
-    return text.replace("\\", "\\\\").replace('"""', "'''") + "\n"
+    """The lines, wrapped, as the inside of a docstring that says them; whatever is not printable is spelt out in it."""
+    text = "\n".join("\n".join(textwrap.wrap(part, 115)) for line in lines for part in printable(line).split("\n"))
+    return text.replace("\\", "\\\\").replace('"""', r"\"\"\"") + "\n"
 
 
 def _docstring(miss: Miss, adapter: Adapter) -> str:
     measurement, operation = miss.measurement, miss.operation
     problem = measurement.problem
     return docstring_of(
-        line
-        for part in (
+        [
             f"{miss.name}: {measurement.quantity} of {operation.formula} misses the grade {miss.missed.label!r}.",
             "",
             *miss.story,
             *small_input(problem),
             f"Run {where_seen(operation, problem, adapter, measurement.judged.format.name)}.",
             "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
-        )
-        for line in part.split("\n")
+        ]
     )

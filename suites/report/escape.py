@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+_COMMAND = re.compile(r"##(?=\w*\[)")
+"""The head of `##[error]` and `##vso[task...]`, which CI jobs obey anywhere in a line; `::error::` they do at its start."""
+
 
 def printable(text: str) -> str:
     """Text of several lines without control and formatting characters, which are spelt out; line ends stay.
@@ -17,5 +22,8 @@ def one_line(text: str) -> str:
 
     >>> print(one_line("2.0\\n::error::forged"), one_line("\\u202eabc"))
     2.0\\n::error::forged \\u202eabc
+    >>> print(one_line("1.0 ##[error]forged"))
+    1.0 #\\x23[error]forged
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    spelt = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _COMMAND.sub(r"#\\x23", spelt)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -133,11 +134,10 @@ def drips(_: Array) -> None:
 
 @planted
 def floods(_: Array) -> None:
-    """As fast as costs no gigabytes where it is read."""
-    write(head(2, 0, 2**27))
+    """With what the losses of a hundred million rows would take."""
+    write(head(2, 0, 2**30))
     while True:
-        write(bytes(2**16))
-        time.sleep(0.001)
+        write(bytes(2**20))
 
 
 @planted
@@ -165,11 +165,22 @@ def answers_in_another_language(_: Array) -> None:
     write(head(2, 4) + b"\x80\x04N.")
 
 
+def said(**changes: Any) -> bytes:
+    """What a worker says of a call that returned nothing, with changes."""
+    nothing: dict[str, Any] = {"values": {}, "violations": [], "dtypes": {}, "changed": [], "error": None, "seconds": None}
+    return json.dumps(nothing | {"ended": False, "malformed": False} | changes).encode()
+
+
 @planted
 def answers_with_nothing(_: Array) -> None:
-    said = {"values": {}, "violations": [], "dtypes": {}, "changed": []}
-    nothing = json.dumps(said | dict.fromkeys(("error", "seconds")) | dict.fromkeys(("ended", "malformed"), False))
-    write(head(2, len(nothing)) + nothing.encode())
+    write(head(2, len(said())) + said())
+
+
+@planted
+def answers_and_writes_on(_: Array) -> None:
+    """All at once: the rest is there when the answer is read."""
+    raised = said(error="raised")
+    write(head(2, len(raised)) + raised + b"more")
 
 
 class Bomb:
@@ -193,7 +204,9 @@ def answers_with_a_framed_pickle(_: Array) -> None:
 
 @planted
 def forks(_: Array) -> None:
-    os.fork()
+    """Both go on, and the child answers later."""
+    if os.fork() == 0:
+        time.sleep(0.2)
 
 
 @planted
@@ -205,6 +218,49 @@ def leaves_a_session(_: Array) -> None:
     while not (os.path.exists(os.environ["PLANTED_MARK"]) and os.path.getsize(os.environ["PLANTED_MARK"])):
         time.sleep(0.01)
     ctypes.string_at(0)
+
+
+@planted
+def says(_: Array) -> None:
+    """By Python, by C code and by another process, what a terminal or a CI job would obey."""
+    print("::error::of Python\r\x1b[31m", end="\n\n")
+    print("::error::of stderr", file=sys.stderr)
+    ctypes.CDLL(None).puts(b"::error::of C code")
+    subprocess.run(["echo", "::error::of a child"], check=True)
+    warnings.warn("::error::warned\n::error::again", stacklevel=1)
+    raise RuntimeError("said\n::error::raised \x1b[31m")
+
+
+@planted
+def says_and_ends(_: Array) -> None:
+    os.write(2, b"::error::just before\n")
+    os.abort()
+
+
+@planted
+def pours(_: Array) -> None:
+    """Half a gigabyte, and a last word."""
+    for _each in range(512):
+        os.write(1, bytes(2**20))
+    print("\nthe last")
+
+
+@planted
+def pours_without_end(_: Array) -> None:
+    while True:
+        os.write(2, bytes(2**16))
+
+
+@planted
+def leaves_a_writer(_: Array) -> None:
+    """A process in a session of its own that holds the output open, and says something later."""
+    subprocess.run("setsid sh -c 'sleep 0.3; echo later; sleep 100' &", shell=True, check=True)
+
+
+@planted
+def closes_its_output(_: Array) -> None:
+    os.close(1)
+    os.close(2)
 
 
 def leaks(logits: Array, labels: Array) -> tuple[Array, Array]:
