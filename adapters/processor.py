@@ -20,6 +20,14 @@ def widest_extension() -> str:
     return next((name for name in ("avx512f", "avx2") if name in flags), platform.machine())
 
 
+def has_avx512_fp16() -> bool:
+    """True if this CPU computes float16: there TensorFlow leaves float16 to oneDNN as well, whatever that is allowed to use.
+
+    With ONEDNN_MAX_CPU_ISA below AVX512_CORE_FP16 oneDNN then refuses, and tf.nn.softmax of float16 raises AbortedError.
+    """
+    return _CPU_FLAGS.exists() and "avx512_fp16" in _CPU_FLAGS.read_text().split()
+
+
 def xla_extension() -> str:
     """That for which XLA:CPU compiles: the widest of this CPU, or less where XLA_FLAGS says so.
 

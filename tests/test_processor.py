@@ -80,13 +80,25 @@ def test_torch_reports_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert adapter.processor == "ZVECTOR"
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_tensorflow_says_whether_it_uses_onednn(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
+@pytest.mark.parametrize(
+    ("enabled", "flags", "said"),
+    [
+        (True, "avx2 avx512f avx512_fp16", "avx512f, oneDNN on with avx512_fp16"),
+        (True, "avx2 avx512f avx512_bf16", "avx512f, oneDNN on"),
+        (True, "avx2", "avx2, oneDNN on"),
+        (False, "avx2 avx512f avx512_fp16", "avx512f, oneDNN off"),
+    ],
+)
+def test_tensorflow_says_what_onednn_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enabled: bool, flags: str, said: str
+) -> None:
     adapter = adapter_or_skip("tensorflow")
     from adapters.tensorflow import backend
 
+    with_flags(tmp_path, monkeypatch, flags)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setattr(backend, "IsMklEnabled", lambda: enabled)
-    assert adapter.processor == f"{xla_extension()}, oneDNN {'on' if enabled else 'off'}"
+    assert adapter.processor == said
 
 
 def test_jax_is_what_xla_compiles_for() -> None:

@@ -24,7 +24,7 @@ from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.operation import EAGER, Operation, building_block
-from adapters.processor import xla_extension
+from adapters.processor import has_avx512_fp16, xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
@@ -402,7 +402,7 @@ class TensorFlowAdapter(Adapter):
         return {
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
-            CPU_CAPABILITY: f"{xla_extension()}, oneDNN {'on' if IsMklEnabled() else 'off'}",
+            CPU_CAPABILITY: f"{xla_extension()}, oneDNN {_onednn()}",
             "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "unset"),
             "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()),
         }
@@ -429,6 +429,13 @@ class TensorFlowAdapter(Adapter):
         if Quantity.LOSS in question.quantities and values[Quantity.LOSS].shape != inputs.cotangent.shape:
             raise ValueError(f"returned a loss of shape {values[Quantity.LOSS].shape}, asked for {inputs.cotangent.shape}")
         return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, inputs.changed())
+
+
+def _onednn() -> str:
+    """Whether oneDNN computes some kernels, and with what it computes float16 where it does not leave that to Eigen."""
+    if not IsMklEnabled():
+        return "off"
+    return f"on{' with avx512_fp16' if has_avx512_fp16() else ''}"
 
 
 @in_default_state
