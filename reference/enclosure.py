@@ -135,7 +135,9 @@ class Enclosure:
     def overwrite_rows(self, indices: Sequence[int], rows: Enclosure) -> None:
         """Overwrite the entries at these first indices, in place: a copy of a large vocabulary would double the memory."""
         for part in fields(self):
-            getattr(self, part.name)[indices] = getattr(rows, part.name)
+            given, kept = getattr(rows, part.name), getattr(self, part.name)
+            # A radius of a narrower type is still one if it is rounded up.
+            kept[indices] = _rounded_up(given, kept.dtype) if part.name == "radius" else given
 
     def transposed(self) -> Enclosure:
         """The array with its axes reversed."""
@@ -183,17 +185,23 @@ class Enclosure:
         """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
 
         An infinite observation of a finite y counts as 2^(emax + 1), which would follow the largest number, so that an overflow
-        within a bound can be told from one beyond it. NaN on either side, or an infinite y, gives NaN.
+        within a bound can be told from one beyond it. NaN on either side, or an infinite y, gives NaN. The uncertainty is 0
+        where y is known exactly and the number is computed without a rounding: an error of 1 ulp is then not less.
         """
         fmt = format_named(fmt)
         sign, step, scaled = self._in_ulps(fmt)
         with np.errstate(over="ignore", invalid="ignore"):
             beyond = np.copysign(np.ldexp(1.0, fmt.emax + 1 - step), observed * sign)
             position = np.where(np.isinf(observed), beyond, np.ldexp(observed * sign, -step))
-            distance = np.abs((position - scaled.hi) - scaled.lo)
+            from_hi = position - scaled.hi
+            # A tail too small for float64 may make a distance of 1 less than that: only without one is it 1.
+            exact = (self.radius == 0) & (scaled.lo == 0) & (_rounding_of_difference(position, scaled.hi, from_hi) == 0)
+            distance = np.abs(from_hi - scaled.lo)
         distance = np.minimum(distance, np.finfo(np.float64).max)
         known = self.is_finite & ~np.isnan(observed)
-        return np.where(known, distance, np.nan), np.where(known, scaled.radius + 2.0**-50 * distance, np.nan)
+        return np.where(known, distance, np.nan), np.where(
+            known, scaled.radius + np.where(exact, 0.0, 2.0**-50 * distance), np.nan
+        )
 
     @in_default_state
     def ulp_exponent(self, fmt: Format | str) -> Integers:
@@ -231,3 +239,15 @@ class Enclosure:
                 (self.side * sign).astype(np.int64),
             )
         return sign, step, scaled
+
+
+def _rounded_up(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The smallest members of a floating-point type that are not below the values."""
+    cast = values.astype(dtype)
+    return np.where(cast < values, np.nextafter(cast, np.asarray(np.inf, dtype=dtype)), cast)
+
+
+def _rounding_of_difference(a: Floats, b: Floats, difference: Floats) -> Floats:
+    """What the rounded difference a - b is off by, exactly (Knuth's two-sum); NaN where one of them is not finite."""
+    shifted = difference - a
+    return (a - (difference - shifted)) - (b + shifted)

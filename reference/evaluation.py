@@ -174,7 +174,7 @@ def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[
 
 def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_mean: bool) -> Requirement:
     if quantity in BUILDING_BLOCKS:
-        if quantity is Quantity.LOGSUMEXP and row.kind is RowKind.ALL_MASKED:
+        if quantity is Quantity.LOGSUMEXP and row.kind in (RowKind.ALL_MASKED, RowKind.MANY_POSITIVE_INFINITIES):
             return Requirement.LIMIT_OR_NAN
         return REQUIREMENTS[row.kind]
     if row.ignored and not undefined_mean:
@@ -185,12 +185,20 @@ def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_m
     return REQUIREMENTS[row.kind]
 
 
+def _reduced_requirement(problem: Problem, counting: list[Row]) -> Requirement:
+    """That of the row of which least is expected; but a NaN makes NaN of the whole, whatever the others give."""
+    of_rows = {row.kind: _row_requirement(problem, Quantity.LOSS, row, False) for row in counting if not row.weightless}
+    if of_rows.get(RowKind.NAN) is Requirement.MUST:
+        return Requirement.MUST
+    return max((_row_requirement(problem, Quantity.LOSS, row, False) for row in counting), default=Requirement.MUST)
+
+
 def _reduced_loss(evaluator: _Evaluator) -> Expected:
     """Sum or mean of the losses of the rows that count."""
     problem = evaluator.problem
     counting = [row for row in evaluator.rows if not row.ignored]
     denominator = mean_denominator(problem) if problem.reduction is Reduction.MEAN else fmpq(1)
-    requirement = max((_row_requirement(problem, Quantity.LOSS, row, False) for row in counting), default=Requirement.MUST)
+    requirement = _reduced_requirement(problem, counting)
 
     def loss(row: Row) -> tuple[Term | float, float]:
         return loss_of(row, evaluator.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)

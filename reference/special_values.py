@@ -19,12 +19,13 @@
 | some -inf, some finite  | -inf at -inf        | 0 at -inf  | finite    | must                                 |
 | one +inf (at j), no NaN | 0 at j, else -inf   | e_j        | +inf      | limit or NaN                         |
 | all -inf                | NaN                 | NaN        | -inf      | reported; logsumexp: limit or NaN    |
-| two or more +inf        | NaN                 | NaN        | +inf      | reported                             |
+| two or more +inf        | NaN                 | NaN        | +inf      | reported; logsumexp: limit or NaN    |
 
 -inf is the limit of a class that is removed: continuous, so a number is expected. A single +inf has a limit too, but every
 framework documents or returns NaN, so either passes. So it is with a mean, which divides by the weights of the targets: where
 those are 0, and label smoothing leaves a loss at other classes, it grows without bound as they go to 0, but who divides both
-parts of the loss gets NaN. Where the limit depends on the path nothing is expected; what an operation does is reported. The
+parts of the loss gets NaN. Where the limit depends on the path nothing is expected; what an operation does is reported. So it
+is with a sum or a mean that has such a row, unless another row is NaN: it makes NaN of the whole, whatever the others give. The
 sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
 """
 

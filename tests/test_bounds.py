@@ -15,7 +15,15 @@ from reference.quantity import Quantity
 from suites.judging.measurement import Measurement
 
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
-QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.SOFTMAX, Quantity.LOG_SOFTMAX, Quantity.HESSIAN, DIAGONAL)
+QUANTITIES = (
+    Quantity.LOSS,
+    Quantity.GRADIENT,
+    Quantity.SOFTMAX,
+    Quantity.LOG_SOFTMAX,
+    Quantity.HESSIAN,
+    Quantity.HVP,
+    DIAGONAL,
+)
 EXP_ULPS = 0.501
 """float64 exp and log, rounded once more into the format."""
 
@@ -44,12 +52,15 @@ def textbook(problem: Problem, summation: Summation) -> dict[Quantity, Floats]:
     p = fmt.round(powers / total)
     one_hot = np.eye(problem.num_classes)[problem.target]
     outer = fmt.round(p[:, :, None] * p[:, None, :])
+    v = np.zeros_like(x) if problem.tangent is None else problem.tangent
+    mean = rounded_sum(fmt.round(p * v), fmt, summation)[:, None]
     return {
         Quantity.LOSS: -np.take_along_axis(log_softmax, problem.target[:, None], axis=1)[:, 0],
         Quantity.GRADIENT: fmt.round(p - one_hot),
         Quantity.SOFTMAX: p,
         Quantity.LOG_SOFTMAX: log_softmax,
         Quantity.HESSIAN: fmt.round(p[:, :, None] * np.eye(problem.num_classes) - outer),
+        Quantity.HVP: fmt.round(p * fmt.round(v - mean)),
         DIAGONAL: fmt.round(p * fmt.round(1 - p)),
     }
 
@@ -58,7 +69,8 @@ def random_problem(fmt: Format, classes: int, scale: float, seed: int) -> Proble
     generator = np.random.default_rng(seed)
     rows = 60 if classes <= 10 else 12
     logits = fmt.round(generator.normal(size=(rows, classes)) * scale)
-    return Problem(logits, generator.integers(0, classes, rows), fmt)
+    tangent = fmt.round(np.random.default_rng(seed + 100).normal(size=(rows, classes)))
+    return Problem(logits, generator.integers(0, classes, rows), fmt, tangent=tangent)
 
 
 @pytest.mark.parametrize("fmt", [FLOAT32, FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)
@@ -78,6 +90,18 @@ def test_the_textbook_algorithm_stays_within_the_bound_and_uses_it(fmt: Format, 
             worst[quantity] = max(worst[quantity], float(ratio.max()))
     assert all(ratio > 0.1 for ratio in worst.values()), worst
     assert worst[Quantity.LOSS] > 0.5
+
+
+@pytest.mark.parametrize("classes", [50, 60, 100, 1000])
+def test_the_sum_over_the_tangent_has_roundings_of_its_own(classes: int) -> None:
+    """One class leads all others by the gap at which they are almost absorbed, and the tangent is 0 there for one alone."""
+    row, tangent = np.full(classes, -16.6356), np.full(classes, 1.1)
+    row[0], tangent[0], tangent[1] = 0.0, 1.0, 0.0
+    problem = Problem(FLOAT32.round([row]), [0], FLOAT32, tangent=FLOAT32.round([tangent]))
+    arithmetic = Arithmetic(FLOAT32, FLOAT32, exp_ulps=EXP_ULPS, log_ulps=EXP_ULPS, summation=RECURSIVE)
+    expected = evaluate(problem, [Quantity.HVP])[Quantity.HVP]
+    found = Measurement(problem, Quantity.HVP, arithmetic, expected, textbook(problem, RECURSIVE)[Quantity.HVP])
+    assert 0.1 < (found.least_error / stable_bound(problem, Quantity.HVP, arithmetic)).max() <= 1.0
 
 
 @pytest.mark.parametrize("quantity", [Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.SOFTMAX])

@@ -365,3 +365,14 @@ def test_a_loss_between_a_power_of_two_and_the_tail_that_a_tie_adds_is_in_the_bi
     loss = evaluate(problem, (Quantity.LOSS,))[Quantity.LOSS].values
     assert loss.binade_known.all()
     assert loss.ulp_exponent(BFLOAT16).tolist() == [119]
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("given", [0.0, 2.0**-1000, 2.0**-149, 0.1, 1.0, 2.0**-140 * 1.1, 1e300])
+def test_a_radius_that_is_kept_in_a_narrower_type_is_rounded_up(given: float) -> None:
+    narrow = Enclosure(np.zeros(1), np.zeros(1), np.zeros(1, np.float32), np.zeros(1, np.int16), np.zeros(1, np.int8))
+    narrow.overwrite_rows([0], Enclosure.of([(0.5, 0.0, given, 0, 1)], (1,)))
+    assert narrow.radius.dtype == np.float32
+    kept = float(narrow.radius[0])
+    assert kept >= given
+    assert given == 0.0 or float(np.nextafter(narrow.radius, np.float32(0.0))[0]) < given, "no wider than need be"

@@ -116,7 +116,7 @@ KINDS: list[tuple[str, list[float], dict[Quantity, ArrayLike], Requirement, Requ
     ("masked", MASKED_ROW, MASKED_BLOCKS, MUST, MUST),
     ("one-high", HIGH_ROW, HIGH_BLOCKS, LIMIT, LIMIT),
     ("all-masked", EMPTY_ROW, NAN_BLOCKS | {LOGSUMEXP: -INF}, REPORTED, LIMIT),
-    ("two-high", TWO_HIGH, NAN_BLOCKS | {LOGSUMEXP: INF}, REPORTED, REPORTED),
+    ("two-high", TWO_HIGH, NAN_BLOCKS | {LOGSUMEXP: INF}, REPORTED, LIMIT),
 ]
 """Name, logits, building blocks, their requirement and that of logsumexp."""
 
@@ -154,8 +154,8 @@ LINES = [
     Line("nan", NAN_ROW, 0, MUST, nothing(NAN) | NAN_BLOCKS),
     Line("nan-target", [0.0, NAN, 1.0], 1, MUST, nothing(NAN) | NAN_BLOCKS),
     Line("all-masked", EMPTY_ROW, 1, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: -INF}, lse_requirement=LIMIT),
-    Line("two-high", TWO_HIGH, 1, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: INF}),
-    Line("two-high-target", TWO_HIGH, 0, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: INF}),
+    Line("two-high", TWO_HIGH, 1, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: INF}, lse_requirement=LIMIT),
+    Line("two-high-target", TWO_HIGH, 0, REPORTED, nothing(NAN) | NAN_BLOCKS | {LOGSUMEXP: INF}, lse_requirement=LIMIT),
     Line("no-weight-finite", [0.0, 0.0, 0.0], 1, MUST, nothing(0.0), WEIGHTLESS),
     Line("no-label-finite", [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], MUST, nothing(0.0)),
     Line("mean-of-no-weight", [0.0, 0.0, 0.0], 1, REPORTED, nothing(NAN), WEIGHTLESS_MEAN, block_requirement=MUST),
@@ -198,6 +198,9 @@ REDUCED: list[tuple[str, list[list[float]], list[int], float, Requirement]] = [
     ("limit-0", [LEFT, [INF, 0.0]], [0, 0], LN2, LIMIT),
     ("limit-infinite", [LEFT, [INF, 0.0]], [0, 1], INF, LIMIT),
     ("undefined", [LEFT, [INF, INF]], [0, 1], NAN, REPORTED),
+    ("nan-beside-undefined", [[INF, INF], [NAN, 0.0]], [0, 1], NAN, MUST),
+    ("nan-beside-all-masked", [[NAN, 0.0], [-INF, -INF], [INF, 0.0]], [0, 1, 0], NAN, MUST),
+    ("ignored-nan-beside-undefined", [[INF, INF], [NAN, 0.0]], [0, -100], NAN, REPORTED),
     ("all-masked", [RIGHT, [-INF, -INF]], [0, 1], NAN, REPORTED),
 ]
 

@@ -190,3 +190,27 @@ def test_of_the_two_neighbours_of_a_midpoint_one_is_correct() -> None:
     problem = Problem([[1.0, 2050.0]], [0], FLOAT16)
     assert measure(problem, [2050.0]).grade is Grade.CORRECT
     assert measure(problem, [2048.0]).grade is Grade.FAITHFUL
+
+
+ONE_ULP_OFF: list[tuple[Problem, Quantity, list[float]]] = [
+    (Problem([[0.0, 0.0]], [0], FLOAT32), Quantity.SOFTMAX, [0.5 + 2.0**-24, 0.5]),
+    (Problem([[0.0, 0.0]], [0], FLOAT32), Quantity.GRADIENT, [-0.5 - 2.0**-24, 0.5]),
+    (Problem([[3.0]], [0], FLOAT32), Quantity.LOSS, [2.0**-149]),
+    (Problem([[3.0]], [0], FLOAT64), Quantity.GRADIENT, [2.0**-1074]),
+    (Problem([[0.0, 0.0]], [0], FLOAT64), Quantity.SOFTMAX, [0.5 + 2.0**-53, 0.5]),
+]
+"""Values that are numbers of the format, and what lies exactly 1 ulp away from one of them."""
+
+
+@pytest.mark.parametrize("tier", ["exact", "fast", "auto"])
+@pytest.mark.parametrize(("problem", "quantity", "off"), ONE_ULP_OFF)
+def test_a_whole_ulp_is_not_faithful(problem: Problem, quantity: Quantity, off: list[float], tier: str) -> None:
+    if tier == "fast" and quantity not in (Quantity.LOSS, Quantity.GRADIENT):
+        pytest.skip("the compiled tier has none")
+    expected, arithmetic = evaluate(problem, [quantity], tier)[quantity], Arithmetic(problem.format, problem.format)
+    observed = np.reshape(off, expected.values.shape)
+    found = Measurement(problem, quantity, arithmetic, expected, observed)
+    assert found.ulps.flat[0] == 1.0
+    assert found.grade is Grade.ACCURATE
+    right = Measurement(problem, quantity, arithmetic, expected, expected.values.approximate())
+    assert right.grade is Grade.CORRECT

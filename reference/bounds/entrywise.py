@@ -31,7 +31,7 @@ from reference.bounds.family import (
     reduced,
 )
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth_of
+from reference.bounds.running import Running, growth, growth_of
 from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
@@ -127,6 +127,8 @@ def _hvp(rows: RowErrors) -> Floats:
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp, v = rows.probabilities, rows.probability_error, np.abs(tangent_of(rows.problem))
     mean, moved = (p * v).sum(axis=1, keepdims=True), (dp * v).sum(axis=1, keepdims=True)
+    # <p, v> is a sum over the classes of its own, whatever else is plain.
+    moved = moved + (mean + moved) * growth(rows.arithmetic.working.unit_roundoff, rows.depth)
     error = (dp * (v + mean + moved) + p * moved) * (1 + grown) + p * (v + mean) * grown
     floor = 4 * _floor(rows, scale) * (1 + v + v.sum(axis=1, keepdims=True))
     return scale / rows.problem.temperature**2 * error + floor

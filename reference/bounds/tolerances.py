@@ -301,6 +301,7 @@ class _Supremum:
             self.domain.tangent,
         )
         row = self._probability_error(self._log_classes, min(self.domain.gap, self._log_classes)) + classes * self._underflow
+        row += (1 + row) * growth(self._u, self._depth)  # <p, v> is a sum over the classes of its own
         return self._shared(v * ((dp * (2 + row) + row) * (1 + grown) + 2 * grown), 1 + v + classes * v)
 
     def _shared(self, error: float, stores: float = 1.0) -> Tolerance:
