@@ -204,8 +204,8 @@ class Adapter(ABC):
         orders = [DERIVATIVE_ORDERS.get(quantity, 0) for quantity in question.quantities]
         if given is None or isinstance(error, AnswerError) or not min(orders, default=0):
             return said
-        names = ", ".join(question.quantities)
-        return f'{said}{ADVICE}{names} declares @limits("why", derivatives={min(orders) - 1})'
+        lacking = "gradient" if min(orders) == 1 else "second derivative"
+        return f'{said}{ADVICE}{lacking} declares @limits("why", derivatives={min(orders) - 1})'
 
     def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
         """`observe` of many rows; a backend for which a Problem is too slow a carrier answers itself, with the same bits.
@@ -234,7 +234,7 @@ class Adapter(ABC):
 def _advice(quantity: Quantity, given: str, asked: Format) -> str:
     """What to declare of a result that is wider than was asked for; nothing of any other: what is lost is a defect."""
     wider = given in WIDE and FORMATS[given].bits > asked.bits
-    return f', or declare returns={{"{quantity}": "{given}"}}' if wider else ""
+    return f'; if that is meant so, declare returns={{"{quantity}": "{given}"}}' if wider else ""
 
 
 def check_callable(given: object, allowed: str) -> None:

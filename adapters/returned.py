@@ -24,6 +24,9 @@ def name_of_kernel(function: object) -> str:
     return name if isinstance(name, str) and name.isidentifier() else "implementation"
 
 
+_NEEDS_REDUCTION = "; give it a parameter reduction, which is 'none' where a kernel takes no options"
+
+
 def called(function: Callable[..., Any], *positional: Any, **named: Any) -> Any:
     """What a kernel returns.
 
@@ -37,7 +40,8 @@ def called(function: Callable[..., Any], *positional: Any, **named: Any) -> Any:
         if error.__traceback__ is None or error.__traceback__.tb_next is not None:
             raise
         given = ", ".join([*("array" for _ in positional), *(f"{name}=..." for name in named)])
-        raise LackError(f"{name_of_kernel(function)} does not take what it is called with ({given}): {error}") from None
+        said = f"{name_of_kernel(function)} does not take what it is called with ({given}): {error}"
+        raise LackError(said + (_NEEDS_REDUCTION if "reduction" in named and "'reduction'" in str(error) else "")) from None
 
 
 def check_shape(function: object, what: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -99,7 +99,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in plan.adapter.versions().items())
     names = ", ".join(operation.label for operation in plan.operations)
     dtypes = ", ".join(fmt.name for fmt in plan.formats)
-    tried = [] if plan.subject is None else [f"softmax-ce: {subject_in_full(asdict(plan.subject))}, judged beside"]
+    tried = [] if plan.subject is None else [f"softmax-ce: judges {subject_in_full(asdict(plan.subject))}"]
     entries = f"{len(plan.claims.claims)} claims, {len(plan.claims.deviations)} deviations"
     lines = [
         *tried,

@@ -48,7 +48,7 @@ def test_wrong_dtype_device_and_changed_inputs_are_violations() -> None:
     observed = adapter.observe(Question(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)))
     assert observed.violations == (
         "changed its input logits",
-        'returned loss as float64, asked for float32, or declare returns={"loss": "float64"}',
+        'returned loss as float64, asked for float32; if that is meant so, declare returns={"loss": "float64"}',
         "returned loss on moon, asked for cpu",
     )
 

@@ -97,7 +97,10 @@ def test_a_result_is_judged_in_the_format_that_it_is_declared_to_have() -> None:
 def test_a_result_in_another_format_than_declared_reaches_nothing() -> None:
     plain = operation(BFLOAT16, {})
     (measurement,) = judge_of(Fixed(float(LOG_3), "float32"), plain).measure(Question(plain, THIRD, (Quantity.LOSS,)))
-    assert measurement.error == 'returned loss as float32, asked for bfloat16, or declare returns={"loss": "float32"}'
+    assert (
+        measurement.error
+        == 'returned loss as float32, asked for bfloat16; if that is meant so, declare returns={"loss": "float32"}'
+    )
     assert measurement.grade is Grade.NONE
 
 

@@ -102,7 +102,7 @@ def test_what_a_kernel_does_not_do_is_seen_and_nothing_else(name: str) -> None:
     expected = told or [f"{found.calls} calls of the kernel found nothing that it does not do"]
     assert [line.startswith(start) for line, start in zip(lines, expected, strict=False)] == [True] * len(expected), lines
     assert len(lines) == len(expected) + 2 * bool(keys)
-    assert all(line.endswith(" (no limit says this)") != bool(keys) for line in lines[: len(told)])
+    assert all(line.endswith(" (no limit can say this: repair it)") != bool(keys) for line in lines[: len(told)])
 
 
 @pytest.mark.parametrize("name", [name for name, (keys, _) in SEEN.items() if keys])
@@ -296,9 +296,11 @@ def notes(output: str) -> list[str]:
 def test_a_run_tells_what_was_seen_and_is_asked_all_the_same(tmp_path: Path) -> None:
     status, output = run_here(place(tmp_path), *QUICK)
     assert status == 1
+    assert "softmax-ce: judges kernel of kernel.py (sha256 " in output
     told = notes(output)
     assert told[0] == "not in float64: TypeError: float32 only, given float64 (kernel.py, line 7)"
     assert told[-2:] == ["declare what is meant so; --accept-limits takes all of it for this run:", DECORATOR]
+    assert output.splitlines()[-4] == f"limits that the start-up probe proposes; declare what is meant so: {DECORATOR}"
 
 
 @pytest.mark.parametrize("more", [(), ("--isolate",)], ids=["here", "isolated"])
@@ -306,6 +308,8 @@ def test_what_is_accepted_reduces_the_run(more: tuple[str, ...], tmp_path: Path)
     status, output = run_here(place(tmp_path), *QUICK, "--accept-limits", *more, f"--report={tmp_path}")
     assert status == 0, output
     assert notes(output)[-2:] == ["accepted for this run; declare what is meant so:", DECORATOR]
+    assert "the start-up probe proposes" not in output
+    assert "wrote scripts" not in output, "there are none"
     report = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert report["verdict"] == "REDUCED"
     assert '--accept-limits (dtypes=["float32"])' in report["run"]["reduced_by"]

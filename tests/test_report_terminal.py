@@ -57,6 +57,14 @@ def test_markup_and_control_characters_in_names_mean_nothing() -> None:
     assert not any("\x1b" in line for line in summary_lines(hostile))
 
 
+def test_a_cause_names_the_functions_of_the_most_tests_and_counts_the_rest() -> None:
+    names = [f"test_{name}[{number}]" for name in "abcde" for number in range(ord(name) - 95)]
+    (cause,) = failures(1)
+    assert cause_lines({"failures": [cause | {"tests": names}]})[1] == (
+        "cause 1: number 0; 20 tests (test_e 6, test_d 5, test_c 4, and 2 more functions)"
+    )
+
+
 def failures(count: int) -> list[dict[str, Any]]:
     """So many causes; the first failed most tests."""
     lines = {name: name for name in ("what", "values", "input", "repro")}

@@ -60,7 +60,10 @@ def test_an_honest_kernel_that_declares_a_float32_loss_passes(tmp_path: Path) ->
     ("name", "says"),
     [
         ("rounded_first", "claim 'stable' allows"),
-        ("undeclared", 'loss: returned loss as float32, asked for bfloat16, or declare returns={"loss": "float32"}; claim'),
+        (
+            "undeclared",
+            'loss: returned loss as float32, asked for bfloat16; if that is meant so, declare returns={"loss": "float32"}',
+        ),
         ("sometimes", "loss: returned loss as bfloat16, asked for float32; claim"),
     ],
 )
@@ -177,7 +180,9 @@ def test_the_gradient_of_weights_is_declared_alone() -> None:
     right = measured(adapter, wide)
     assert {str(q): m.judged.format for q, m in right.items()} == {"weight_gradient": FLOAT32, "bias_gradient": BFLOAT16}
     assert {m.grade for m in right.values()} == {Grade.CORRECT}
-    assert 'or declare returns={"weight_gradient": "float32"}' in str(measured(adapter)[Quantity.WEIGHT_GRADIENT].error)
+    assert 'if that is meant so, declare returns={"weight_gradient": "float32"}' in str(
+        measured(adapter)[Quantity.WEIGHT_GRADIENT].error
+    )
     adapter.coarse = True
     coarse = measured(adapter, wide)
     assert coarse[Quantity.WEIGHT_GRADIENT].grade < Grade.ACCURATE <= coarse[Quantity.BIAS_GRADIENT].grade

@@ -87,7 +87,11 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         metavar="GIB",
         help=f"by how much the process of --isolate may grow (default: {ALLOWED.gib:g})",
     )
-    option("--report", metavar="DIR", help="write report.json, report.md, report.html and reproducers into this directory")
+    option(
+        "--report",
+        metavar="DIR",
+        help="write report.json, report.md, report.html and reproducers into this directory; of a kernel report-NAME.json, ...",
+    )
 
 
 def given_options(config: pytest.Config) -> list[str]:

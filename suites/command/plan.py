@@ -87,7 +87,7 @@ def _probed(plan: Plan, accept: bool) -> Plan:
     """The plan with what the start-up probe says, and with that as limits where it is accepted for this run."""
     plan = replace(plan, first=first_call(plan))
     proposal = proposal_for(plan.adapter, plan.operations, plan.formats)
-    plan = replace(plan, notes=tuple(proposal.lines(accept)))
+    plan = replace(plan, notes=tuple(proposal.lines(accept)), proposed="" if accept else proposal.decorator)
     if not accept or proposal.limit is None:
         return plan
     return replace(

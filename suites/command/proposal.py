@@ -54,17 +54,21 @@ class Proposal:
             return [] if self.declared and not accepted else [f"{nothing}{', so nothing is accepted' if accepted else ''}"]
         return [*map(_line, self.findings), *self._advice(accepted)]
 
+    @property
+    def decorator(self) -> str:
+        """The limit as a kernel declares it; empty if there is none."""
+        return f'@limits("{REASON}", {self.said})' if self.keys else ""
+
     def _advice(self, accepted: bool) -> list[str]:
         if not self.keys:
             return ["nothing of this can be accepted as a limit"] if accepted else []
-        decorator = f'@limits("{REASON}", {self.said})'
         if accepted:
-            return ["accepted for this run; declare what is meant so:", decorator]
-        return ["declare what is meant so; --accept-limits takes all of it for this run:", decorator]
+            return ["accepted for this run; declare what is meant so:", self.decorator]
+        return ["declare what is meant so; --accept-limits takes all of it for this run:", self.decorator]
 
 
 def _line(finding: Finding) -> str:
-    return f"{finding.said}: {finding.why}{'' if finding.keys else ' (no limit says this)'}"
+    return f"{finding.said}: {finding.why}{'' if finding.keys else ' (no limit can say this: repair it)'}"
 
 
 def _literal(value: Any) -> str:

@@ -124,7 +124,7 @@ def values_of(measurement: Measurement) -> str:
         return f"expected no entries; observed {measurement.error or 'none'}"
     expected = _expected(measurement, index)
     if measurement.error is not None:
-        return f"expected {_place(measurement, index)} = {expected}; observed {measurement.error}"
+        return f"expected {_place(measurement, index)} = {expected}; observed nothing that can be compared"
     return f"expected {expected}; observed {exact(float(measurement.observed[index]))}"
 
 

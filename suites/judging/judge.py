@@ -83,6 +83,8 @@ class Plan:
     """What of the user's own is on trial; None for a backend of this project."""
     notes: tuple[str, ...] = ()
     """What the start-up probe says."""
+    proposed: str = ""
+    """The decorator that it proposes; empty if there is none, or if it was accepted."""
     first: FirstCall | None = None
     """What a kernel answered before it was probed."""
 

@@ -187,7 +187,7 @@ def _worst_error(r: Result) -> list[str]:
         "overflows" if worst["absolute_error"] is None else f"{worst['absolute_error']:.3g}",
         worst["correctly_rounded"],
         worst["observed"],
-        code(given) if len(given) <= _LONGEST_INPUT else "in report.json",
+        code(given) if len(given) <= _LONGEST_INPUT else "in the JSON report",
     ]
 
 

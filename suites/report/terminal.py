@@ -40,8 +40,8 @@ from suites.report.wording import (
 )
 
 HEADING = (
-    "grade reached and worst error in ulp; ! below the claim. entries: how many each cell rests on. left out: the lowest grade "
-    "of what known deviations leave out, and in how many problems"
+    "a cell: the grade reached and the worst error in ulp; !: below the claim; hvp: Hessian-vector product",
+    "entries: how many numbers a cell rests on; left out: the lowest grade where deviations are known, in how many problems",
 )
 BASIS = ("entries", "left out")
 """Columns that say what the cells of a row rest on."""
@@ -49,6 +49,8 @@ WHOLE_CAUSES = 4
 """Causes of failures that are told whole: a run in three formats then ends within a hundred lines."""
 MOST_CAUSES = 10
 """Causes that are told."""
+MOST_FUNCTIONS = 3
+"""Test functions that are told of a cause: the rest are counted."""
 MOST_REGRESSIONS = 30
 """Regressions that are told in lines of their own."""
 TABLE_HEADING = "grade reached/claimed and worst error in ulp"
@@ -98,7 +100,7 @@ class Written:
 def summary_lines(report: Report, written: Written = Written()) -> list[str]:
     """The report in plain lines: grades with worst errors, deviations seen, causes of failures, what was written, verdict."""
     tables = (_loss_lines, _block_lines, _unmeasured_lines, _limit_lines, _deviation_lines, _not_seen_lines)
-    lines = [HEADING, "", *(line for table in tables for line in table(report)), *cause_lines(report, written.folder), ""]
+    lines = [*HEADING, "", *(line for table in tables for line in table(report)), *cause_lines(report, written.folder), ""]
     return [one_line(line) for line in [*lines, *written.said, *_last_lines(report)]]
 
 
@@ -128,7 +130,9 @@ def _cause(number: int, cause: dict[str, Any], folder: Path | None) -> list[str]
 def _headline(number: int, cause: dict[str, Any]) -> str:
     """What failed, in how many tests of which functions."""
     counts = Counter(map(function_in, cause["tests"]))
-    tests = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    named = [f"{name} {count}" for name, count in counts.most_common(MOST_FUNCTIONS)]
+    rest = len(counts) - len(named)
+    tests = ", ".join([*named, *([f"and {counted(rest, 'more function')}"] if rest else [])])
     return f"cause {number}: {cause['cause']}; {counted(len(cause['tests']), 'test')} ({tests})"
 
 
@@ -226,7 +230,7 @@ def summary_tables(report: Report, written: Written = Written()) -> RenderableTy
             [[_plain(name), str(len(places))] for name, places in not_seen(report).items()],
         ),
     )
-    parts: list[RenderableType] = [_plain(HEADING), *(table for table in tables if table is not None)]
+    parts: list[RenderableType] = [*map(_plain, HEADING), *(table for table in tables if table is not None)]
     causes = cause_lines(report, written.folder)
     parts += map(_plain, [*_unmeasured_lines(report), *causes, "", *written.said, *_last_lines(report)])
     assert isinstance(parts[-1], Text)

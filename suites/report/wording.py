@@ -249,10 +249,10 @@ def input_of(result: Result) -> str:
 
 
 def repeat_worst(report: Report, result: Result) -> str:
-    """The command that runs the input of the worst error alone; very long inputs are in report.json only."""
+    """The command that runs the input of the worst error alone; very long inputs are in the JSON report only."""
     given = input_of(result)
     if len(given) > LONGEST_INPUT:
-        return f"{len(given)} characters, in report.json"
+        return f"{len(given)} characters, in the JSON report"
     name = result["operation"].removesuffix(f"@{result['mode']}")
     return f"{report['run']['command']} --operation={shlex.quote(name)} --case={shlex.quote(given)}"
 
