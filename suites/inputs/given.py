@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from base64 import b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isinf
@@ -20,6 +20,7 @@ from reference.formats import FORMATS, format_named
 from reference.names import nearest, not_known
 from reference.problem import Problem
 from suites.inputs.cases import PROBLEM_KEYS, Case, CaseError, describe_problem, parse_row, problem_from
+from suites.inputs.inflated import inflated
 
 OF_CASES = "test_case"
 """The test of cases: each quantity of an operation, held to its claim."""
@@ -30,7 +31,6 @@ _PARAMETERS = ("layout", "label")
 _KEYS = (*PROBLEM_KEYS, "test", *_PARAMETERS, "after")
 _NEEDED = ("dtype", "logits", "target")
 _LONGEST_SHOWN = 60
-_CUT = f"what follows {_COMPRESSED} is cut off or was changed"
 LARGEST_TEXT = 2**26
 """Characters: a shell takes an argument of 2^17, which could decompress to a thousand times as many."""
 
@@ -105,22 +105,8 @@ def _said(error: Exception) -> str:
 
 def _json_of(text: str) -> str:
     if text.startswith(_COMPRESSED):
-        return _decompressed(text.removeprefix(_COMPRESSED))
+        return inflated(text.removeprefix(_COMPRESSED), LARGEST_TEXT, altchars=b"-_").decode()
     return text if text.lstrip().startswith(("{", "[")) else Path(text).read_text()
-
-
-def _decompressed(text: str) -> str:
-    """The text that was compressed, if it is no longer than any problem is."""
-    stream = zlib.decompressobj()
-    try:
-        whole = stream.decompress(b64decode(text, altchars=b"-_", validate=True), LARGEST_TEXT)
-    except (ValueError, zlib.error):
-        raise ValueError(_CUT) from None
-    if stream.unconsumed_tail:
-        raise ValueError(f"it is longer than {LARGEST_TEXT} characters when it is decompressed")
-    if not stream.eof:
-        raise ValueError(_CUT)
-    return whole.decode()
 
 
 def _given(entry: Any) -> Given:
