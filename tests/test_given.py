@@ -90,6 +90,18 @@ def test_only_the_file_that_a_failure_names_is_written(tmp_path: Path) -> None:
     assert given_from(str(path)).problem.num_classes == 3000
 
 
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    repro, given = Repro("pytest suites/", "--effort=quick", tmp_path / "out"), noise(3000)
+    command = repro.at(OPERATION, given)
+    ((path, _),) = repro.files.items()
+    path.parent.mkdir(parents=True)
+    (mine := tmp_path / "mine").write_text("mine")
+    path.symlink_to(mine)
+    repro.write(command)
+    assert given_from(str(path)).text() == given.text()
+    assert (mine.read_text(), path.is_symlink()) == ("mine", False)
+
+
 @pytest.mark.parametrize(("classes", "form"), [(3000, "--case=z:"), (40000, "--dtype=float32 --effort=quick -k test_loss  # ")])
 def test_without_a_report_what_is_too_long_for_a_shell_is_searched_again(classes: int, form: str) -> None:
     command = Repro("pytest suites/", "--effort=quick").at(OPERATION, noise(classes))
