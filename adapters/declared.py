@@ -9,11 +9,11 @@ from typing import Any
 
 from adapters.adapter import Adapter, AdapterError
 from adapters.answers import head_of, name_of
-from adapters.limits import names_among
 from adapters.operation import Operation
 from adapters.returned import described
 from reference.arithmetic import Arithmetic
 from reference.formats import FORMATS
+from reference.names import not_known
 from reference.options import OPTIONS
 from reference.quantity import Quantity
 
@@ -92,14 +92,21 @@ def _check(operation: Operation) -> None:
         raise ValueError(f"arithmetic is {dict(operation.arithmetic)!r}; allowed: a reference.Arithmetic for each dtype")
     if not isinstance(operation.options, frozenset | set):
         raise ValueError(f"options is {operation.options!r}; allowed: a frozenset of names")
-    names_among(sorted(operation.options), OPTIONS, "option")
+    _check_each(sorted(operation.options), OPTIONS, "option")
 
 
 def _check_names(given: Any, allowed: Iterable[str], what: str) -> None:
     """Refuse a string in the place of several, and none."""
     if isinstance(given, str) or not given:
         raise ValueError(f"{what} is {given!r}; allowed: one or more of {', '.join(allowed)}")
-    names_among(list(given), allowed, what)
+    _check_each(given, allowed, what)
+
+
+def _check_each(given: Iterable[Any], allowed: Iterable[str], what: str) -> None:
+    known = list(allowed)
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{what} {not_known(name, known)}")
 
 
 def _error(backend: type[Adapter], said: str) -> AdapterError:

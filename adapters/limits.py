@@ -7,17 +7,17 @@ which format a result comes, and is checked. This file imports no framework.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import numpy as np
 
 from reference.formats import FORMATS, Format
-from reference.names import nearest, not_known
 from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
+from reference.validation import check, names, table, text, validator, whole
 
 T = TypeVar("T")
 
@@ -32,6 +32,30 @@ LEAST_MAX_CLASSES = 64
 DERIVATIVE_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS), 1) | dict.fromkeys(SECOND_ORDER, 2)
 """Order of the derivative that a quantity is; the loss and its building blocks are of order 0."""
 
+SCHEMA = table(
+    {
+        "reason": text(10_000, "a sentence that says why, in one line"),
+        "dtypes": names(FORMATS),
+        "devices": names(DEVICES),
+        "derivatives": whole(0, 2),
+        "targets": names(TARGETS),
+        "options": names(OPTIONS),
+        "classes_multiple_of": whole(1, 2**20),
+        "max_classes": whole(LEAST_MAX_CLASSES),
+        "finite_logits": {"type": "boolean"},
+        "overwrites": names(INPUTS),
+        "returns": {
+            "type": "object",
+            "propertyNames": {"enum": list(Quantity)},
+            "additionalProperties": {"enum": list(WIDE)},
+            "allowed": 'a table of formats by quantity, such as {"loss": "float32"}',
+        },
+    },
+    required=["reason"],
+)
+"""The keys of a limit; the one rule for decorators and for claims files."""
+
+_LIMIT = validator(SCHEMA)
 _ATTRIBUTE = "__softmax_ce_limits__"
 
 
@@ -75,17 +99,10 @@ class Limit:
     returns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.reason, str) and self.reason.strip()):
-            raise ValueError(f"reason is {self.reason!r}; allowed: a sentence that says why")
-        for name, allowed in _LISTS.items():
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, names_among(getattr(self, name), allowed, name))
-        _check_returns(self.returns)
-        _check_whole("derivatives", self.derivatives, 0, 2)
-        _check_whole("classes_multiple_of", self.classes_multiple_of, 1, 2**20)
-        _check_whole("max_classes", self.max_classes, LEAST_MAX_CLASSES, 2**63 - 1)
-        if not isinstance(self.finite_logits, bool):
-            raise ValueError(f"finite_logits is {self.finite_logits!r}; allowed: true, false")
+        _check(self._given())
+        for name, value in self._given().items():
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
         if set(self.as_json()) == {"reason"}:
             raise ValueError(f"nothing is limited; allowed: {', '.join(f.name for f in fields(self) if f.name != 'reason')}")
 
@@ -108,10 +125,12 @@ class Limit:
 
     def as_json(self) -> dict[str, Any]:
         """The keys that are not at their default, as a claims file has them."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
         defaults = {f.name: f.default for f in fields(self)} | {"returns": {}}
-        kept = {name: value for name, value in given.items() if value != defaults[name]}
+        kept = {name: value for name, value in self._given().items() if value != defaults[name]}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+    def _given(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def takes(self, dtype: str, device: str, target: str) -> bool:
         """True if it leaves this dtype of logits, on this device, with this kind of target."""
@@ -181,48 +200,14 @@ def limit_of(entry: dict[str, Any]) -> Limit:
     Raises:
       ValueError: a key is not known, `reason` is missing, or a value is not allowed.
     """
-    allowed = [field.name for field in fields(Limit)]
-    if unknown := set(entry) - set(allowed):
-        raise ValueError(f"unknown keys {sorted(unknown)}; allowed: {', '.join(allowed)}{nearest(min(unknown), allowed)}")
-    return Limit(**{"reason": None, **entry})
+    given = {"reason": None, **entry}
+    _check(given)
+    return Limit(**given)
 
 
-def names_among(values: Any, allowed: Iterable[str], what: str) -> tuple[str, ...]:
-    """The values, a list or tuple of allowed names.
-
-    Raises:
-      ValueError: they are not.
-    """
-    known = list(allowed)
-    if not isinstance(values, list | tuple):
-        raise ValueError(f"{what} is {values!r}; allowed: a list of {', '.join(known)}")
-    for value in values:
-        if value not in known:
-            raise ValueError(f"{what} {not_known(value, known)}")
-    return tuple(values)
-
-
-_LISTS = {
-    "dtypes": tuple(FORMATS),
-    "devices": DEVICES,
-    "targets": TARGETS,
-    "options": OPTIONS,
-    "overwrites": INPUTS,
-}
-"""Keys whose values are lists of names."""
-
-
-def _check_whole(name: str, value: Any, least: int, most: int) -> None:
-    if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
-        raise ValueError(f"{name} is {value!r}; allowed: a whole number from {least} to {most}")
-
-
-def _check_returns(given: Any) -> None:
-    """Quantities by name, each with a format that can be wider than that of logits."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f'returns is {given!r}; allowed: a table of formats by quantity, such as {{"loss": "float32"}}')
-    names_among(list(given), tuple(Quantity), "returns")
-    names_among(list(given.values()), WIDE, "returns")
+def _check(given: Mapping[str, Any]) -> None:
+    unrestricted = {f.name for f in fields(Limit) if f.default is None}
+    check(_LIMIT, {name: value for name, value in given.items() if value is not None or name not in unrestricted})
 
 
 def _only(what: str, names: tuple[str, ...] | None) -> str | None:

@@ -41,10 +41,20 @@ def whole(least: int = 0, most: int = INT64[1]) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": most, "allowed": f"a whole number {upto}"}
 
 
-def names(known: Iterable[object]) -> Schema:
+def names(known: Iterable[object], least: int = 0) -> Schema:
     """The schema of a list of names that are known."""
     allowed = list(map(str, known))
-    return {"type": "array", "items": {"enum": allowed}, "maxItems": 1000, "allowed": f"a list of {', '.join(allowed)}"}
+    return listed({"enum": allowed}, f"a list of {', '.join(allowed)}", least)
+
+
+def listed(items: Schema, allowed: str, least: int = 1, most: int = 1000) -> Schema:
+    """The schema of a list, which is not empty unless `least` is 0."""
+    return {"type": "array", "minItems": least, "maxItems": most, "items": items, "allowed": allowed}
+
+
+def table(properties: Mapping[str, Schema], required: Iterable[str] = ()) -> Schema:
+    """The schema of a table that has no other keys."""
+    return {"type": "object", "additionalProperties": False, "required": list(required), "properties": dict(properties)}
 
 
 def validator(schema: Schema) -> Any:

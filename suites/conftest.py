@@ -21,7 +21,7 @@ from suites.command.selection import case_combinations, format_combinations, fun
 from suites.command.signals import end_at_signals
 from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
-from suites.judging.claims import ClaimsError
+from suites.judging.claims_file import ClaimsError
 from suites.judging.judge import Judge
 from suites.report.escape import one_line
 from suites.report.wording import subject_in_full

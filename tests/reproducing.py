@@ -29,7 +29,8 @@ from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.inputs.cases import Case, stored_cases
-from suites.judging.claims import CLAIMS_FOLDER, Deviation, load_claims, setting_of
+from suites.judging.claims import Deviation, setting_of
+from suites.judging.claims_file import CLAIMS_FOLDER, load_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan, askable
 from suites.judging.reproducer import Miss, entries_of, miss_of_deviation, write_reproducers

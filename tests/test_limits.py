@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.limits import Limit, limit_of, limits, limits_of
+from adapters.limits import SCHEMA, Limit, limit_of, limits, limits_of
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from reference import FLOAT32, Problem
 from reference.quantity import Quantity
 from suites.inputs.hazards import HAZARDS, NONFINITE
 from suites.inputs.problems import Ask, problems
-from suites.judging.claims import ClaimsError, Setting, load_claims
+from suites.judging.claims import Setting
+from suites.judging.claims_file import ClaimsError, load_claims
 from suites.report.compare import compare
 from suites.report.wording import verdict_line
 from tests.command import run_suites
@@ -89,7 +91,7 @@ def test_limits_add_up_and_are_told_in_words() -> None:
     ("keys", "says"),
     [
         ({}, "nothing is limited; allowed: dtypes, devices, derivatives, targets, options"),
-        ({"reason": " ", "derivatives": 1}, "reason is ' '; allowed: a sentence that says why"),
+        ({"reason": " ", "derivatives": 1}, "reason is ' '; allowed: a sentence that says why, in one line"),
         ({"dtypes": "float32"}, "dtypes is 'float32'; allowed: a list of float64, float32, float16, bfloat16"),
         ({"dtypes": ["float8"]}, "dtypes 'float8' is not known; allowed: float64, float32"),
         ({"devices": ["tpu"]}, "devices 'tpu' is not known; allowed: cpu, cuda"),
@@ -98,11 +100,16 @@ def test_limits_add_up_and_are_told_in_words() -> None:
         ({"overwrites": ["input"]}, "overwrites 'input' is not known; allowed: logits, target"),
         ({"derivatives": 3}, "derivatives is 3; allowed: a whole number from 0 to 2"),
         ({"classes_multiple_of": 0}, "classes_multiple_of is 0; allowed: a whole number from 1"),
+        ({"classes_multiple_of": None}, "classes_multiple_of is None; allowed: a whole number from 1"),
+        ({"classes_multiple_of": 8.0}, "classes_multiple_of is 8.0; allowed: a whole number from 1"),
+        ({"max_classes": 2**63}, "max_classes is 9223372036854775808; allowed: a whole number from 64"),
         ({"max_classes": 10}, "max_classes is 10; allowed: a whole number from 64"),
         ({"finite_logits": 1}, "finite_logits is 1; allowed: true, false"),
         ({"returns": ["loss"]}, r"returns is \['loss'\]; allowed: a table of formats by quantity, such as"),
         ({"returns": {"losses": "float32"}}, "returns 'losses' is not known; allowed: loss, gradient, hessian"),
-        ({"returns": {"loss": "bfloat16"}}, "returns 'bfloat16' is not known; allowed: float32, float64"),
+        ({"returns": {"loss": "bfloat16"}}, "returns.loss 'bfloat16' is not known; allowed: float32, float64"),
+        ({"returns": {"loss": ["float32"]}}, r"returns.loss \['float32'\] is not known; allowed: float32, float64"),
+        ({"reason": "a\nb", "derivatives": 1}, r"reason is 'a\\nb'; allowed: a sentence that says why, in one line"),
         ({"returns": {}}, "nothing is limited; allowed: dtypes"),
         ({"k_multiple": 8}, r"unknown keys \['k_multiple'\]; allowed: reason, dtypes"),
     ],
@@ -110,6 +117,11 @@ def test_limits_add_up_and_are_told_in_words() -> None:
 def test_a_limit_that_is_none_says_what_is_allowed(keys: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         limit_of({"reason": "why", **keys})
+
+
+def test_the_keys_of_a_limit_are_those_of_its_schema() -> None:
+    assert list(SCHEMA["properties"]) == [field.name for field in fields(Limit)]
+    assert limit_of({"reason": "why", "derivatives": 1, "max_classes": None}) == Limit("why", derivatives=1)
 
 
 def test_a_limit_without_a_reason_or_on_a_builtin_is_refused() -> None:

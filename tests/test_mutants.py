@@ -16,6 +16,7 @@ MUTATED = {
     "reference/fast/wide_sums.py",
     "reference/formats.py",
     "suites/judging/claims.py",
+    "suites/judging/claims_file.py",
     "suites/judging/judge.py",
     "suites/judging/measurement.py",
     "suites/judging/profile.py",

@@ -21,7 +21,6 @@ CODE = [path for folder in ("reference", "adapters", "suites") for path in sorte
 
 SPELLED = {
     "suites/inputs/problems.py": {"reduction"},  # the cotangent has the shape of the reduced loss
-    "suites/judging/claims.py": {"reduction"},  # a region may be of some reductions
     "suites/judging/recorder.py": {"reduction"},  # a sum or mean of plain rows is as plain as they are
 }
 """Names that a module may spell, and why."""

@@ -33,7 +33,8 @@ from reference.quantity import Quantity
 from suites import conftest
 from suites.inputs.cases import cases_matching, problem_from
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import CLAIMS_FOLDER, Setting, load_claims
+from suites.judging.claims import Setting
+from suites.judging.claims_file import CLAIMS_FOLDER, load_claims
 from suites.judging.effort import EFFORTS
 from suites.report import __main__ as report_command
 from suites.report.write import FORMS

@@ -18,7 +18,8 @@ from reference.formats import FORMATS
 from reference.grades import Grade, grade_named
 from suites.inputs.cases import cases_matching
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import CLAIMS_FOLDER, Claims, Deviation, Region, Scope, Setting, load_claims
+from suites.judging.claims import Claims, Deviation, Region, Scope, Setting
+from suites.judging.claims_file import CLAIMS_FOLDER, load_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan
 from suites.judging.recorder import worst_entry

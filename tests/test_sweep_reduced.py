@@ -17,7 +17,8 @@ from reference.formats import FLOAT16, FORMATS, Format
 from reference.grades import Grade
 from reference.quantity import Quantity
 from suites import test_sweep
-from suites.judging.claims import CLAIMS_FOLDER, Setting, load_claims
+from suites.judging.claims import Setting
+from suites.judging.claims_file import CLAIMS_FOLDER, load_claims
 from tests.sweep_backends import Absorbing
 
 

@@ -24,7 +24,8 @@ from suites.command.values import check_options, name_of, names_of, seed_of
 from suites.inputs.cases import Case, cases_matching, stored_cases
 from suites.inputs.given import OF_CASES, Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
-from suites.judging.claims import Claims, claims_path
+from suites.judging.claims import Claims
+from suites.judging.claims_file import claims_path
 from suites.judging.dead_entries import live_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import A_SELECTION, Plan

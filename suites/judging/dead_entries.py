@@ -20,14 +20,13 @@ from suites.judging.claims import (
     INDEX_LABELS,
     NO_CLASSES,
     Claims,
-    ClaimsError,
     Deviation,
     Label,
     OutOfRange,
     Scope,
-    claims_of,
     index_label,
 )
+from suites.judging.claims_file import ClaimsError, claims_of
 
 
 def live_claims(adapter: Adapter, path: Path | None, operations: tuple[Operation, ...]) -> Claims:
@@ -40,7 +39,7 @@ def live_claims(adapter: Adapter, path: Path | None, operations: tuple[Operation
     try:
         check_entries(claims, operations)
     except ValueError as error:
-        raise ClaimsError(f"{path}: {error}") from None
+        raise ClaimsError(f"claims file {path}: {error}") from None
     return claims
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapters.adapter import AdapterError
 from adapters.loading import backend_names
-from suites.judging.claims import ClaimsError
+from suites.judging.claims_file import ClaimsError
 from suites.report.write import as_json
 from suites.sweep.chunk import Job, SweepError
 from suites.sweep.engine import ENGINES, engine_named

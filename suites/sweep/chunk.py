@@ -16,7 +16,7 @@ from adapters.bulk import Bulk
 from adapters.loading import load_adapter, operations_on_trial
 from adapters.operation import Operation
 from reference.formats import FLOAT64, Format
-from suites.judging.claims import claims_path
+from suites.judging.claims_file import claims_path
 from suites.judging.dead_entries import live_claims
 from suites.sweep.code import CODE
 from suites.sweep.compiled.batch import Batch, SweptQuantity, gaps_of

@@ -12,7 +12,8 @@ from adapters.operation import Operation
 from adapters.question import Question
 from reference.grades import Grade
 from reference.problem import Problem
-from suites.judging.claims import Claims, claims_of, claims_path
+from suites.judging.claims import Claims
+from suites.judging.claims_file import claims_of, claims_path
 from suites.judging.recorder import worst_entry
 from suites.sweep.adding_up import entries_of
 from suites.sweep.chunk import Job

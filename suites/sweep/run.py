@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from suites.judging.claims import claims_path
+from suites.judging.claims_file import claims_path
 from suites.sweep.chunk import Job
 from suites.sweep.engine import Engine, run_all
 from suites.sweep.journal import Journal
