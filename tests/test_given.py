@@ -126,6 +126,7 @@ LARGE = ["0x0p+0 * 9999999"]
         ({"target": [7, 7], "label": 7}, "target has shape"),
         ({"target": [[0.5, 9.0]], "label": 9.0, "loss": "sigmoid", "logits": [[0.5]]}, "target has shape (1, 2) and a label"),
         ({"target": [7], "label": 7, "rows": 3}, "target has shape (1,) and a label; allowed: (3,)"),
+        ({"target": [], "loss": "sigmoid", "logits": [[0.5]]}, "target has shape (0,) and dtype int64; allowed: floating"),
         ({"label": True}, "label is True; allowed: a number, or the words that a failure prints"),
         ({"rows": 2.0}, "rows is 2.0; allowed: a whole number from 1 to 16777216"),
         ({"rows": 10**12}, "rows is 1000000000000; allowed: a whole number from 1 to 16777216"),

@@ -292,7 +292,7 @@ def test_json_that_python_would_take_or_choke_on_is_refused(text: bytes, says: s
         ([], "line 1 is []; allowed: the header of a sweep"),
         ("x", "line 1 is 'x'; allowed: the header of a sweep"),
         (HEADER | {"chunks": 4.0}, "is of another sweep: chunks was 4.0 and is 4"),
-        (HEADER | {"claims": None}, "is of another sweep: claims was null and is not there"),
+        (HEADER | {"claims": None}, "is of another sweep: claims was None and is not there"),
     ],
     ids=str,
 )

@@ -84,7 +84,7 @@ def _logits(entry: Mapping[str, Any]) -> NDArray[np.float64]:
 def _target(entry: Mapping[str, Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Class indices, or probabilities where there are lists; of no rows the loss decides."""
     target = entry["target"]
-    if not target and not LOSS.checked(entry.get("loss", LOSS.default)).spec.takes_indices:
+    if not target and not shape[0] and not LOSS.checked(entry.get("loss", LOSS.default)).spec.takes_indices:
         return np.zeros(shape)
     return parse_table(target, "target") if target and isinstance(target[0], list) else parse_indices(target)
 

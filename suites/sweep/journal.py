@@ -80,7 +80,7 @@ class Journal:
         if different:
             name = different[0]
             raise JournalError(
-                f"{self.path} is of another sweep: {name} was {_text_of(found, name)} and is {_text_of(wanted, name)}"
+                f"{self.path} is of another sweep: {shown(name)[1:-1]} was {_told(found, name)} and is {_told(wanted, name)}"
                 f"{f' (and {len(different) - 1} more)' if len(different) > 1 else ''}; give another --report or move it away"
             )
 
@@ -181,6 +181,11 @@ def _checked(line: bytes) -> bytes | None:
     return text if check_sum == f"{zlib.crc32(text):08x}".encode("ascii") else None
 
 
+def _told(header: dict[str, Any], name: str) -> str:
+    """A value in a message."""
+    return shown(header[name]) if name in header else "not there"
+
+
 def _text_of(header: dict[str, Any], name: str) -> str:
-    """A value as JSON, which tells 1 from true and from 1.0."""
-    return json.dumps(header[name], sort_keys=True) if name in header else "not there"
+    """A value as JSON, which tells 1 from true and from 1.0; empty if there is none."""
+    return json.dumps(header[name], sort_keys=True) if name in header else ""
