@@ -35,10 +35,10 @@ DERIVATIVE_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS), 1) | di
 SCHEMA = table(
     {
         "reason": text(10_000, "a sentence that says why, in one line"),
-        "dtypes": names(FORMATS),
-        "devices": names(DEVICES),
+        "dtypes": names(FORMATS, least=1),
+        "devices": names(DEVICES, least=1),
         "derivatives": whole(0, 2),
-        "targets": names(TARGETS),
+        "targets": names(TARGETS, least=1),
         "options": names(OPTIONS),
         "classes_multiple_of": whole(1, 2**20),
         "max_classes": whole(LEAST_MAX_CLASSES),

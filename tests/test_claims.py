@@ -272,6 +272,11 @@ classes_multiple_of = 8
         (('{ hazards = ["masked"], reductions = ["mean"] }', "{ }"), "lost: region is {}; allowed: a table of hazards"),
         (('{ hazards = ["masked"], reductions = ["mean"] }', "5"), "lost: region is 5; allowed: a table of hazards"),
         (('devices = ["cpu"]', 'devices = "cpu"'), "lost: devices is 'cpu'; allowed: a list of names or globs"),
+        (
+            ('devices = ["cpu"]', 'devices = ["cuda:first"]'),
+            "lost: device 'cuda:first' matches none; allowed: cpu, cuda, cuda:INDEX",
+        ),
+        (('devices = ["cpu"]', r'processors = ["a\u0000"]'), r"lost: processors\[0\] is 'a.x00'; allowed: a name or a glob"),
         (('devices = ["cpu"]', "processors = []"), r"lost: processors is \[\]; allowed: a list of names or globs"),
         (('versions = ">=2.0,<3"', "versions = 2.0"), "lost: versions is 2.0; allowed: specifiers, such as"),
         (('grades = { loss = "finite" }', "grades = {}"), "claim.. 2: grades is {}; allowed: a table, such as"),

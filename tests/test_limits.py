@@ -93,6 +93,8 @@ def test_limits_add_up_and_are_told_in_words() -> None:
         ({}, "nothing is limited; allowed: dtypes, devices, derivatives, targets, options"),
         ({"reason": " ", "derivatives": 1}, "reason is ' '; allowed: a sentence that says why, in one line"),
         ({"dtypes": "float32"}, "dtypes is 'float32'; allowed: a list of float64, float32, float16, bfloat16"),
+        ({"dtypes": []}, r"dtypes is \[\]; allowed: a list of float64, float32, float16, bfloat16"),
+        ({"targets": ()}, r"targets is \(\); allowed: a list of indices, probabilities"),
         ({"dtypes": ["float8"]}, "dtypes 'float8' is not known; allowed: float64, float32"),
         ({"devices": ["tpu"]}, "devices 'tpu' is not known; allowed: cpu, cuda"),
         ({"targets": ["soft"]}, "targets 'soft' is not known; allowed: indices, probabilities"),

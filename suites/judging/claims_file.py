@@ -38,6 +38,7 @@ CLAIMS_FOLDER = Path(__file__).parents[2] / "ci" / "claims"
 LARGEST_FILE = 2**22
 """Bytes; eighty times those of the largest file here."""
 
+_DEVICES = (*DEVICES, *(f"cuda:{index}" for index in range(1024)))
 _STRICT = validator(SCHEMA)
 
 
@@ -225,7 +226,7 @@ def _applies(entry: dict[str, Any]) -> Applicability:
         raise ValueError(f"versions is {versions!r}; allowed: specifiers, such as '>=2.0,<3'") from None
     devices = tuple(entry.get("devices", ()))
     for device in devices:
-        if not any(fnmatchcase(kind, device.partition(":")[0]) for kind in DEVICES):
+        if not any(fnmatchcase(there, device) for there in _DEVICES):
             raise ValueError(f"device {device!r} matches none; allowed: {', '.join(DEVICES)}, cuda:INDEX, or globs")
     return Applicability(versions, devices, tuple(entry.get("processors", ())))
 

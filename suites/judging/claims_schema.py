@@ -19,7 +19,7 @@ _GRADE: Schema = {"enum": [grade.label for grade in Grade]}
 _MISSED: Schema = {"enum": [grade.label for grade in Grade if grade > Grade.NONE]}
 _PATTERNS = listed(text(LONGEST_NAME, "a name or a glob"), "a list of names or globs")
 _PROCESSORS = listed(
-    text(LONGEST_NAME, "a name or a glob, without spaces around it") | {"pattern": r"\A\S([^\x00-\x1f\x7f]*\S)?\Z"},
+    text(LONGEST_NAME, "a name or a glob, without spaces around it") | {"not": {"pattern": r"\A\s|\s\Z"}},
     "a list of names or globs, as the header of a run prints them",
 )
 _WHERE = {"operations": _PATTERNS, "dtypes": names(FORMATS, least=1), "modes": _PATTERNS, "processors": _PROCESSORS}
