@@ -2,14 +2,19 @@
 # One conformance run in the CI of a framework or kernel, from its checkout: bash SUITE/ci/conformance.sh, by these variables.
 #   BACKEND         as --backend takes it (numpy)         IMPLEMENTATION  as --implementation does
 #   DTYPES          as --dtype does, or all (all)         DEVICE, MODE, EFFORT, CLAIM, CLAIMS  as the options do
-#   BASELINES       a folder of stored reports, NAME.json for each run; NAME is BACKEND-DTYPES, KERNEL-DTYPES, or the one given
+#   BASELINES       a folder of stored reports, NAME.json for each run; NAME is BACKEND-DTYPES, KERNEL-DTYPES, or the one given: a file name
 #   REPORTS         where to write NAME/report.json (of a kernel: report-KERNEL.json), .md, .html, junit.xml and reproducers/
 # Without BASELINES it fails if a test does. With them it fails if the report is worse than the stored one, or there is none.
 set -euo pipefail
 suite=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 backend=${BACKEND:-numpy} dtypes=${DTYPES:-all}
 tried=${IMPLEMENTATION:-} tried=${tried##*:} # the kernel's own name, or the backend's
-name=${NAME:-${tried:-$(basename "${backend%%:*}" .py)}-$dtypes}
+name=${NAME:-${tried:-$(basename -- "${backend%%:*}" .py)}-$dtypes}
+if [[ ! $name =~ ^[A-Za-z0-9_,][A-Za-z0-9_.,+-]*$ || ${#name} -gt 100 ]]; then
+    echo "NAME, or what it is made of by default (IMPLEMENTATION or BACKEND, with DTYPES), is ${name@Q}; allowed: a file name" \
+        "of at most 100 letters, digits and _ . , + -, which begins with none of . + -; give another NAME" >&2
+    exit 4
+fi
 report=${REPORTS:-reports}/$name
 summary=${GITHUB_STEP_SUMMARY:-$report/summary.md}
 

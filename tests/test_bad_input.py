@@ -6,6 +6,7 @@ tests/bad_input.toml has the table.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -66,7 +67,8 @@ def test_an_option_is_a_usage_error_in_one_line(row: Row, tmp_path: Path) -> Non
     file = tmp_path / "mine.py"
     if "text" in row:
         file.write_text(row["text"])
-    places = {"{file}": str(file), "{bad}": str(BAD)}
+    places = {"{file}": str(file), "{bad}": str(BAD), "{fifo}": str(tmp_path / "pipe")}
+    os.mkfifo(tmp_path / "pipe.json")
     given = row["given"]
     for mark, place in places.items():
         given = [option.replace(mark, place) for option in given]

@@ -16,11 +16,10 @@ from suites.inputs.cases import (
     _cases_of,
     cases_matching,
     describe_problem,
-    format_row,
-    parse_row,
     problem_from,
     stored_cases,
 )
+from suites.inputs.exact_text import format_row, parse_row
 from suites.inputs.given import given_from, is_given
 from suites.inputs.hazards import HAZARDS
 
@@ -117,8 +116,50 @@ def test_bad_cases_say_what_is_allowed(pattern: str, says: str) -> None:
 
 def test_a_malformed_file_names_the_case() -> None:
     entry = {"id": "x", "dtypes": ["float32"], "logits": [["0x1p0"]], "target": [0], "colour": "red"}
-    with pytest.raises(CaseError, match="case 'x' has unknown keys \\['colour'\\]"):
+    with pytest.raises(CaseError, match=r"some\.toml: case 'x': unknown keys \['colour'\]; allowed: id, dtypes, hazard"):
         _cases_of(entry, Path("some.toml"))
     del entry["colour"]
-    with pytest.raises(CaseError, match="case 'x' is malformed: 'hazard'"):
+    with pytest.raises(CaseError, match=r"some\.toml: case 'x': 'hazard' is missing"):
         _cases_of(entry, Path("some.toml"))
+    stored = entry | {"hazard": "ties", "story": "so", "provenance": "here"}
+    assert [case.id for case in _cases_of(stored, Path("some.toml"))] == ["some/x[float32]"]
+    for says, change in {
+        "hazard 'tie' is not known": {"hazard": "tie"},
+        "dtypes is \\[\\]": {"dtypes": []},
+        "id is 5": {"id": 5},
+        "story is ''": {"story": ""},
+        "rows is 1.5": {"rows": 1.5},
+        "z_loss is True": {"z_loss": True},
+        "number '0x1p-1075' is no float64": {"logits": [["0x2p-1075", "0x1p-1075"]]},
+    }.items():
+        with pytest.raises(CaseError, match=says):
+            _cases_of(stored | change, Path("some.toml"))
+
+
+EXACT = {"0x1.fffffffffffffp+1023": 2.0**1023 * (2 - 2.0**-52), "0x0.0000000000001p-1022": 5e-324, "0X1P-1074": 5e-324}
+
+
+@pytest.mark.parametrize("text", EXACT)
+def test_a_number_that_float64_has_is_taken(text: str) -> None:
+    assert parse_row([text, "-" + text]) == [EXACT[text], -EXACT[text]]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "0x1p-1075",
+        "0x1p+1024",
+        "0x1.00000000000008p+0",
+        "0x1p+99999",
+        "0x1p-99999",
+        2**53 + 1,
+        10**400,
+        "0x1p+999999",
+        "0x",
+        "nan(1)",
+    ],
+    ids=lambda number: str(number)[:24],
+)
+def test_a_number_that_would_be_rounded_is_refused(number: object) -> None:
+    with pytest.raises(ValueError, match="allowed: (what float64 has exactly|hexadecimal)"):
+        parse_row([number])

@@ -159,7 +159,7 @@ def test_a_job_judges_summarises_and_compares(checkout: Path) -> None:
 
     better = json.loads(report.read_text())
     for result in better["results"]:
-        result["reached"] = "correct"
+        result["reached"] = "correct" if result["problems"] else result["reached"]
     stored.write_text(as_json(better | {"identifier": identifier(better)}))
     status, output, summary = judged(checkout, baselines="conformance")
     assert (status, "reaches stable, was correct" in summary) == (1, True), output
@@ -178,3 +178,34 @@ def test_a_mistake_fails_the_job_whatever_is_stored(checkout: Path) -> None:
     status, output, summary = judged(checkout, claim="good", baselines="conformance")
     assert (status, summary) == (4, "")
     assert "grade 'good' is not known" in output
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"NAME": name} for name in ("../esc", "a/b", "/tmp/esc", "..", ".", "-x", "a b", "a\nb", "$(id)", "é", "a" * 101)),
+        *({"IMPLEMENTATION": f"kernel.py:{name}"} for name in ("../esc", "..", "-x", "a b")),
+        *({"BACKEND": name} for name in ("..", "-x", "a b", "folder/...")),
+        *({"DTYPES": dtypes} for dtypes in ("../esc", "float16, float32")),
+    ],
+    ids=str,
+)
+def test_a_name_that_is_no_file_name_is_refused_before_anything_is_written(tmp_path: Path, given: dict[str, str]) -> None:
+    """Of a backend's path and of an implementation's place the last part is in the name."""
+    (folder := tmp_path / "checkout").mkdir()
+    result = subprocess.run(
+        ["bash", str(SCRIPTS[1])],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]} | given,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (4, "")
+    assert "allowed: a file name" in result.stderr
+    assert list(tmp_path.rglob("*")) == [folder]
+
+
+def test_the_name_of_a_kernel_is_a_file_name(checkout: Path) -> None:
+    status, output, _ = judged(checkout, effort="good")
+    assert (status, "effort" in output) == (4, True), output

@@ -29,7 +29,7 @@ USAGE_ERROR = 4
         (["--case=absorption/nowhere"], "case 'absorption/nowhere' is not known; there is: absorption/"),
         (["--case={"], "--case: not a case as failures print it"),
         (["--case=z:AAAA"], "given: z:AAAA; allowed: an id, a name, a name with *, {JSON}, z:COMPRESSED or a file.json"),
-        (["--case=nowhere.json"], "No such file or directory: 'nowhere.json'); given: nowhere.json; allowed: an id, a name"),
+        (["--case=nowhere.json"], "(No such file or directory); given: nowhere.json; allowed: an id, a name"),
         (['--case={"tset":"test_loss"}'], "unknown keys ['tset']; allowed: dtype, logits, target, "),
         (
             ['--case={"test":"test_losses","dtype":"float32","logits":[[0.0]],"target":[0]}'],

@@ -76,6 +76,30 @@ def test_what_would_cost_the_report_is_found_before_the_run(tmp_path: Path, monk
         ReportFolder(tmp_path).claim()
 
 
+@pytest.mark.parametrize("name", [".softmax-ce.lock", "reproducers", "cases"])
+def test_a_link_out_of_the_folder_is_found_before_the_run(name: str, tmp_path: Path) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (folder := tmp_path / "out").mkdir()
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=rf"--report: '.*{name}' is a link; remove it, or give another folder"):
+        ReportFolder(folder).claim()
+    (folder / name).unlink()
+    ReportFolder(folder).claim()
+
+
+def test_links_in_the_place_of_files_are_replaced_and_not_followed(tmp_path: Path) -> None:
+    (mine := tmp_path / "mine").write_text("mine")
+    (folder := tmp_path / "out").mkdir()
+    names = [f"report.{ending}{aside}" for ending in write.FORMS for aside in ("", ".new")]
+    for name in names:
+        (folder / name).symlink_to(mine)
+    for path in write.write_report(report(), folder):
+        assert path.is_file()
+        assert not path.is_symlink()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"report.{ending}" for ending in write.FORMS)
+    assert mine.read_text() == "mine"
+
+
 def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     paths = write.write_report(report(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)

@@ -59,7 +59,8 @@ def told(first: Report, later: Report) -> list[str]:
 
 def left_out(reached: str, left: str) -> list[dict[str, Any]]:
     """A hazard that has the grade of what counts, and that of what known deviations leave out."""
-    return [hazard | {"left_out": {"reached": left, "problems": 1, "entries": 1}} for hazard in bins(ties=reached)]
+    nothing = {"problems": 0, "entries": 0} if reached == "not measured" else {}
+    return [hazard | nothing | {"left_out": {"reached": left, "problems": 1, "entries": 1}} for hazard in bins(ties=reached)]
 
 
 def bins(**reached: str) -> list[dict[str, Any]]:

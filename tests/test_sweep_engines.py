@@ -20,6 +20,7 @@ pytest.importorskip("numba")
 from suites.sweep.__main__ import main
 from suites.sweep.chunk import Job, SweepError, run_chunk
 from suites.sweep.engine import Engine, LocalEngine, engine_named, run_all
+from suites.sweep.journal import encoded
 from suites.sweep.outcome import Outcome
 from suites.sweep.request import Request, job_of
 from tests.command import ROOT
@@ -163,6 +164,18 @@ def test_an_exhaustive_sweep_says_so_and_a_part_says_reduced(tmp_path: Path, cap
     part = tmp_path / "part"
     assert main(["--backend=numpy", f"--stride={STRIDE}", "--chunks=0:9", "--workers=1", f"--report={part}"]) == 0
     assert "REDUCED (every 2048th number only)" in capsys.readouterr().out
+
+
+def test_a_forged_journal_of_fewer_questions_is_no_exhaustive_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--backend=numpy", "--dtype=float16", "--space=gaps", "--stride=64", "--workers=1", f"--report={tmp_path}"]
+    assert main(options) == 0
+    (path,) = tmp_path.glob("*.journal")
+    header, chunk = path.read_bytes().splitlines(keepends=True)
+    assert json.loads(chunk[9:])["chunk"] == 0
+    path.write_bytes(header + encoded({"chunk": 0, "outcome": Outcome().as_json()}))
+    capsys.readouterr()
+    assert main(options) == 2
+    assert "1 of 1 chunks have 0 questions and as entries 0 of loss, 0 of gradient; the whole" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

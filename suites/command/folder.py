@@ -11,13 +11,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from suites.judging.judge import Plan
+from suites.judging.repro import CASES
+from suites.judging.reproducer import REPRODUCERS
 from suites.report.write import files_of
 
 LEAST_FREE = 64 * 2**20
 """Bytes that must be free: a report with its scripts takes a few MiB."""
 
 _LOCK = ".softmax-ce.lock"
-_SCRIPTS = ("reproducers/*.py", "cases/*.json")
+_SCRIPTS = (f"{REPRODUCERS}/*.py", f"{CASES}/*.json")
 """What a run writes beside its report."""
 
 
@@ -46,11 +48,12 @@ class ReportFolder:
         """Make the folder and lock it: a run takes minutes, and its report must not be lost.
 
         Raises:
-          ValueError: it cannot be made or written, another run writes into it, it has the report of something else, or the
-            disk is full.
+          ValueError: it cannot be made or written, another run writes into it, it has the report of something else or a link
+            where a folder belongs, or the disk is full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_links()
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ValueError(f"--report: another run writes into '{self.path}'; give another folder, or wait for it") from None
@@ -61,6 +64,16 @@ class ReportFolder:
         if fault := self._fault():
             self.release()
             raise ValueError(f"--report: {fault}")
+
+    def _refuse_links(self) -> None:
+        """Refuse a folder from which a link would lead what is written elsewhere; files are written anew, links or not.
+
+        Raises:
+          ValueError: it has one.
+        """
+        for name in (_LOCK, REPRODUCERS, CASES):
+            if (self.path / name).is_symlink():
+                raise ValueError(f"--report: '{self.path / name}' is a link; remove it, or give another folder")
 
     def _fault(self) -> str:
         """Why the report could not be written into the folder, or should not; empty if it can."""

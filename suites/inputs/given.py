@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import zlib
-from base64 import b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isinf
 from pathlib import Path
 from typing import Any
 
-from adapters.layout import Layout
-from adapters.returned import described
-from reference.formats import FORMATS, format_named
-from reference.names import nearest, not_known
+from reference.formats import FORMATS, Format
 from reference.problem import Problem
-from suites.inputs.cases import PROBLEM_KEYS, Case, CaseError, describe_problem, parse_row, problem_from
+from reference.validation import check, shown, validator
+from suites.inputs.case_schema import GIVEN
+from suites.inputs.cases import Case, CaseError, describe_problem, parse_indices, problem_from
+from suites.inputs.exact_text import parse_table
+from suites.inputs.inflated import inflated
+from suites.inputs.strict_json import json_of
+from suites.inputs.user_file import text_of
 
 OF_CASES = "test_case"
 """The test of cases: each quantity of an operation, held to its claim."""
@@ -27,10 +29,8 @@ OF_CASES = "test_case"
 FORMS = "an id, a name, a name with *, {JSON}, z:COMPRESSED or a file.json as failures print them"
 _COMPRESSED = "z:"
 _PARAMETERS = ("layout", "label")
-_KEYS = (*PROBLEM_KEYS, "test", *_PARAMETERS, "after")
-_NEEDED = ("dtype", "logits", "target")
+_STRICT = validator(GIVEN)
 _LONGEST_SHOWN = 60
-_CUT = f"what follows {_COMPRESSED} is cut off or was changed"
 LARGEST_TEXT = 2**26
 """Characters: a shell takes an argument of 2^17, which could decompress to a thousand times as many."""
 
@@ -82,87 +82,52 @@ def given_from(text: str) -> Given:
       CaseError: it is malformed; one line that says what was given and what is allowed.
     """
     try:
-        return _given(json.loads(_json_of(text), parse_float=_finite))
-    except (TypeError, ValueError, OverflowError, OSError, RecursionError) as error:
-        shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-        raise CaseError(f"--case: not a case as failures print it ({_said(error)}); given: {shown}; allowed: {FORMS}") from None
+        return _given(json_of(_json_of(text)))
+    except OSError as error:
+        raise CaseError(_refusal(error.strerror or str(error), text)) from None
+    except ValueError as error:
+        raise CaseError(_refusal(str(error), text)) from None
 
 
-def _finite(digits: str) -> float:
-    """A decimal number, unless it would silently be an infinity."""
-    value = float(digits)
-    if isinf(value):
-        raise ValueError(f"{digits} is above the largest float64; allowed: 'inf' for an infinity")
-    return value
-
-
-def _said(error: Exception) -> str:
-    """What is wrong, without the kind of an exception of ours."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error}"
-    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+def _refusal(why: str, text: str) -> str:
+    start = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    given = start if start.isprintable() else repr(start)
+    return f"--case: not a case as failures print it ({why}); given: {given}; allowed: {FORMS}"
 
 
 def _json_of(text: str) -> str:
     if text.startswith(_COMPRESSED):
-        return _decompressed(text.removeprefix(_COMPRESSED))
-    return text if text.lstrip().startswith(("{", "[")) else Path(text).read_text()
-
-
-def _decompressed(text: str) -> str:
-    """The text that was compressed, if it is no longer than any problem is."""
-    stream = zlib.decompressobj()
-    try:
-        whole = stream.decompress(b64decode(text, altchars=b"-_", validate=True), LARGEST_TEXT)
-    except (ValueError, zlib.error):
-        raise ValueError(_CUT) from None
-    if stream.unconsumed_tail:
-        raise ValueError(f"it is longer than {LARGEST_TEXT} characters when it is decompressed")
-    if not stream.eof:
-        raise ValueError(_CUT)
-    return whole.decode()
+        return inflated(text.removeprefix(_COMPRESSED), LARGEST_TEXT, altchars=b"-_").decode()
+    return text if text.lstrip().startswith(("{", "[")) else text_of(Path(text), LARGEST_TEXT)
 
 
 def _given(entry: Any) -> Given:
-    _check_entry(entry, _KEYS)
+    check(_STRICT, entry)
     parameters = {name: entry[name] for name in _PARAMETERS if name in entry}
-    _check_parameters(parameters)
-    after = None
-    if "after" in entry:
-        _check_entry(entry["after"], PROBLEM_KEYS)
-        after = _problem(entry["after"])
+    after = _problem(entry["after"]) if "after" in entry else None
     return Given(_problem(entry), entry.get("test", OF_CASES), parameters, after)
-
-
-def _check_entry(entry: Any, allowed: tuple[str, ...]) -> None:
-    """Refuse what is no object of the keys that there are, or leaves out one that every problem has."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"{described(entry)} is given; allowed: an object of {', '.join(_NEEDED)} and more")
-    if unknown := sorted(set(entry) - set(allowed)):
-        raise ValueError(f"unknown keys {unknown}; allowed: {', '.join(allowed)}{nearest(unknown[0], allowed)}")
-    if missing := [key for key in _NEEDED if key not in entry]:
-        raise ValueError(f"{missing[0]!r} is missing; every problem has {', '.join(_NEEDED)}")
-    for key in ("logits", "target"):
-        if not isinstance(entry[key], list) or (key == "logits" and not all(isinstance(row, list) for row in entry[key])):
-            raise ValueError(f"{key} is {str(entry[key])[:_LONGEST_SHOWN]}; allowed: a list, in logits of a list for each row")
-
-
-def _check_parameters(given: Mapping[str, Any]) -> None:
-    if given.get("layout", Layout.CONTIGUOUS) not in list(Layout):
-        raise ValueError(f"layout {not_known(given['layout'], Layout)}")
-    if not isinstance(given.get("label", 0), int | float | str):
-        raise ValueError(f"label is {given['label']!r}; allowed: a number, or the words that a failure prints")
 
 
 def _problem(entry: dict[str, Any]) -> Problem:
     """The problem; with a `label` its target is not checked, and of a row without logits neither is the row."""
-    fmt, target = format_named(entry["dtype"], FORMATS), entry["target"]
+    fmt, target = FORMATS[entry["dtype"]], entry["target"]
     soft = bool(target) and isinstance(target[0], list)
     if entry["logits"] == [[]]:
-        one_class = {"logits": [[1.0]], "target": [[1.0]] if soft else [0]}
-        return problem_from(entry | one_class, fmt).without_classes()
-    if "label" in entry:
-        in_range = [[0.0]] * len(target) if soft else [0] * len(target)
-        unchecked = [parse_row(row) for row in target] if soft else target
-        return problem_from(entry | {"target": in_range}, fmt).with_unchecked_target(unchecked)
-    return problem_from(entry, fmt)
+        return _without_classes(entry, fmt)
+    if "label" not in entry:
+        return problem_from(entry, fmt)
+    unchecked = parse_table(target, "target") if soft else parse_indices(target)
+    checked = problem_from(entry | {"target": [[0.0]] * len(target) if soft else [0] * len(target)}, fmt)
+    if checked.target.shape != unchecked.shape:
+        raise ValueError(f"target has shape {unchecked.shape} and a label; allowed: {checked.target.shape}")
+    return checked.with_unchecked_target(unchecked)
+
+
+def _without_classes(entry: dict[str, Any], fmt: Format) -> Problem:
+    """The problem of one row without logits."""
+    if json.dumps(entry["target"]) not in ("[0]", "[[]]"):  # which tells 0 from false
+        raise ValueError(f"target is {shown(entry['target'])} and the row has no logits; allowed: [0], or [[]]")
+    if "rows" in entry:
+        raise ValueError("rows is given and the row has no logits; allowed: one such row")
+    one_class = {"logits": [[1.0]], "target": [0] if entry["target"] == [0] else [[1.0]]}
+    return problem_from(entry | one_class, fmt).without_classes()

@@ -10,6 +10,7 @@ from pathlib import Path
 from adapters.operation import Operation
 from suites.inputs.cases import Case
 from suites.inputs.given import Given, compressed
+from suites.inputs.own_file import write_anew
 
 LONGEST_LINE = 2000
 """Characters of a command up to which its problem is written as JSON; longer ones are compressed."""
@@ -72,6 +73,6 @@ class Repro:
         for path, text in self.files.items():
             if str(path) in told:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
+                write_anew(path, text)
                 self.written.append(path)
         self.files.clear()

@@ -31,6 +31,7 @@ from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.special_values import Requirement
 from suites.inputs.cases import Case
+from suites.inputs.own_file import write_anew
 from suites.judging.claims import Deviation
 from suites.judging.measurement import Measurement
 from suites.report.escape import printable
@@ -166,7 +167,7 @@ def write_reproducers(misses: Sequence[Reproducible], adapter: Adapter, folder: 
         if text is not None:
             path = folder / REPRODUCERS / miss.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            write_anew(path, text)
             written[miss.name] = path
     return written
 

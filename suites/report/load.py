@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from math import isinf
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
+from reference.validation import check, validator
+from suites.inputs.strict_json import json_of
+from suites.inputs.user_file import text_of
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
 
 _WANTED = "give the report.json that 'pytest suites/ --report=DIR' writes"
 _NAME = SCHEMA_NAME.rpartition("/")[0]
+_STRICT = validator(SCHEMA)
+LARGEST_REPORT = 2**27
+"""Bytes: the largest of ours has 6 MiB."""
 
 
 class ReportError(Exception):
@@ -33,9 +34,10 @@ def load_report(path: Path) -> Report:
     """
     report = _parsed(path := _file_at(path))
     _check_schema_name(path, report)
-    error = best_match(Draft202012Validator(SCHEMA).iter_errors(report))
-    if error is not None:
-        raise ReportError(f"{path}: not valid by {SCHEMA_NAME}: {error.json_path}: {_cut(error.message)}; {_WANTED}")
+    try:
+        check(_STRICT, report)
+    except ValueError as error:
+        raise ReportError(f"{path}: not valid by {SCHEMA_NAME}: {_cut(str(error))}; {_WANTED}") from None
     if report["identifier"] != identifier(report):
         raise ReportError(
             f"{path}: its identifier is not that of its results ({report['identifier']}, should be {identifier(report)}): "
@@ -57,24 +59,13 @@ def _file_at(path: Path) -> Path:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        return json_of(text_of(path, LARGEST_REPORT))
     except FileNotFoundError:
         raise PathError(f"{path}: there is no such file; {_WANTED}") from None
     except OSError as error:
         raise PathError(f"{path}: {error.strerror or error}; {_WANTED}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ReportError(f"{path}: not JSON, or cut off ({_cut(str(error))}); {_WANTED}") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if isinf(value):
-        raise ValueError(f"{digits} overflows")
-    return value
 
 
 def _check_schema_name(path: Path, report: Any) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from suites.inputs.own_file import write_anew
 from suites.report.markdown import markdown
 from suites.report.page import page
 from suites.report.schema import Report
@@ -55,7 +56,7 @@ def write_report(report: Report, folder: Path, stem: str = "report") -> list[Pat
     aside = {path: path.with_name(f"{path.name}.new") for path in paths}
     try:
         for path, form in paths.items():
-            aside[path].write_text(form(report).rstrip("\n") + "\n", encoding="utf-8")
+            write_anew(aside[path], form(report).rstrip("\n") + "\n")
         for path, written in aside.items():
             written.replace(path)
     finally:

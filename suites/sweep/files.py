@@ -8,6 +8,7 @@ from typing import Any
 from reference.formats import FORMATS, format_named
 from suites.inputs.cases import problem_from
 from suites.inputs.hazards import HAZARDS
+from suites.inputs.own_file import write_anew
 from suites.report.write import as_json
 from suites.sweep.chunk import Job, SweepError
 from suites.sweep.outcome import Outcome
@@ -35,7 +36,7 @@ def write_texts(texts: dict[Path, str]) -> list[Path]:
     """Write texts, each ending with one line end; the paths."""
     for path, text in texts.items():
         try:
-            path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+            write_anew(path, text.rstrip("\n") + "\n")
         except OSError as error:
             raise SweepError(f"{path}: {error.strerror}; make room and give the same command again") from None
     return list(texts)

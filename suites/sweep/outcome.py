@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from dataclasses import dataclass, field
+from math import nan, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from suites.sweep.compiled.tally import FAILURES, QUANTITIES, SweepTally, empty_tally
+from suites.inputs.inflated import inflated
+from suites.sweep.adding_up import fault_of
+from suites.sweep.compiled.tally import QUANTITIES, SIDE, SweepTally, empty_tally
 
 TIMES = ("framework", "comparison", "chunk")
 """Processor seconds: of the framework's own calls; of all else that judging its answers took; of the two together."""
@@ -71,36 +74,62 @@ def _rank(tally: SweepTally, q: int) -> tuple[float, ...]:
     return (float(tally.worst[q]), *(-tally.worst_logits[q]).tolist(), *(-tally.worst_place[q]).tolist())
 
 
-def outcome_from(entry: dict[str, Any]) -> Outcome:
-    """The inverse of `Outcome.as_json`.
+def outcome_from(entry: dict[str, Any], classes: int = 2) -> Outcome:
+    """The inverse of `Outcome.as_json`, of an entry that is valid by the schema of a journal.
 
     Raises:
-      KeyError, ValueError: it is not what `as_json` writes.
+      ValueError: it is not what `as_json` writes of rows of so many logits, or its counts do not add up.
     """
-    q, start = len(QUANTITIES), int(entry["start"])
-    worst_logits = _numbers(entry["worst_logits"]).reshape(q, -1)
-    empty = empty_tally(worst_logits.shape[1])
-    bins, seen = _unpacked(entry["map"], np.float32, q), _unpacked(entry["seen"], np.uint8, q)
+    empty, q, start = empty_tally(classes), len(QUANTITIES), entry["start"]
+    bins, seen = _table("map", entry, np.float32), _table("seen", entry, np.uint8)
+    if start + bins.shape[1] > SIDE * SIDE or bins.shape != seen.shape:
+        raise ValueError(
+            f"the map begins at {start} with {bins.shape[1]} and {seen.shape[1]} bins; allowed: as many, in {SIDE * SIDE}"
+        )
     empty.map[:, start : start + bins.shape[1]] = bins
-    empty.seen[:, start : start + seen.shape[1]] = seen
+    empty.seen[:, start : start + bins.shape[1]] = seen
     tally = empty._replace(
-        grades=np.array(entry["grades"], dtype=np.int64).reshape(q, 6),
-        failing=np.array(entry["failing"], dtype=np.int64).reshape(q, len(FAILURES)),
-        box=_numbers(entry["box"]).reshape(empty.box.shape),
-        worst=_numbers(entry["worst"]),
-        worst_place=np.array(entry["worst_place"], dtype=np.int64).reshape(q, 2),
-        worst_logits=worst_logits,
+        grades=np.array(entry["grades"], dtype=np.int64),
+        failing=np.array(entry["failing"], dtype=np.int64),
+        box=_numbers("box", entry, empty.box.shape),
+        worst=_numbers("worst", entry, (q,)),
+        worst_place=np.array(entry["worst_place"], dtype=np.int64),
+        worst_logits=_numbers("worst_logits", entry, (q, classes)),
     )
-    return Outcome(int(entry["rows"]), int(entry["undecided"]), {name: float(entry["seconds"][name]) for name in TIMES}, tally)
+    if fault := fault_of(tally, entry["rows"], entry["undecided"]):
+        raise ValueError(fault)
+    return Outcome(entry["rows"], entry["undecided"], {name: float(entry["seconds"][name]) for name in TIMES}, tally)
 
 
-def _numbers(texts: list[str]) -> NDArray[np.float64]:
-    return np.array([float.fromhex(text) for text in texts])
+def _numbers(name: str, entry: dict[str, Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    texts = entry[name]
+    if len(texts) != prod(shape):
+        raise ValueError(f"{name} has {len(texts)} numbers; allowed: {prod(shape)}")
+    return np.array([_number(name, text) for text in texts]).reshape(shape)
+
+
+def _number(name: str, text: str) -> float:
+    """The number that a text names exactly."""
+    try:
+        number = float.fromhex(text)
+    except (ValueError, OverflowError):
+        number = nan
+    if number.hex() != text:
+        raise ValueError(f"{name} has {text!r}; allowed: float64 numbers as float.hex writes them")
+    return number
 
 
 def _packed(table: NDArray[Any]) -> str:
     return b64encode(zlib.compress(np.ascontiguousarray(table).tobytes(), 6)).decode("ascii")
 
 
-def _unpacked(text: str, dtype: Any, rows: int) -> NDArray[Any]:
-    return np.frombuffer(zlib.decompress(b64decode(text)), dtype=dtype).reshape(rows, -1)
+def _table(name: str, entry: dict[str, Any], dtype: Any) -> NDArray[Any]:
+    """A part of the map, by quantity and bin."""
+    row = len(QUANTITIES) * np.dtype(dtype).itemsize
+    try:
+        content = inflated(entry[name], row * SIDE * SIDE)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if len(content) % row:
+        raise ValueError(f"{name} has {len(content)} bytes; allowed: a multiple of {row}")
+    return np.frombuffer(content, dtype=dtype).reshape(len(QUANTITIES), -1)

@@ -15,9 +15,10 @@ from reference.problem import Problem
 from suites.judging.claims import Claims
 from suites.judging.claims_file import claims_of, claims_path
 from suites.judging.recorder import worst_entry
+from suites.sweep.adding_up import entries_of
 from suites.sweep.chunk import Job
 from suites.sweep.compiled.tally import FAILURES, QUANTITIES
-from suites.sweep.journal import Journal
+from suites.sweep.journal import Journal, JournalError
 from suites.sweep.outcome import Outcome
 from suites.sweep.run import SCHEMA
 from suites.sweep.settle import measured
@@ -32,7 +33,12 @@ def left_out(job: Job, journal: Journal) -> str | None:
 
 
 def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal) -> Report:
-    """What the journal shows; JSON."""
+    """What the journal shows; JSON.
+
+    Raises:
+      JournalError: its chunks are not those of the job.
+    """
+    _check_total(job, journal)
     total, reason = journal.total, left_out(job, journal)
     claims = claims_of(adapter, claims_path(job.backend, job.implementation, job.claims))
     return {
@@ -54,6 +60,21 @@ def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal
         "ratio": round(total.seconds["chunk"] / total.seconds["framework"], 3) if total.seconds["framework"] else None,
         "results": [_result(job, adapter, operation, claims, total, q) for q in job.quantities if total.rows],
     }
+
+
+def _check_total(job: Job, journal: Journal) -> None:
+    """Refuse a journal whose counts agree with one another, and not with what the job asks."""
+    rows, asked = journal.total.rows, job.space.questions
+    counted = {QUANTITIES[q]: int(journal.total.tally.grades[q].sum()) for q in job.quantities}
+    is_asked = all(counted[QUANTITIES[q]] == rows * entries_of(q, job.space.classes) for q in job.quantities)
+    is_whole = len(journal.finished) == job.space.chunks
+    if not is_asked or rows > asked or (is_whole and rows != asked):
+        told = ", ".join(f"{count} of {quantity}" for quantity, count in counted.items())
+        chunks = f"{len(journal.finished)} of {job.space.chunks} chunks"
+        raise JournalError(
+            f"{journal.path}: {chunks} have {rows} questions and as entries {told}; the whole sweep has {asked} questions; "
+            "move the file away to start anew"
+        )
 
 
 def holds(report: Report) -> bool:
