@@ -456,9 +456,9 @@ def test_the_correctly_rounded_values_are_correct(kind: Kind, fmt: Format) -> No
     ids=["far class", "lse^2", "all low"],
 )
 def test_a_correct_z_loss_is_correct_where_squares_of_its_logits_overflow(logits: list[float]) -> None:
-    """Its amplitude is 4 z (1 + |lse|)^2: of the first row 204, since lse is the maximum; of the others beyond float64."""
+    """Its amplitude is 1 + 6 z (1 + |lse|): of the first row 1.43, since lse is the maximum."""
     problem = Problem([logits], [0], FLOAT64, z_loss=1e-4, tangent=[[1.0, 2.0]])
-    assert (amplitude_of(problem) < 204).all() == (logits[0] == 709.78)
+    assert (amplitude_of(problem, Arithmetic(FLOAT64, FLOAT64), 1) < 1.43).all() == (logits[0] == 709.78)
     for quantity, expected in evaluate(problem, DERIVED).items():
         values, _ = expected.values.rounded(FLOAT64)
         assert Measurement(problem, quantity, Arithmetic(FLOAT64, FLOAT64), expected, values).grade is Grade.CORRECT, quantity
@@ -477,18 +477,23 @@ def test_a_correct_gradient_of_the_layer_is_correct(quantity: Quantity) -> None:
 LOSING = [kind for kind in KINDS if kind.target in ("indices", "probabilities") and "logit_softcap" not in kind.options]
 
 
+@pytest.mark.parametrize(
+    ("gap", "arithmetic"),
+    [(20.0, Arithmetic(FLOAT64, FLOAT64)), (9.8, Arithmetic(FLOAT16, FLOAT16, flush_to_zero=True))],
+    ids=["small", "flushed in float16"],
+)
 @pytest.mark.parametrize("kind", [*LOSING, Kind("large-z-loss", {"z_loss": 64.0}, "indices")], ids=lambda kind: kind.name)
-def test_a_lost_power_changes_nothing_by_more_than_its_amplitude(kind: Kind) -> None:
-    """A class 20 below, of label 0, and the same row without it: S loses a power, and nothing else changes."""
-    problem = drawn(kind, FLOAT64, 3, 3.0, 11)
-    far = problem.logits.max(axis=1, keepdims=True) - 20.0 * problem.temperature
+def test_a_lost_power_changes_nothing_by_more_than_its_amplitude(kind: Kind, gap: float, arithmetic: Arithmetic) -> None:
+    """A class far below, of label 0, and the same row without it: S loses a power, and nothing else changes."""
+    problem, lost = drawn(kind, FLOAT64, 3, 3.0, 11), np.exp(-gap)
+    far = problem.logits.max(axis=1, keepdims=True) - gap * problem.temperature
     target = np.pad(problem.target, ((0, 0), (0, 1))) if problem.has_probabilities else problem.target
     present = problem.replace(logits=np.hstack([problem.logits, far]), target=target, tangent=None)
     absent = present.replace(logits=np.hstack([problem.logits, np.full_like(far, -np.inf)]))
     for order, quantity in enumerate(DERIVED[:3]):
         values, without = (exact_values(p, quantity) for p in (present, absent))
         change = np.abs(values - without).reshape(problem.num_rows, -1).max(axis=1)
-        allowed = amplitude_of(problem)[:, 0] / problem.temperature**order * np.exp(-20.0)
+        allowed = amplitude_of(problem, arithmetic, order)[:, 0] / problem.temperature**order * lost
         rounding = 2.0**-50 * np.abs(values).reshape(problem.num_rows, -1).max(axis=1)
         assert (change <= allowed + rounding).all(), quantity
 
@@ -660,3 +665,30 @@ def test_behind_a_saturated_softcap_the_error_of_the_softmax_is_gone() -> None:
     problem = Problem([[60.0, 62.0]], [0], FLOAT32, logit_softcap=2.0)
     rough, fine = (stable_bound(problem, Quantity.GRADIENT, declared(FLOAT32, exp_ulps=ulps)) for ulps in (1000.0, 1.0))
     assert (rough < 1.01 * fine).all()
+
+
+GARBAGE = [
+    ("z-loss", Problem([[2.0**76, 0.0]], [1], FLOAT32, z_loss=0.5), Quantity.GRADIENT, lambda right: -right),
+    ("z-loss-float64", Problem([[1e160, 0.0]], [1], FLOAT64, z_loss=0.5), Quantity.GRADIENT, lambda right: 2 * right),
+    (
+        "sigmoid-focal",
+        Problem([[4.0]], [[1.0]], FLOAT16, loss="sigmoid_focal", focusing=5.0),
+        Quantity.LOSS,
+        lambda right: right + 16 * FLOAT16.min_subnormal,
+    ),
+    (
+        "squared-error",
+        Problem(np.zeros((1, 1000)), np.full((1, 1000), 2.0**-10), FLOAT16, loss="squared_error"),
+        Quantity.LOSS,
+        lambda right: right + 2.0**-10,
+    ),
+]
+"""Values that were `accurate` when the amplitude was the same for a loss and all its derivatives."""
+
+
+@pytest.mark.parametrize(("problem", "quantity", "wrong"), [case[1:] for case in GARBAGE], ids=[case[0] for case in GARBAGE])
+def test_no_garbage_is_accurate(problem: Problem, quantity: Quantity, wrong: Callable[[Floats], Floats]) -> None:
+    expected = evaluate(problem, [quantity])[quantity]
+    right, arithmetic = expected.values.rounded(problem.format)[0], Arithmetic(problem.format, problem.format)
+    assert Measurement(problem, quantity, arithmetic, expected, right).grade is Grade.CORRECT
+    assert Measurement(problem, quantity, arithmetic, expected, wrong(right)).grade < Grade.ACCURATE

@@ -217,7 +217,8 @@ def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arith
     amplitude = np.ones((problem.num_rows, 1))
     if quantity not in BUILDING_BLOCKS:
         factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
-        amplitude = amplitude_of(problem) * factors / problem.temperature ** _DERIVATIVES.get(quantity, 1)
+        order = _DERIVATIVES.get(quantity, 1)
+        amplitude = amplitude_of(problem, arithmetic, order) * factors / problem.temperature**order
     if quantity is Quantity.HVP and problem.tangent is not None:
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes

@@ -26,6 +26,7 @@ from functools import cached_property
 
 import numpy as np
 
+from reference.arithmetic import Arithmetic
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth_of
 from reference.formats import Floats
@@ -246,36 +247,48 @@ def _divergence(a: _Analysis) -> Running:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# How much a derivative may change with S.
+# How much a loss or a derivative of it may change where powers are lost: by at most the amplitude times what S loses.
 
 
-def _weighted_amplitude(problem: Problem) -> Floats:
-    """A, and what a z-loss adds: z lse^2, 2 z lse p and its Hessian change by at most 4 z (1 + |lse|)^2.
+def _weighted_amplitude(rows: RowErrors, order: int) -> Floats:  # noqa: ARG001
+    """A, and what a z-loss adds: where lse moves by d <= 1, z lse^2 moves by at most z (2 |lse| + 1) d.
 
-    There lse is the maximum and at most log K more; z under the square overflows no sooner than z lse^2 does.
+    Its gradient 2 z lse p then moves by at most 2 z (|lse| + 1) d, and its Hessian, which has 2 z p p^T beside that, by at
+    most 6 z (|lse| + 1) d. |lse| is at most the largest logit in absolute value, and log K more.
     """
+    problem = rows.problem
     total = weights_of(problem).sum(axis=1, keepdims=True)
     if problem.z_loss == 0.0:
         return total
-    top = np.where(np.isfinite(problem.logits), problem.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     top = np.abs(np.where(np.isfinite(top), top, 0.0)) / problem.temperature
-    if problem.logit_softcap is not None:
-        top = np.full_like(top, problem.logit_softcap / problem.temperature)
     with np.errstate(over="ignore"):
-        return total + 4.0 * (np.sqrt(problem.z_loss) * (1.0 + top + np.log(problem.num_classes))) ** 2
+        return total + 6.0 * problem.z_loss * (1.0 + top + np.log(rows.logits.shape[1]))
 
 
-def _focal_amplitude(problem: Problem) -> Floats:
-    """Each derivative of w^a p^b L has three terms of its kind with factors of at most g + 2, and its value is at most 1.
+def _focal_amplitude(rows: RowErrors, order: int) -> Floats:
+    """Each derivative of w^a p^b L has three terms of its kind with factors of at most g + 2, and one more tells the change.
 
-    There are three derivatives at most.
+    A derivative of w = 1 - p_t by a logit has w or p_i <= w as a factor, so w^g stays in all of them, and a lost power, which
+    moves w by itself, takes one w off. From g = 1 on the rest is small where w is.
     """
-    return np.full((problem.num_rows, 1), (3.0 * (problem.focusing + 2.0)) ** 3)
+    problem = rows.problem
+    terms = (3.0 * (problem.focusing + 2.0)) ** (order + 1)
+    others = np.where(weights_of(problem) > 0, 0.0, rows.probabilities).sum(axis=1, keepdims=True)
+    left = np.minimum(others + 2.0 * rows.lost, 1.0)
+    return terms * left ** max(problem.focusing - 1.0, 0.0)
 
 
-def _squared_amplitude(problem: Problem) -> Floats:
-    """Value and derivatives are polynomials in p of degree 4 at most whose coefficients add up to at most 20 (1 + max q)."""
-    return 80.0 * (1.0 + problem.target.max(axis=1, keepdims=True))
+def _squared_amplitude(rows: RowErrors, order: int) -> Floats:
+    """A polynomial in p: what it moves by where the p_i together move by at most 2 d, d what S loses.
+
+    The loss moves by at most 2 max |p - q| times that, and its square. Derivatives are of degree 3 and 4, and their
+    coefficients add up to at most 4 (1 + max q) and 20 (1 + max q).
+    """
+    labels = rows.problem.target
+    if order == 0:
+        return 4.0 * np.abs(rows.probabilities - labels).max(axis=1, keepdims=True, initial=0.0) + 4.0 * rows.lost
+    return {1: 24.0, 2: 80.0}[order] * (1.0 + labels.max(axis=1, keepdims=True, initial=0.0))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -289,7 +302,7 @@ class FamilyBounds:
     loss: Callable[[_Analysis], Running]
     slope: Callable[[_Analysis], Running]
     product: Callable[[_Analysis, Running], Running]
-    amplitude: Callable[[Problem], Floats]
+    amplitude: Callable[[RowErrors, int], Floats]
 
 
 _WEIGHTED = FamilyBounds(_regularised_loss, _regularised_slope, _regularised_product, _weighted_amplitude)
@@ -373,6 +386,12 @@ def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> F
     return total[:, 0] if quantity is Quantity.BIAS_GRADIENT else np.hstack([gradient.rounded().error.T, total])
 
 
-def amplitude_of(problem: Problem) -> Floats:
-    """(N, 1): how much a relative change of S by 1 may change a loss or a derivative of it in y, beyond what A does."""
-    return BOUNDS[problem.loss].amplitude(problem)
+def amplitude_of(problem: Problem, arithmetic: Arithmetic, order: int) -> Floats:
+    """(N, 1): how much what S loses may change a loss, or a derivative of it in y: at most so many times as much.
+
+    Arguments:
+      problem: the rows.
+      arithmetic: what the operation declares of its own: it says what a power that underflows may lose.
+      order: 0 for the loss, 1 for the gradient, 2 for what is of second order.
+    """
+    return BOUNDS[problem.loss].amplitude(RowErrors(problem, arithmetic), order)

@@ -74,6 +74,11 @@ class RowErrors:
         """delta_i, (N, K): absolute error of each logit over T before it is shifted."""
         return np.zeros(self.logits.shape) if self.capped is None else self.capped.error
 
+    @property
+    def lost(self) -> float:
+        """K omega: what S loses where every power underflows."""
+        return self.logits.shape[1] * self.arithmetic.underflow
+
     @cached_property
     def shift_error(self) -> Floats:
         """delta_max, (N, 1): how far the computed maximum may be from the true one."""
@@ -138,7 +143,7 @@ class RowErrors:
         grown = growth(self.arithmetic.working.unit_roundoff, self.depth)
         with np.errstate(invalid="ignore"):
             terms = np.where(self.probabilities > 0, self.probabilities * (self.power_error * (1 + grown) + grown), 0.0)
-        lost = self.logits.shape[1] * self.arithmetic.underflow / self.total * np.exp(self.shift_error)
+        lost = self.lost / self.total * np.exp(self.shift_error)
         error = terms.sum(axis=1, keepdims=True) + lost
         return error + self._sum_store * (1 + error)
 
