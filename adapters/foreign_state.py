@@ -1,4 +1,4 @@
-"""The floating-point state in which a backend's or a kernel's own code runs: what it has set itself, told once a change.
+"""The floating-point state in which a backend's or a kernel's own code runs: what it has set itself, each change told once.
 
 A library may set flush-to-zero when it is imported, and a kernel when it is called. Its calls go on in that state, as they
 would for its users; ours is the default one (`reference.floating_state`).
@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 
 from reference.floating_state import changes, set_default_state, set_state, state
 
+DEFAULT_STATE = "the default floating-point state"
+"""What is told to be set by code that takes back what it has set before."""
+
 
 @dataclass
 class ForeignState:
-    """The state that was left, empty where it is the default one; and what is `told` of it, a sentence a change."""
+    """The state that was left, empty where it is the default one; and what is `told` of it, each change once."""
 
     told: list[str] = field(default_factory=list)
     _left: bytes = b""
@@ -33,11 +36,11 @@ class ForeignState:
             yield
         finally:
             if (found := changes()) != self._differs:
-                self.told.append(f"{what} set {', '.join(found) or 'the default floating-point state'}")
+                self.hear((f"{what} set {', '.join(found) or DEFAULT_STATE}",))
                 self._differs, self._left = found, state() if found else b""
             if found:
                 set_default_state()
 
     def hear(self, told: tuple[str, ...]) -> None:
-        """Take over what was told of code that ran in another process."""
+        """Tell what is not told yet; of code that ran in another process too."""
         self.told += [sentence for sentence in told if sentence not in self.told]

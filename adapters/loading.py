@@ -147,7 +147,8 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
       AdapterError: there is no such callable, the backend takes none, or its code raised; see `adapters.answers`.
     """
     if implementation is None:
-        return _listed(adapter, "operations", adapter.operations)
+        with adapter.foreign.running(f"listing the operations of {adapter.name}"):
+            return _listed(adapter, "operations", adapter.operations)
     with adapter.foreign.running(f"importing {implementation.rpartition(':')[0]}"):
         kernel = load_attribute(implementation, "--implementation")
     declared = limits_of(kernel)

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from adapters.foreign_state import ForeignState
+from adapters.loading import operations_on_trial
+from adapters.numpy.backend import NumpyAdapter
+from adapters.operation import Operation
 from reference.floating_state import changes, set_default_state, set_state, state
 from suites.report.wording import environment_line
 from tests.command import run_here
@@ -85,6 +88,36 @@ def test_a_right_kernel_passes_whatever_it_leaves(tmp_path: Path) -> None:
     status, report, output = run(tmp_path, in_call="leave('rounding upward')", at_import=ROUNDS_ITSELF)
     assert report["environment"]["floating_point_states"]
     assert status == 0, output
+
+
+@pytest.mark.skipif(not BENT, reason="no states are known of this machine")
+def test_a_right_kernel_passes_that_leaves_flush_to_zero_when_it_is_done(tmp_path: Path) -> None:
+    after = 'result = right(logits, labels); leave("flush to zero"); seen.append(1); return result'
+    status, report, output = run(tmp_path, in_call=after, at_import=ROUNDS_ITSELF)
+    assert report["environment"]["floating_point_states"]
+    assert status == 0, output
+
+
+@pytest.mark.skipif(not BENT, reason="no states are known of this machine")
+def test_what_is_set_and_taken_back_is_told_once(tmp_path: Path) -> None:
+    toggling = "set_default_state(); len(seen) % 2 and leave('flush to zero')"
+    imported = f"from reference.floating_state import set_default_state\n{ROUNDS_ITSELF}"
+    _, report, _ = run(tmp_path, in_call=toggling, at_import=imported)
+    told = report["environment"]["floating_point_states"]
+    assert told == ["a call of kernel set flush to zero", "a call of kernel set the default floating-point state"]
+
+
+@bent_states()
+def test_listing_operations_leaves_no_state(bent: str) -> None:
+    class Bending(NumpyAdapter):
+        def operations(self) -> tuple[Operation, ...]:
+            leave(bent)
+            return super().operations()
+
+    adapter = Bending()
+    operations_on_trial(adapter, None)
+    assert changes() == ()
+    assert adapter.foreign.told == [f"listing the operations of numpy set {bent}"]
 
 
 ROUNDS_ITSELF = """

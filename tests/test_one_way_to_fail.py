@@ -15,6 +15,7 @@ import pytest
 from suites import test_sweep
 from suites.inputs.given import given_from, is_given
 from suites.judging import repro
+from suites.report.load import load_report
 from tests.command import QUICKLY, ROOT, first_failures, run_here
 from tests.failing import Failing
 
@@ -44,6 +45,7 @@ FAILED_BY = {
         "test_nonfinite",
         "test_options",
         "test_large_vocabulary",
+        "test_many_rows",
     ],
     "changing": ["test_two_runs_give_the_same_bits", "test_two_runs_of_a_large_vocabulary_give_the_same_bits"],
     "wrong_sigmoid": ["test_out_of_range_binary_label"],
@@ -167,6 +169,30 @@ def test_every_other_way_to_fail_is_told_so_too(operation: str, test: str, says:
     failed = failures_of(operation, *OPTIONS, f"--claims={claims}", "-k", test)
     assert re.match(f"what   : {says}", failed[test]), failed[test]
     assert_fails_again(failed[test])
+
+
+TWO_LINES = """
+import numpy as np
+
+from tests.planted.processes import right
+
+
+def kernel(logits, labels):
+    if np.isnan(logits).any():
+        raise ValueError("bad argument 3")
+    if np.isinf(logits).any():
+        raise ValueError("bad argument 7")
+    return right(logits, labels)
+"""
+
+
+def test_what_two_lines_raise_has_two_causes(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(TWO_LINES)
+    kernel = f"--implementation={tmp_path / 'kernel.py'}:kernel"
+    status, output = run_here(kernel, "--dtype=float32", "--claim=stable", "-k", "test_case", f"--report={tmp_path}")
+    assert status == 1
+    causes = {failure["cause"] for failure in load_report(tmp_path)["failures"]}
+    assert causes == {f"ValueError: bad argument # (kernel.py, line {line})" for line in (9, 11)}, output
 
 
 @pytest.mark.parametrize(("longest", "form"), [(8000, "--case=z:"), (10, ".json ")])

@@ -69,6 +69,7 @@ SEEN: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"options": ["class_weights", "label_smoothing", "ignore_index"]},
         ["no reduction: never_reduces returned losses of shape (2,), asked for ()"],
     ),
+    "no_mean": ({}, ["no reduction: KeyError: 'block_size'"]),
     "no_options": (
         {"options": ["reduction"]},
         [
@@ -377,6 +378,29 @@ def test_a_kernel_that_is_wrong_at_its_first_call_alone_fails_the_case_of_it(mor
     (repro,) = {line.partition("pytest suites/ ")[2] for line in output.splitlines() if "--case=" in line}
     assert run_here(*shlex.split(repro))[0] == 1, "its command makes the first call of another process there"
     assert run_here(place(tmp_path, FIRST.replace("WRONG", "0")), *cases)[0] == 0
+
+
+REFUSES_FIRST = """
+from tests.planted.processes import right
+
+calls = []
+
+
+def kernel(logits, labels):
+    calls.append(None)
+    if len(calls) == 1 and REFUSES:
+        raise NotImplementedError("not warm yet")
+    return right(logits, labels)
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--isolate",)], ids=["here", "isolated"])
+def test_a_kernel_that_refuses_its_first_call_alone_fails(more: tuple[str, ...], tmp_path: Path) -> None:
+    cases = ("--claim=stable", "--dtype=float32", "-k", "test_case", *more)
+    status, output = run_here(place(tmp_path, REFUSES_FIRST.replace("REFUSES", "True")), *cases)
+    assert status == 1
+    assert "refused a problem (not warm yet) and answers another" in output
+    assert run_here(place(tmp_path, REFUSES_FIRST.replace("REFUSES", "False")), *cases)[0] == 0
 
 
 def test_what_is_accepted_is_one_more_limit() -> None:

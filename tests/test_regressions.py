@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adapters.foreign_state import DEFAULT_STATE
 from suites.report.__main__ import GOOD, USAGE, WORSE, main
 from suites.report.compare import Change, compare
 from suites.report.pair import UNLIKE
@@ -97,6 +98,11 @@ ONE_WAY: dict[str, tuple[Report, Report, str]] = {
         report(),
         report(outcomes=report()["outcomes"] | {"test_case": {"failed": ["masked/all[float32]-cross_entropy-loss"]}}),
         "test_case: 1 test newly failing: masked/all[float32]-cross_entropy-loss",
+    ),
+    "floating-point state": (
+        made_with(floating_point_states=["importing old.py set rounding upward", f"a call of old set {DEFAULT_STATE}"]),
+        made_with(floating_point_states=["a call of new set rounding upward, flush to zero"]),
+        "newly leaves its callers a floating-point state: flush to zero",
     ),
     "case that is gone": (report(), report(cases=[]), "test_case: 1 test gone: masked/all[float32]-cross_entropy-loss"),
     "row gone": (report(result(), result("other")), report(), "other float32 loss: is gone, reached stable"),

@@ -15,12 +15,14 @@ import pytest
 import suites.judging.expected
 from adapters.isolation import HANG
 from adapters.loading import load_attribute
+from adapters.numpy.backend import NumpyAdapter
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
 from suites.judging.expected import LARGEST_KEPT, ExpectedCache
+from suites.judging.failure import Finding, JudgeFailed
 from suites.judging.search import MOST_SPENT, Searches
 
 ASK = Ask(FLOAT32, ("moderate", "absorption"))
@@ -95,6 +97,24 @@ def test_a_failure_that_does_not_repeat_is_told(kept: bool) -> None:
 
     with pytest.raises(pytest.fail.Exception, match=r"off by an ulp  # the same problem .* not deterministic"):
         searches.run("loss", ASK, check, 10)
+
+
+def test_a_failure_that_does_not_repeat_keeps_its_lines_and_is_a_cause_of_its_own() -> None:
+    calls = list[Problem]()
+    operation = NumpyAdapter().operations()[0]
+
+    def check(problem: Problem) -> None:
+        calls.append(problem)
+        if len(calls) == 3:
+            finding = Finding("loss[0] is 2 ulp off", "expected 1; observed 2", operation, problem)
+            raise JudgeFailed(finding, finding.lines("here", "pytest suites/"))
+
+    with pytest.raises(JudgeFailed) as told:
+        Searches(0).run("loss", ASK, check, 10)
+    note = "the same problem passed when it was tried again: the operation is not deterministic"
+    assert told.value.lines["what"] == "loss[0] is 2 ulp off"
+    assert told.value.lines["repro"] == f"pytest suites/  # {note}"
+    assert told.value.finding.cause == f"loss[#] is # ulp off; {note}"
 
 
 def test_a_skip_passes_through() -> None:

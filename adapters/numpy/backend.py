@@ -29,6 +29,7 @@ from adapters.question import Question
 from adapters.returned import called, check_shape, name_of_kernel, refused
 from adapters.script import Script
 from reference.arithmetic import BLOCKED, Arithmetic
+from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
 from reference.loss import Loss
 from reference.problem import Problem
@@ -57,10 +58,15 @@ def _from_gradient(function: Callable[[Array, Array], tuple[Array, Array]]) -> A
         loss, gradient = map(np.asarray, returned)
         check_shape(function, "losses", loss.shape, inputs.logits.shape[:1])
         check_shape(function, "a gradient", gradient.shape, inputs.logits.shape)
-        cotangent = inputs.cotangent.astype(gradient.dtype)  # otherwise the product would hide what was returned
-        return loss if quantity is Quantity.LOSS else cotangent[:, None] * gradient
+        return loss if quantity is Quantity.LOSS else _scaled(gradient, inputs.cotangent)
 
     return compute
+
+
+@in_default_state
+def _scaled(gradient: Array, cotangent: Array) -> Array:
+    """The gradient of each row times its cotangent, in the dtype of the gradient: another would hide what was returned."""
+    return cotangent.astype(gradient.dtype)[:, None] * gradient
 
 
 _OPERATIONS = (

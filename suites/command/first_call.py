@@ -6,12 +6,13 @@ itself, and judged no number of it, would hide that.
 
 from __future__ import annotations
 
+from adapters.adapter import Observed
 from suites.command.selection import case_combinations
 from suites.judging.judge import FirstCall, Plan, question_of_case
 
 
 def first_call(plan: Plan) -> FirstCall | None:
-    """The first call that the plan's stored cases ask; None if they ask none, or the kernel refuses it."""
+    """The first call that the plan's stored cases ask; None if they ask none."""
     asked = next((param.values for param in case_combinations(plan) if not param.marks), None)
     if asked is None:
         return None
@@ -19,5 +20,5 @@ def first_call(plan: Plan) -> FirstCall | None:
     question = question_of_case(case, operation)
     try:
         return FirstCall(question, plan.adapter.observe(question))
-    except NotImplementedError:
-        return None
+    except NotImplementedError as error:
+        return FirstCall(question, Observed({}), refused=str(error))

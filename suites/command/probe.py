@@ -273,13 +273,17 @@ def _options(probe: Probe, live: list[Cell], classes: int) -> Iterator[Finding]:
 def _option(probe: Probe, live: list[Cell], classes: int, option: Option) -> Answers:
     having = [cell for cell in live if option.name in cell.operation.options]
     given: list[dict[str, Any]] = [{option.name: value} for value in _values(option, classes)]
-    answers = _each(having, lambda cell: _losses(probe, cell, [cell.problem(classes, **keys) for keys in given]))
-    # The loss of each row, which was right, whatever reduction is asked for: the option is not taken.
-    return {c: replace(a, is_defect=a.is_defect and option.name != "reduction") for c, a in answers.items()}
+
+    def ask(cell: Cell) -> Answer:
+        answers = _losses(probe, cell, [cell.problem(classes, **keys) for keys in given])
+        # The loss of each row, which was right, whatever reduction is asked for: the option is not taken.
+        return _one_of([replace(answer, is_defect=answer.is_defect and option.name != "reduction") for answer in answers])
+
+    return _each(having, ask)
 
 
-def _losses(probe: Probe, cell: Cell, problems: list[Problem]) -> Answer:
-    return _one_of([probe.ask(cell, problem, Quantity.LOSS) for problem in problems])
+def _losses(probe: Probe, cell: Cell, problems: list[Problem]) -> list[Answer]:
+    return [probe.ask(cell, problem, Quantity.LOSS) for problem in problems]
 
 
 def _values(option: Option, classes: int) -> list[Any]:
@@ -341,7 +345,7 @@ def _logits(probe: Probe, live: list[Cell], classes: int) -> Iterator[Finding]:
     """Masked classes, +inf and NaN, in the place of the last class."""
     taking = [cell for cell in live if not cell.operation.finite_logits]
     values = (-np.inf, np.inf, np.nan)
-    answers = _each(taking, lambda c: _losses(probe, c, [_with_last(c.problem(classes), value) for value in values]))
+    answers = _each(taking, lambda c: _one_of(_losses(probe, c, [_with_last(c.problem(classes), each) for each in values])))
     yield from _of_all(answers, "no logits that are not finite", {"finite_logits": True})
 
 

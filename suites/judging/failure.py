@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Finding:
     @property
     def cause(self) -> str:
         """What failures that are alike have in common."""
-        return _one_line(self.kind) or re.sub(NUMBER, "#", _one_line(self.what))
+        return _one_line(self.kind) or without_numbers(_one_line(self.what))
 
     def input(self, where: str) -> str:
         """Operation, place and problem in words; `where` names backend, device and mode."""
@@ -53,7 +53,8 @@ class Finding:
         }
 
 
-NUMBER = r"(?<![\w.])[-+]?(?:0x)?\d[\w.+-]*"
+_NUMBER = r"(?<!, line )(?<![\w.])[-+]?(?:0x)?\d[\w.+-]*"
+"""A number, but for that of a line of code: what two lines raise has two causes."""
 
 
 class JudgeFailed(Failed):
@@ -68,6 +69,11 @@ class JudgeFailed(Failed):
     def __init__(self, finding: Finding, lines: dict[str, str], shown: Any = None) -> None:
         super().__init__("\n".join(f"{name:7}: {line}" for name, line in lines.items()), pytrace=False)
         self.finding, self.lines, self.shown = finding, lines, shown
+
+    def noting(self, note: str) -> JudgeFailed:
+        """The same failure with a comment on its command, as a cause of its own; no script shows it."""
+        finding = replace(self.finding, note=note, kind=f"{self.finding.cause}; {note}")
+        return JudgeFailed(finding, self.lines | {"repro": f"{self.lines['repro']}  # {note}"})
 
 
 def _one_line(text: str) -> str:
@@ -109,12 +115,21 @@ def _kind(measurement: Measurement, index: tuple[int, ...] | None, required: Gra
 
 
 def kind_of_error(error: str) -> str:
-    """What was raised, without numbers: one cause, whatever quantity was asked, in whatever test.
+    """What was raised in which line, without numbers: one cause, whatever quantity was asked, in whatever test.
 
     >>> kind_of_error("TypeError: 3 classes are no tiles of 8 (kernel.py, line 7)")
-    'TypeError: # classes are no tiles of # (kernel.py, line #)'
+    'TypeError: # classes are no tiles of # (kernel.py, line 7)'
     """
-    return re.sub(NUMBER, "#", error.partition(ADVICE)[0])
+    return without_numbers(error.partition(ADVICE)[0])
+
+
+def without_numbers(said: str) -> str:
+    """What is said, with # for each number that may be another at another input.
+
+    >>> without_numbers("loss[3] is 0x1.8p-2 off; float32")
+    'loss[#] is # off; float32'
+    """
+    return re.sub(_NUMBER, "#", said)
 
 
 def values_of(measurement: Measurement) -> str:

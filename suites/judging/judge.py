@@ -48,10 +48,11 @@ A_SELECTION = "a selection of tests"
 
 @dataclass(frozen=True, eq=False)
 class FirstCall:
-    """What a kernel answered when it was called for the first time, and to what."""
+    """What a kernel answered when it was called for the first time, and to what; or why it refused."""
 
     question: Question
     observed: Observed
+    refused: str | None = None
 
     def answers(self, question: Question) -> bool:
         """True if it was asked all that the question asks; that it raised counts where nothing less was asked."""
@@ -202,7 +203,11 @@ class Judge:
     def _answer(self, question: Question) -> Observed:
         """What the operation does with a problem; what it did at its first call, where that is what is asked."""
         first = self.plan.first
-        return first.observed if first is not None and first.answers(question) else self.plan.adapter.observe(question)
+        if first is None or not first.answers(question):
+            return self.plan.adapter.observe(question)
+        if first.refused is not None:
+            raise NotImplementedError(first.refused)
+        return first.observed
 
     def _ask_earlier(self, question: Question) -> None:
         """Ask what --case gives to be asked first."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from suites.inputs.given import OF_CASES
-from suites.judging.failure import NUMBER, JudgeFailed
+from suites.judging.failure import JudgeFailed, without_numbers
 from suites.judging.relation import Relation
 from suites.judging.reproducer import Miss
 
@@ -45,7 +44,7 @@ def failed_test(test: str, failure: BaseException | None, message: str) -> Faile
     if isinstance(failure, JudgeFailed):
         return FailedTest(test, failure.finding.cause, failure.lines, failure.finding.problem.logits.size, failure.shown)
     said = next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "no message")
-    return FailedTest(test, re.sub(NUMBER, "#", said), {"what": said})
+    return FailedTest(test, without_numbers(said), {"what": said})
 
 
 @dataclass

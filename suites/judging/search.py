@@ -34,6 +34,7 @@ from hypothesis.internal.constants_ast import Constants
 
 from reference.problem import Problem
 from suites.inputs.problems import Ask, problems
+from suites.judging.failure import JudgeFailed
 from suites.judging.narrowing import narrowed
 from suites.judging.refusals import PassedOver, PassedOverWarning
 
@@ -96,7 +97,7 @@ class Searches:
         again = Watched(watched.check, self.spent, watched.before)
         failure = watched.smallest if watched.is_enough else self._shrunk(key, again)
         if failure is None:
-            failure = pytest.fail.Exception(f"{watched.first}{_NOT_REPEATED}", pytrace=False)
+            failure = _once(watched.first)
         raise failure.with_traceback(None) from None
 
     def _shrunk(self, key: tuple[str, Ask, int], again: Watched) -> BaseException | None:
@@ -145,8 +146,14 @@ class Searches:
         return drawn
 
 
-_NOT_REPEATED = "  # the same problem passed when it was tried again: the operation is not deterministic"
-"""A comment of the last line, which is a command."""
+_NOT_REPEATED = "the same problem passed when it was tried again: the operation is not deterministic"
+
+
+def _once(first: BaseException | None) -> BaseException:
+    """The first failure, which says of itself that it did not come back."""
+    if isinstance(first, JudgeFailed):
+        return first.noting(_NOT_REPEATED)
+    return pytest.fail.Exception(f"{first}  # {_NOT_REPEATED}", pytrace=False)
 
 
 @dataclass

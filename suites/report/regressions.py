@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from adapters.foreign_state import DEFAULT_STATE
 from suites.judging.effort import EFFORTS
 from suites.report.ended import worse_cases, worse_endings
 from suites.report.pair import Pair
@@ -30,7 +31,7 @@ class Regression:
 
 def regressions_of(pair: Pair, number: int) -> Iterator[Regression]:
     """All that is worse in a report as a whole; what is worse in rows is `suites.report.row`."""
-    for text in (*_verdict(pair), *_narrowed(pair), *_limits(pair), *_deviations(pair)):
+    for text in (*_verdict(pair), *_narrowed(pair), *_limits(pair), *_deviations(pair), *_states(pair)):
         yield Regression(number, text)
     for said, names in (*worse_endings(pair), *worse_cases(pair)):
         yield Regression(number, f"{said}: {first_of(names)}", tuple(names))
@@ -74,3 +75,14 @@ def _deviations(pair: Pair) -> Iterator[str]:
     for deviation in seen_deviations(pair.later):
         if deviation["id"] not in known:
             yield f"deviation {deviation['id']} is new: {deviation['reason']}"
+
+
+def _states(pair: Pair) -> Iterator[str]:
+    """Floating-point states that what is on trial leaves to its callers, by what differs, whatever set it."""
+    if new := sorted(_left_states(pair.later) - _left_states(pair.first)):
+        yield f"newly leaves its callers a floating-point state: {', '.join(new)}"
+
+
+def _left_states(report: Report) -> set[str]:
+    told = [said.rpartition(" set ")[2] for said in report["environment"].get("floating_point_states", ())]
+    return {name for names in told for name in names.split(", ")} - {DEFAULT_STATE}

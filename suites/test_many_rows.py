@@ -1,0 +1,50 @@
+"""Batches of more rows than a tile of rows has: a kernel that is right in its first rows may leave out the others."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from adapters.operation import Operation
+from adapters.question import Question
+from reference.formats import Format
+from reference.loss import Loss
+from reference.problem import Problem
+from reference.quantity import BUILDING_BLOCKS, Quantity
+from suites.judging.judge import Judge
+
+ROWS = tuple(2**power + 1 for power in range(2, 9))
+"""One row more than a tile has, from 4 to 256 rows: a failure is told at the first that shows it."""
+
+CLASSES = 7
+QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *BUILDING_BLOCKS)
+
+
+@pytest.mark.asks(*QUANTITIES)
+def test_many_rows(judge: Judge, operation: Operation, fmt: Format) -> None:
+    """Where every shape is compiled, the largest batch alone."""
+    step = operation.classes_multiple
+    classes = 1 if operation.loss.spec.binary else -(-CLASSES // step) * step
+    for rows in ROWS[-1:] if operation.few_shapes else ROWS:
+        batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, rows, classes))
+        judge.check(Question(operation, batch, QUANTITIES))
+
+
+@lru_cache(maxsize=128)
+def _batch(fmt: Format, loss: Loss, probabilities: bool, rows: int, classes: int) -> Problem:
+    """Plain rows, of which no two are alike that lie a tile apart: their periods are primes. Kept, as what is expected is."""
+    row, column = np.arange(rows)[:, None], np.arange(classes)
+    logits = (5 * row + 3 * column) % 17 / 4.0
+    labels = row[:, 0] * 2 % classes
+    one_hot = 1.0 * (row % 3 == 0 if loss.spec.binary else column == labels[:, None])
+    return Problem(
+        logits,
+        one_hot if probabilities else labels,
+        fmt,
+        loss=loss,
+        focusing=2.0 if loss.spec.focused else 0.0,
+        cotangent=(row[:, 0] % 3 + 1) / 2.0,
+        tangent=(row + 2 * column) % 7 / 2.0 - 1.5,
+    )
