@@ -141,6 +141,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """--case runs the stored cases only, or the test that a failure names."""
+    if _JUDGE in config.stash and not config.stash[_JUDGE].plan.heard:
+        items[:] = [item for item in items if item.get_closest_marker("heard") is None]
     if not config.option.case:
         return
     given = config.stash[_JUDGE].plan.given

@@ -91,7 +91,7 @@ def failures_of(operation: str, *options: str) -> dict[str, str]:
 
 
 def test_every_test_function_is_listed_once() -> None:
-    listed = [name for names in FAILED_BY.values() for name in names] + [test_sweep.test_pairs.__name__]
+    listed = [name for names in FAILED_BY.values() for name in names] + ["test_pairs", "test_probed"]
     modules = [import_module(f"suites.{path.stem}") for path in sorted((ROOT / "suites").glob("test_*.py"))]
     there = [
         name
@@ -169,6 +169,28 @@ def test_every_other_way_to_fail_is_told_so_too(operation: str, test: str, says:
     failed = failures_of(operation, *OPTIONS, f"--claims={claims}", "-k", test)
     assert re.match(f"what   : {says}", failed[test]), failed[test]
     assert_fails_again(failed[test])
+
+
+LOST = """
+from tests.planted.processes import right
+
+
+def kernel(logits, labels):
+    loss, gradient = right(logits, labels)
+    return loss + 1, gradient
+"""
+
+
+def test_what_the_probe_was_answered_fails_so_too(tmp_path: Path) -> None:
+    """Only an implementation is probed."""
+    (tmp_path / "kernel.py").write_text(LOST)
+    kernel = f"--implementation={tmp_path / 'kernel.py'}:kernel"
+    status, failed = first_failures(kernel, "--dtype=float32", "--claim=stable", "-k", "test_probed")
+    assert status == 1
+    lines = failed["test_probed"].splitlines()
+    assert [line[: len(PREFIXES[0])] for line in lines] == list(PREFIXES)
+    status, printed = run_here(*QUICKLY, "-vv", *shlex.split(lines[-1].partition("pytest suites/ ")[2]))
+    assert (status, f"{lines[0]}\n" in printed) == (1, True)
 
 
 TWO_LINES = """

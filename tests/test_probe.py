@@ -365,19 +365,33 @@ calls = []
 def kernel(logits, labels):
     calls.append(None)
     loss, gradient = right(logits, labels)
-    return loss + WRONG * (len(calls) == 1), gradient
+    return loss + WRONG * (len(calls) == CALL), gradient
 """
+
+
+@pytest.mark.parametrize("call", [3, 4, 7])
+def test_a_kernel_that_is_wrong_at_a_call_of_the_probe_alone_fails(call: int, tmp_path: Path) -> None:
+    options = ("--claim=stable", "--dtype=float32", "-k", "test_case or test_probed")
+    status, output = run_here(place(tmp_path, FIRST.replace("WRONG", "1").replace("CALL", str(call))), *options)
+    assert status == 1
+    assert "; 1 test (test_probed 1)" in output
+    assert "FAILS: 1 test failed for 1 cause" in output
+    assert run_here(place(tmp_path, FIRST.replace("WRONG", "0").replace("CALL", "1")), *options)[0] == 0
+
+
+def test_a_backend_of_this_project_has_no_test_of_a_probe() -> None:
+    assert "test_probed" not in run_here("--dtype=float32", "-k", "test_probed or test_loss", "--collect-only")[1]
 
 
 @pytest.mark.parametrize("more", [(), ("--isolate",)], ids=["here", "isolated"])
 def test_a_kernel_that_is_wrong_at_its_first_call_alone_fails_the_case_of_it(more: tuple[str, ...], tmp_path: Path) -> None:
     cases = ("--claim=stable", "--dtype=float32", "-k", "test_case", *more)
-    status, output = run_here(place(tmp_path, FIRST.replace("WRONG", "1")), *cases)
+    status, output = run_here(place(tmp_path, FIRST.replace("WRONG", "1").replace("CALL", "1")), *cases)
     assert status == 1
     assert "FAILS: 1 test failed for 1 cause" in output
     (repro,) = {line.partition("pytest suites/ ")[2] for line in output.splitlines() if "--case=" in line}
     assert run_here(*shlex.split(repro))[0] == 1, "its command makes the first call of another process there"
-    assert run_here(place(tmp_path, FIRST.replace("WRONG", "0")), *cases)[0] == 0
+    assert run_here(place(tmp_path, FIRST.replace("WRONG", "0").replace("CALL", "1")), *cases)[0] == 0
 
 
 REFUSES_FIRST = """

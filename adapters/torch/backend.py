@@ -58,8 +58,7 @@ from adapters.torch.losses import (
 )
 from adapters.torch.script import torch_script
 from reference.arithmetic import Arithmetic, Order, Summation
-from reference.floating_state import in_default_state
-from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.loss import Loss
 from reference.quantity import LAYER_GRADIENTS, Quantity
 
@@ -355,10 +354,18 @@ class TorchAdapter(Adapter):
         torch.set_num_threads(1)
 
 
-@in_default_state
 def _result(tensor: Tensor) -> Result:
-    wide = tensor.detach().to("cpu", torch.float64).numpy()
-    return Result(wide, str(tensor.dtype).removeprefix("torch."), device_of(tensor))
+    """Values as they are, to the bit; see `to_tensor`."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    values = tensor.detach().cpu()
+    if (fmt := FORMATS.get(name)) is None:
+        return Result(values.to(torch.float64).numpy(), name, device_of(tensor))
+    bits = values.contiguous().view(_INTEGERS[fmt.bits]).numpy()
+    return Result(fmt.from_bits(bits.view(f"uint{fmt.bits}")), name, device_of(tensor))
+
+
+_INTEGERS = {16: torch.int16, 32: torch.int32, 64: torch.int64}
+"""By bits, a dtype that carries the bits of a float."""
 
 
 ADAPTER = TorchAdapter

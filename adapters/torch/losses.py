@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
-from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.problem import Problem
 from reference.reduction import Reduction
@@ -47,10 +46,13 @@ Loss = Callable[[Tensor, Tensor, Options], Tensor]
 """(logits (N, K), target, options) -> losses (N,), or () where the options reduce."""
 
 
-@in_default_state
 def to_tensor(values: Floats, fmt: Format, device: str) -> Tensor:
-    """Members of a format as a tensor of its dtype; exact."""
-    return torch.tensor(values, dtype=torch.float64, device=device).to(DTYPES[fmt])
+    """Members of a format as a tensor of its dtype, to the bit.
+
+    PyTorch would convert many of them in threads of its own, whose floating-point state nobody else sees.
+    """
+    bits = fmt.cast(values).view(f"int{fmt.bits}")
+    return torch.from_numpy(np.array(bits)).view(DTYPES[fmt]).to(device)
 
 
 def options_of(problem: Problem, device: str) -> Options:

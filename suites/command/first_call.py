@@ -1,17 +1,17 @@
 """A kernel's first call in this process: it is made at a stored case before the probe, and judged by the test of that case.
 
-A kernel may be wrong at its first call alone, as where it reads a buffer that is filled later. A probe that made that call
-itself, and judged no number of it, would hide that.
+So the command that a failure prints makes the same call first, in a process of its own.
 """
 
 from __future__ import annotations
 
 from adapters.adapter import Observed
 from suites.command.selection import case_combinations
-from suites.judging.judge import FirstCall, Plan, question_of_case
+from suites.judging.heard import Heard
+from suites.judging.judge import Plan, question_of_case
 
 
-def first_call(plan: Plan) -> FirstCall | None:
+def first_call(plan: Plan) -> Heard | None:
     """The first call that the plan's stored cases ask; None if they ask none."""
     asked = next((param.values for param in case_combinations(plan) if not param.marks), None)
     if asked is None:
@@ -19,6 +19,6 @@ def first_call(plan: Plan) -> FirstCall | None:
     case, operation, _ = asked
     question = question_of_case(case, operation)
     try:
-        return FirstCall(question, plan.adapter.observe(question))
+        return Heard(question, plan.adapter.observe(question))
     except NotImplementedError as error:
-        return FirstCall(question, Observed({}), refused=str(error))
+        return Heard(question, Observed({}), refused=str(error))

@@ -85,9 +85,14 @@ def _is_probed(option: Any) -> bool:
 
 def _probed(plan: Plan, accept: bool) -> Plan:
     """The plan with what the start-up probe says, and with that as limits where it is accepted for this run."""
-    plan = replace(plan, first=first_call(plan))
+    first = first_call(plan)
     proposal = proposal_for(plan.adapter, plan.operations, plan.formats)
-    plan = replace(plan, notes=tuple(proposal.lines(accept)), proposed="" if accept else proposal.decorator)
+    plan = replace(
+        plan,
+        notes=tuple(proposal.lines(accept)),
+        proposed="" if accept else proposal.decorator,
+        heard=(*([first] if first else []), *proposal.heard),
+    )
     if not accept or proposal.limit is None:
         return plan
     return replace(

@@ -1,6 +1,7 @@
 """The start-up probe: a few plain calls of a user's kernel, which show what it seems not to do before a run fails for it.
 
-It judges no numbers: only exceptions, shapes and dtypes. `suites.command.proposal` makes of them what a user reads.
+It judges no numbers itself, only exceptions, shapes and dtypes; what it was answered is kept, and suites/test_probed.py judges
+that. `suites.command.proposal` makes of what it finds what a user reads.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from reference.options import OPTIONS, Array, Choice, Label, Option
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.hazards import LARGE_CLASSES
+from suites.judging.heard import Heard
 
 MOST_SPENT = 12
 """What calls that end their process may cost before the probe stops, as `Adapter.spent` counts."""
@@ -86,6 +88,8 @@ class Probe:
     changed: set[str] = field(default_factory=set)
     returned: dict[Quantity, dict[str, set[str]]] = field(default_factory=dict)
     """The dtypes in which a quantity was returned, by the dtype of the logits."""
+    heard: list[Heard] = field(default_factory=list)
+    """What was answered, exceptions apart."""
 
     def ask(self, cell: Cell, problem: Problem, *quantities: Quantity) -> Answer:
         """What quantities of a problem come to.
@@ -94,8 +98,9 @@ class Probe:
           StoppedError: too many calls ended their process.
         """
         self.calls += 1
+        question = Question(cell.operation, problem, quantities)
         try:
-            observed = self.adapter.observe(Question(cell.operation, problem, quantities))
+            observed = self.adapter.observe(question)
         except NotImplementedError as error:
             return Answer(told(error))
         if self.adapter.spent >= MOST_SPENT:
@@ -103,6 +108,7 @@ class Probe:
         self.changed.update(observed.changed)
         if observed.error is not None:
             return Answer(observed.error, is_defect=observed.malformed)
+        self.heard.append(Heard(question, observed))
         wrong = (self._wrong(observed, quantity, problem) for quantity in quantities)
         return next((answer for answer in wrong if answer.error is not None), Answer())
 

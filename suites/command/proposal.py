@@ -12,6 +12,7 @@ from adapters.limits import Limit, limit_of
 from adapters.operation import Operation
 from reference.formats import Format
 from suites.command.probe import Finding, Probe, findings
+from suites.judging.heard import Heard
 
 REASON = "seen by the start-up probe"
 
@@ -23,6 +24,8 @@ class Proposal:
     findings: tuple[Finding, ...]
     calls: int
     declared: bool
+    heard: tuple[Heard, ...] = ()
+    """What the kernel answered."""
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -79,4 +82,4 @@ def proposal_for(adapter: Adapter, operations: tuple[Operation, ...], formats: t
     """Probe the operations, within the limits that they have."""
     probe = Probe(adapter)
     found = tuple(findings(probe, operations, formats))
-    return Proposal(found, probe.calls, any(operation.limits for operation in operations))
+    return Proposal(found, probe.calls, any(operation.limits for operation in operations), tuple(probe.heard))

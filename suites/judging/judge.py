@@ -28,6 +28,7 @@ from suites.judging.claims import Claims
 from suites.judging.effort import Effort
 from suites.judging.expected import ExpectedCache
 from suites.judging.failure import Finding, JudgeFailed, finding_of, kind_of_error, values_of
+from suites.judging.heard import Heard, answer_to
 from suites.judging.measurement import Measurement
 from suites.judging.recorder import CaseOutcome, Recorder, unspecified_outcomes
 from suites.judging.refusals import Refusals
@@ -44,21 +45,6 @@ FEW_ROWS = 2
 
 A_SELECTION = "a selection of tests"
 """Why a run is REDUCED that an option of pytest narrowed."""
-
-
-@dataclass(frozen=True, eq=False)
-class FirstCall:
-    """What a kernel answered when it was called for the first time, and to what; or why it refused."""
-
-    question: Question
-    observed: Observed
-    refused: str | None = None
-
-    def answers(self, question: Question) -> bool:
-        """True if it was asked all that the question asks; that it raised counts where nothing less was asked."""
-        same = question.problem is self.question.problem and question.operation.label == self.question.operation.label
-        asked, wanted = set(self.question.quantities), set(question.quantities)
-        return same and question.layout is self.question.layout and (wanted == asked or wanted <= set(self.observed.values))
 
 
 @dataclass(frozen=True)
@@ -86,8 +72,8 @@ class Plan:
     """What the start-up probe says."""
     proposed: str = ""
     """The decorator that it proposes; empty if there is none, or if it was accepted."""
-    first: FirstCall | None = None
-    """What a kernel answered before it was probed."""
+    heard: tuple[Heard, ...] = ()
+    """What a kernel answered before its tests began."""
 
     @property
     def selects_tests(self) -> bool:
@@ -201,13 +187,12 @@ class Judge:
         return observed
 
     def _answer(self, question: Question) -> Observed:
-        """What the operation does with a problem; what it did at its first call, where that is what is asked."""
-        first = self.plan.first
-        if first is None or not first.answers(question):
+        """What the operation does with a problem; what it did before the tests began, where that is what was asked."""
+        if (heard := answer_to(question, self.plan.heard)) is None:
             return self.plan.adapter.observe(question)
-        if first.refused is not None:
-            raise NotImplementedError(first.refused)
-        return first.observed
+        if heard.refused is not None:
+            raise NotImplementedError(heard.refused)
+        return heard.observed
 
     def _ask_earlier(self, question: Question) -> None:
         """Ask what --case gives to be asked first."""
