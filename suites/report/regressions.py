@@ -50,12 +50,21 @@ def _narrowed(pair: Pair) -> Iterator[str]:
     efforts = [name for name in EFFORTS if name in (before["effort"], after["effort"])]
     if efforts == [after["effort"], before["effort"]]:
         yield f"effort: {after['effort']}, was {before['effort']}"
-    known = {reason.partition("=")[0] for reason in before["reduced_by"]} | {"--effort"}
-    if new := [reason for reason in after["reduced_by"] if reason.partition("=")[0] not in known]:
+    known = set(map(_kind_of_narrowing, before["reduced_by"])) | {"--effort"}
+    if new := [reason for reason in after["reduced_by"] if _kind_of_narrowing(reason) not in known]:
         yield f"newly narrowed by {', '.join(new)}"
     left = _hazards(pair.later)
     if left and (gone := sorted(_hazards(pair.first) - left)):
         yield f"hazards not asked any more: {', '.join(gone)}"
+
+
+def _kind_of_narrowing(reason: str) -> str:
+    """The option, or what is said without its count: tests that are gone are told by their names.
+
+    >>> _kind_of_narrowing("--dtype=float32"), _kind_of_narrowing("12 tests left out")
+    ('--dtype', 'tests left out')
+    """
+    return reason.partition("=")[0].lstrip("0123456789 ")
 
 
 def _hazards(report: Report) -> set[str]:
