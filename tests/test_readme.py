@@ -197,7 +197,8 @@ def check_module(name: str, arguments: list[str]) -> None:
         return
     found = importlib.util.find_spec(name)
     assert found
-    check_script(Path(str(found.origin)), arguments)
+    path = Path(str(found.origin))
+    check_script(path.with_name("__main__.py") if path.name == "__init__.py" else path, arguments)
 
 
 def check_script(path: Path, arguments: list[str]) -> None:
