@@ -221,6 +221,15 @@ def leaves_a_session(_: Array) -> None:
 
 
 @planted
+def signals_its_group(_: Array) -> None:
+    """A process in a session of its own, and then a signal to its own group, as a cleaner of child processes sends it."""
+    orphan = subprocess.Popen(["sleep", "100"], start_new_session=True)
+    with open(os.environ["PLANTED_MARK"], "w") as mark:
+        mark.write(str(orphan.pid))
+    os.killpg(0, signal.SIGKILL)
+
+
+@planted
 def says(_: Array) -> None:
     """By Python, by C code and by another process, what a terminal or a CI job would obey."""
     print("::error::of Python\r\x1b[31m", end="\n\n")
