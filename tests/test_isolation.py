@@ -92,6 +92,13 @@ def test_sys_exit_is_a_finding_without_isolation_too(guilty: set[str], tmp_path:
     assert "what   : loss: called sys.exit(3)" in output
 
 
+@pytest.mark.parametrize("options", [(), ("--isolate",)])
+def test_a_kernel_that_calls_xfail_fails(options: tuple[str, ...], guilty: set[str], tmp_path: Path) -> None:
+    failed, output = tried("calls_xfail", tmp_path, "--case=absorption/*", *options)
+    assert failed == guilty
+    assert "what   : loss: XFailed: it is known" in output
+
+
 def test_a_crash_in_a_search_is_one_failure_without_a_chain(tmp_path: Path) -> None:
     test = "test_loss_is_not_negative"
     failed, output = tried("segfaults", tmp_path, "--isolate", "--hazard=absorption", "-k", test)

@@ -79,6 +79,13 @@ def exits(_: Array) -> None:
 
 
 @planted
+def calls_xfail(_: Array) -> None:
+    import pytest  # here: no other kernel needs it in its process
+
+    pytest.xfail("it is known")
+
+
+@planted
 def calls_sys_exit(_: Array) -> None:
     sys.exit(3)
 
