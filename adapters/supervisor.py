@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +33,8 @@ def run() -> None:
     if worker := os.fork():
         os.close(fd)
         _outlive(worker)
+    if sys.platform == "linux":  # elsewhere the group is how a worker is ended
+        os.setpgid(0, 0)  # a kernel that signals its own group spares what cleans up after it
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     from adapters.worker import serve  # here: the supervisor stays small
 
@@ -39,12 +42,19 @@ def run() -> None:
 
 
 def end_below(root: int) -> None:
-    """Kill all processes below one, until there are none."""
-    deadline = time.monotonic() + _MOST_SECONDS
-    while (living := _below(root)) and time.monotonic() < deadline:
-        for pid in living:
+    """Kill all processes below one, until there are none.
+
+    One look does not tell: it misses a child whose parent was listed before it forked, and read once it had ended. Two looks
+    tell, if both find nothing that lives and the same that is dead.
+    """
+    deadline, before = time.monotonic() + _MOST_SECONDS, None
+    while (seen := _below(root)) != before or seen.living:
+        if time.monotonic() > deadline:
+            return
+        for pid in seen.living:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        before = seen
         time.sleep(0.002)
 
 
@@ -73,8 +83,17 @@ def _die_by(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _below(root: int) -> list[int]:
-    """Living processes below one, as /proc has them."""
+@dataclass(frozen=True)
+class _Seen:
+    """What one look at the processes finds."""
+
+    living: frozenset[int]
+    dead: frozenset[int]
+    """Those that have ended and that nobody has waited for."""
+
+
+def _below(root: int) -> _Seen:
+    """The processes below one, as /proc has them."""
     parents, dead = {}, set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -82,11 +101,11 @@ def _below(root: int) -> list[int]:
             parents[int(stat.parent.name)] = int(parent)
             if state in "ZX":
                 dead.add(int(stat.parent.name))
-    below: set[int] = set()
+    below: frozenset[int] = frozenset()
     found = {root}
     while found := {pid for pid, parent in parents.items() if parent in found}:
         below |= found
-    return sorted(below - dead)
+    return _Seen(below - dead, below & dead)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -27,12 +27,14 @@ options=(--backend="$backend" --isolate --report="$report" --junit-xml="$report/
 [[ -z ${CLAIM:-} ]] || options+=(--claim="$CLAIM")
 [[ -z ${CLAIMS:-} ]] || options+=(--claims="$CLAIMS")
 
-rm -f "$report"/report*.json "$report"/report*.md "$report"/report*.html # no report of another run is judged
+# Nothing of another run is judged or told, and no link in its place is written through.
+rm -f "$report"/report*.json "$report"/report*.md "$report"/report*.html "$report"/junit.xml "$report"/summary.md
 status=0
 python -m pytest "$suite/suites" "${options[@]}" || status=$?
 ((status <= 1)) || exit "$status" # not a verdict: a mistake in the options, or nothing was run
 
-reports() { PYTHONPATH="$suite" python -P -m suites.report "$@"; }
+own='import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module("suites.report", run_name="__main__")'
+reports() { python -P -c "$own" "$suite" "$@"; } # not by PYTHONPATH: there a colon divides a path in two
 reports show --markdown "$report" >>"$summary"
 [[ -n ${BASELINES:-} ]] || exit "$status"
 if [[ ! -f $BASELINES/$name.json ]]; then

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +115,7 @@ def evaluated(value: str, given: dict[str, str], matrix: dict[str, str]) -> str:
     return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: places[found[1]], value)
 
 
-def judged(folder: Path, tests: str = "test_loss.py", **given: str) -> tuple[int, str, str]:
+def judged(folder: Path, tests: str = "test_loss.py", summarised: bool = True, **given: str) -> tuple[int, str, str]:
     """Runs the step that judges, as a job of the workflow would: exit status, output and job summary."""
     matrix = {"backend": "numpy", "dtypes": "float16"}
     asked = {"implementation": "my_numpy_kernel.py:my_loss_and_gradient", "effort": "quick", "claim": "stable"} | given
@@ -122,7 +123,7 @@ def judged(folder: Path, tests: str = "test_loss.py", **given: str) -> tuple[int
     summary = folder / "summary.md"
     summary.unlink(missing_ok=True)
     outside = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder)}
-    own = {"GITHUB_STEP_SUMMARY": str(summary), "PYTEST_ADDOPTS": f"-p no:cacheprovider -k {tests}"}
+    own = {"GITHUB_STEP_SUMMARY": str(summary) if summarised else "", "PYTEST_ADDOPTS": f"-p no:cacheprovider -k {tests}"}
     (step,) = [step["run"] for step in JOB["steps"] if step.get("name") == "Judge"]
     result = subprocess.run(
         ["bash", "-e", "-c", step], cwd=folder, env=outside | own | job, text=True, capture_output=True, check=False
@@ -172,6 +173,31 @@ def test_a_job_fails_with_its_tests_unless_the_stored_report_is_no_better(checko
     report = checkout / "reports" / f"{KERNEL_NAME}-float16" / f"report-{KERNEL_NAME}.json"
     (checkout / "stored" / "my_loss_and_gradient-float16.json").write_text(report.read_text())
     assert judged(checkout, claim="faithful", baselines="stored")[0] == 0
+
+
+def test_nothing_of_an_earlier_run_is_told_and_no_link_is_written_through(checkout: Path) -> None:
+    (mine := checkout / "mine").write_text("mine")
+    (folder := checkout / "reports" / f"{KERNEL_NAME}-float16").mkdir(parents=True)
+    (folder / "summary.md").write_text("**CONFORMS")
+    (folder / "junit.xml").symlink_to(mine)
+    status, output, _ = judged(checkout, summarised=False)
+    assert status == 0, output
+    assert (folder / "summary.md").read_text().startswith("# Softmax cross-entropy conformance")
+    assert mine.read_text() == "mine"
+
+
+def test_a_suite_in_a_path_with_a_colon_compares_by_its_own_code(checkout: Path) -> None:
+    """PYTHONPATH divides such a path in two, and what was installed besides was run."""
+    suite = (folder := checkout / "a:b") / ".softmax-ce"
+    for name in ("adapters", "ci/conformance.sh", "pyproject.toml", "reference", "suites"):
+        (suite / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, suite / name)
+    (folder / "my_numpy_kernel.py").write_text(KERNEL)
+    verdicts = suite / "suites" / "report" / "verdict.py"
+    verdicts.write_text(verdicts.read_text() + "\nprint('this copy')\n")
+    status, output, summary = judged(folder)
+    assert status == 0, output
+    assert summary.startswith("this copy\n")
 
 
 def test_a_mistake_fails_the_job_whatever_is_stored(checkout: Path) -> None:

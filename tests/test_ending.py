@@ -15,7 +15,9 @@ import pytest
 from suites.command import folder as folders
 from suites.command.folder import ReportFolder
 from suites.report import write
+from suites.report.build import build_report
 from suites.report.load import load_report
+from suites.report.schema import Report
 from tests.command import ROOT, run_here
 from tests.reports import report
 
@@ -37,6 +39,34 @@ def test_a_run_that_is_told_to_end_writes_its_report(number: signal.Signals, tmp
     assert printed.splitlines()[-1].startswith(f"INTERRUPTED: {said} after ")
 
 
+def test_a_signal_while_the_report_is_written_does_not_cost_it(tmp_path: Path) -> None:
+    def signalled(*given: object) -> Report:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        return build_report(*given)  # type: ignore[arg-type]
+
+    with patch("suites.command.ending.build_report", signalled):
+        status, printed = run_here(*ONE, f"--report={tmp_path}")
+    assert status == 0, printed
+    assert load_report(tmp_path)["verdict"] == "REDUCED"
+
+
+class Impatient:
+    """Tells a run to end, and again as soon as it does."""
+
+    def pytest_runtest_logreport(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_is_told_to_end_twice_writes_its_report(tmp_path: Path) -> None:
+    status, printed = run_here(*ONE, f"--report={tmp_path}", plugins=(Impatient(),))
+    assert (status, load_report(tmp_path)["verdict"]) == (2, "INTERRUPTED")
+    assert "INTERRUPTED: ended by SIGTERM after " in printed
+
+
 def test_the_signals_are_given_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
     assert run_here(*ONE)[0] == 0
@@ -56,6 +86,16 @@ def test_a_full_disk_costs_the_report_and_says_so(tmp_path: Path) -> None:
     assert "REDUCED: " in printed, "the verdict is told all the same"
     assert "--report: report.html: No space left on device; no report was written" in printed
     assert {path.name: path.read_bytes() for path in tmp_path.glob("report*")} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_what_pytest_cannot_write_costs_neither_report_nor_verdict(tmp_path: Path) -> None:
+    """Its traceback ended Python with 1, which says that a test failed."""
+    status, printed = run_here(*ONE, f"--report={tmp_path}", "--junitxml=/dev/full")
+    assert status == 3
+    assert "REDUCED: " in printed
+    assert "pytest failed at the end of the run: OSError: [Errno 28] No space left on device" in printed
+    assert load_report(tmp_path)["verdict"] == "REDUCED"
 
 
 def test_a_crash_of_our_own_is_no_verdict(tmp_path: Path) -> None:

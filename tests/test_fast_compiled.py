@@ -154,18 +154,32 @@ def test_there_is_one_warning_for_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
-@pytest.mark.parametrize("place", ["folder", "below"])
-def test_a_cache_that_others_may_write_into_is_not_used(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "mode"), [("folder", 0o777), ("folder", 0o770), ("below", 0o777)])
+def test_a_cache_that_others_may_write_into_is_not_used(place: str, mode: int, tmp_path: Path) -> None:
     """A pickle that is loaded is code that is run."""
     function = own(tmp_path)
     assert called(function) == (3.0, 0, [])
     folder = cache_of(tmp_path / "own.py")
     assert folder.stat().st_mode & 0o777 == 0o700
     (path,) = tmp_path.rglob("*.nbi")
-    (folder if place == "folder" else path.parent).chmod(0o777)
+    (folder if place == "folder" else path.parent).chmod(mode)
     value, hits, (warned,) = called(function)
     assert (value, hits) == (3.0, 0)
     assert warned.startswith("the cache of compiled functions is not used, since other users may write into it: ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_a_umask_that_lets_the_group_write_costs_no_cache(tmp_path: Path) -> None:
+    """The folder itself is closed to the group, whatever numba makes below it."""
+    function = own(tmp_path)
+    before = os.umask(0o002)
+    try:
+        assert called(function) == (3.0, 0, [])
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.rglob("*.nbi")
+    assert path.parent.stat().st_mode & 0o777 == 0o775
+    assert called(function) == (3.0, 1, [])
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root gives folders away")

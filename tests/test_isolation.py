@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import resource
 import shutil
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from adapters.output import MOST_KEPT
 from adapters.process import Allowance, Trial
 from adapters.question import Question, shape_of
 from adapters.sources import sources
+from adapters.supervisor import end_below
 from reference import FLOAT32, FORMATS, Problem
 from reference.quantity import Quantity
 from suites.judging.claims import Claims
@@ -87,6 +90,13 @@ def test_sys_exit_is_a_finding_without_isolation_too(guilty: set[str], tmp_path:
     failed, output = tried("calls_sys_exit", tmp_path, "--case=absorption/*")
     assert failed == guilty
     assert "what   : loss: called sys.exit(3)" in output
+
+
+@pytest.mark.parametrize("options", [(), ("--isolate",)])
+def test_a_kernel_that_calls_xfail_fails(options: tuple[str, ...], guilty: set[str], tmp_path: Path) -> None:
+    failed, output = tried("calls_xfail", tmp_path, "--case=absorption/*", *options)
+    assert failed == guilty
+    assert "what   : loss: XFailed: it is known" in output
 
 
 def test_a_crash_in_a_search_is_one_failure_without_a_chain(tmp_path: Path) -> None:
@@ -344,16 +354,39 @@ def test_what_a_kernel_has_started_ends_with_it(session: bool, tmp_path: Path) -
     assert_ends(child)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"), [("leaves_a_session", "SIGSEGV (signal 11)"), ("signals_its_group", "SIGKILL (signal 9)")]
+)
 def test_an_orphan_in_a_session_of_its_own_ends_with_the_process_that_crashed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLANTED_MARK", str(tmp_path / "pid"))
-    adapter = isolating("leaves_a_session", 20)
+    adapter = isolating(name, 20)
     (operation,) = adapter.operations()
     error = adapter.observe(Question(operation, OFFENDING, LOSS)).error
-    assert error == "the process of the call was ended by SIGSEGV (signal 11)"
+    assert error == f"the process of the call was ended by {says}"
     assert_ends(Path("/proc") / (tmp_path / "pid").read_text())
     adapter.close()
+
+
+def test_a_process_that_one_look_misses_is_found_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 2 forks 3 once the processes are listed, and has ended by the time that it is looked at."""
+    table = {1: "S 0", 2: "S 1"}
+
+    def listed(_: Path, pattern: str) -> Iterator[Path]:
+        there = [tmp_path / pattern.replace("[0-9]*", str(pid)) for pid in table]
+        if table.get(2) == "S 1":
+            table.update({2: "Z 1", 3: "S 1"})
+        for path in there:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"{path.parent.name} (a name) {table[int(path.parent.name)]} 0")
+        yield from there
+
+    ended = []
+    monkeypatch.setattr(Path, "glob", listed)
+    monkeypatch.setattr(os, "kill", lambda pid, _: ended.append(pid) or table.update({pid: "Z 1"}))
+    end_below(1)
+    assert ended == [3]
 
 
 def test_what_a_kernel_has_started_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
@@ -380,7 +413,7 @@ def test_what_a_kernel_writes_is_shown_under_its_test_and_forges_nothing(options
         assert f"\nkernel: ::error::of {source}" in output
     assert not [line for line in output.splitlines() if line.lstrip().startswith("::")]
     assert "\x1b" not in output
-    assert "::error::warned\\n::error::again" in output or options
+    assert ":\\x3aerror::warned\\n::error::again" in output or options
 
 
 def test_nothing_of_it_is_shown_of_a_test_that_passes(tmp_path: Path) -> None:

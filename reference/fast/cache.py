@@ -98,11 +98,15 @@ class RepairingCache(FunctionCache):
 
 
 def is_own(folder: Path, source: Path) -> bool:
-    """True if nobody else writes into a folder but who may change the source, or is who runs it."""
+    """True if nobody else writes into a folder but who may change the source, or is who runs it.
+
+    Its group may have the right to, as a umask gives it, within a folder that the group may not enter.
+    """
     if os.name != "posix":
         return True
     status = folder.stat()
-    trusted = status.st_uid in (os.getuid(), source.stat().st_uid) and not status.st_mode & stat.S_IWOTH
+    others = stat.S_IWOTH | (stat.S_IWGRP if folder.parent.stat().st_mode & stat.S_IXGRP else 0)
+    trusted = status.st_uid in (os.getuid(), source.stat().st_uid) and not status.st_mode & others
     if not trusted:
         _warn(str(folder), "is not used, since other users may write into it")
     return trusted

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from suites.command.folder import ReportFolder
+from suites.command.signals import let_it_end
 from suites.judging.judge import Judge
 from suites.judging.outcomes import Ending, Outcomes, failed_test
 from suites.judging.reproducer import REPRODUCERS, Reproducible, write_reproducers
 from suites.report.build import build_report
+from suites.report.escape import one_line
 from suites.report.schema import Report
 from suites.report.terminal import Written, is_interactive, rendered, summary_lines, summary_tables
 from suites.report.verdict import CRASHED, NO_TESTS, NOTHING_RAN
@@ -53,30 +55,44 @@ class Run:
         """Count the tests that an option or a plugin leaves out."""
         self.deselected += len(items)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Note why the run is stopped: by Ctrl-C, or by pytest, which says why."""
+        let_it_end()
         self.said = str(excinfo.value) or "stopped by Ctrl-C"
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
         """After all that pytest says: what the run showed, and its verdict as the last line."""
-        yield
+        let_it_end()
+        with self._unfinished():
+            yield
         if session.config.option.collectonly:
             return
         ending = Ending(int(exitstatus), session.testscollected, self.outcomes, self.said, self.deselected)
         try:
             report = self._report(ending, session.config.pluginmanager.get_plugin("terminalreporter"))
         except Exception as error:  # a fault of the suite is no verdict on what it judges
-            pytest.exit(f"the suite itself failed at the end of the run: {type(error).__name__}: {error}", CRASHED)
+            pytest.exit(f"the suite itself failed at the end of the run: {_told(error)}", CRASHED)
         if report["verdict"] == NOTHING_RAN:
             session.exitstatus = NO_TESTS
         if self.unwritten:
-            pytest.exit(self.unwritten, CRASHED)
+            pytest.exit(one_line(self.unwritten), CRASHED)
 
     def pytest_unconfigure(self) -> None:
         """Let other runs have the folder."""
         if self.folder is not None:
             self.folder.release()
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[None]:
+        """What pytest fails at after the tests costs neither report nor verdict, such as --junit-xml on a full disk."""
+        try:
+            yield
+        except pytest.exit.Exception:
+            raise
+        except Exception as error:  # which would be exit status 1: that a test failed
+            self.unwritten = f"pytest failed at the end of the run: {_told(error)}"
 
     @contextmanager
     def _unwritten(self) -> Iterator[None]:
@@ -107,6 +123,10 @@ class Run:
         for line in lines:
             print(line) if terminal is None else terminal.write_line(line)
         return report
+
+
+def _told(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}")
 
 
 def _reminder(proposed: str, report: Report) -> list[str]:

@@ -32,12 +32,14 @@ def attributed(text: str) -> str:
     """
     left_out = len(text) - _MOST_SHOWN
     before = [f"[{left_out} characters before this are left out]"] if left_out > 0 else []
-    return "\n".join(f"kernel: {one_line(line)}" for line in [*before, *text[-_MOST_SHOWN:].splitlines()])
+    return "\n".join(one_line(f"kernel: {line}") for line in [*before, *text[-_MOST_SHOWN:].splitlines()])
 
 
 def make_harmless(report: pytest.TestReport) -> None:
-    """Escape what a report says of a test: what was captured, and why it failed or was skipped."""
+    """Escape what a report says of a test: what was captured, why it failed or was skipped, and what is known of it."""
     report.sections = [(name, attributed(text)) for name, text in report.sections]
+    if hasattr(report, "wasxfail"):
+        report.wasxfail = one_line(report.wasxfail)
     told = report.longrepr
     if isinstance(told, tuple):
         path, line, reason = told

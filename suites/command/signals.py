@@ -22,6 +22,15 @@ def end_at_signals(config: pytest.Config) -> None:
             config.add_cleanup(_restored(number, signal.signal(number, _interrupt)))
 
 
+def let_it_end() -> None:
+    """From now on until pytest ends, the signals do nothing: what they would have had written is being written. Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in _SIGNALS:
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, lambda *_: None)  # not SIG_IGN, which the processes that are started meanwhile would have too
+
+
 def _restored(number: int, before: Any) -> Callable[[], None]:
     """What gives a signal its earlier handler again."""
 

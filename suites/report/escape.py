@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_COMMAND = re.compile(r"##(?=\w*\[)")
-"""The head of `##[error]` and `##vso[task...]`, which CI jobs obey anywhere in a line; `::error::` they do at its start."""
+_COMMAND = re.compile(r"##(?=\w*\[)|^ *::(?=\w)")
+"""The head of `##[error]` and `##vso[task...]`, which CI jobs obey anywhere in a line, and of `::error::` at its start."""
 
 
 def printable(text: str) -> str:
@@ -24,6 +24,8 @@ def one_line(text: str) -> str:
     2.0\\n::error::forged \\u202eabc
     >>> print(one_line("1.0 ##[error]forged"))
     1.0 #\\x23[error]forged
+    >>> print(one_line("  ::error::forged"), one_line("a::b"))
+      :\\x3aerror::forged a::b
     """
     spelt = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return _COMMAND.sub(r"#\\x23", spelt)
+    return _COMMAND.sub(lambda head: f"{head[0][:-1]}\\x{ord(head[0][-1]):x}", spelt)

@@ -8,7 +8,7 @@ from typing import Any
 
 from suites.report.answer import answers
 from suites.report.compare import Change, ReportComparison
-from suites.report.markup import code, plain, table
+from suites.report.markup import code, link, plain, table
 from suites.report.schema import Report, Result
 from suites.report.terminal import MOST_REGRESSIONS, comparison_head, comparison_table
 from suites.report.wording import (
@@ -218,9 +218,9 @@ def _deviations(report: Report) -> str:
 
 def deviation_cells(d: dict[str, Any]) -> list[str]:
     """Name with its link, grade missed, operations, dtypes, quantities and reason of a deviation."""
-    name, link = plain(d["id"]), https(d["link"])
+    name, place = plain(d["id"]), https(d["link"])
     return [
-        f"[{name}]({link})" if link else name,
+        link(name, place) if place else name,
         d["misses"],
         ", ".join(map(code, d["operations"])),
         ", ".join(d["dtypes"]),

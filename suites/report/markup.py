@@ -9,6 +9,8 @@ from suites.report.escape import one_line
 
 _MARKUP = re.compile(r"[\\`*~|\[]|(?<![^\W_])_+|_+(?![^\W_])")
 """Characters that mean something; an underscore does at the edge of a word."""
+_ENDING = re.compile(r"[()<>\[\]|\\`]")
+"""Characters of an address that would end the link, its cell, or its being no more than a link."""
 
 
 def plain(text: str) -> str:
@@ -31,6 +33,15 @@ def code(text: str) -> str:
     "`a'b \\\\| c`"
     """
     return f"`{one_line(' '.join(text.split())).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+def link(text: str, place: str) -> str:
+    """A link to an address, with text that is Markdown already; what would end either is percent-encoded there.
+
+    >>> print(link("a", "https://example.org/b_(c)|<d>"))
+    [a](https://example.org/b_%28c%29%7C%3Cd%3E)
+    """
+    return f"[{text}]({_ENDING.sub(lambda character: f'%{ord(character[0]):02X}', place)})"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -79,6 +79,13 @@ def exits(_: Array) -> None:
 
 
 @planted
+def calls_xfail(_: Array) -> None:
+    import pytest  # here: no other kernel needs it in its process
+
+    pytest.xfail("it is known")
+
+
+@planted
 def calls_sys_exit(_: Array) -> None:
     sys.exit(3)
 
@@ -218,6 +225,15 @@ def leaves_a_session(_: Array) -> None:
     while not (os.path.exists(os.environ["PLANTED_MARK"]) and os.path.getsize(os.environ["PLANTED_MARK"])):
         time.sleep(0.01)
     ctypes.string_at(0)
+
+
+@planted
+def signals_its_group(_: Array) -> None:
+    """A process in a session of its own, and then a signal to its own group, as a cleaner of child processes sends it."""
+    orphan = subprocess.Popen(["sleep", "100"], start_new_session=True)
+    with open(os.environ["PLANTED_MARK"], "w") as mark:
+        mark.write(str(orphan.pid))
+    os.killpg(0, signal.SIGKILL)
 
 
 @planted
