@@ -200,6 +200,46 @@ def test_a_suite_in_a_path_with_a_colon_compares_by_its_own_code(checkout: Path)
     assert summary.startswith("this copy\n")
 
 
+def test_the_first_line_says_what_was_given(checkout: Path) -> None:
+    """So that a reader sees a variable whose name is mistyped; control characters are escaped."""
+    _, output, _ = judged(checkout, claim="a\n::error::b")
+    first = output.splitlines()[0]
+    assert first.startswith("conformance.sh: given: BACKEND='numpy' IMPLEMENTATION='my_numpy_kernel.py:my_loss_and_gradient' ")
+    assert r"CLAIM=$'a\n::error::b'" in first
+    assert "BASELINES" not in first
+    script = SCRIPTS[1].read_text()
+    (listed,) = re.findall(r"for variable in ([A-Z ]+);", script)
+    assert set(listed.split()) == set(re.findall(r"\$\{([A-Z]{2,}):-", script))
+
+
+def test_a_job_says_how_to_accept_its_report(checkout: Path) -> None:
+    (checkout / "conformance").mkdir()
+    status, output, summary = judged(checkout, baselines="conformance")
+    (command,) = re.findall(r"store its report there: (cp .*)", output)
+    assert (status, command in summary) == (1, True)
+    subprocess.run(["bash", "-c", command], cwd=checkout, check=True)
+    status, output, summary = judged(checkout, baselines="conformance")
+    passes = "The gate passes: nothing is worse than in conformance/my_loss_and_gradient-float16.json."
+    assert (status, output.splitlines()[-1], summary.splitlines()[-1]) == (0, passes, passes)
+
+    (checkout / "conformance" / "my_loss_and_gradient-float16.json").write_text("{")
+    status, output, summary = judged(checkout, baselines="conformance")
+    assert (status, output.splitlines()[-1][:46]) == (2, "The gate fails: there is nothing to compare wi")
+    assert "error: conformance/my_loss_and_gradient-float16.json: not JSON, or cut off" in summary
+
+
+def test_a_run_leaves_no_files_of_an_earlier_one(checkout: Path) -> None:
+    """Its own summary begins anew; that of the job, which others write to, is added to."""
+    (report := checkout / "reports" / "again").mkdir(parents=True)
+    for name in ("summary.md", "junit.xml", "report.md"):
+        (report / name).write_text("of an earlier run")
+    outside = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NAME": "again", "CLAIM": "good"}
+    assert (
+        subprocess.run(["bash", str(SCRIPTS[1])], cwd=checkout, env=outside, capture_output=True, check=False).returncode == 4
+    )
+    assert list(report.iterdir()) == []
+
+
 def test_a_mistake_fails_the_job_whatever_is_stored(checkout: Path) -> None:
     status, output, summary = judged(checkout, claim="good", baselines="conformance")
     assert (status, summary) == (4, "")

@@ -172,7 +172,7 @@ def test_what_is_worse_is_told_and_the_reverse_is_not(rule: str, tmp_path: Path,
     assert told(later, first) == []
     paths = [str(stored(made, tmp_path / f"{number}.json")) for number, made in enumerate((first, later))]
     assert main(["compare", "--fail-on-regression", *paths]) == WORSE
-    assert f"1 regression against 1:\n  2: {says}" in capsys.readouterr().out
+    assert f"1 regression against 1, the baseline:\n  2: {says}" in capsys.readouterr().out
     assert main(["compare", "--fail-on-regression", *reversed(paths)]) == GOOD
 
 
@@ -320,7 +320,10 @@ def many(tmp_path: Path) -> list[str]:
 def test_many_regressions_are_told_in_a_few_lines(many: list[str], capsys: Capture) -> None:
     assert main(["compare", "--fail-on-regression", *many]) == WORSE
     said, _, _ = capsys.readouterr().out.partition("grade reached/claimed")
-    assert "41 regressions against 1:\n  2: test_loss: 40 tests newly failing: name0, name1, name10 and 37 more\n" in said
+    assert (
+        "41 regressions against 1, the baseline:\n  2: test_loss: 40 tests newly failing: name0, name1, name10 and 37 more\n"
+        in said
+    )
     assert said.count("is gone") == MOST_REGRESSIONS - 1
     assert "\n  and 11 more: --markdown or --html has all of them\n" in said
 

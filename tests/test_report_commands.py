@@ -80,7 +80,9 @@ def test_what_is_no_report_is_refused_in_one_line(text: str, says: str, tmp_path
 def test_paths_that_are_no_files(tmp_path: Path, capsys: Capture) -> None:
     with pytest.raises(PathError, match="there is no such file; give the report.json"):
         load_report(tmp_path / "nowhere.json")
-    with pytest.raises(PathError, match=r"a directory with none; give the report.json .* such as .*/report.json"):
+    with pytest.raises(
+        PathError, match=r"a directory with no report\*.json in it; give the report.json .* such as .*/report.json"
+    ):
         load_report(tmp_path)
     assert main(["validate", str(tmp_path)]) == USAGE
     assert capsys.readouterr().err.count("\n") == 1

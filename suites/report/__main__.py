@@ -117,7 +117,7 @@ def compare_reports(options: argparse.Namespace) -> int:
     if options.fail_on_regression and len(trials) > 1:
         raise ReportError(
             f"--fail-on-regression: the reports are of {', '.join(trials)}; allowed: reports of one backend, or of one's own "
-            "kernels for it"
+            "kernels for it; give a baseline of what is judged now"
         )
     comparison = compare(reports)
     names = [str(path) for path in options.reports]

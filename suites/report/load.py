@@ -52,7 +52,7 @@ def _file_at(path: Path) -> Path:
         return path
     found = sorted(path.glob("report*.json"))
     if len(found) != 1:
-        has = ", ".join(file.name for file in found) or "none"
+        has = ", ".join(file.name for file in found) or "no report*.json in it"
         raise PathError(f"{path}: a directory with {has}; {_WANTED}, such as {path / 'report.json'}")
     return found[0]
 

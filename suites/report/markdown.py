@@ -10,7 +10,7 @@ from suites.report.answer import answers
 from suites.report.compare import Change, ReportComparison
 from suites.report.markup import code, link, plain, table
 from suites.report.schema import Report, Result
-from suites.report.terminal import MOST_REGRESSIONS, comparison_head, comparison_table
+from suites.report.terminal import MOST_REGRESSIONS, TABLE_HEADING, comparison_head, comparison_table
 from suites.report.wording import (
     MOST_NAMES,
     NOT_SEEN,
@@ -132,7 +132,7 @@ def comparison_markdown(comparison: ReportComparison, names: Sequence[str]) -> s
     header, rows = comparison_table(replace(comparison, rows=tuple(changed)))
     same = len(comparison.rows) - len(changed)
     head = [plain(line.strip()) for line in comparison_head(comparison, names) if line]
-    parts = ["# Compared", "\n".join(f"- {line}" for line in head), *_folded(comparison)]
+    parts = ["# Compared", "\n".join(f"- {line}" for line in head), *_folded(comparison), f"{TABLE_HEADING}:"]
     return "\n\n".join(
         [*parts, table(list(map(plain, header)), [list(map(plain, row)) for row in rows]), f"{same} rows are the same."]
     )

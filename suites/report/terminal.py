@@ -263,7 +263,8 @@ def comparison_head(comparison: ReportComparison, names: Sequence[str]) -> list[
     ]
     worse = comparison.regressions
     notes = ["", *(f"{note}." for note in comparison.notes)] if comparison.notes else []
-    said = f"{counted(len(worse), 'regression')} against 1:" if worse else "no regressions against 1"
+    count = counted(len(worse), "regression") if worse else "no regressions"
+    said = f"{count} against 1, the baseline{':' if worse else ''}"
     told = [f"  {regression.report + 1}: {regression.text}" for regression in worse[:MOST_REGRESSIONS]]
     rest = len(worse) - len(told)
     more = [f"  and {rest} more: --markdown or --html has all of them"] if rest > 0 else []
