@@ -48,6 +48,7 @@ reports show --markdown "$report" >>"$summary"
 stored=$BASELINES/$name.json
 written=("$report"/report*.json)
 accept="cp ${written[0]@Q} ${stored@Q}"
+[[ -d $BASELINES ]] || accept="mkdir -p ${BASELINES@Q} && $accept"
 if [[ ! -f $stored ]]; then
     echo "There is no $stored to compare with. If you accept this run, store its report there: $accept" | tee -a "$summary"
     exit 1
