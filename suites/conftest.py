@@ -52,10 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
             folder.claim()
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(one_line(" ".join(str(error).split()))) from None
-    end_at_signals(config)
+    told = end_at_signals(config)
     _leave_failures_to_the_end(config.option)
     config.stash[_JUDGE] = judge
-    config.pluginmanager.register(Run(judge, folder))
+    config.pluginmanager.register(Run(judge, folder, told))
 
 
 def _leave_failures_to_the_end(option: Any) -> None:

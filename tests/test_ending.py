@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from suites.report import write
 from suites.report.build import build_report
 from suites.report.load import load_report
 from suites.report.schema import Report
-from tests.command import ROOT, run_here
+from tests.command import ROOT, run_here, run_suites
 from tests.reports import report
 
 ONE = ("--operation=scipy_log_softmax", "--dtype=float32", "--case=absorption/gap-20")
@@ -37,6 +38,40 @@ def test_a_run_that_is_told_to_end_writes_its_report(number: signal.Signals, tmp
     assert made["verdict"] == "INTERRUPTED"
     said = "stopped by Ctrl-C" if number is signal.SIGINT else f"ended by {number.name}"
     assert printed.splitlines()[-1].startswith(f"INTERRUPTED: {said} after ")
+
+
+SWALLOWING = """
+import os
+import re
+import signal
+import time
+
+from tests.planted.processes import right
+
+calls = []
+
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
+
+def kernel(logits, labels):
+    calls.append(None)
+    if len(calls) == 90:
+        Last()
+    return right(logits, labels)
+"""
+
+
+def test_an_interrupt_that_python_ignores_ends_the_run_all_the_same(tmp_path: Path) -> None:
+    """In a finaliser or a callback of the garbage collector it is ignored, and the run went on to its end, status 0."""
+    (tmp_path / "kernel.py").write_text(SWALLOWING)
+    kernel = f"--implementation={tmp_path / 'kernel.py'}:kernel"
+    ended = run_suites(kernel, "--dtype=float32", "--claim=stable", "-k", "test_case", cwd=ROOT)
+    assert ended.returncode == 2, ended.stdout
+    assert re.match(r"INTERRUPTED: stopped by Ctrl-C after \d+ of \d+ tests", ended.stdout.splitlines()[-1])
 
 
 def test_a_signal_while_the_report_is_written_does_not_cost_it(tmp_path: Path) -> None:

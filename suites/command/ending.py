@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from suites.command.folder import ReportFolder
-from suites.command.signals import let_it_end
+from suites.command.signals import Told, let_it_end
 from suites.judging.judge import Judge
 from suites.judging.outcomes import Ending, Outcomes, failed_test
 from suites.judging.reproducer import REPRODUCERS, Reproducible, write_reproducers
@@ -31,6 +31,7 @@ class Run:
 
     judge: Judge
     folder: ReportFolder | None = None
+    told: Told = field(default_factory=Told)
     outcomes: Outcomes = field(default_factory=Outcomes)
     said: str = ""
     """Why the run was stopped; empty if it was not."""
@@ -54,6 +55,11 @@ class Run:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count the tests that an option or a plugin leaves out."""
         self.deselected += len(items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """End a run that was told to end while nothing could be raised."""
+        self.told.again()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

@@ -1,10 +1,15 @@
-"""Ends a run that is told to end: SIGTERM and SIGHUP interrupt it as Ctrl-C does, so that its report is written."""
+"""Ends a run that is told to end: SIGTERM and SIGHUP interrupt it as Ctrl-C does, so that its report is written.
+
+An interrupt may be lost: what is raised in a finaliser or in a callback of the garbage collector is ignored. So what a run was
+told is kept, and the next test raises it again.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -13,13 +18,33 @@ import pytest
 _SIGNALS = ("SIGTERM", "SIGHUP")
 
 
-def end_at_signals(config: pytest.Config) -> None:
+@dataclass
+class Told:
+    """What a run was told to end by, in words; empty if it was not."""
+
+    words: str = ""
+
+    def interrupt(self, number: int, _: FrameType | None) -> NoReturn:
+        """The handler of a signal."""
+        name = signal.Signals(number).name
+        self.words = "stopped by Ctrl-C" if name == "SIGINT" else f"ended by {name}"
+        raise KeyboardInterrupt(self.words)
+
+    def again(self) -> None:
+        """Raise KeyboardInterrupt if the run was told to end, and went on."""
+        if self.words:
+            raise KeyboardInterrupt(self.words)
+
+
+def end_at_signals(config: pytest.Config) -> Told:
     """From now on until pytest ends, the signals interrupt the run; nothing, where only the main thread may say so."""
+    told = Told()
     if threading.current_thread() is not threading.main_thread():
-        return
-    for name in _SIGNALS:
+        return told
+    for name in (*_SIGNALS, "SIGINT"):
         if (number := getattr(signal, name, None)) is not None:  # Windows has no SIGHUP
-            config.add_cleanup(_restored(number, signal.signal(number, _interrupt)))
+            config.add_cleanup(_restored(number, signal.signal(number, told.interrupt)))
+    return told
 
 
 def let_it_end() -> None:
@@ -38,7 +63,3 @@ def _restored(number: int, before: Any) -> Callable[[], None]:
         signal.signal(number, before)
 
     return restore
-
-
-def _interrupt(number: int, _: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
