@@ -8,6 +8,7 @@ from typing import Any
 from reference.validation import check, validator
 from suites.inputs.strict_json import json_of
 from suites.inputs.user_file import text_of
+from suites.report.escape import one_line
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
 
 _WANTED = "give the report.json that 'pytest suites/ --report=DIR' writes"
@@ -82,6 +83,6 @@ def _check_schema_name(path: Path, report: Any) -> None:
 
 
 def _cut(text: str) -> str:
-    """The beginning of a message in one line: an error may quote the whole of what it found."""
-    line = " ".join(text.split())
+    """The beginning of a message in one line: an error may quote the whole of what it found, and odd characters of it."""
+    line = one_line(" ".join(text.split()))
     return line if len(line) <= 160 else line[:157] + "..."

@@ -8,6 +8,7 @@ from pathlib import Path
 import reference
 
 JUDGING = (
+    "adding_up",
     "chunk",
     "code",
     "outcome",
