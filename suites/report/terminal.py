@@ -45,7 +45,7 @@ HEADING = (
 )
 BASIS = ("entries", "left out")
 """Columns that say what the cells of a row rest on."""
-WHOLE_CAUSES = 4
+WHOLE_CAUSES = 3
 """Causes of failures that are told whole: a run in three formats then ends within a hundred lines."""
 MOST_CAUSES = 10
 """Causes that are told."""
@@ -110,7 +110,7 @@ def _last_lines(report: Report) -> list[str]:
 
 
 def cause_lines(report: Report, folder: Path | None = None) -> list[str]:
-    """The causes of failures: the first four whole, the next in a line each, the others counted."""
+    """The causes of failures: the first three whole, the next in a line each, the others counted."""
     causes = list(enumerate(report["failures"], start=1))
     whole, headlines, rest = causes[:WHOLE_CAUSES], causes[WHOLE_CAUSES:MOST_CAUSES], causes[MOST_CAUSES:]
     lines = [line for number, cause in whole for line in _cause(number, cause, folder)]
