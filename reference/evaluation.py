@@ -187,8 +187,7 @@ def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_m
 
 def _reduced_requirement(problem: Problem, counting: list[Row]) -> Requirement:
     """That of the row of which least is expected; but a NaN makes NaN of the whole, whatever the others give."""
-    of_rows = {row.kind: _row_requirement(problem, Quantity.LOSS, row, False) for row in counting if not row.weightless}
-    if of_rows.get(RowKind.NAN) is Requirement.MUST:
+    if any(row.kind is RowKind.NAN and not row.weightless for row in counting):
         return Requirement.MUST
     return max((_row_requirement(problem, Quantity.LOSS, row, False) for row in counting), default=Requirement.MUST)
 

@@ -142,8 +142,7 @@ def _floor(rows: RowErrors, scale: Floats) -> Floats:
 def _logsumexp(rows: RowErrors) -> Floats:
     """lse = m/T + log S: the offset enters only through the rounding of the result, and of m/T where T is not 1."""
     problem, u = rows.problem, rows.arithmetic.working.unit_roundoff
-    top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, 0.0) / problem.temperature
+    top = rows.top[:, 0]
     size = np.abs(top + np.log(rows.total[:, 0]))
     # The class at the maximum has no gap to be off by: the smallest D_i is that of log S, and a little more.
     tau = rows.log_error.min(axis=1)

@@ -98,14 +98,9 @@ class _Analysis:
 
         A wrong maximum of a capped row shifts both by the same amount, with opposite signs: it leaves no error.
         """
-        top, log_sum = self._top, np.log(self.rows.total)
+        top, log_sum = self.rows.top, np.log(self.rows.total)
         moved = self.known(top) if self.rows.problem.temperature == 1.0 else self.known(top).rounded()
         return moved.plus(self._running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
-
-    @property
-    def _top(self) -> Floats:
-        x = np.where(self.rows.finite, self.rows.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-        return np.where(np.isfinite(x), x, 0.0) / self.rows.problem.temperature
 
     def deviation(self, v: Running) -> Running:
         """(N, K): v_i - <p, v>, a rounded difference at full size."""
@@ -260,8 +255,7 @@ def _weighted_amplitude(rows: RowErrors, order: int) -> Floats:  # noqa: ARG001
     total = weights_of(problem).sum(axis=1, keepdims=True)
     if problem.z_loss == 0.0:
         return total
-    top = np.where(rows.finite, rows.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    top = np.abs(np.where(np.isfinite(top), top, 0.0)) / problem.temperature
+    top = np.abs(rows.top)
     with np.errstate(over="ignore"):
         return total + 6.0 * problem.z_loss * (1.0 + top + np.log(rows.logits.shape[1]))
 

@@ -90,6 +90,12 @@ class RowErrors:
         return np.isfinite(self.logits)
 
     @cached_property
+    def top(self) -> Floats:
+        """(N, 1): the maximum over T; 0 in a row without a finite logit."""
+        x = np.where(self.finite, self.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+        return np.where(np.isfinite(x), x, 0.0) / self.problem.temperature
+
+    @cached_property
     def gaps(self) -> Floats:
         """|d_i|, (N, K): how far each logit over T lies below the maximum; 0 at masked classes."""
         x = np.where(self.finite, self.logits, -np.inf)
