@@ -22,11 +22,12 @@ from collections.abc import Callable
 import numpy as np
 
 from reference.arithmetic import Arithmetic
+from reference.bounds.analysis import Analysis
 from reference.bounds.family import (
     amplitude_of,
     family_gradient,
     family_loss,
-    family_second_order,
+    family_product,
     layer_gradient,
     reduced,
 )
@@ -64,7 +65,7 @@ def _row_roundings(rows: RowErrors, plain: int) -> float:
 
 def _loss(rows: RowErrors) -> Floats:
     weighted = rows.problem.is_weighted and not rows.problem.loss.spec.adds_label_entropy
-    return reduced(rows, *(_weighted_loss(rows) if weighted else family_loss(rows)))
+    return reduced(rows, *(_weighted_loss(rows) if weighted else family_loss(Analysis(rows))))
 
 
 def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
@@ -83,7 +84,7 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
 
 def _gradient(rows: RowErrors) -> Running:
     if not rows.problem.is_weighted:
-        return family_gradient(rows)
+        return family_gradient(Analysis(rows))
     weights, factors = weights_of(rows.problem), factors_of(rows.problem) / rows.problem.temperature
     total = weights.sum(axis=1, keepdims=True)
     grown = _row_roundings(rows, PLAIN_ROUNDINGS)
@@ -98,7 +99,7 @@ def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:
 
 def _hessian(rows: RowErrors) -> Floats:
     if not rows.problem.is_weighted:
-        return family_second_order(rows, Quantity.HESSIAN).error
+        return family_product(Analysis(rows, lift=True)).error
     scale = (weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem))[:, :, None]
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp = rows.probabilities, rows.probability_error
@@ -112,7 +113,7 @@ def _hessian(rows: RowErrors) -> Floats:
 def _diagonal(rows: RowErrors) -> Floats:
     """(N, K): the bound of the diagonal of the Hessian alone; other losses than cross-entropy form all entries."""
     if not rows.problem.is_weighted:
-        return np.diagonal(family_second_order(rows, Quantity.HESSIAN).error, axis1=1, axis2=2)
+        return np.diagonal(family_product(Analysis(rows, lift=True)).error, axis1=1, axis2=2)
     scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp = rows.probabilities, rows.probability_error
@@ -122,7 +123,7 @@ def _diagonal(rows: RowErrors) -> Floats:
 
 def _hvp(rows: RowErrors) -> Floats:
     if not rows.problem.is_weighted:
-        return family_second_order(rows, Quantity.HVP).error
+        return family_product(Analysis(rows)).error
     scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp, v = rows.probabilities, rows.probability_error, np.abs(tangent_of(rows.problem))

@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from reference.arithmetic import Arithmetic
+from reference.bounds.analysis import Analysis, Direction
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth_of
 from reference.formats import Floats
@@ -39,106 +39,31 @@ from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 EXTRA_ROUNDINGS = 4
 """Rounded products and stores that another order of the same factors may have."""
 
-LABEL_ROUNDINGS = 4
-"""Label times class weight, 1 - s, s/K, and their sum."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Analysis:
-    """The running errors of a problem's rows; with `lift` they get an axis before the classes, one line a direction."""
-
-    rows: RowErrors
-    lift: bool = False
-
-    def _running(self, size: Floats, error: Floats) -> Running:
-        shape = np.broadcast_shapes(size.shape, error.shape)
-        pair = [np.broadcast_to(part, shape) for part in (size, error)]
-        if self.lift:
-            pair = [part[:, None, :] for part in pair]
-        return Running(pair[0], pair[1], self.rows.arithmetic)
-
-    def known(self, values: Floats) -> Running:
-        """Exact numbers of each row."""
-        return self._running(np.abs(values), np.zeros(()))
-
-    @cached_property
-    def p(self) -> Running:
-        """(N, K): the probabilities as they are stored."""
-        return self._running(self.rows.probabilities, self.rows.probability_error).rounded()
-
-    @cached_property
-    def log_losses(self) -> Running:
-        """(N, K): the losses L of every class, as log_softmax gives them."""
-        return self._running(self.rows.losses, self.rows.log_error)
-
-    @cached_property
-    def weights(self) -> Running:
-        """Effective weights, as computed from labels, class weights and smoothing."""
-        return self.known(weights_of(self.rows.problem)).rounded(LABEL_ROUNDINGS)
-
-    @cached_property
-    def one_hot(self) -> Running:
-        """The target's unit vector; all 0 in an ignored row."""
-        return self.known(weights_of(self.rows.problem))
-
-    @cached_property
-    def counted(self) -> Running:
-        """1 in a row that counts, 0 in an ignored one."""
-        return self.known(1.0 - self.rows.problem.ignored[:, None].astype(np.float64))
-
-    def at_target(self, values: Running) -> Running:
-        """The entry of each row at its target; picking it rounds nothing."""
-        hot = self.one_hot.size > 0
-        picked = [np.where(hot, part, 0.0).sum(-1, keepdims=True) for part in (values.size, values.error)]
-        return Running(picked[0], picked[1], values.arithmetic)
-
-    @cached_property
-    def lse(self) -> Running:
-        """Its terms m + log S: the one place where the offset of a row enters.
-
-        A wrong maximum of a capped row shifts both by the same amount, with opposite signs: it leaves no error.
-        """
-        top, log_sum = self.rows.top, np.log(self.rows.total)
-        moved = self.known(top) if self.rows.problem.temperature == 1.0 else self.known(top).rounded()
-        return moved.plus(self._running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
-
-    def deviation(self, v: Running) -> Running:
-        """(N, K): v_i - <p, v>, a rounded difference at full size."""
-        return v.plus(self.p.times(v).summed())
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Cross-entropy with a z-loss.
 
 
-def _regularised_loss(a: _Analysis) -> Running:
+def _regularised_loss(a: Analysis) -> Running:
     picked = a.weights.times(a.log_losses).summed()
     return picked.plus(a.lse.times(a.lse).scaled(a.rows.problem.z_loss).times(a.counted))
 
 
-def _force(a: _Analysis) -> Running:
-    """(N, 1): A + 2 z lse, by which the gradient of a z-loss multiplies p."""
-    return a.weights.summed().plus(a.lse.scaled(2 * a.rows.problem.z_loss).times(a.counted))
+def _pull(a: Analysis) -> Running:
+    """(N, 1): 2 z lse, which a z-loss adds to A in the derivatives."""
+    return a.lse.scaled(2 * a.rows.problem.z_loss).times(a.counted)
 
 
-def _regularised_slope(a: _Analysis) -> Running:
-    return _force(a).times(a.p).plus(a.weights)
+def _regularised_slope(a: Analysis) -> Running:
+    return a.pulled(_pull(a))
 
 
-def _regularised_product(a: _Analysis, v: Running) -> Running:
-    square = a.p.times(a.p.times(v).summed()).scaled(2 * a.rows.problem.z_loss).times(a.counted)
-    return _force(a).times(a.p.times(a.deviation(v))).plus(square)
+def _regularised_product(a: Analysis, v: Direction) -> Running:
+    square = a.p.times(a.p.times(v.running).summed()).scaled(2 * a.rows.problem.z_loss).times(a.counted)
+    return a.weights.summed().plus(_pull(a)).times(a.p.times(a.deviation(v))).plus(square)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Focal loss.
-
-
-def _miss(a: _Analysis) -> Running:
-    """1 - p_t: a rounded difference, whose size is the sum of the other probabilities."""
-    others = np.where(a.one_hot.size > 0, 0.0, a.p.size).sum(-1, keepdims=True)
-    given = Running(others, a.at_target(a.p).error, a.p.arithmetic)
-    return given.rounded()
 
 
 def power(w: Running, exponent: float) -> Running:
@@ -165,13 +90,13 @@ def _steepest(low: Floats, high: Floats, exponent: float) -> Floats:
     return 2 * (np.abs(np.log(np.maximum(high, np.finfo(np.float64).tiny))) + 1.0 / (np.e * exponent))
 
 
-def _focal_loss(a: _Analysis) -> Running:
-    return power(_miss(a), a.rows.problem.focusing).times(a.at_target(a.log_losses))
+def _focal_loss(a: Analysis) -> Running:
+    return power(a.miss, a.rows.problem.focusing).times(a.at_target(a.log_losses))
 
 
-def _focal_slopes(a: _Analysis) -> tuple[Running, Running]:
+def _focal_slopes(a: Analysis) -> tuple[Running, Running]:
     """Bounds of f' and f'' as sums of the products they are."""
-    g, w, p, log_loss = a.rows.problem.focusing, _miss(a), a.at_target(a.p), a.at_target(a.log_losses)
+    g, w, p, log_loss = a.rows.problem.focusing, a.miss, a.at_target(a.p), a.at_target(a.log_losses)
     first = power(w, g)
     nothing = Running(np.zeros_like(w.size), np.zeros_like(w.size), w.arithmetic)
     if g == 0.0:
@@ -182,19 +107,13 @@ def _focal_slopes(a: _Analysis) -> tuple[Running, Running]:
     return first.plus(bent), once.plus(once).plus(twice).plus(bent)
 
 
-def _offset(a: _Analysis) -> Running:
-    """(N, K): [i = t] - p_i, of the size of both terms: softmax's backward pass subtracts it so."""
-    return a.one_hot.plus(a.p)
+def _focal_slope(a: Analysis) -> Running:
+    return _focal_slopes(a)[0].times(a.offset).times(a.counted)
 
 
-def _focal_slope(a: _Analysis) -> Running:
-    return _focal_slopes(a)[0].times(_offset(a)).times(a.counted)
-
-
-def _focal_product(a: _Analysis, v: Running) -> Running:
+def _focal_product(a: Analysis, v: Direction) -> Running:
     first, second = _focal_slopes(a)
-    along = _offset(a).times(v).summed()
-    result = first.times(a.p.times(a.deviation(v))).plus(second.times(_offset(a)).times(along))
+    result = first.times(a.p.times(a.deviation(v))).plus(second.times(a.offset).times(a.along(v)))
     return result.times(a.counted)
 
 
@@ -202,25 +121,19 @@ def _focal_product(a: _Analysis, v: Running) -> Running:
 # Squared error of the probabilities.
 
 
-def _residual(a: _Analysis) -> Running:
-    """(N, K): the residuals p - q, a rounded difference of the size of its result."""
-    given = Running(np.abs(a.p.size - a.one_hot.size), a.p.error, a.p.arithmetic)
-    return given.rounded()
-
-
-def _squared_loss(a: _Analysis) -> Running:
-    r = _residual(a)
+def _squared_loss(a: Analysis) -> Running:
+    r = a.residual
     return r.times(r).summed()
 
 
-def _squared_slope(a: _Analysis) -> Running:
-    twice = _residual(a).scaled(2.0)
+def _squared_slope(a: Analysis) -> Running:
+    twice = a.residual.scaled(2.0)
     return a.p.times(twice.plus(a.p.times(twice).summed()))
 
 
-def _squared_product(a: _Analysis, v: Running) -> Running:
+def _squared_product(a: Analysis, v: Direction) -> Running:
     """Sum of dp (2 r - <p, 2 r>) + p (2 dp - <dp, 2 r> - <p, 2 dp>) with dp = p (v - <p, v>)."""
-    twice, moved = _residual(a).scaled(2.0), a.p.times(a.deviation(v))
+    twice, moved = a.residual.scaled(2.0), a.p.times(a.deviation(v))
     inner = twice.plus(a.p.times(twice).summed())
     bent = moved.scaled(2.0)
     outer = bent.plus(moved.times(twice).summed()).plus(a.p.times(bent).summed())
@@ -231,7 +144,7 @@ def _squared_product(a: _Analysis, v: Running) -> Running:
 # KL divergence.
 
 
-def _divergence(a: _Analysis) -> Running:
+def _divergence(a: Analysis) -> Running:
     q = a.rows.problem.target
     with np.errstate(divide="ignore"):
         log_q = np.where(q > 0, np.abs(np.log(np.where(q > 0, q, 1.0))), 0.0)
@@ -293,9 +206,9 @@ def _squared_amplitude(rows: RowErrors, order: int) -> Floats:
 class FamilyBounds:
     """The running errors of a loss in y, of its gradient and of its Hessian's product with v, and its amplitude."""
 
-    loss: Callable[[_Analysis], Running]
-    slope: Callable[[_Analysis], Running]
-    product: Callable[[_Analysis, Running], Running]
+    loss: Callable[[Analysis], Running]
+    slope: Callable[[Analysis], Running]
+    product: Callable[[Analysis, Direction], Running]
     amplitude: Callable[[RowErrors, int], Floats]
 
 
@@ -313,17 +226,7 @@ BOUNDS: dict[Loss, FamilyBounds] = {
 """What bounds each loss; the derivatives of a weighted log-probability are bounded here behind a softcap and with a z-loss."""
 
 
-def _rate(a: _Analysis) -> tuple[Running, Running]:
-    """Rate s = 1 - tanh^2 and T (2/c) tanh s of a softcap."""
-    problem, t = a.rows.problem, a.rows.saturation
-    tanh = a._running(t.size, t.error)
-    square = tanh.times(tanh)
-    rate = Running(1.0 - tanh.size**2, square.error, tanh.arithmetic).rounded()
-    assert problem.logit_softcap is not None
-    return rate, rate.times(tanh).scaled(2.0 * problem.temperature / problem.logit_softcap)
-
-
-def _finished(a: _Analysis, given: Running, order: int) -> Running:
+def _finished(a: Analysis, given: Running, order: int) -> Running:
     """Times the cotangent, over the mean's denominator and T^order, in whatever order."""
     problem = a.rows.problem
     factor = factors_of(problem) / problem.temperature**order
@@ -331,33 +234,32 @@ def _finished(a: _Analysis, given: Running, order: int) -> Running:
     return given.times(a.known(factor)).rounded(EXTRA_ROUNDINGS, depth)
 
 
-def family_loss(rows: RowErrors) -> tuple[Floats, Floats]:
+def family_loss(a: Analysis) -> tuple[Floats, Floats]:
     """(N,): the error of the loss of every row, and the largest number that it is computed as; 0 where it is ignored."""
-    loss = BOUNDS[rows.problem.loss].loss(_Analysis(rows))
-    error = np.where(rows.problem.ignored, 0.0, loss.error[:, 0])
-    return error, np.where(rows.problem.ignored, 0.0, loss.size[:, 0]) + error
+    loss, ignored = BOUNDS[a.rows.problem.loss].loss(a), a.rows.problem.ignored
+    error = np.where(ignored, 0.0, loss.error[:, 0])
+    return error, np.where(ignored, 0.0, loss.size[:, 0]) + error
 
 
-def family_gradient(rows: RowErrors) -> Running:
+def family_gradient(a: Analysis) -> Running:
     """(N, K): the gradient by the logits; (N, 2) for the row [x, 0]."""
-    a = _Analysis(rows)
-    slope = BOUNDS[rows.problem.loss].slope(a)
-    if rows.problem.logit_softcap is not None:
-        slope = slope.times(_rate(a)[0]).rounded(2)  # the factors c and 1/c of the chain rule
+    problem = a.rows.problem
+    slope = BOUNDS[problem.loss].slope(a)
+    if problem.logit_softcap is not None:
+        slope = slope.times(a.rate).rounded(2)  # the factors c and 1/c of the chain rule
     return _finished(a, slope, 1)
 
 
-def family_second_order(rows: RowErrors, quantity: Quantity) -> Running:
-    """The Hessian (N, K, K), or its product with the tangent (N, K)."""
-    problem, classes = rows.problem, rows.logits.shape[1]
-    hessian = quantity is Quantity.HESSIAN
-    a = _Analysis(rows, lift=hessian)
-    v = Running.exact(np.eye(classes)[None], rows.arithmetic) if hessian else a.known(tangent_of(problem))
+def family_product(a: Analysis) -> Running:
+    """(N, K): the Hessian's product with the tangent; of a lifted analysis all its entries (N, K, K)."""
+    problem, classes = a.rows.problem, a.rows.logits.shape[1]
+    values = np.eye(classes)[None] if a.lift else tangent_of(problem)
+    v = Direction(values, Running.exact(values, a.rows.arithmetic))
     if problem.logit_softcap is None:
         return _finished(a, BOUNDS[problem.loss].product(a, v), 2)
-    rate, bend = _rate(a)
-    chained = BOUNDS[problem.loss].product(a, rate.times(v)).times(rate).rounded(2)
-    return _finished(a, chained.plus(BOUNDS[problem.loss].slope(a).times(bend).times(v).rounded(2)), 2)
+    bend = a.rate.times(a.saturation).scaled(2.0 * problem.temperature / problem.logit_softcap)
+    chained = BOUNDS[problem.loss].product(a, v.scaled(a.rate)).times(a.rate).rounded(2)
+    return _finished(a, chained.plus(BOUNDS[problem.loss].slope(a).times(bend).times(v.running).rounded(2)), 2)
 
 
 def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
