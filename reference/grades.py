@@ -24,6 +24,9 @@ class Grade(IntEnum):
     finite    NaN and infinities exactly where the special-value table says; no exception, inputs untouched.
     stable    error within the a priori bound of the max-shifted log-sum-exp in the declared arithmetic (bounds/):
               independent of a common offset of the logits, absolute in the gradient and the Hessian.
+    componentwise  nothing absorbed: error within a bound relative to the entry itself (or its terms, where they cancel) that
+              grows with its own gap, about c (1 + |d_i|) u: the best that max-shifted arithmetic can promise in the declared
+              working precision (bounds/componentwise.py). 0 for a number only where underflow alone makes it 0.
     accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; a result that is
               0 where the correctly rounded one is not is never accurate.
     faithful  less than one ulp from the true value.
@@ -33,9 +36,10 @@ class Grade(IntEnum):
     NONE = 0
     FINITE = 1
     STABLE = 2
-    ACCURATE = 3
-    FAITHFUL = 4
-    CORRECT = 5
+    COMPONENTWISE = 3
+    ACCURATE = 4
+    FAITHFUL = 5
+    CORRECT = 6
 
     @property
     def label(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import scipy.special
 from adapters.adapter import CPU_CAPABILITY, Call, check_callable
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
 from adapters.numpy.absorption_free import absorption_free
+from adapters.numpy.componentwise import componentwise
 from adapters.numpy.losses import (
     from_softmax,
     log_expit_loss,
@@ -43,6 +45,14 @@ WITHOUT_FLOAT16 = {name: IN_STORAGE[name] for name in (FLOAT64.name, FLOAT32.nam
 
 ONCE_ROUNDED = {f.name: Arithmetic(f, f) for f in FORMATS.values()}
 """The absorption-free operation: better than the format's own arithmetic in every respect."""
+
+PLAIN = {
+    f.name: replace(IN_STORAGE["float32"], storage=f, working=FLOAT64 if f == FLOAT64 else FLOAT32) for f in FORMATS.values()
+}
+"""The componentwise operation: NumPy's own sums, exp and log, in float32 or float64."""
+
+_BY_PROBLEM = (absorption_free, componentwise)
+"""Functions of a whole problem; any other is an `ArrayFunction`."""
 
 
 _FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
@@ -83,6 +93,22 @@ _OPERATIONS = (
         "the same for probabilities",
         absorption_free,
         ONCE_ROUNDED,
+        probabilities=True,
+        options=frozenset({"class_weights", "label_smoothing", "reduction", "temperature"}),
+    ),
+    Operation(
+        "componentwise",
+        "sum a g + A log1p(R), in float32 or float64",
+        componentwise,
+        PLAIN,
+        quantities=(*LOSS_QUANTITIES, *BUILDING_BLOCKS),
+        options=frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction", "temperature"}),
+    ),
+    Operation(
+        "componentwise_probabilities",
+        "the same for probabilities",
+        componentwise,
+        PLAIN,
         probabilities=True,
         options=frozenset({"class_weights", "label_smoothing", "reduction", "temperature"}),
     ),
@@ -187,9 +213,10 @@ class NumpyAdapter(ArrayAdapter):
         """Run an operation; see `Adapter.call`."""
         problem = question.problem
         _check_labels(problem)
-        if question.operation.function is absorption_free:
+        function = question.operation.function
+        if function in _BY_PROBLEM:
             _check_binary_labels(problem)
-            values = absorption_free(problem, question.quantities)
+            values = function(problem, question.quantities)
             return Call({q: result_of(problem.format.cast(v)) for q, v in values.items()})
         return super().call(question)
 

@@ -64,6 +64,11 @@ class Analysis:
         return self.running(self.rows.losses, self.rows.log_error)
 
     @cached_property
+    def weighted_losses(self) -> Running:
+        """(N, 1): sum a_c L_c."""
+        return self.weights.times(self.log_losses).summed()
+
+    @cached_property
     def weights(self) -> Running:
         """Effective weights, as computed from labels, class weights and smoothing."""
         return self.known(weights_of(self.rows.problem)).rounded(LABEL_ROUNDINGS)
@@ -94,13 +99,19 @@ class Analysis:
 
         A wrong maximum of a capped row shifts both by the same amount, with opposite signs: it leaves no error.
         """
-        top, log_sum = self.rows.top, np.log(self.rows.total)
+        top, log_sum = self.rows.top, self.rows.tail
         moved = self.known(top) if self.rows.problem.temperature == 1.0 else self.known(top).rounded()
         return moved.plus(self.running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
 
-    def pulled(self, pull: Running) -> Running:
+    @cached_property
+    def total_weight(self) -> Running:
+        """(N, 1): A, the sum of the weights."""
+        return self.weights.summed()
+
+    def pulled(self, pull: Running | None) -> Running:
         """(N, K): (A + pull) p_i - a_i, the sum of the weights plus what a z-loss adds, times p, less the weight."""
-        return self.weights.summed().plus(pull).times(self.p).plus(self.weights)
+        force = self.total_weight if pull is None else self.total_weight.plus(pull)
+        return force.times(self.p).plus(self.weights)
 
     def deviation(self, v: Direction) -> Running:
         """(N, K): v_i - <p, v>, a rounded difference at full size."""

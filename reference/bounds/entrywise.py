@@ -1,4 +1,4 @@
-"""The error bounds of the grades 'stable' and 'accurate', per entry, evaluated from the exact gaps of each row.
+"""The error bounds of the grades 'stable', 'componentwise' and 'accurate', per entry, from the exact gaps of each row.
 
 Nothing here is fitted. Symbols: x a row divided by the temperature, m its maximum, d_i = x_i - m <= 0, E_i = exp(d_i),
 S = sum E, p = E/S, L_i = log S - d_i (the loss of class i), u the unit roundoff of the working format, u_o of a store
@@ -23,6 +23,7 @@ import numpy as np
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import Analysis
+from reference.bounds.componentwise import componentwise_errors
 from reference.bounds.family import (
     amplitude_of,
     family_gradient,
@@ -43,6 +44,9 @@ from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 
 SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
+
+_LESS_THAN_ALL = 1.0 - 2.0**-20
+"""Of an entry's size: what an error must not exceed; the entry itself is known far better than that."""
 
 PLAIN_ROUNDINGS = 2
 """Rounded products and stores from log_softmax to the gradient of class indices: the cotangent's product, the result."""
@@ -192,6 +196,31 @@ def stable_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithme
     quantity = quantity_named(quantity)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * SLACK
+    return _entries(problem, quantity, bound)
+
+
+def componentwise_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
+    """Largest absolute error that `componentwise` allows each entry: that of componentwise.py, and one store of the result.
+
+    An entry that is no difference of larger terms is never allowed an error of its own size, so 0 does not pass for it, unless
+    underflow alone can cost as much: in coarse arithmetic c (1 + |d_i|) u may be more than 1. Arguments and result are those
+    of `accurate_bound`.
+    """
+    quantity = quantity_named(quantity)
+    # A finite value may lie beyond float64.
+    size = np.nan_to_num(np.abs(expected.values.approximate()), nan=0.0, posinf=np.finfo(np.float64).max)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        bound = _entries(problem, quantity, componentwise_errors(problem, quantity, arithmetic) * SLACK)
+        bound = np.minimum(bound, np.finfo(np.float64).max)
+        bound = bound + arithmetic.storage_roundoff * size + arithmetic.storage_roundoff * bound + arithmetic.storage_underflow
+    lost = lost_to_underflow(problem, quantity, arithmetic, expected)
+    lost = lost + arithmetic.working.min_subnormal + arithmetic.storage.min_subnormal
+    is_whole = (size > lost) & (size >= expected.scale / 2)
+    return np.where(is_whole, np.minimum(bound, size * _LESS_THAN_ALL), bound)
+
+
+def _entries(problem: Problem, quantity: Quantity, bound: Floats) -> Floats:
+    """The bounds of the entries that a problem has; infinite where nothing is bounded."""
     if problem.is_binary:
         bound = bound[_ONE_LOGIT.get(quantity, (slice(None), slice(1)))]
     return np.where(np.isnan(bound), np.inf, bound)
@@ -213,6 +242,12 @@ def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arith
     Returns:
       An absolute error for each entry, of the shape of the quantity.
     """
+    with np.errstate(over="ignore"):
+        return ACCURATE_ULPS * problem.format.ulp(expected.scale) + lost_to_underflow(problem, quantity, arithmetic, expected)
+
+
+def lost_to_underflow(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
+    """What underflow alone costs each entry: `accurate_bound` but for its ulps, with the same arguments."""
     quantity = quantity_named(quantity)
     amplitude = np.ones((problem.num_rows, 1))
     if quantity not in BUILDING_BLOCKS:
@@ -226,9 +261,7 @@ def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arith
         lost = _shaped(problem, quantity, classes * arithmetic.underflow * amplitude, expected.values.shape)
     # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
     lost = np.where(np.isnan(lost), 0.0, lost)
-    result = arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0
-    with np.errstate(over="ignore"):
-        return ACCURATE_ULPS * problem.format.ulp(expected.scale) + lost + result
+    return lost + (arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0)
 
 
 def _shaped(problem: Problem, quantity: Quantity, lost: Floats, shape: tuple[int, ...]) -> Floats:

@@ -44,8 +44,9 @@ EXTRA_ROUNDINGS = 4
 
 
 def _regularised_loss(a: Analysis) -> Running:
-    picked = a.weights.times(a.log_losses).summed()
-    return picked.plus(a.lse.times(a.lse).scaled(a.rows.problem.z_loss).times(a.counted))
+    if a.rows.problem.z_loss == 0.0:
+        return a.weighted_losses
+    return a.weighted_losses.plus(a.lse.times(a.lse).scaled(a.rows.problem.z_loss).times(a.counted))
 
 
 def _pull(a: Analysis) -> Running:
@@ -54,12 +55,15 @@ def _pull(a: Analysis) -> Running:
 
 
 def _regularised_slope(a: Analysis) -> Running:
-    return a.pulled(_pull(a))
+    return a.pulled(None if a.rows.problem.z_loss == 0.0 else _pull(a))
 
 
 def _regularised_product(a: Analysis, v: Direction) -> Running:
+    moved = a.p.times(a.deviation(v))
+    if a.rows.problem.z_loss == 0.0:
+        return a.total_weight.times(moved)
     square = a.p.times(a.p.times(v.running).summed()).scaled(2 * a.rows.problem.z_loss).times(a.counted)
-    return a.weights.summed().plus(_pull(a)).times(a.p.times(a.deviation(v))).plus(square)
+    return a.total_weight.plus(_pull(a)).times(moved).plus(square)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -226,7 +230,7 @@ BOUNDS: dict[Loss, FamilyBounds] = {
 """What bounds each loss; the derivatives of a weighted log-probability are bounded here behind a softcap and with a z-loss."""
 
 
-def _finished(a: Analysis, given: Running, order: int) -> Running:
+def finished(a: Analysis, given: Running, order: int) -> Running:
     """Times the cotangent, over the mean's denominator and T^order, in whatever order."""
     problem = a.rows.problem
     factor = factors_of(problem) / problem.temperature**order
@@ -247,7 +251,7 @@ def family_gradient(a: Analysis) -> Running:
     slope = BOUNDS[problem.loss].slope(a)
     if problem.logit_softcap is not None:
         slope = slope.times(a.rate).rounded(2)  # the factors c and 1/c of the chain rule
-    return _finished(a, slope, 1)
+    return finished(a, slope, 1)
 
 
 def family_product(a: Analysis) -> Running:
@@ -256,10 +260,10 @@ def family_product(a: Analysis) -> Running:
     values = np.eye(classes)[None] if a.lift else tangent_of(problem)
     v = Direction(values, Running.exact(values, a.rows.arithmetic))
     if problem.logit_softcap is None:
-        return _finished(a, BOUNDS[problem.loss].product(a, v), 2)
+        return finished(a, BOUNDS[problem.loss].product(a, v), 2)
     bend = a.rate.times(a.saturation).scaled(2.0 * problem.temperature / problem.logit_softcap)
     chained = BOUNDS[problem.loss].product(a, v.scaled(a.rate)).times(a.rate).rounded(2)
-    return _finished(a, chained.plus(BOUNDS[problem.loss].slope(a).times(bend).times(v.running).rounded(2)), 2)
+    return finished(a, chained.plus(BOUNDS[problem.loss].slope(a).times(bend).times(v.running).rounded(2)), 2)
 
 
 def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:

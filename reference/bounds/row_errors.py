@@ -119,9 +119,14 @@ class RowErrors:
         return self.powers / self.total
 
     @cached_property
+    def tail(self) -> Floats:
+        """log S, (N, 1)."""
+        return np.log(self.total)
+
+    @cached_property
     def losses(self) -> Floats:
         """L_i = log S - d_i >= 0, (N, K): the loss of each class."""
-        return self.gaps + np.log(self.total)
+        return self.gaps + self.tail
 
     @cached_property
     def depth(self) -> int:
@@ -160,7 +165,7 @@ class RowErrors:
     @cached_property
     def log_sum(self) -> Floats:
         """Largest log S that is computed, (N, 1): a shift of the row moves it."""
-        return np.log(self.total) + self.shift_error
+        return self.tail + self.shift_error
 
     @cached_property
     def log_sum_error(self) -> Floats:

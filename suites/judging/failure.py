@@ -165,11 +165,11 @@ def _error(measurement: Measurement, index: tuple[int, ...]) -> str:
 
 
 def _allows(measurement: Measurement, index: tuple[int, ...], required: Grade) -> str:
-    if required is Grade.STABLE:
-        return f"allows {float(measurement.stable_bound[index]):.3g} absolute"
-    if required is Grade.ACCURATE:
-        return f"allows {float(measurement.accurate_bound[index]):.3g} absolute ({ACCURATE_ULPS:g} ulp), and no lost value"
+    allowed = float(measurement.allowed(required)[index])
     return {
+        Grade.STABLE: f"allows {allowed:.3g} absolute",
+        Grade.COMPONENTWISE: f"allows {allowed:.3g} absolute, and nothing absorbed",
+        Grade.ACCURATE: f"allows {allowed:.3g} absolute ({ACCURATE_ULPS:g} ulp), and no lost value",
         Grade.FINITE: "asks for NaN, infinities and numbers where they belong",
         Grade.FAITHFUL: "allows less than 1 ulp",
         Grade.CORRECT: "asks for the correctly rounded value",

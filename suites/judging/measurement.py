@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.entrywise import accurate_bound, stable_bound
+from reference.bounds.entrywise import accurate_bound, componentwise_bound, stable_bound
 from reference.expected import Expected
 from reference.formats import Bools, Floats, Format
 from reference.grades import FAITHFUL_ULPS, Grade
@@ -81,13 +81,26 @@ class Measurement:
 
     @cached_property
     def stable_bound(self) -> Floats:
-        """Absolute error that `stable` allows; never below that of `accurate`, since grades include those before."""
+        """Absolute error that `stable` allows; never below that of the next grade, since grades include those before."""
         return np.maximum(stable_bound(self.judged, self.quantity, self.arithmetic), self.accurate_bound)
+
+    @cached_property
+    def componentwise_bound(self) -> Floats:
+        """Absolute error that `componentwise` allows."""
+        bound = componentwise_bound(self.judged, self.quantity, self.arithmetic, self.expected)
+        return np.maximum(bound, self.accurate_bound)
 
     @cached_property
     def accurate_bound(self) -> Floats:
         """Absolute error that `accurate` allows."""
         return accurate_bound(self.judged, self.quantity, self.arithmetic, self.expected)
+
+    def allowed(self, grade: Grade) -> Floats:
+        """Absolute error that a grade which bounds it allows: `stable`, `componentwise`, `accurate`, or an ulp and more."""
+        bounds = {Grade.STABLE: "stable_bound", Grade.COMPONENTWISE: "componentwise_bound", Grade.ACCURATE: "accurate_bound"}
+        if grade in bounds:
+            return np.asarray(getattr(self, bounds[grade]))
+        return np.ldexp(1.0, self.expected.values.ulp_exponent(self.judged.format))
 
     @cached_property
     def returned_zero(self) -> Bools:
@@ -130,10 +143,11 @@ class Measurement:
         exact = ~judged | (self.observed == self.rounded) | undecided
         faithful = ~judged | (distance - uncertainty < FAITHFUL_ULPS)
         accurate = (least <= self.accurate_bound) & ~self.returned_zero
+        componentwise = least <= self.componentwise_bound
         stable = least <= self.stable_bound
         grade = np.full(self.observed.shape, int(Grade.NONE), dtype=np.int8)
         reached = self.right_class
-        ladder = zip(list(Grade)[1:], (True, stable, accurate, faithful, exact), strict=True)
+        ladder = zip(list(Grade)[1:], (True, stable, componentwise, accurate, faithful, exact), strict=True)
         for level, holds in ladder:
             reached = reached & holds
             grade = np.where(reached, np.int8(level), grade)

@@ -242,6 +242,7 @@ _DISTANCE = "abs(Fraction(observed) - Fraction(exact))"
 _CHECKS = {
     Grade.FINITE: ("", "return True"),
     Grade.STABLE: (", allowed", f"return {_DISTANCE} <= Fraction(allowed)"),
+    Grade.COMPONENTWISE: (", allowed", f"return {_DISTANCE} <= Fraction(allowed)"),
     Grade.ACCURATE: (", allowed", f"return (observed != 0 or rounded == 0) and {_DISTANCE} <= Fraction(allowed)"),
     Grade.FAITHFUL: (", allowed", f"return (observed != 0 or rounded == 0) and {_DISTANCE} < Fraction(allowed)"),
     Grade.CORRECT: ("", "return observed == rounded"),
@@ -251,6 +252,7 @@ _CHECKS = {
 _MEANINGS = {
     Grade.FINITE: "a number where a number is expected",
     Grade.STABLE: "the largest error of a max-shifted log-sum-exp in {arithmetic}",
+    Grade.COMPONENTWISE: "the largest error of max-shifted {arithmetic} that absorbs nothing",
     Grade.ACCURATE: f"{ACCURATE_ULPS:g} ulp and what underflow alone costs; a value must not be lost to 0 either",
     Grade.FAITHFUL: "the error must be below 1 ulp, and a value must not be lost to 0",
     Grade.CORRECT: "the correctly rounded value is asked for",
@@ -292,12 +294,7 @@ def _numbers(miss: Miss, index: Index) -> str:
 
 def _allowed(miss: Miss, index: Index) -> float:
     """What the missed grade allows an entry."""
-    measurement = miss.measurement
-    if miss.missed is Grade.STABLE:
-        return float(measurement.stable_bound[index])
-    if miss.missed is Grade.ACCURATE:
-        return float(measurement.accurate_bound[index])
-    return float(np.ldexp(1.0, measurement.expected.values.ulp_exponent(measurement.judged.format)[index]))
+    return float(miss.measurement.allowed(miss.missed)[index])
 
 
 def _decimal(measurement: Measurement, index: Index) -> str:

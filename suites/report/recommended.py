@@ -73,7 +73,9 @@ def recommended(operation: Operation, of: tuple[str, Quantity, Grade], record: R
         return None
     arithmetic = operation.arithmetic_of(quantity, FORMATS[dtype])
     asked = replace(domain, plain=not operation.probabilities)
-    used = record.worst_ratio if grade is Grade.STABLE else record.worst_ulps / _ULPS[grade]
+    # Of the bound of `componentwise` no share is recorded: all of it may be used.
+    shares = {Grade.STABLE: record.worst_ratio, Grade.COMPONENTWISE: 1.0}
+    used = shares[grade] if grade in shares else record.worst_ulps / _ULPS[grade]
     try:
         promised = tolerance(quantity, grade, arithmetic, asked)
         measured = tolerance(quantity, grade, arithmetic, asked, min(used, 1.0))

@@ -65,6 +65,7 @@ STYLES = {
     "none": "red",
     "finite": "dark_orange",
     "stable": "yellow",
+    "componentwise": "green_yellow",
     "accurate": "green",
     "faithful": "green",
     "correct": "cyan",
@@ -141,7 +142,7 @@ def _cut(line: str, width: int = 100) -> str:
 
 
 def _line(operation: str, dtype: str, cells: list[str]) -> str:
-    return (f"{operation:28} {dtype:8} " + "".join(f"{cell:16}" for cell in cells)).rstrip()
+    return (f"{operation:28} {dtype:8} " + "".join(f"{cell:21}" for cell in cells)).rstrip()
 
 
 def _loss_lines(report: Report) -> list[str]:
