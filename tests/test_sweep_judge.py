@@ -12,7 +12,7 @@ pytest.importorskip("numba")
 
 from adapters.operation import Operation
 from reference.arithmetic import Arithmetic, Order, Summation
-from reference.bounds.entrywise import stable_bound
+from reference.bounds.entrywise import componentwise_bound, stable_bound
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Floats, Format
 from reference.grades import Grade
@@ -20,6 +20,7 @@ from reference.problem import Problem
 from suites.judging.measurement import Measurement
 from suites.sweep.compiled.batch import Batch, SweptQuantity, expected_of, gaps_of, sign_of
 from suites.sweep.compiled.bound import GRADIENT, HESSIAN, LOSS, Below, Entry, gap_bound, least_bound
+from suites.sweep.compiled.careful import careful_bound
 from suites.sweep.compiled.constants import declared_of, format_constants
 from suites.sweep.compiled.entry import BELOW_ACCURATE, JudgedEntry, below_accurate
 from suites.sweep.compiled.passes import _second_look, judge_batch
@@ -164,7 +165,7 @@ def check_entry(tally: SweepTally, q: int, truth: Measurement, row: int, entry: 
         1.0,
         *(
             np.ldexp(at(bound), -at(values.ulp_exponent(truth.problem.format)))
-            for bound in (truth.accurate_bound, truth.stable_bound)
+            for bound in (truth.accurate_bound, truth.componentwise_bound, truth.stable_bound)
         ),
     )
     on_edge = any(abs(ulps - limit) <= 2.0**-40 * limit for limit in limits)
@@ -191,7 +192,7 @@ def check_sum(tallies: list[SweepTally | None], batch: Batch, seen: Any, asked: 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
 @pytest.mark.parametrize("flush", [False, True])
-def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool, classes: int) -> None:
+def test_the_bounds_are_those_of_the_reference(fmt: Format, flush: bool, classes: int) -> None:
     working = fmt if fmt.bits > 16 else FLOAT32
     arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, stores_sum=True, flush_to_zero=flush)
     random = np.random.default_rng(0)
@@ -203,14 +204,19 @@ def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool, classe
     c = declared_of(arithmetic, classes)
     for target in range(classes):
         problem = Problem(rows, np.full(len(gaps), target), fmt)
+        expected = evaluate(problem, QUANTITIES)
+        values = {q: np.abs(e.values.approximate()).reshape(len(gaps), -1) for q, e in expected.items()}
         for q, quantity in enumerate(QUANTITIES):
             bound = stable_bound(problem, quantity, arithmetic).reshape(len(gaps), -1)
+            careful = componentwise_bound(problem, quantity, arithmetic, expected[quantity]).reshape(len(gaps), -1)
             for i, k in np.ndindex(bound.shape):
                 index = target if q == LOSS else k if q == GRADIENT else k // classes
                 column = k % classes if q == HESSIAN else index
                 row = Below(-rows[i, 1], np.inf if classes == 2 else -rows[i, 2])
                 entry = Entry(-rows[i, index], -rows[i, column], index == target if q == GRADIENT else index == column)
                 assert gap_bound(q, row, entry, c) == pytest.approx(bound[i, k], rel=1e-12), (q, row, entry)
+                value = float(values[quantity][i, k])
+                assert careful_bound(q, row, entry, value, c) == pytest.approx(careful[i, k], rel=1e-11), (q, row, entry)
                 probability = np.exp(-entry.own) / (1.0 + np.exp(-row.gap) + np.exp(-row.far))
                 assert least_bound(q, probability, entry, c) <= bound[i, k] * (1 + 1e-12)
 

@@ -142,7 +142,10 @@ class CarefulRows(RowErrors):
         powers = np.where(self.powers > 0, self.powers * self.power_error, 0.0)
         subtracted = self.sum_error * self.total + powers
         subtracted = subtracted + u * (sums + subtracted)
-        error = np.where(self.left_out, self.others_error, subtracted)
+        # One of several maxima is left out, whichever it is; the others are taken off the sum.
+        maxima = ((self.gaps == 0) & self.finite).sum(axis=1, keepdims=True)
+        alone = self.left_out & (maxima == 1)
+        error = np.where(alone, self.others_error, subtracted)
         return (error + (sums + error) * self.divided) / self.total + self.underflowed
 
 

@@ -45,7 +45,7 @@ from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
 
-_LESS_THAN_ALL = 1.0 - 2.0**-20
+LESS_THAN_ALL = 1.0 - 2.0**-20
 """Of an entry's size: what an error must not exceed; the entry itself is known far better than that."""
 
 PLAIN_ROUNDINGS = 2
@@ -216,7 +216,7 @@ def componentwise_bound(problem: Problem, quantity: Quantity | str, arithmetic: 
     lost = lost_to_underflow(problem, quantity, arithmetic, expected)
     lost = lost + arithmetic.working.min_subnormal + arithmetic.storage.min_subnormal
     is_whole = (size > lost) & (size >= expected.scale / 2)
-    return np.where(is_whole, np.minimum(bound, size * _LESS_THAN_ALL), bound)
+    return np.where(is_whole, np.minimum(bound, size * LESS_THAN_ALL), bound)
 
 
 def _entries(problem: Problem, quantity: Quantity, bound: Floats) -> Floats:

@@ -44,7 +44,8 @@ class _Class(NamedTuple):
 
 
 @compiled
-def _power_error(gap: float, c: Declared) -> float:
+def power_error(gap: float, c: Declared) -> float:
+    """eps of a class that lies `gap` below the largest logit."""
     moved = c.unit * gap
     return 0.0 if gap == 0.0 else expm1(moved) + c.alpha * exp(moved)
 
@@ -53,7 +54,7 @@ def _power_error(gap: float, c: Declared) -> float:
 def _moved(gap: float, total: float, c: Declared) -> float:
     """A term of eta."""
     power = exp(-gap)
-    return power / total * (_power_error(gap, c) * (1 + c.grown) + c.grown) if power > 0.0 else 0.0
+    return power / total * (power_error(gap, c) * (1 + c.grown) + c.grown) if power > 0.0 else 0.0
 
 
 @compiled
@@ -72,7 +73,7 @@ def _class_errors(row: Below, own: float, c: Declared) -> _Class:
     error += c.unit * loss + c.unit * error
     error += c.stored * loss + c.stored * error + c.storage_underflow
     probability = exp(-own) / total
-    quotient = probability * ((1 + _power_error(own, c)) * (1 + eta / max(1 - eta, 0.0)) * (1 + c.unit) - 1)
+    quotient = probability * ((1 + power_error(own, c)) * (1 + eta / max(1 - eta, 0.0)) * (1 + c.unit) - 1)
     near = probability * (expm1(error) * (1 + c.alpha) + c.alpha)
     logarithmic = near if error < 1.0 else exp(error - loss) * (1 + c.alpha)
     larger = max(logarithmic, quotient) if probability > 0.0 else logarithmic

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
+from reference.bounds.family import EXTRA_ROUNDINGS
 from reference.bounds.running import growth, growth_of
 from reference.formats import Format
 
@@ -36,6 +37,13 @@ class Declared(NamedTuple):
     storage_underflow: float
     first_order: float
     second_order: float
+    working_underflow: float
+    """Of a store in the working format."""
+    extra: int
+    finished: float
+    """EXTRA_ROUNDINGS of a derivative, and what they make of an error."""
+    lost: float
+    """Below it an entry may be lost to underflow (`reference.bounds.entrywise.componentwise_bound`)."""
 
 
 def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> FormatConstants:
@@ -47,8 +55,13 @@ def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> Forma
         beyond=beyond,
         overflow=beyond - 2.0 ** (fmt.emax - fmt.precision),
         half_subnormal=fmt.min_subnormal / 2,
-        lost=classes * arithmetic.underflow + (fmt.min_normal if arithmetic.flush_to_zero else 0.0),
+        lost=_lost(fmt, arithmetic, classes),
     )
+
+
+def _lost(fmt: Format, arithmetic: Arithmetic, classes: int) -> float:
+    """What underflow alone costs an entry (`reference.bounds.entrywise.lost_to_underflow`)."""
+    return classes * arithmetic.underflow + (fmt.min_normal if arithmetic.flush_to_zero else 0.0)
 
 
 def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
@@ -66,4 +79,10 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         storage_underflow=arithmetic.storage_underflow,
         first_order=growth_of(arithmetic, PLAIN_ROUNDINGS, PLAIN_ROUNDINGS),
         second_order=growth_of(arithmetic, SECOND_ORDER_ROUNDINGS, SECOND_ORDER_ROUNDINGS),
+        working_underflow=arithmetic.working.min_normal if arithmetic.flush_to_zero else arithmetic.working.min_subnormal,
+        extra=EXTRA_ROUNDINGS,
+        finished=growth(unit, EXTRA_ROUNDINGS),
+        lost=_lost(arithmetic.storage, arithmetic, classes)
+        + arithmetic.working.min_subnormal
+        + arithmetic.storage.min_subnormal,
     )

@@ -17,12 +17,12 @@ from reference.fast.machine import FRACTION, bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
 from suites.sweep.compiled.constants import FormatConstants
 
-NONE, FINITE, STABLE, ACCURATE, FAITHFUL, CORRECT = range(6)
+NONE, FINITE, STABLE, COMPONENTWISE, ACCURATE, FAITHFUL, CORRECT = range(7)
 """Grades, as `reference.grades.Grade` numbers them."""
 
 UNDECIDED = -1
 BELOW_ACCURATE = -2
-"""The grade is STABLE or less: the bound decides, which is costly and therefore left to the caller."""
+"""The grade is COMPONENTWISE or less: the bounds decide, which are costly and therefore left to the caller."""
 
 WITHIN, BEYOND, UNKNOWN = 0, 1, 2
 
@@ -155,6 +155,15 @@ def judge_entry(observed: float, given: ExpectedEntry, limits: FormatConstants) 
     )
     differs = is_infinite != (overflows == BEYOND) or (is_infinite and observed < 0.0)
     return JudgedEntry(grade, -1.0 if is_infinite else ulps, error, uncertainty, is_zero, differs)
+
+
+@compiled
+def absorbs_nothing(judged: JudgedEntry, bound: float, accurate: float) -> int:
+    """COMPONENTWISE or STABLE, or UNDECIDED, of an entry that is STABLE, by the bounds of `componentwise` and `accurate`."""
+    allowed = max(bound, accurate)
+    if judged.error - judged.uncertainty > allowed:
+        return STABLE
+    return COMPONENTWISE if judged.error + judged.uncertainty <= allowed * (1 - 2.0**-40) else UNDECIDED
 
 
 @compiled

@@ -15,6 +15,7 @@ from reference.fast.machine import FRACTION, bits_of, float_of
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
 from suites.sweep.compiled.batch import BLOCK, Batch, Spot, SweptQuantity, expected_of, fill_expected, sign_of, spot_of
 from suites.sweep.compiled.bound import gap_bound, least_bound
+from suites.sweep.compiled.careful import careful_bound
 from suites.sweep.compiled.constants import FormatConstants
 from suites.sweep.compiled.entry import (
     ACCURATE,
@@ -24,9 +25,11 @@ from suites.sweep.compiled.entry import (
     FINITE,
     MARGIN,
     NONE,
+    STABLE,
     UNDECIDED,
     ExpectedEntry,
     JudgedEntry,
+    absorbs_nothing,
     accurate_error,
     below_accurate,
     judge_entry,
@@ -130,7 +133,12 @@ def _graded(spot: Spot, question: SweptQuantity, expected: ExpectedEntry, judged
     bound = least_bound(q, spot.probability, spot.entry, declared)
     if judged.error + judged.uncertainty > bound * _BELOW_ONE:
         bound = gap_bound(q, spot.row, spot.entry, declared)
-    return below_accurate(judged, bound, accurate_error(expected, question.limits))
+    accurate = accurate_error(expected, question.limits)
+    grade = below_accurate(judged, bound, accurate)
+    if grade != STABLE:
+        return grade
+    careful = careful_bound(q, spot.row, spot.entry, expected.hi + expected.lo, declared)
+    return absorbs_nothing(judged, careful, accurate)
 
 
 @compiled

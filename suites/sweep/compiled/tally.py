@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.grades import Grade
 from reference.quantity import Quantity
 
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN)
@@ -46,7 +47,7 @@ def empty_tally(classes: int = 2, cells: int = SIDE * SIDE) -> SweepTally:
     box = np.empty((q, f, classes + 1, 2))
     box[..., 0], box[..., 1] = np.inf, -np.inf
     return SweepTally(
-        grades=np.zeros((q, 6), dtype=np.int64),
+        grades=np.zeros((q, len(Grade)), dtype=np.int64),
         failing=np.zeros((q, f), dtype=np.int64),
         box=box,
         worst=np.full(q, -1.0),
