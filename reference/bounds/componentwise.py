@@ -34,7 +34,7 @@ from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import LABEL_ROUNDINGS, Analysis, Direction
 from reference.bounds.family import family_gradient, family_loss, family_product, finished, layer_gradient, reduced
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth
+from reference.bounds.running import Running, growth, product
 from reference.formats import Bools, Floats
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -45,7 +45,7 @@ def combined(*errors: Floats | float) -> Floats:
     """(1 + a)(1 + b) ... - 1 of relative errors, without the 1 that would round them away."""
     total = np.zeros(())
     for error in errors:
-        total = total + error + total * error
+        total = total + error + product(total, np.asarray(error))
     return total
 
 

@@ -12,8 +12,8 @@ replaces a sum over the row, with c = expm1(u G)/G the slope of the chord of exp
 
 Relative errors are kept relative where the value has nothing to cancel (loss, log_softmax, softmax, logsumexp). The
 gradient, Hessian and product have entries near 0 beside terms of size 1, so `stable` bounds their error absolutely.
-`accurate` is ACCURATE_ULPS ulps of the scale of an entry and what underflow costs (entrywise.py), `faithful` one ulp, `correct`
-half of one.
+`componentwise` is in relative.py. `accurate` is ACCURATE_ULPS ulps of the scale of an entry and what underflow costs
+(entrywise.py), `faithful` one ulp, `correct` half of one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
+from reference.bounds.relative import LargestRelative
 from reference.bounds.running import growth, growth_of
 from reference.floating_state import in_default_state
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade, grade_named
@@ -115,7 +116,7 @@ def tolerance(
     """
     quantity, grade = quantity_named(quantity), grade_named(grade)
     if grade < Grade.STABLE:
-        raise ValueError(f"grade is {grade.label!r}, which bounds no error; allowed: stable, accurate, faithful, correct")
+        raise ValueError(f"grade is {grade.label!r}, which bounds no error; allowed: stable and more")
     if quantity in LAYER_GRADIENTS:
         raise ValueError(f"quantity is {str(quantity)!r}; allowed: quantities of the logits")
     fmt = arithmetic.storage
@@ -123,6 +124,8 @@ def tolerance(
         ulps = FAITHFUL_ULPS if grade is Grade.FAITHFUL else 0.5
         return _for_users(Tolerance(2 * ulps * fmt.unit_roundoff, ulps * fmt.min_subnormal), arithmetic, share)
     allowed = _accurate(quantity, arithmetic, domain)
+    if grade is Grade.COMPONENTWISE:
+        allowed = _componentwise(quantity, arithmetic, domain, allowed)
     if grade is Grade.STABLE:
         largest = max(1.0, 2 * domain.tangent if quantity is Quantity.HVP else 0.0)
         allowed = _larger(_Supremum(arithmetic, domain).of(quantity), allowed, largest)
@@ -153,21 +156,31 @@ def _rounded_up(value: float) -> float:
     return nearest if nearest >= value else float(f"{nearest + 10.0**-digits:.{DIGITS - 1}e}")
 
 
-def _accurate(quantity: Quantity, arithmetic: Arithmetic, domain: Domain) -> Tolerance:
-    """ACCURATE_ULPS ulps of the scale, K powers lost to underflow, and a flushed result; see `bounds.accurate_bound`.
+def _componentwise(quantity: Quantity, arithmetic: Arithmetic, domain: Domain, accurate: Tolerance) -> Tolerance:
+    """As `_accurate`, with the relative error of relative.py in the place of ACCURATE_ULPS; never below it."""
+    found = LargestRelative(arithmetic, domain)
+    relative = found.of(quantity) * _SLACK
+    return Tolerance(
+        max(relative, accurate.rtol), max(relative * _beyond(quantity, domain) + found.lost(quantity), accurate.atol)
+    )
 
-    Where terms cancel, the scale is at most |value| + 2 (probabilities), 2 V (a product) and |lse| + 2 log K.
-    """
+
+def _beyond(quantity: Quantity, domain: Domain) -> float:
+    """By how much the terms of an entry may be larger than itself: where they cancel, by 2, 2 V (a product) or 2 log K."""
+    if quantity is Quantity.GRADIENT and not domain.plain:
+        return 2.0
+    return {Quantity.HVP: 2 * domain.tangent, Quantity.LOGSUMEXP: 2 * math.log(domain.classes)}.get(quantity, 0.0)
+
+
+def _accurate(quantity: Quantity, arithmetic: Arithmetic, domain: Domain) -> Tolerance:
+    """ACCURATE_ULPS ulps of the scale, K powers lost to underflow, and a flushed result; see `bounds.accurate_bound`."""
     fmt = arithmetic.storage
     relative = 2 * ACCURATE_ULPS * fmt.unit_roundoff
-    beyond = {Quantity.HVP: 2 * domain.tangent, Quantity.LOGSUMEXP: 2 * math.log(domain.classes)}.get(quantity, 0.0)
-    if quantity is Quantity.GRADIENT and not domain.plain:
-        beyond = 2.0
     summed = domain.rows if quantity is Quantity.LOSS and domain.reduction is Reduction.SUM else 1
     amplitude = summed * (1 + domain.tangent if quantity is Quantity.HVP else 1)
     flushed = fmt.min_normal if arithmetic.flush_to_zero else 0.0
     lost = domain.classes * arithmetic.underflow * amplitude
-    return Tolerance(relative, relative * beyond + ACCURATE_ULPS * fmt.min_subnormal + lost + flushed)
+    return Tolerance(relative, relative * _beyond(quantity, domain) + ACCURATE_ULPS * fmt.min_subnormal + lost + flushed)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,142 @@
+"""The supremum of the bound of `componentwise` over a domain: rtol and atol, for the sibling tolerances.py.
+
+Symbols as in componentwise.py. On a domain every gap is at most G, so each power has a relative error of at most eps_G, and a
+sum of them, whatever its weights, at most (1 + eps_G)(1 + u)^h - 1. From these follow
+
+    eta <= (1 + that)(1 + u) - 1                      R <= S
+    tail, relative to log1p(R):  dR/S <= (dR/R) log1p(R), since R/(1 + R) <= log1p(R)
+    q_i for i != c: its sum is S - E_i >= S/2
+
+and the rounded operations that each quantity adds (family.py). All is relative to the size of an entry's terms, which is at
+most |value|, and 2 (labels), 2 V (a product) or 2 log K (logsumexp) where terms may cancel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from reference.arithmetic import Arithmetic
+from reference.bounds.analysis import LABEL_ROUNDINGS
+from reference.bounds.componentwise import combined
+from reference.bounds.family import EXTRA_ROUNDINGS
+from reference.bounds.running import growth
+from reference.quantity import Quantity
+from reference.reduction import Reduction
+
+if TYPE_CHECKING:
+    from reference.bounds.tolerances import Domain
+
+_STORES = 40
+"""More rounded operations than any quantity has; each may lose an underflow."""
+
+
+@dataclass(frozen=True)
+class LargestRelative:
+    """The largest relative errors of a domain, and what each quantity makes of them."""
+
+    arithmetic: Arithmetic
+    domain: Domain
+
+    def of(self, quantity: Quantity) -> float:
+        """Largest error of a quantity, relative to the size of its terms."""
+        found: dict[Quantity, Callable[[], float]] = {
+            Quantity.LOSS: self._loss,
+            Quantity.GRADIENT: lambda: self._derivative(max(self._probability, self._complement), 3),
+            Quantity.HESSIAN: lambda: self._derivative(_together(self._probability, self._complement), 5),
+            Quantity.HESSIAN_DIAGONAL: lambda: self._derivative(_together(self._probability, self._complement), 5),
+            Quantity.HVP: self._product,
+            Quantity.LOG_SOFTMAX: lambda: self._log_loss,
+            Quantity.SOFTMAX: lambda: _together(self._probability, self._u),
+            Quantity.LOGSUMEXP: lambda: _together(self._tail, self._u),
+        }
+        stored = _together(found[quantity](), self.arithmetic.storage_roundoff)
+        if not stored < 1:
+            raise ValueError(f"gap is {self.domain.gap:g}: a value may be off by 100%, and nothing is bounded")
+        return stored
+
+    def lost(self, quantity: Quantity) -> float:
+        """More than underflow costs an entry, on all the ways that it may take; a weight's is multiplied by a loss."""
+        rows = self.domain.rows if self.domain.reduction is Reduction.SUM else 1
+        each = self.arithmetic.underflow + self._store
+        amplitude = (1 + 2 * self.domain.tangent) * rows * (4 * self.domain.classes + _STORES)
+        if quantity is Quantity.LOSS and not self.domain.plain:
+            amplitude *= 1 + self.domain.gap + math.log(self.domain.classes)
+        return each * amplitude + self.arithmetic.storage_underflow
+
+    @property
+    def _store(self) -> float:
+        working = self.arithmetic.working
+        return working.min_normal if self.arithmetic.flush_to_zero else working.min_subnormal
+
+    @cached_property
+    def _u(self) -> float:
+        return self.arithmetic.working.unit_roundoff
+
+    @cached_property
+    def _depth(self) -> int:
+        return self.arithmetic.summation.depth(self.domain.classes)
+
+    @cached_property
+    def _power(self) -> float:
+        """eps_G."""
+        moved = min(self._u * self.domain.gap, 1.0)
+        return math.expm1(moved) + 2 * self.arithmetic.exp_ulps * self._u * math.exp(moved)
+
+    @cached_property
+    def _sum(self) -> float:
+        """Of a sum of powers."""
+        return _together(self._power, growth(self._u, self._depth))
+
+    @cached_property
+    def _divided(self) -> float:
+        """What a quotient by S adds."""
+        eta = _together(self._sum, self._u)
+        return _together(eta / (1 - eta), self._u) if eta < 1 else math.inf
+
+    @cached_property
+    def _probability(self) -> float:
+        return _together(self._power, self._divided)
+
+    @cached_property
+    def _complement(self) -> float:
+        subtracted = _together(2 * _together(self._sum, self._u) + self._power, self._u)
+        return _together(max(self._sum, subtracted), self._divided)
+
+    @cached_property
+    def _tail(self) -> float:
+        """Of log1p(R)."""
+        moved = self._sum / (1 - self._sum) if self._sum < 1 else math.inf
+        return _together(moved, 2 * self.arithmetic.log_ulps * self._u)
+
+    @cached_property
+    def _log_loss(self) -> float:
+        return _together(max(self._tail, self._u), self._u)
+
+    @cached_property
+    def _labels(self) -> int:
+        """Roundings of a weight, and of a sum with weights."""
+        return 0 if self.domain.plain else LABEL_ROUNDINGS + self._depth + 2
+
+    def _rows(self) -> int:
+        """Roundings of a mean's denominator, or of a sum over the rows."""
+        summed = self.domain.reduction is not Reduction.NONE
+        return 2 * self.arithmetic.summation.depth(self.domain.rows) + 3 if summed else 0
+
+    def _loss(self) -> float:
+        return _together(self._log_loss, growth(self._u, self._labels + self._rows()))
+
+    def _derivative(self, relative: float, roundings: int) -> float:
+        more = roundings + self._labels + 1 + EXTRA_ROUNDINGS + self._rows()
+        return _together(relative, growth(self._u, more))
+
+    def _product(self) -> float:
+        # The probabilities enter twice: in the mean, a sum over the classes, and as the factor of the deviation.
+        return self._derivative(_together(self._probability, self._probability), 7 + self._depth)
+
+
+def _together(*errors: float) -> float:
+    return float(combined(*errors))
