@@ -42,7 +42,7 @@ def test_an_operation_that_absorbs_is_told_with_its_gaps_and_deviations() -> Non
         cases=[seen],
     )
     assert only(made) == (
-        "torch 2.13.0, CPU, eager: stable, not accurate. Where the two largest logits are at least 16.6 (float32) or 5.55 "
+        "torch 2.13.0, CPU, eager: stable, not componentwise. Where the two largest logits are at least 16.6 (float32) or 5.55 "
         "(bfloat16) apart, loss and gradient can come back as 0 although not 0. So can entries of the Hessian. 1 known "
         "deviation (1 seen): in what they excuse, the lowest grade is none. Every claim held."
     )
@@ -62,7 +62,9 @@ def test_ties_and_sums_are_told_apart_from_gaps() -> None:
         "back as 0 although not 0."
     ) in only(tied)
     assert "In sums of rows in float32, loss can come back as 0 although not 0." in only(report(result(by_gap=[])))
-    assert "accurate. Entries of the Hessian can come back as 0 although not 0." in only(report(result(quantity="hessian")))
+    assert "componentwise. Entries of the Hessian can come back as 0 although not 0." in only(
+        report(result(quantity="hessian"))
+    )
 
 
 def test_an_accurate_operation_loses_nothing() -> None:
@@ -84,7 +86,8 @@ def test_dtypes_and_the_loss_are_told_apart_where_they_differ() -> None:
     )
     grade = answers(made)[0].grade
     assert (
-        grade == "stable, not accurate (loss: faithful) in float32; finite, not stable in float16; not even finite in bfloat16."
+        grade
+        == "stable, not componentwise (loss: faithful) in float32; finite, not stable in float16; not even finite in bfloat16."
     )
 
 
@@ -99,7 +102,7 @@ def test_a_failing_operation_says_what_failed_before_all_else() -> None:
         result(claimed="accurate", **SOUND), result("other_one", role="other"), verdict="FAILS", failures=[cause], deviations=[]
     )
     assert only(made) == (
-        "torch 2.13.0, CPU, eager: stable, not accurate. 2 tests of it failed. Below its claim: loss in float32 (accurate "
+        "torch 2.13.0, CPU, eager: stable, not componentwise. 2 tests of it failed. Below its claim: loss in float32 (accurate "
         "claimed, stable reached). No known deviation."
     )
     for text in (markdown(made), summary_markdown(made), page(made)):

@@ -202,21 +202,28 @@ def stable_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithme
 def componentwise_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
     """Largest absolute error that `componentwise` allows each entry: that of componentwise.py, and one store of the result.
 
-    An entry that is no difference of larger terms is never allowed an error of its own size, so 0 does not pass for it, unless
-    underflow alone can cost as much: in coarse arithmetic c (1 + |d_i|) u may be more than 1. Arguments and result are those
-    of `accurate_bound`.
+    Arguments and result are those of `accurate_bound`. What it allows a returned 0 is `zero_bound`.
     """
-    quantity = quantity_named(quantity)
-    # A finite value may lie beyond float64.
-    size = np.nan_to_num(np.abs(expected.values.approximate()), nan=0.0, posinf=np.finfo(np.float64).max)
+    quantity, size = quantity_named(quantity), _sizes(expected)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         bound = _entries(problem, quantity, componentwise_errors(problem, quantity, arithmetic) * SLACK)
         bound = np.minimum(bound, np.finfo(np.float64).max)
-        bound = bound + arithmetic.storage_roundoff * size + arithmetic.storage_roundoff * bound + arithmetic.storage_underflow
-    lost = lost_to_underflow(problem, quantity, arithmetic, expected)
-    lost = lost + arithmetic.working.min_subnormal + arithmetic.storage.min_subnormal
-    is_whole = (size > lost) & (size >= expected.scale / 2)
-    return np.where(is_whole, np.minimum(bound, size * LESS_THAN_ALL), bound)
+        return bound + arithmetic.storage_roundoff * size + arithmetic.storage_roundoff * bound + arithmetic.storage_underflow
+
+
+def zero_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
+    """Absolute error that `componentwise` allows a returned 0: less than the entry, if its terms do not cancel.
+
+    In coarse arithmetic c (1 + |d_i|) u may be more than 1. Infinite where terms cancel, or underflow alone may give the 0.
+    """
+    size = _sizes(expected)
+    lost = lost_to_underflow(problem, quantity, arithmetic, expected) + arithmetic.storage.min_subnormal
+    return np.where((size > lost) & (size >= expected.scale / 2), size * LESS_THAN_ALL, np.inf)
+
+
+def _sizes(expected: Expected) -> Floats:
+    """The sizes of the entries; a finite value may lie beyond float64."""
+    return np.nan_to_num(np.abs(expected.values.approximate()), nan=0.0, posinf=np.finfo(np.float64).max)
 
 
 def _entries(problem: Problem, quantity: Quantity, bound: Floats) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.entrywise import accurate_bound, componentwise_bound, stable_bound
+from reference.bounds.entrywise import accurate_bound, componentwise_bound, stable_bound, zero_bound
 from reference.expected import Expected
 from reference.formats import Bools, Floats, Format
 from reference.grades import FAITHFUL_ULPS, Grade
@@ -87,8 +87,9 @@ class Measurement:
     @cached_property
     def componentwise_bound(self) -> Floats:
         """Absolute error that `componentwise` allows."""
-        bound = componentwise_bound(self.judged, self.quantity, self.arithmetic, self.expected)
-        return np.maximum(bound, self.accurate_bound)
+        asked = (self.judged, self.quantity, self.arithmetic, self.expected)
+        bound = np.maximum(componentwise_bound(*asked), self.accurate_bound)
+        return np.where(self.observed == 0, np.minimum(bound, zero_bound(*asked)), bound)
 
     @cached_property
     def accurate_bound(self) -> Floats:

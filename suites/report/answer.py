@@ -115,7 +115,7 @@ def graded(grade: Grade) -> str:
     """A grade, and the next one, which is missed.
 
     >>> graded(Grade.STABLE), graded(Grade.CORRECT), graded(Grade.NONE)
-    ('stable, not accurate', 'correct', 'not even finite')
+    ('stable, not componentwise', 'correct', 'not even finite')
     """
     if grade is Grade.NONE:
         return f"not even {Grade.FINITE.label}"

@@ -141,7 +141,7 @@ def _added(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         "finished": set(),
         "rows": sum(o["rows"] for o in outcomes),
         "undecided": sum(o["undecided"] for o in outcomes),
-        "grades": [[sum(o["grades"][q][g] for o in outcomes) for g in range(6)] for q in range(3)],
+        "grades": [[sum(o["grades"][q][g] for o in outcomes) for g in range(7)] for q in range(3)],
         "failing": [[sum(o["failing"][q][f] for o in outcomes) for f in range(5)] for q in range(3)],
         "seconds": sum(o["seconds"]["chunk"] for o in outcomes),
         "worst": worst,

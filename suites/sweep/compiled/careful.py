@@ -10,7 +10,7 @@ from math import exp, inf, isnan, log1p
 from sys import float_info
 from typing import NamedTuple
 
-from reference.bounds.entrywise import LESS_THAN_ALL, SLACK
+from reference.bounds.entrywise import SLACK
 from reference.fast.compiled import compiled, inlined
 from suites.sweep.compiled.bound import GRADIENT, LOSS, Below, Entry, power_error
 from suites.sweep.compiled.constants import Declared
@@ -116,5 +116,4 @@ def careful_bound(quantity: int, row: Below, entry: Entry, value: float, c: Decl
         product = _times(_probability(sums, entry.own, c), _rounded(other, c), c)
         error = _finished(_rounded(product, c), c)
     bound = LARGEST if isnan(error) else min(error * SLACK, LARGEST)
-    bound = bound + c.stored * value + c.stored * bound + c.storage_underflow
-    return min(bound, value * LESS_THAN_ALL) if value > c.lost else bound
+    return bound + c.stored * value + c.stored * bound + c.storage_underflow

@@ -43,7 +43,7 @@ class Declared(NamedTuple):
     finished: float
     """EXTRA_ROUNDINGS of a derivative, and what they make of an error."""
     lost: float
-    """Below it an entry may be lost to underflow (`reference.bounds.entrywise.componentwise_bound`)."""
+    """Below it an entry may be lost to underflow (`reference.bounds.entrywise.zero_bound`)."""
 
 
 def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> FormatConstants:
@@ -82,7 +82,5 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         working_underflow=arithmetic.working.min_normal if arithmetic.flush_to_zero else arithmetic.working.min_subnormal,
         extra=EXTRA_ROUNDINGS,
         finished=growth(unit, EXTRA_ROUNDINGS),
-        lost=_lost(arithmetic.storage, arithmetic, classes)
-        + arithmetic.working.min_subnormal
-        + arithmetic.storage.min_subnormal,
+        lost=_lost(arithmetic.storage, arithmetic, classes) + arithmetic.storage.min_subnormal,
     )

@@ -158,12 +158,15 @@ def judge_entry(observed: float, given: ExpectedEntry, limits: FormatConstants) 
 
 
 @compiled
-def absorbs_nothing(judged: JudgedEntry, bound: float, accurate: float) -> int:
-    """COMPONENTWISE or STABLE, or UNDECIDED, of an entry that is STABLE, by the bounds of `componentwise` and `accurate`."""
-    allowed = max(bound, accurate)
-    if judged.error - judged.uncertainty > allowed:
+def absorbs_nothing(judged: JudgedEntry, bound: float, least: float) -> int:
+    """COMPONENTWISE or STABLE, or UNDECIDED, of an entry that is STABLE.
+
+    `bound` is the larger of those of `componentwise` and `accurate`, `least` what a returned 0 may be off by.
+    """
+    limit = min(bound, least) if judged.is_zero else bound
+    if judged.error - judged.uncertainty > limit:
         return STABLE
-    return COMPONENTWISE if judged.error + judged.uncertainty <= allowed * (1 - 2.0**-40) else UNDECIDED
+    return COMPONENTWISE if judged.error + judged.uncertainty <= limit * (1 - 2.0**-40) else UNDECIDED
 
 
 @compiled

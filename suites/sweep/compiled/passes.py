@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.bounds.entrywise import LESS_THAN_ALL
 from reference.fast.compiled import compiled, inlined
 from reference.fast.elementary import UNIT
 from reference.fast.machine import FRACTION, bits_of, float_of
@@ -137,8 +138,9 @@ def _graded(spot: Spot, question: SweptQuantity, expected: ExpectedEntry, judged
     grade = below_accurate(judged, bound, accurate)
     if grade != STABLE:
         return grade
-    careful = careful_bound(q, spot.row, spot.entry, expected.hi + expected.lo, declared)
-    return absorbs_nothing(judged, careful, accurate)
+    value = expected.hi + expected.lo
+    careful = max(careful_bound(q, spot.row, spot.entry, value, declared), accurate)
+    return absorbs_nothing(judged, careful, value * LESS_THAN_ALL if value > declared.lost else np.inf)
 
 
 @compiled
