@@ -24,8 +24,8 @@ class Grade(IntEnum):
     finite    NaN and infinities exactly where the special-value table says; no exception, inputs untouched.
     stable    error within the a priori bound of the max-shifted log-sum-exp in the declared arithmetic (bounds/):
               independent of a common offset of the logits, absolute in the gradient and the Hessian.
-    accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; a result that is
-              0 where the correctly rounded one is not is never accurate.
+    accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; never 0 for a
+              value of at least the least subnormal, and never of the other sign than a value that does not round to 0.
     faithful  less than one ulp from the true value.
     correct   the correctly rounded value.
     """

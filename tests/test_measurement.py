@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from reference.arithmetic import Arithmetic
+from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
+from reference.expected import Expected
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.grades import Grade
 from reference.problem import Problem
@@ -91,6 +93,52 @@ def test_zero_is_right_where_the_value_rounds_to_zero() -> None:
 
 def test_the_sign_counts() -> None:
     assert measure(PLAIN, -correct(PLAIN)).grade is Grade.FINITE
+
+
+HALVES = Problem([[0.0, 0.0]], [[0.5 + 2.0**-24, 0.5 - 2.0**-25]], FLOAT32)
+"""The gradient is -+2^-24.4, a difference of two numbers near 1/2."""
+HALF_LOG = Problem([[float(FLOAT32.round(-np.log(2.0)))] * 2], [0], FLOAT32)
+"""The logsumexp is -1.9e-9, a difference of two numbers near log 2."""
+
+
+@pytest.mark.parametrize(
+    ("problem", "quantity", "times"), [(HALVES, Quantity.GRADIENT, -4.0), (HALF_LOG, Quantity.LOGSUMEXP, -200.0)]
+)
+def test_a_wrong_sign_is_not_accurate_where_terms_cancel(problem: Problem, quantity: Quantity, times: float) -> None:
+    value = correct(problem, quantity)
+    assert measure(problem, times * value, quantity).grade is Grade.STABLE
+    assert measure(problem, value * abs(times), quantity).grade is Grade.ACCURATE
+
+
+def test_a_sign_that_is_not_known_is_not_judged() -> None:
+    values = Enclosure.of([(0.5, 0.0, 0.75, -24, 0)], (1,))
+    expected = Expected(values, np.array([1.0]), np.zeros(1, dtype=np.int8))
+    arithmetic = Arithmetic(FLOAT32, FLOAT32)
+    found = Measurement(PLAIN, Quantity.LOSS, arithmetic, expected, np.array([-(2.0**-25)]))
+    assert found.grade >= Grade.ACCURATE
+
+
+def test_the_sign_of_what_rounds_to_zero_is_not_judged() -> None:
+    problem = Problem([[0.0, -110.0]], [0], FLOAT32)
+    assert measure(problem, [-FLOAT32.min_subnormal]).grade is Grade.ACCURATE
+
+
+@pytest.mark.parametrize("tier", ["exact", "fast"])
+def test_zero_is_a_neighbour_of_what_is_below_the_least_subnormal(tier: str) -> None:
+    """exp(-103.625) is 0.699 of the least subnormal of float32, exp(-103.25) is 1.02 of it."""
+    for logit, grade in ((-103.625, Grade.FAITHFUL), (-103.25, Grade.STABLE)):
+        problem = Problem([[0.0, logit]], [0], FLOAT32)
+        expected = evaluate(problem, ["loss"], tier)[Quantity.LOSS]
+        found = Measurement(problem, Quantity.LOSS, Arithmetic(FLOAT32, FLOAT32), expected, np.zeros(1))
+        assert found.rounded == FLOAT32.min_subnormal
+        assert (found.grade, bool(found.returned_zero[0])) == (grade, grade is Grade.STABLE)
+
+
+def test_zero_for_the_least_subnormal_itself_is_lost() -> None:
+    expected = Expected(Enclosure.of([(0.5, 0.0, 0.0, -148, 0)], (1,)), np.array([2.0**-149]), np.zeros(1, dtype=np.int8))
+    found = Measurement(PLAIN, Quantity.LOSS, Arithmetic(FLOAT32, FLOAT32), expected, np.zeros(1))
+    assert found.returned_zero.all()
+    assert found.grade < Grade.ACCURATE
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -91,8 +91,19 @@ class Measurement:
 
     @cached_property
     def returned_zero(self) -> Bools:
-        """True where a zero was returned although the correctly rounded value is not zero."""
-        return (self.observed == 0) & (self.rounded != 0) & np.isfinite(self.rounded)
+        """True where a zero was returned for a number of at least the least subnormal: it is lost."""
+        return (self.observed == 0) & ~self._is_faithful & np.isfinite(self.rounded)
+
+    @cached_property
+    def wrong_sign(self) -> Bools:
+        """True where the sign of what was returned is not the certain one of a value that is not zero in the format."""
+        sign = self.expected.values.sign
+        return (self.rounded != 0) & (sign != 0) & (np.sign(self.observed) == -sign)
+
+    @cached_property
+    def _is_faithful(self) -> Bools:
+        distance, uncertainty = self._distance
+        return distance - uncertainty < FAITHFUL_ULPS
 
     @cached_property
     def returned_nonzero(self) -> Bools:
@@ -128,8 +139,8 @@ class Measurement:
         # Half an ulp away lie two numbers, of which one is correct where the rounding is decided.
         undecided = ~self._rounding[1] & (distance <= 0.5 + uncertainty) & np.isfinite(self.rounded)
         exact = ~judged | (self.observed == self.rounded) | undecided
-        faithful = ~judged | (distance - uncertainty < FAITHFUL_ULPS)
-        accurate = (least <= self.accurate_bound) & ~self.returned_zero
+        faithful = ~judged | self._is_faithful
+        accurate = (least <= self.accurate_bound) & ~(judged & (self.returned_zero | self.wrong_sign))
         stable = least <= self.stable_bound
         grade = np.full(self.observed.shape, int(Grade.NONE), dtype=np.int8)
         reached = self.right_class
