@@ -174,6 +174,38 @@ def test_nothing_is_owed_for_a_row_of_masked_classes(anything: float) -> None:
     assert measure(Problem([[-np.inf, -np.inf]], [0], FLOAT32), [anything]).grade is Grade.CORRECT
 
 
+UNDEFINED = Problem([[1.0, 0.0], [-np.inf, -np.inf]], [1, 0], FLOAT32, reduction="sum")
+"""A row whose loss is 1.3133 and one whose loss depends on the path."""
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("bad", [-np.inf, np.inf])
+def test_a_sum_with_an_undefined_row_is_no_number_or_that_of_the_others(reduction: str, bad: float) -> None:
+    problem = UNDEFINED.replace(logits=[[1.0, 0.0], [bad, bad]], reduction=reduction)
+    rest = correct(problem)
+    for right in (np.nan, np.inf, -np.inf, rest):
+        assert measure(problem, right).grade is Grade.CORRECT
+    for wrong in (123.0, 0.0, -rest, rest * 2):
+        assert measure(problem, wrong).grade is Grade.NONE
+    assert measure(problem, rest + 2 * FLOAT32.ulp(rest)).grade is Grade.ACCURATE
+    assert measure(problem, 123.0).compared == 1
+
+
+def test_nothing_but_nan_or_infinity_is_owed_beside_an_infinite_loss() -> None:
+    problem = UNDEFINED.replace(logits=[[-np.inf, 0.0], [np.inf, np.inf]], target=[0, 0])
+    assert measure(problem, -np.inf).grade is Grade.CORRECT
+    assert measure(problem, 123.0).grade is Grade.NONE
+
+
+def test_the_sums_of_a_mean_of_nothing_are_zero_or_no_number() -> None:
+    problem = Problem([[1.0, 0.0]], [-100], FLOAT32, reduction="mean", feature=[2.0])
+    for right in (np.nan, np.inf, 0.0):
+        assert measure(problem, [right, 0.0], Quantity.BIAS_GRADIENT).grade is Grade.CORRECT
+    assert measure(problem, [123.0, 0.0], Quantity.BIAS_GRADIENT).grade is Grade.NONE
+    anything_in_the_row = [[123.0, 0.0], [-7.0, np.nan]]
+    assert measure(problem, anything_in_the_row, Quantity.WEIGHT_GRADIENT).grade is Grade.CORRECT
+
+
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
 def test_an_overflow_is_right_where_the_value_rounds_to_infinity(fmt: Format) -> None:
     problem = Problem([[fmt.largest, -fmt.largest]], [1], fmt)

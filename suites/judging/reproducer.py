@@ -259,14 +259,22 @@ _MEANINGS = {
     Grade.CORRECT: "the correctly rounded value is asked for",
 }
 
+_SPARED = {
+    Requirement.LIMIT_OR_NAN: "    if math.isnan(observed):\n        return True  # the limit is expected, or NaN\n",
+    Requirement.REST_OR_NOT_FINITE: (
+        "    if not math.isfinite(observed):\n        return True  # what the other rows give is expected, or no number\n"
+    ),
+}
+"""What a script lets pass beside the value."""
+
 
 def _check(miss: Miss, entries: list[Index]) -> str:
     parameters, last = _CHECKS[miss.missed]
     requirement = miss.measurement.expected.requirement
-    or_nan = any(requirement[index] == Requirement.LIMIT_OR_NAN for index in entries)
+    least = max((int(requirement[index]) for index in entries), default=Requirement.MUST)
     fmt = miss.measurement.judged.format
     kept = _KEPT.format(least=fmt.min_subnormal_exponent) if miss.missed is Grade.ACCURATE else ""
-    spared = "    if math.isnan(observed):\n        return True  # the limit is expected, or NaN\n" if or_nan else ""
+    spared = _SPARED.get(Requirement(least), "")
     return (
         f"def is_right(observed, rounded, exact{parameters}):\n{spared}"
         "    if not (math.isfinite(observed) and math.isfinite(rounded)):\n"
