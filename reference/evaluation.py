@@ -309,7 +309,8 @@ def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
         sums = Enclosure.of([special(0.0)] * problem.num_classes, shape)
     else:
         sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
-    scale = np.abs(feature) @ gradient.scale
+    with np.errstate(over="ignore"):
+        scale = np.abs(feature) @ gradient.scale
     owed = Requirement.REST_OR_NOT_FINITE if evaluator.undefined_mean else Requirement.MUST
     requirement = np.full(shape, owed, dtype=np.int8)
     total = _expected(sums, scale, requirement)
