@@ -242,7 +242,7 @@ def _at_precision(problem: Problem, quantity: Quantity, rows: list[MpfrRow]) -> 
     each = [value for row in rows for value in _of_loss(row, quantity)]
     if quantity is not Quantity.LOSS or problem.reduction == "none":
         return each
-    return [inf] if any(isinf(value) for value in each) else [sum(each, mpfr(0)) / divisor(problem)]
+    return [inf] if any(isinstance(value, float) for value in each) else [sum(each, mpfr(0)) / divisor(problem)]
 
 
 def _layer(problem: Problem, rows: list[MpfrRow], quantity: Quantity) -> list[Real]:
