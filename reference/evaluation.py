@@ -306,11 +306,12 @@ def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     feature = feature_of(problem) if weighted else np.ones(problem.num_rows)
     shape = (problem.num_classes,)
     if evaluator.undefined_mean:
-        sums = Enclosure.of([special(0.0)] * problem.num_classes, shape)
+        sums, scale = Enclosure.of([special(0.0)] * problem.num_classes, shape), np.zeros(shape)
     else:
         sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
-    with np.errstate(over="ignore"):
-        scale = np.abs(feature) @ gradient.scale
+        with np.errstate(over="ignore"):
+            # A gradient beyond float64 times a feature of 0 is 0.
+            scale = np.abs(feature) @ np.minimum(gradient.scale, np.finfo(np.float64).max)
     owed = Requirement.REST_OR_NOT_FINITE if evaluator.undefined_mean else Requirement.MUST
     requirement = np.full(shape, owed, dtype=np.int8)
     total = _expected(sums, scale, requirement)
