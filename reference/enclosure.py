@@ -148,6 +148,13 @@ class Enclosure:
         """True where the entry is a real number."""
         return np.isfinite(self.hi)
 
+    @property
+    def sign(self) -> Integers:
+        """1 or -1 where all of the entry is on that side of 0; 0 where it may be 0 or of either sign, or is no number."""
+        sign = np.where(self.hi == 0, self.side, np.sign(np.where(self.is_finite, self.hi, 0.0)))
+        certain = (np.abs(self.hi) - np.abs(self.lo) > self.radius) | (self.side * sign > 0)
+        return np.where(certain, sign, 0).astype(np.int64)
+
     @in_default_state
     def approximate(self) -> Floats:
         """The float64 nearest to the midpoint (to print, to plot, to scale bounds; not to judge)."""

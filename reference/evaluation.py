@@ -185,32 +185,34 @@ def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_m
     return REQUIREMENTS[row.kind]
 
 
-def _reduced_requirement(problem: Problem, counting: list[Row]) -> Requirement:
+def _reduced_requirement(counting: list[Row], each: list[Requirement]) -> Requirement:
     """That of the row of which least is expected; but a NaN makes NaN of the whole, whatever the others give."""
     if any(row.kind is RowKind.NAN and not row.weightless for row in counting):
         return Requirement.MUST
-    return max((_row_requirement(problem, Quantity.LOSS, row, False) for row in counting), default=Requirement.MUST)
+    return min(max(each, default=Requirement.MUST), Requirement.REST_OR_NOT_FINITE)
 
 
 def _reduced_loss(evaluator: _Evaluator) -> Expected:
-    """Sum or mean of the losses of the rows that count."""
+    """Sum or mean of the losses of the rows that count and are defined."""
     problem = evaluator.problem
     counting = [row for row in evaluator.rows if not row.ignored]
     denominator = mean_denominator(problem) if problem.reduction is Reduction.MEAN else fmpq(1)
-    requirement = _reduced_requirement(problem, counting)
+    each = [_row_requirement(problem, Quantity.LOSS, row, False) for row in counting]
+    requirement = _reduced_requirement(counting, each)
+    defined = [row for row, one in zip(counting, each, strict=True) if one is not Requirement.UNSPECIFIED]
 
     def loss(row: Row) -> tuple[Term | float, float]:
         return loss_of(row, evaluator.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)
 
     def compute() -> Enclosure:
-        total = _total([loss(row)[0] for row in counting])
+        total = _total([loss(row)[0] for row in defined])
         if denominator == 0:
             return Enclosure.of([special(_over_zero(total))], ())
         return Enclosure.of([special(total) if isinstance(total, float) else total.scaled(1 / denominator).entry()], ())
 
     values = _refine(compute, problem.format, PRECISIONS)
     with ctx.workprec(PRECISIONS[0]):
-        sizes = [loss(row)[1] for row in counting]
+        sizes = [loss(row)[1] for row in defined]
     scale = sum(size / float(arb(denominator)) for size in sizes) if denominator != 0 else 0.0
     if denominator == 0 and np.isinf(values.approximate()):
         requirement = max(requirement, Requirement.LIMIT_OR_NAN)
@@ -304,11 +306,14 @@ def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     feature = feature_of(problem) if weighted else np.ones(problem.num_rows)
     shape = (problem.num_classes,)
     if evaluator.undefined_mean:
-        sums = Enclosure.of([special(np.nan)] * problem.num_classes, shape)
+        sums, scale = Enclosure.of([special(0.0)] * problem.num_classes, shape), np.zeros(shape)
     else:
         sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
-    scale = np.abs(feature) @ gradient.scale
-    requirement = np.full(shape, Requirement.UNSPECIFIED if evaluator.undefined_mean else Requirement.MUST, dtype=np.int8)
+        with np.errstate(over="ignore"):
+            # A gradient beyond float64 times a feature of 0 is 0.
+            scale = np.abs(feature) @ np.minimum(gradient.scale, np.finfo(np.float64).max)
+    owed = Requirement.REST_OR_NOT_FINITE if evaluator.undefined_mean else Requirement.MUST
+    requirement = np.full(shape, owed, dtype=np.int8)
     total = _expected(sums, scale, requirement)
     if not weighted:
         return total

@@ -27,8 +27,8 @@ class Grade(IntEnum):
     componentwise  nothing absorbed: error within a bound relative to the entry itself (or its terms, where they cancel) that
               grows with its own gap, about c (1 + |d_i|) u: the best that max-shifted arithmetic can promise in the declared
               working precision (bounds/componentwise.py). 0 for a number only where underflow alone makes it 0.
-    accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; a result that is
-              0 where the correctly rounded one is not is never accurate.
+    accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; never 0 for a
+              value of at least the least subnormal, and never of the other sign than a value that does not round to 0.
     faithful  less than one ulp from the true value.
     correct   the correctly rounded value.
     """

@@ -24,9 +24,14 @@
 -inf is the limit of a class that is removed: continuous, so a number is expected. A single +inf has a limit too, but every
 framework documents or returns NaN, so either passes. So it is with a mean, which divides by the weights of the targets: where
 those are 0, and label smoothing leaves a loss at other classes, it grows without bound as they go to 0, but who divides both
-parts of the loss gets NaN. Where the limit depends on the path nothing is expected; what an operation does is reported. So it
-is with a sum or a mean that has such a row, unless another row is NaN: it makes NaN of the whole, whatever the others give. The
-sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
+parts of the loss gets NaN. Where the limit depends on the path nothing is expected; what an operation does is reported.
+
+A sum or a mean over rows of which some are reported is NaN or an infinity, or what the other rows give: the reported ones count
+as 0 there, and in what a mean divides by as ever. No other number is a convention. So it is with the sums of a linear layer's
+gradient where a mean divides by 0: every row is reported, and they are NaN, an infinity or 0. But a row of NaN makes NaN of
+the whole, whatever the others give, and one that is infinite leaves no number either.
+
+The sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
 """
 
 from __future__ import annotations
@@ -39,11 +44,16 @@ from reference.formats import Floats
 
 
 class Requirement(IntEnum):
-    """What is expected at an entry: the value, the value or NaN, or nothing (the outcome is only reported)."""
+    """What is expected at an entry, from most to least: the value alone, or NaN too, or infinities too, or nothing.
+
+    Where nothing is expected the outcome is only reported.
+    """
 
     MUST = 0
     LIMIT_OR_NAN = 1
-    UNSPECIFIED = 2
+    REST_OR_NOT_FINITE = 2
+    """The value, which is that of the rows that are defined, or NaN or an infinity."""
+    UNSPECIFIED = 3
 
 
 class RowKind(IntEnum):

@@ -306,6 +306,21 @@ def test_a_tiny_entry_of_unknown_sign_is_zero_plus_a_radius() -> None:
     assert float(values.radius) > 0
 
 
+def test_a_sign_is_told_only_where_all_of_an_entry_has_it() -> None:
+    entries: dict[Entry, int] = {
+        (0.5, 0.0, 0.25, 0, 0): 1,
+        (-0.5, 2.0**-54, 0.25, 0, 0): -1,
+        (-0.5, 0.0, 0.5, 0, -1): -1,
+        (0.5, 0.0, 0.5, 0, -1): 0,
+        (0.5, 0.0, 0.5, 0, 0): 0,
+        (0.0, 0.0, 1.0, TINY_EXPONENT, 1): 1,
+        (0.0, 0.0, 1.0, TINY_EXPONENT, 0): 0,
+        special(0.0): 0,
+        special(math.nan): 0,
+    }
+    assert Enclosure.of(list(entries), (len(entries),)).sign.tolist() == list(entries.values())
+
+
 SPECIALS: list[Entry] = [special(v) for v in (math.inf, -math.inf, math.nan, 0.0)]
 
 

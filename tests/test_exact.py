@@ -26,7 +26,7 @@ from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 from reference.special_values import Requirement
-from tests.oracles.agreement import FAMILIES, random_problem
+from tests.oracles.agreement import FAMILIES, check_values, random_problem
 
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
@@ -35,6 +35,7 @@ EVERYTHING = tuple(q for q in Quantity if q not in LAYER_GRADIENTS)
 OF_THE_TARGET = tuple(q for q in EVERYTHING if q not in BUILDING_BLOCKS)
 INF, NAN = math.inf, math.nan
 MUST, LIMIT, REPORTED = Requirement.MUST, Requirement.LIMIT_OR_NAN, Requirement.UNSPECIFIED
+REST = Requirement.REST_OR_NOT_FINITE
 
 ALL = pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
 LN2 = float(np.float32(math.log(2)))
@@ -197,11 +198,14 @@ REDUCED: list[tuple[str, list[list[float]], list[int], float, Requirement]] = [
     ("ignored-nan", [LEFT, [NAN, 0.0]], [0, -100], LN2, MUST),
     ("limit-0", [LEFT, [INF, 0.0]], [0, 0], LN2, LIMIT),
     ("limit-infinite", [LEFT, [INF, 0.0]], [0, 1], INF, LIMIT),
-    ("undefined", [LEFT, [INF, INF]], [0, 1], NAN, REPORTED),
+    ("undefined", [LEFT, [INF, INF]], [0, 1], LN2, REST),
     ("nan-beside-undefined", [[INF, INF], [NAN, 0.0]], [0, 1], NAN, MUST),
     ("nan-beside-all-masked", [[NAN, 0.0], [-INF, -INF], [INF, 0.0]], [0, 1, 0], NAN, MUST),
-    ("ignored-nan-beside-undefined", [[INF, INF], [NAN, 0.0]], [0, -100], NAN, REPORTED),
-    ("all-masked", [RIGHT, [-INF, -INF]], [0, 1], NAN, REPORTED),
+    ("undefined-alone", [[INF, INF]], [0], 0.0, REST),
+    ("undefined-beside-a-limit", [LEFT, [INF, INF], [INF, 0.0]], [0, 1, 0], LN2, REST),
+    ("undefined-beside-infinite-loss", [[INF, INF], [0.0, -INF]], [0, 1], INF, REST),
+    ("ignored-nan-beside-undefined", [[INF, INF], [NAN, 0.0]], [0, -100], 0.0, REST),
+    ("all-masked", [RIGHT, [-INF, -INF]], [0, 1], LN2, REST),
 ]
 
 
@@ -213,14 +217,29 @@ def test_special_rows_in_a_sum(row: tuple[str, list[list[float]], list[int], flo
     assert loss.requirement == requirement
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("bad", [[INF, INF, 0.0], [-INF, -INF, -INF]], ids=str)
+@pytest.mark.parametrize("tier", ["exact", "fast"])
+def test_a_sum_with_an_undefined_row_is_that_of_the_others(reduction: str, bad: list[float], tier: str) -> None:
+    """By the other oracle, which leaves out a row whose powers add up to 0 or to infinity."""
+    weights = [0.5, 1.0, 3.0]
+    problem = Problem(
+        [[1.0, 0.0, -7.0], bad, [20.0, 3.0, -INF]], [1, 0, 1], FLOAT32, reduction=reduction, class_weights=weights
+    )
+    loss = evaluate(problem, [LOSS], tier)[LOSS]
+    check_values(problem, {LOSS: loss.values})
+    assert loss.requirement == REST
+    assert loss.scale > 0
+
+
 WEIGHTLESS_TARGETS: list[tuple[list[list[float]], dict[str, Any], float, Requirement]] = [
     ([LEFT], {}, NAN, MUST),
     ([LEFT], {"label_smoothing": 0.25}, INF, LIMIT),
     ([LEFT, RIGHT], {"label_smoothing": 1.0}, INF, LIMIT),
-    ([[0.0, -INF]], {}, NAN, REPORTED),
+    ([[0.0, -INF]], {}, NAN, REST),
     ([[0.0, -INF]], {"label_smoothing": 0.25}, INF, LIMIT),
     ([LEFT, [0.0, NAN]], {"label_smoothing": 0.25}, NAN, MUST),
-    ([LEFT, [INF, INF]], {"label_smoothing": 0.25}, NAN, REPORTED),
+    ([LEFT, [INF, INF]], {"label_smoothing": 0.25}, INF, REST),
 ]
 
 

@@ -357,12 +357,26 @@ def test_the_gradient_of_the_layer_is_the_matrix_product() -> None:
     check_problem(LAYER, LAYER_GRADIENTS)
 
 
+def test_a_gradient_beyond_float64_times_a_feature_of_zero_adds_nothing_to_the_scale() -> None:
+    largest = FLOAT64.largest
+    problem = Problem([[largest, 0.0], [1.0, 0.0]], [1, 1], FLOAT64, z_loss=4.0, feature=[0.0, 1.0])
+    expected = evaluate(problem, [Quantity.WEIGHT_GRADIENT])[Quantity.WEIGHT_GRADIENT]
+    assert np.isinf(expected.scale[0, 0])
+    assert np.isfinite(expected.scale[:, -1]).all()
+
+
 @pytest.mark.parametrize("quantity", LAYER_GRADIENTS)
 def test_a_layer_without_rows_or_weight(quantity: Quantity) -> None:
     nothing = LAYER.replace(target=[-100] * 3, reduction="mean")
     expected = evaluate(nothing, [quantity])[quantity]
-    assert np.isnan(expected.values.approximate()).all()
-    assert (expected.requirement == Requirement.UNSPECIFIED).all()
+    sums = (..., -1) if quantity is Quantity.WEIGHT_GRADIENT else ...
+    assert not expected.values.approximate()[sums].any()
+    assert not expected.scale[sums].any()
+    assert (expected.requirement[sums] == Requirement.REST_OR_NOT_FINITE).all()
+    if quantity is Quantity.WEIGHT_GRADIENT:
+        assert np.isnan(expected.values.approximate()[:, :-1]).all()
+        assert (expected.requirement[:, :-1] == Requirement.UNSPECIFIED).all()
+    check_problem(nothing, [quantity])
     none = evaluate(LAYER.replace(target=[-100] * 3), [quantity])[quantity]
     assert not none.values.approximate().any()
     assert not none.scale.any()

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from reference.arithmetic import Arithmetic
+from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
+from reference.expected import Expected
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.grades import Grade
 from reference.problem import Problem
@@ -93,6 +95,52 @@ def test_the_sign_counts() -> None:
     assert measure(PLAIN, -correct(PLAIN)).grade is Grade.FINITE
 
 
+HALVES = Problem([[0.0, 0.0]], [[0.5 + 2.0**-24, 0.5 - 2.0**-25]], FLOAT32)
+"""The gradient is -+2^-24.4, a difference of two numbers near 1/2."""
+HALF_LOG = Problem([[float(FLOAT32.round(-np.log(2.0)))] * 2], [0], FLOAT32)
+"""The logsumexp is -1.9e-9, a difference of two numbers near log 2."""
+
+
+@pytest.mark.parametrize(
+    ("problem", "quantity", "times"), [(HALVES, Quantity.GRADIENT, -4.0), (HALF_LOG, Quantity.LOGSUMEXP, -200.0)]
+)
+def test_a_wrong_sign_is_not_accurate_where_terms_cancel(problem: Problem, quantity: Quantity, times: float) -> None:
+    value = correct(problem, quantity)
+    assert measure(problem, times * value, quantity).grade < Grade.ACCURATE
+    assert measure(problem, value * abs(times), quantity).grade is Grade.ACCURATE
+
+
+def test_a_sign_that_is_not_known_is_not_judged() -> None:
+    values = Enclosure.of([(0.5, 0.0, 0.75, -24, 0)], (1,))
+    expected = Expected(values, np.array([1.0]), np.zeros(1, dtype=np.int8))
+    arithmetic = Arithmetic(FLOAT32, FLOAT32)
+    found = Measurement(PLAIN, Quantity.LOSS, arithmetic, expected, np.array([-(2.0**-25)]))
+    assert found.grade >= Grade.ACCURATE
+
+
+def test_the_sign_of_what_rounds_to_zero_is_not_judged() -> None:
+    problem = Problem([[0.0, -110.0]], [0], FLOAT32)
+    assert measure(problem, [-FLOAT32.min_subnormal]).grade is Grade.ACCURATE
+
+
+@pytest.mark.parametrize("tier", ["exact", "fast"])
+def test_zero_is_a_neighbour_of_what_is_below_the_least_subnormal(tier: str) -> None:
+    """exp(-103.625) is 0.699 of the least subnormal of float32, exp(-103.25) is 1.02 of it."""
+    for logit, grade in ((-103.625, Grade.FAITHFUL), (-103.25, Grade.STABLE)):
+        problem = Problem([[0.0, logit]], [0], FLOAT32)
+        expected = evaluate(problem, ["loss"], tier)[Quantity.LOSS]
+        found = Measurement(problem, Quantity.LOSS, Arithmetic(FLOAT32, FLOAT32), expected, np.zeros(1))
+        assert found.rounded == FLOAT32.min_subnormal
+        assert (found.grade, bool(found.returned_zero[0])) == (grade, grade is Grade.STABLE)
+
+
+def test_zero_for_the_least_subnormal_itself_is_lost() -> None:
+    expected = Expected(Enclosure.of([(0.5, 0.0, 0.0, -148, 0)], (1,)), np.array([2.0**-149]), np.zeros(1, dtype=np.int8))
+    found = Measurement(PLAIN, Quantity.LOSS, Arithmetic(FLOAT32, FLOAT32), expected, np.zeros(1))
+    assert found.returned_zero.all()
+    assert found.grade < Grade.ACCURATE
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinities_where_a_number_is_owed_are_nothing(wrong: float) -> None:
     found = measure(PLAIN, [wrong])
@@ -124,6 +172,38 @@ def test_the_limit_or_nan_passes_for_one_infinite_logit() -> None:
 @pytest.mark.parametrize("anything", [np.nan, 0.0, np.inf])
 def test_nothing_is_owed_for_a_row_of_masked_classes(anything: float) -> None:
     assert measure(Problem([[-np.inf, -np.inf]], [0], FLOAT32), [anything]).grade is Grade.CORRECT
+
+
+UNDEFINED = Problem([[1.0, 0.0], [-np.inf, -np.inf]], [1, 0], FLOAT32, reduction="sum")
+"""A row whose loss is 1.3133 and one whose loss depends on the path."""
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("bad", [-np.inf, np.inf])
+def test_a_sum_with_an_undefined_row_is_no_number_or_that_of_the_others(reduction: str, bad: float) -> None:
+    problem = UNDEFINED.replace(logits=[[1.0, 0.0], [bad, bad]], reduction=reduction)
+    rest = correct(problem)
+    for right in (np.nan, np.inf, -np.inf, rest):
+        assert measure(problem, right).grade is Grade.CORRECT
+    for wrong in (123.0, 0.0, -rest, rest * 2):
+        assert measure(problem, wrong).grade is Grade.NONE
+    assert measure(problem, rest + 2 * FLOAT32.ulp(rest)).grade is Grade.ACCURATE
+    assert measure(problem, 123.0).compared == 1
+
+
+def test_nothing_but_nan_or_infinity_is_owed_beside_an_infinite_loss() -> None:
+    problem = UNDEFINED.replace(logits=[[-np.inf, 0.0], [np.inf, np.inf]], target=[0, 0])
+    assert measure(problem, -np.inf).grade is Grade.CORRECT
+    assert measure(problem, 123.0).grade is Grade.NONE
+
+
+def test_the_sums_of_a_mean_of_nothing_are_zero_or_no_number() -> None:
+    problem = Problem([[1.0, 0.0]], [-100], FLOAT32, reduction="mean", feature=[2.0])
+    for right in (np.nan, np.inf, 0.0):
+        assert measure(problem, [right, 0.0], Quantity.BIAS_GRADIENT).grade is Grade.CORRECT
+    assert measure(problem, [123.0, 0.0], Quantity.BIAS_GRADIENT).grade is Grade.NONE
+    anything_in_the_row = [[123.0, 0.0], [-7.0, np.nan]]
+    assert measure(problem, anything_in_the_row, Quantity.WEIGHT_GRADIENT).grade is Grade.CORRECT
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)

@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -32,7 +33,10 @@ from adapters.operation import building_block
 from adapters.question import Question
 from adapters.script import layout_lines, literal
 from reference import FLOAT32, Problem, Quantity
+from reference.evaluation import evaluate
+from reference.grades import Grade
 from suites.inputs.cases import cases_matching
+from suites.judging.measurement import Measurement
 from suites.judging.relation import Relation
 from suites.judging.reproducer import Miss, file_name_of, miss_of_label, reproducer, write_reproducers
 from suites.report.escape import printable
@@ -114,6 +118,43 @@ def test_every_deviation_of_numpy_has_a_script() -> None:
     misses = [miss for where in one_of_each(published(judge)) if (miss := miss_of(judge, where))]
     assert {miss.name.split()[0] for miss in misses} == {deviation.id for deviation in judge.plan.claims.deviations}
     assert all(reproducer(miss, judge.plan.adapter) for miss in misses)
+
+
+EDGES: dict[str, tuple[Problem, Quantity, list[float]]] = {
+    "below the least subnormal": (Problem([[0.0, -103.625]], [0], FLOAT32), Quantity.LOSS, [0.0, 2.0**-149, -(2.0**-149)]),
+    "above the least subnormal": (Problem([[0.0, -103.25]], [0], FLOAT32), Quantity.LOSS, [0.0, 2.0**-149, -(2.0**-149)]),
+    "a value that rounds to 0": (Problem([[0.0, -110.0]], [0], FLOAT32), Quantity.LOSS, [0.0, -(2.0**-149), 2.0**-140]),
+    "terms that cancel": (
+        Problem([[float(np.float32(-np.log(2.0)))] * 2], [0], FLOAT32),
+        Quantity.LOGSUMEXP,
+        [1e-9, -1e-9, 0.0, -1e-6],
+    ),
+    "exactly 1 ulp": (Problem([[0.0]], [0], FLOAT32), Quantity.SOFTMAX, [1.0, 1.0 + 2.0**-23, 1.0 - 2.0**-24]),
+    "a sum with an undefined row": (
+        Problem([[1.0, 0.0], [-np.inf, -np.inf]], [1, 0], FLOAT32, reduction="sum"),
+        Quantity.LOSS,
+        [np.nan, np.inf, -np.inf, 123.0, 1.31326163],
+    ),
+}
+
+
+@pytest.mark.parametrize("grade", [Grade.STABLE, Grade.ACCURATE, Grade.FAITHFUL, Grade.CORRECT], ids=lambda g: g.label)
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_script_judges_the_edges_as_a_measurement_does(edge: str, grade: Grade) -> None:
+    problem, quantity, observed = EDGES[edge]
+    adapter = NumpyAdapter()
+    operation = next(op for op in adapter.operations() if op.name == "naive")
+    words = adapter.script(Question(operation, Problem([[1.0, 2.0]], [0], FLOAT32), (Quantity.LOSS,)))
+    expected, arithmetic = evaluate(problem, [quantity])[quantity], operation.arithmetic["float32"]
+    for value in (float(FLOAT32.round(x)) for x in observed):
+        found = Measurement(problem, quantity, arithmetic, expected, np.full(expected.values.shape, value))
+        with patch.object(NumpyAdapter, "script", lambda *_: words):
+            text = reproducer(Miss("edge", operation, found, grade, ()), adapter)
+        assert text is not None
+        script: dict[str, Any] = {"__name__": "script"}
+        exec(text, script)
+        right = script["is_right"](value, *script["EXPECTED"][0][1:])
+        assert right == (found.grade >= grade), (value, text)
 
 
 RIGHT_CROSS_ENTROPY = """

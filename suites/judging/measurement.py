@@ -105,8 +105,19 @@ class Measurement:
 
     @cached_property
     def returned_zero(self) -> Bools:
-        """True where a zero was returned although the correctly rounded value is not zero."""
-        return (self.observed == 0) & (self.rounded != 0) & np.isfinite(self.rounded)
+        """True where a zero was returned for a number of at least the least subnormal: it is lost."""
+        return (self.observed == 0) & ~self._is_faithful & np.isfinite(self.rounded)
+
+    @cached_property
+    def wrong_sign(self) -> Bools:
+        """True where the sign of what was returned is not the certain one of a value that is not zero in the format."""
+        sign = self.expected.values.sign
+        return (self.rounded != 0) & (sign != 0) & (np.sign(self.observed) == -sign)
+
+    @cached_property
+    def _is_faithful(self) -> Bools:
+        distance, uncertainty = self._distance
+        return distance - uncertainty < FAITHFUL_ULPS
 
     @cached_property
     def returned_nonzero(self) -> Bools:
@@ -121,29 +132,40 @@ class Measurement:
 
     @cached_property
     def right_class(self) -> Bools:
-        """True where NaN, +inf, -inf and numbers are where they belong; an overflow within the bound belongs."""
+        """True where NaN, +inf, -inf and numbers are where they belong; an overflow within the bound belongs.
+
+        Beside an undefined row of a sum only the number that the other rows give belongs, within the bound of `stable`.
+        """
         same = np.where(
             np.isfinite(self.rounded),
             np.isfinite(self.observed),
             (self.observed == self.rounded) | (np.isnan(self.observed) & np.isnan(self.rounded)),
         )
         edge = self.expected.values.is_finite & (np.isinf(self.observed) | np.isinf(self.rounded))
-        near = edge & ~np.isnan(self.observed) & (self.least_error <= self.stable_bound)
-        spared = (self.expected.requirement == Requirement.LIMIT_OR_NAN) & np.isnan(self.observed)
-        return np.asarray(same | near | spared | (self.expected.requirement == Requirement.UNSPECIFIED))
+        within = ~np.isnan(self.observed) & (self.least_error <= self.stable_bound)
+        # Where no number is owed one other number may be: any else is no outcome at all, and not a large error.
+        astray = (self.expected.requirement == Requirement.REST_OR_NOT_FINITE) & ~within
+        return np.asarray((same & ~astray) | (edge & within) | self._is_spared)
+
+    @cached_property
+    def _is_spared(self) -> Bools:
+        """True where what was returned passes without being the value: a NaN or an infinity that may be, or anything."""
+        requirement = self.expected.requirement
+        or_nan = np.isnan(self.observed) & (requirement >= Requirement.LIMIT_OR_NAN)
+        or_infinite = np.isinf(self.observed) & (requirement >= Requirement.REST_OR_NOT_FINITE)
+        return or_nan | or_infinite | (requirement == Requirement.UNSPECIFIED)
 
     @cached_property
     def grades(self) -> NDArray[np.int8]:
         """Grade that each entry reaches, as integers of `Grade`."""
         distance, uncertainty = self._distance
-        judged = self.expected.values.is_finite & ~np.isnan(self.observed)
-        judged &= self.expected.requirement != Requirement.UNSPECIFIED
+        judged = self.expected.values.is_finite & ~np.isnan(self.observed) & ~self._is_spared
         least = np.where(judged, self.least_error, 0.0)
         # Half an ulp away lie two numbers, of which one is correct where the rounding is decided.
         undecided = ~self._rounding[1] & (distance <= 0.5 + uncertainty) & np.isfinite(self.rounded)
         exact = ~judged | (self.observed == self.rounded) | undecided
-        faithful = ~judged | (distance - uncertainty < FAITHFUL_ULPS)
-        accurate = (least <= self.accurate_bound) & ~self.returned_zero
+        faithful = ~judged | self._is_faithful
+        accurate = (least <= self.accurate_bound) & ~(judged & (self.returned_zero | self.wrong_sign))
         componentwise = least <= self.componentwise_bound
         stable = least <= self.stable_bound
         grade = np.full(self.observed.shape, int(Grade.NONE), dtype=np.int8)

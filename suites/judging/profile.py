@@ -51,7 +51,7 @@ def class_edges(fmt: Format) -> tuple[int, ...]:
 class Tally:
     """What a bin showed: entries measured, the worst error in ulps, values lost, and the lowest grade.
 
-    `returned_zero` counts zeros where the correctly rounded value is not 0, `wrong_class` NaN, infinities and numbers where
+    `returned_zero` counts zeros for numbers of at least the least subnormal, `wrong_class` NaN, infinities and numbers where
     they do not belong.
     """
 

@@ -243,32 +243,45 @@ _CHECKS = {
     Grade.FINITE: ("", "return True"),
     Grade.STABLE: (", allowed", f"return {_DISTANCE} <= Fraction(allowed)"),
     Grade.COMPONENTWISE: (", allowed", f"return {_DISTANCE} <= Fraction(allowed)"),
-    Grade.ACCURATE: (", allowed", f"return (observed != 0 or rounded == 0) and {_DISTANCE} <= Fraction(allowed)"),
-    Grade.FAITHFUL: (", allowed", f"return (observed != 0 or rounded == 0) and {_DISTANCE} < Fraction(allowed)"),
+    Grade.ACCURATE: (", allowed", f"return (kept or rounded == 0) and {_DISTANCE} <= Fraction(allowed)"),
+    Grade.FAITHFUL: (", allowed", f"return {_DISTANCE} < Fraction(allowed)"),
     Grade.CORRECT: ("", "return observed == rounded"),
 }
 """Parameters and the last line of is_right(observed, rounded, exact, ...), where both are numbers."""
+
+_KEPT = "    kept = (observed > 0) == (rounded > 0) if observed else abs(Fraction(exact)) < Fraction(2) ** {least}\n"
+"""What `accurate` asks for beside a small error: the sign, and no 0 for what is at least the least subnormal, 2^least."""
 
 _MEANINGS = {
     Grade.FINITE: "a number where a number is expected",
     Grade.STABLE: "the largest error of a max-shifted log-sum-exp in {arithmetic}",
     Grade.COMPONENTWISE: "the largest error of max-shifted {arithmetic} that absorbs nothing",
-    Grade.ACCURATE: f"{ACCURATE_ULPS:g} ulp and what underflow alone costs; a value must not be lost to 0 either",
-    Grade.FAITHFUL: "the error must be below 1 ulp, and a value must not be lost to 0",
+    Grade.ACCURATE: f"{ACCURATE_ULPS:g} ulp and what underflow alone costs; the sign is kept, and no value lost to 0",
+    Grade.FAITHFUL: "the error must be below 1 ulp",
     Grade.CORRECT: "the correctly rounded value is asked for",
 }
+
+_SPARED = {
+    Requirement.LIMIT_OR_NAN: "    if math.isnan(observed):\n        return True  # the limit is expected, or NaN\n",
+    Requirement.REST_OR_NOT_FINITE: (
+        "    if not math.isfinite(observed):\n        return True  # what the other rows give is expected, or no number\n"
+    ),
+}
+"""What a script lets pass beside the value."""
 
 
 def _check(miss: Miss, entries: list[Index]) -> str:
     parameters, last = _CHECKS[miss.missed]
     requirement = miss.measurement.expected.requirement
-    or_nan = any(requirement[index] == Requirement.LIMIT_OR_NAN for index in entries)
-    spared = "    if math.isnan(observed):\n        return True  # the limit is expected, or NaN\n" if or_nan else ""
+    least = max((int(requirement[index]) for index in entries), default=Requirement.MUST)
+    fmt = miss.measurement.judged.format
+    kept = _KEPT.format(least=fmt.min_subnormal_exponent) if miss.missed is Grade.ACCURATE else ""
+    spared = _SPARED.get(Requirement(least), "")
     return (
         f"def is_right(observed, rounded, exact{parameters}):\n{spared}"
         "    if not (math.isfinite(observed) and math.isfinite(rounded)):\n"
         "        return observed == rounded or (math.isnan(observed) and math.isnan(rounded))\n"
-        f"    {last}"
+        f"{kept}    {last}"
     )
 
 

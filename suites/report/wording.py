@@ -298,6 +298,6 @@ SEARCHED = (
     "Worst errors are maxima over generated problems and stored cases (`searched`): lower bounds of the true maxima. A grade "
     "is reached if nothing that was asked missed it, but for what is left out: cases of the deviations below, and generated "
     "problems in their regions. `entries` and `problems` say how much a row rests on, `left out` the lowest grade of what it "
-    "leaves out and in how many problems. `lost to 0` counts zeros returned where the correctly rounded value is not 0, "
+    "leaves out and in how many problems. `lost to 0` counts zeros returned for numbers of at least the least subnormal, "
     "`not 0` numbers returned where the value is exactly 0."
 )

@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -271,7 +272,8 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
             rows = [oracle_row(problem, index) for index in range(problem.num_rows)]
             sums = reduced_loss(problem, rows) if quantity is Quantity.LOSS else layer_gradient(problem, rows, quantity)
             if undefined and quantity is not Quantity.LOSS:
-                sums = Results.filled(np.nan, len(sums.values))
+                alone = len(sums.values) // problem.num_classes - 1
+                sums = Results([*[nan] * alone, 0.0] * problem.num_classes, [0] * len(sums.values))
             _compare(problem, quantity, _entries(given[quantity], 1)[0], sums, problem.reduction)
 
 

@@ -130,7 +130,7 @@ def _scaled_and_power(x: Real, temperature: float, _bits: int) -> tuple[Real, Re
 
 def working_bits(problem: Problem, index: int) -> int:
     """Bits that leave SPARE_BITS after the worst cancellation of the row; a multiple of 64, so that powers are reused."""
-    finite = [x for x in problem.logits[index].tolist() if x != -inf]
+    finite = [x for x in problem.logits[index].tolist() if abs(x) < inf]
     finite = finite + [0.0] * problem.is_binary or [0.0]
     gap = (max(finite) - min(finite)) / problem.temperature
     size = max(map(abs, finite)) / problem.temperature
@@ -436,9 +436,15 @@ def layer_gradient(problem: Problem, rows: list[OracleRow], quantity: Quantity) 
     return Results(values, errors)
 
 
+def _has_softmax(row: OracleRow) -> bool:
+    total = sum((MP.exp(x) for x in row.capped), MP.zero)
+    return bool(MP.isnan(total) or 0 < total < inf)
+
+
 def reduced_loss(problem: Problem, rows: list[OracleRow]) -> Results:
-    """Sum or mean of the losses of the rows that count."""
-    counting = [ROW_RESULTS[Quantity.LOSS](row) for index, row in enumerate(rows) if not _is_ignored(problem, index)]
+    """Sum or mean of the losses of the rows that count and have a softmax: powers that do not add up to 0 or infinity."""
+    kept = [row for index, row in enumerate(rows) if not _is_ignored(problem, index) and _has_softmax(row)]
+    counting = [ROW_RESULTS[Quantity.LOSS](row) for row in kept]
     divisor = mean_divisor(problem) if problem.reduction == "mean" else MP.one
     values = [value for part in counting for value in part.values]
     if not divisor:

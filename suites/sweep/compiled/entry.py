@@ -131,7 +131,6 @@ def judge_entry(observed: float, given: ExpectedEntry, limits: FormatConstants) 
     # Far below an ulp a positive number is a tail: the error of one returned ulp is below 1 by it.
     vanishes = given.lo == 0.0 and given.hi < limits.half_subnormal * 2.0**-40 and given.radius < given.hi
     expected = ExpectedEntry(0.0, given.hi, given.radius) if vanishes else given
-    value = expected.hi + expected.lo
     overflows = _overflows(expected, limits)
     binade = binade_of(expected, limits.emin)
     if overflows == UNKNOWN or binade == _NO_BINADE:
@@ -145,14 +144,14 @@ def judge_entry(observed: float, given: ExpectedEntry, limits: FormatConstants) 
     error = abs(step - expected.lo)
     uncertainty = expected.radius + 2 * UNIT * error if expected.radius > 0.0 or expected.lo != 0.0 else 0.0
     ulps = error * scale
-    is_zero = observed == 0.0 and value > limits.half_subnormal and overflows == WITHIN
-    if observed == 0.0 and expected.radius > 0.0 and abs(value - limits.half_subnormal) <= expected.radius:
-        return JudgedEntry(UNDECIDED, -1.0, 0.0, 0.0, False, False)
-    grade = (
-        BELOW_ACCURATE
-        if is_zero
-        else _grade(ulps, uncertainty * scale, step * scale, expected.lo, accurate_error(expected, limits) * scale)
-    )
+    grade = _grade(ulps, uncertainty * scale, step * scale, expected.lo, accurate_error(expected, limits) * scale)
+    is_zero = observed == 0.0 and overflows == WITHIN and grade in (ACCURATE, BELOW_ACCURATE)
+    if grade == ACCURATE and observed < 0.0:
+        # A negative number is never accurate, unless y rounds to 0.
+        beyond_tie = (expected.hi - limits.half_subnormal) + expected.lo
+        grade = UNDECIDED if abs(beyond_tie) <= expected.radius != 0.0 else BELOW_ACCURATE if beyond_tie > 0.0 else ACCURATE
+    if is_zero:
+        grade = BELOW_ACCURATE
     differs = is_infinite != (overflows == BEYOND) or (is_infinite and observed < 0.0)
     return JudgedEntry(grade, -1.0 if is_infinite else ulps, error, uncertainty, is_zero, differs)
 

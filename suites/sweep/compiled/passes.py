@@ -54,7 +54,7 @@ def _fill_ulps(
     """
     hi, lo, radius = expected[0], expected[1], expected[2]
     emin, shift, most = limits.emin, 1022 + limits.precision, limits.overflow * _BELOW_ONE
-    half = limits.half_subnormal * _BELOW_ONE
+    half, least = limits.half_subnormal * _BELOW_ONE, 2 * limits.half_subnormal * _BELOW_ONE
     for i in range(ulps.shape[0]):
         value = hi[i] + lo[i]
         encoding, highest = bits_of(value), bits_of(hi[i])
@@ -68,7 +68,8 @@ def _fill_ulps(
         error = abs((number - hi[i]) - lo[i])
         distance = error * scale
         slack = (radius[i] + 2 * UNIT * error) * scale
-        settled &= (value < most) & ((number != 0.0) | (value < half)) & (distance + slack < ACCURATE_ULPS)
+        kept = (number > 0.0) | (value < half) | ((number == 0.0) & (value < least))
+        settled &= (value < most) & kept & (distance + slack < ACCURATE_ULPS)
         settled &= (abs(distance - 0.5) > slack) & (abs(distance - FAITHFUL_ULPS) > slack)
         ulps[i] = distance if settled else np.inf
 

@@ -14,7 +14,7 @@ QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN)
 """What a sweep can ask for, in the order of its arrays."""
 
 FAILURES = ("zero", "nan", "inf", "wrong_class", "over_bound")
-"""Kinds of failure: 0 returned where the rounded value is not 0 (absorbed); NaN; an infinity where a number is expected; NaN,
+"""Kinds of failure: 0 returned for at least the least subnormal (absorbed); NaN; an infinity where a number is expected; NaN,
 infinity or number where it does not belong; a number beyond the bound of `stable`."""
 
 ZERO, NAN, INF, WRONG, OVER = range(len(FAILURES))
