@@ -82,7 +82,8 @@ class Measurement:
     @cached_property
     def stable_bound(self) -> Floats:
         """Absolute error that `stable` allows; never below that of `accurate`, since grades include those before."""
-        return np.maximum(stable_bound(self.judged, self.quantity, self.arithmetic), self.accurate_bound)
+        bound = stable_bound(self.judged, self.quantity, self.arithmetic, self.expected)
+        return np.maximum(bound, self.accurate_bound)
 
     @cached_property
     def accurate_bound(self) -> Floats:

@@ -34,8 +34,14 @@ class Declared(NamedTuple):
     omega: float
     omega_sum: float
     storage_underflow: float
+    log_stored: float
+    """The store of a log-probability of which the exp is taken, and what underflow costs there."""
+    log_underflow: float
     first_order: float
     second_order: float
+    result_stored: float
+    """The one store of a result, and what underflow costs there; 0 where every step is stored, the last one too."""
+    result_underflow: float
 
 
 def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> FormatConstants:
@@ -53,7 +59,8 @@ def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> Forma
 
 def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
     """The constants for rows of so many classes."""
-    unit = arithmetic.working.unit_roundoff
+    declared, arithmetic = arithmetic, arithmetic.inside
+    unit, stores = arithmetic.working.unit_roundoff, arithmetic.stores_log_probability
     return Declared(
         unit=unit,
         alpha=2 * arithmetic.exp_ulps * unit,
@@ -64,6 +71,10 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         omega=arithmetic.underflow,
         omega_sum=classes * arithmetic.underflow,
         storage_underflow=arithmetic.storage_underflow,
+        log_stored=arithmetic.storage_roundoff if stores else 0.0,
+        log_underflow=arithmetic.storage_underflow if stores else 0.0,
         first_order=growth_of(arithmetic, PLAIN_ROUNDINGS, PLAIN_ROUNDINGS),
         second_order=growth_of(arithmetic, SECOND_ORDER_ROUNDINGS, SECOND_ORDER_ROUNDINGS),
+        result_stored=declared.storage_roundoff if declared.stores_once else 0.0,
+        result_underflow=declared.storage_underflow if declared.stores_once else 0.0,
     )
