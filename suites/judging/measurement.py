@@ -140,6 +140,17 @@ class Measurement:
             grade = np.where(reached, np.int8(level), grade)
         return grade
 
+    def vacuous_at(self, needed: Grade) -> Bools:
+        """True where a need says nothing: 0, or twice the value, would pass for a value that is not 0.
+
+        From `accurate` on a 0 never passes, and below `stable` no error is bounded: there the need itself says so.
+        """
+        if needed is not Grade.STABLE or self.error is not None:
+            return np.zeros(self.observed.shape, dtype=bool)
+        value = np.abs(self.expected.values.approximate())
+        told = (self.rounded != 0) & np.isfinite(value) & (self.expected.requirement != Requirement.UNSPECIFIED)
+        return np.asarray(told & (self.stable_bound >= value))
+
     @cached_property
     def compared(self) -> int:
         """The number of entries that were compared: where a value came back, and the special-value table expects one."""
