@@ -95,6 +95,8 @@ class Arithmetic:
     'float32 arithmetic, pairwise sum, exp 1 ulp'
     >>> Arithmetic("float16", "float32").storing_once().describe()
     'float32 arithmetic, pairwise sum, exp 1 ulp, stored once'
+    >>> Arithmetic("float16", "float32", stores_log_probability=False).describe()
+    'float32 arithmetic, pairwise sum, exp 1 ulp, no log-probability stored'
     """
 
     storage: Format
@@ -143,6 +145,7 @@ class Arithmetic:
         """One line for reports."""
         narrows = self.storage != self.working
         stored = f" stored in {self.storage.name}" if narrows and self.stores_sum else ""
-        once = ", stored once" if narrows and self.stores_once else ""
+        steps = "" if self.stores_log_probability else ", no log-probability stored"
+        once = "" if not narrows else ", stored once" if self.stores_once else steps
         flush = ", flush to zero" if self.flush_to_zero else ""
         return f"{self.working.name} arithmetic, {self.summation} sum{stored}, exp {self.exp_ulps:g} ulp{once}{flush}"
