@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from adapters.attached import attach, attached_to
 from reference.formats import FORMATS, Format
 from reference.options import OPTIONS
 from reference.problem import Problem
@@ -177,21 +178,12 @@ def limits(reason: str, **keys: Any) -> Callable[[T], T]:
     ['derivatives up to order 1: its backward is not differentiable']
     """
     limit = limit_of({"reason": reason, **keys})
-
-    def declare(kernel: T) -> T:
-        try:
-            setattr(kernel, _ATTRIBUTE, (limit, *limits_of(kernel)))
-        except (AttributeError, TypeError):
-            raise TypeError(f"{kernel!r} takes no attributes; declare its limits as [[limit]] in a claims file") from None
-        return kernel
-
-    return declare
+    return lambda kernel: attach(kernel, _ATTRIBUTE, limit, "its limits as [[limit]]")
 
 
 def limits_of(kernel: object) -> tuple[Limit, ...]:
     """The limits that a kernel was declared with, the outermost first; none where nothing is declared."""
-    declared: tuple[Limit, ...] = getattr(kernel, _ATTRIBUTE, ())
-    return declared
+    return attached_to(kernel, _ATTRIBUTE)
 
 
 def limit_of(entry: dict[str, Any]) -> Limit:

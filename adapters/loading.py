@@ -14,6 +14,7 @@ from typing import Any
 
 from adapters.adapter import Adapter, AdapterError, told
 from adapters.answers import answer_of
+from adapters.arithmetic import arithmetic_of_kernel
 from adapters.blame import place_of
 from adapters.declared import check_complete, check_started, check_versions, checked_operations
 from adapters.foreign_state import ForeignState
@@ -141,7 +142,8 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
       implementation: path/to/file.py:name or package.module:name of the callable; None for the backend's own operations.
 
     Returns:
-      The operations; those of a callable with the limits that it is declared with (`adapters.limits`), not yet applied.
+      The operations; those of a callable in the arithmetic that it declares (`adapters.arithmetic`), and with the limits that
+      it is declared with (`adapters.limits`), not yet applied.
 
     Raises:
       AdapterError: there is no such callable, the backend takes none, or its code raised; see `adapters.answers`.
@@ -151,9 +153,17 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
             return _listed(adapter, "operations", adapter.operations)
     with adapter.foreign.running(f"importing {implementation.rpartition(':')[0]}"):
         kernel = load_attribute(implementation, "--implementation")
-    declared = limits_of(kernel)
     operations = _listed(adapter, "implementation", lambda: adapter.implementation(kernel))
-    return tuple(replace(op, implementation=implementation, limits=declared) for op in operations)
+    try:
+        return tuple(replace(as_declared(op, kernel), implementation=implementation) for op in operations)
+    except ValueError as error:
+        raise AdapterError(f"--implementation={implementation}: {error}") from None
+
+
+def as_declared(operation: Operation, kernel: object) -> Operation:
+    """An operation that judges a kernel of the user's, with what its decorators declare."""
+    own = operation.of_kernel().computing(arithmetic_of_kernel(kernel))
+    return replace(own, limits=limits_of(kernel))
 
 
 def _listed(adapter: Adapter, method: str, call: Callable[[], Iterable[Operation]]) -> tuple[Operation, ...]:

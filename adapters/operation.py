@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+from adapters.arithmetic import DeclaredArithmetic, own_arithmetic
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
@@ -42,6 +43,8 @@ class Operation:
         alternative, as it is on every accelerator.
       implementation: where the user's own callable is that it judges (path/to/file.py:name or package.module:name); None for
         an operation of the backend.
+      composed: by format name, the arithmetic that the backend declares for its own operations, by which a kernel of the
+        user's that is made of them is judged; nothing for an operation of the backend. See `of_kernel`.
       limits: what it is declared not to do; see `within`.
       beyond: itself as it was before its limits took something away.
     """
@@ -59,6 +62,7 @@ class Operation:
     few_shapes: bool = False
     can_raise: bool = True
     implementation: str | None = None
+    composed: Mapping[str, Arithmetic] = field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     beyond: Operation | None = None
 
@@ -113,6 +117,27 @@ class Operation:
     def overwrites(self) -> frozenset[str]:
         """Inputs that it may change by design."""
         return frozenset(name for limit in self.limits for name in limit.overwrites)
+
+    def of_kernel(self) -> Operation:
+        """The operation as that of a kernel of the user's, which declares no arithmetic yet."""
+        own = {name: own_arithmetic(kind.storage, kind) for name, kind in self.arithmetic.items()}
+        return replace(self, arithmetic=own, composed=self.arithmetic)
+
+    def computing(self, declared: Iterable[DeclaredArithmetic]) -> Operation:
+        """The operation of a kernel, with what is declared of its arithmetic; a later declaration goes before an earlier.
+
+        Raises:
+          ValueError: two declarations contradict each other.
+        """
+        arithmetic = self.arithmetic
+        for each in declared:
+            arithmetic = each.within(arithmetic, self.composed)
+        return replace(self, arithmetic=arithmetic)
+
+    def has_default_arithmetic(self, fmt: Format) -> bool:
+        """True for a kernel of the user's of whose arithmetic in a format nothing else is declared."""
+        declared, backend = self.whole.arithmetic.get(fmt.name), self.composed.get(fmt.name)
+        return backend is not None and declared == own_arithmetic(fmt, backend)
 
     def within(self, limits: tuple[Limit, ...], device: str) -> Operation:
         """The operation without what its own limits and these declare away on a device.

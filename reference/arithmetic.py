@@ -6,7 +6,7 @@ A bound is only as honest as this declaration, so reports print it beside the bo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from reference.formats import Format, format_named
@@ -84,12 +84,19 @@ class Arithmetic:
       stores_sum: True if the sum of powers and its logarithm are rounded to the storage format before they are used.
       flush_to_zero: True if subnormal results become 0.
       tanh_ulps: largest error of tanh, in ulps of the working format.
+      stores_log_probability: True if a probability may be the exp of a log-probability that was rounded to the storage format.
+      stores_once: True if nothing but the result is rounded to the storage format: on the way to it no sum, log-probability,
+        factor or product is. The error is then that of the same computation in the working format, and of one store.
 
     Raises:
-      ValueError: a format is not known.
+      ValueError: a format is not known, or something else is stored by what stores once.
 
     >>> Arithmetic("float16", "float32").describe()
     'float32 arithmetic, pairwise sum, exp 1 ulp'
+    >>> Arithmetic("float16", "float32").storing_once().describe()
+    'float32 arithmetic, pairwise sum, exp 1 ulp, stored once'
+    >>> Arithmetic("float16", "float32", stores_log_probability=False).describe()
+    'float32 arithmetic, pairwise sum, exp 1 ulp, no log-probability stored'
     """
 
     storage: Format
@@ -100,10 +107,24 @@ class Arithmetic:
     stores_sum: bool = False
     flush_to_zero: bool = False
     tanh_ulps: float = 2.0
+    stores_log_probability: bool = True
+    stores_once: bool = False
 
     def __post_init__(self) -> None:
         for name in ("storage", "working"):
             object.__setattr__(self, name, format_named(getattr(self, name)))
+        if self.stores_once and (self.stores_sum or self.stores_log_probability):
+            stored = "stores_sum" if self.stores_sum else "stores_log_probability"
+            raise ValueError(f"stores_once and {stored} are both true; allowed: one of them: what stores once stores a result")
+
+    def storing_once(self) -> Arithmetic:
+        """The same, but that nothing is stored on the way to a result."""
+        return replace(self, stores_sum=False, stores_log_probability=False, stores_once=True)
+
+    @property
+    def inside(self) -> Arithmetic:
+        """The arithmetic in which a result is computed before its one store; itself, if that is not the only one."""
+        return replace(self, storage=self.working, stores_once=False) if self.stores_once else self
 
     @property
     def storage_roundoff(self) -> float:
@@ -122,7 +143,9 @@ class Arithmetic:
 
     def describe(self) -> str:
         """One line for reports."""
-        narrowed = self.stores_sum and self.storage != self.working
-        stored = f" stored in {self.storage.name}" if narrowed else ""
+        narrows = self.storage != self.working
+        stored = f" stored in {self.storage.name}" if narrows and self.stores_sum else ""
+        steps = "" if self.stores_log_probability else ", no log-probability stored"
+        once = "" if not narrows else ", stored once" if self.stores_once else steps
         flush = ", flush to zero" if self.flush_to_zero else ""
-        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, exp {self.exp_ulps:g} ulp{flush}"
+        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, exp {self.exp_ulps:g} ulp{once}{flush}"

@@ -266,7 +266,8 @@ def test_a_new_limit_is_a_regression() -> None:
 def test_the_derivatives_of_a_torch_kernel_are_limited(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "fused.py").write_text(
-        "import torch\nfrom adapters.limits import limits\n\n\n"
+        "import torch\nfrom adapters.arithmetic import arithmetic\nfrom adapters.limits import limits\n\n\n"
+        "@arithmetic(composed=True)\n"
         '@limits("its backward is not differentiable", derivatives=1, targets=["indices"], options=["reduction"])\n'
         "def fused(input, target, **options):\n    return torch.nn.functional.cross_entropy(input, target, **options)\n"
     )

@@ -192,9 +192,11 @@ def check_sum(tallies: list[SweepTally | None], batch: Batch, seen: Any, asked: 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
 @pytest.mark.parametrize("flush", [False, True])
-def test_the_bounds_are_those_of_the_reference(fmt: Format, flush: bool, classes: int) -> None:
+@pytest.mark.parametrize("stores", ["stores_sum", "no log-probability", "stores_once"])
+def test_the_bounds_are_those_of_the_reference(fmt: Format, flush: bool, classes: int, stores: str) -> None:
     working = fmt if fmt.bits > 16 else FLOAT32
-    arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, stores_sum=True, flush_to_zero=flush)
+    kept = {"stores_log_probability": stores == "stores_sum", "stores_once": stores == "stores_once"}
+    arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, flush_to_zero=flush, stores_sum=stores == "stores_sum", **kept)
     random = np.random.default_rng(0)
     gaps = fmt.round(
         np.concatenate([[0.0], 10 ** random.uniform(-6, 3, 200 if classes == 2 else 60), [fmt.largest, fmt.largest / 2]])

@@ -34,6 +34,8 @@ KINDS = (
     Arithmetic(BFLOAT16, FLOAT32, summation=Summation(Order.LANES, 8)),
     Arithmetic(BFLOAT16, BFLOAT16, flush_to_zero=True),
     Arithmetic(FLOAT16, FLOAT16),
+    Arithmetic(BFLOAT16, FLOAT32, stores_log_probability=False),
+    Arithmetic(FLOAT16, FLOAT32).storing_once(),
 )
 
 

@@ -25,7 +25,7 @@ allowed for here, whatever an operation declares.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -252,8 +252,7 @@ class CarefulAnalysis(Analysis):
 
 def componentwise_errors(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
     """Largest absolute error of each entry before it is stored; (N, 2) in the place of (N, 1) for the row [x, 0]."""
-    working = replace(arithmetic, storage=arithmetic.working, stores_sum=False)
-    rows = CarefulRows(problem, working)
+    rows = CarefulRows(problem, arithmetic.storing_once().inside)
     a = CarefulAnalysis(rows, lift=quantity is Quantity.HESSIAN)
     if quantity is Quantity.LOSS:
         return reduced(rows, *family_loss(a))

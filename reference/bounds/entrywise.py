@@ -11,6 +11,8 @@ and every store into the storage format on the way adds its rounding (`growth_of
 Numer. Anal. 41(4), 2021, Theorems 4.2 and 4.3) bound lse and softmax with a term u (x_max - x_min); the weights p_i in
 eta replace it by the entropy, at most log K (their sum over |d_i| p_i is at most log K - log S). Deep sums: Higham and
 Mary, SIAM J. Sci. Comput. 41(5), 2019.
+Where only the result is stored (`Arithmetic.stores_once`), all of this holds with the working format as the storage format,
+and the one store adds u_o (|value| + error) + omega_o: it rounds what was computed, whatever terms cancelled before.
 The common offset m enters nowhere: an algorithm that subtracts x_t from a rounded lse is not stable, and neither is one
 that divides the logits by T before it shifts them.
 """
@@ -34,6 +36,7 @@ from reference.bounds.family import (
 )
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth, growth_of
+from reference.evaluation import evaluate
 from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
@@ -182,21 +185,27 @@ _DERIVATIVES = {Quantity.LOSS: 0} | dict.fromkeys(SECOND_ORDER, 2)
 """How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
 
 
-def stable_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic) -> Floats:
+def stable_bound(
+    problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected | None = None
+) -> Floats:
     """Largest absolute error that `stable` allows each entry; meaningless (not NaN) where the value is not finite.
 
     Arguments:
       problem: the rows, from whose exact gaps the bound is evaluated.
       quantity: the quantity whose entries are bounded, or its name.
       arithmetic: what the operation declares of its own.
+      expected: the certified values, which one store is relative to; they are evaluated if need be.
 
     Returns:
       An absolute error for each entry, of the shape of the quantity; infinite where nothing is bounded.
     """
     quantity = quantity_named(quantity)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        bound = _STABLE[quantity](RowErrors(problem, arithmetic)) * SLACK
-    return _entries(problem, quantity, bound)
+        bound = _entries(problem, quantity, _STABLE[quantity](RowErrors(problem, arithmetic.inside)) * SLACK)
+    if arithmetic.stores_once:
+        known = expected or evaluate(problem, [quantity])[quantity]
+        bound = _stored_once(known.values.approximate(), bound, arithmetic)
+    return np.where(np.isnan(bound), np.inf, bound)
 
 
 def componentwise_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
@@ -231,6 +240,11 @@ def _entries(problem: Problem, quantity: Quantity, bound: Floats) -> Floats:
     if problem.is_binary:
         bound = bound[_ONE_LOGIT.get(quantity, (slice(None), slice(1)))]
     return np.where(np.isnan(bound), np.inf, bound)
+
+
+def _stored_once(values: Floats, error: Floats, arithmetic: Arithmetic) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Running(np.abs(values), error, arithmetic).stored().error * SLACK
 
 
 def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:

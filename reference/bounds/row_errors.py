@@ -9,7 +9,8 @@ Derivation of `stable` (the max-shifted algorithm, every operation rounded; not 
           where the sum is stored: tau += u_o (log S + tau)
   D_i   = tau + u |d_i|;  D_i += u (L_i + D_i);  D_i += u_o (L_i + D_i)    error of log_softmax_i, subtracted and stored
   (A temperature divides d_i: twice u |d_i|. Divided before the shift it would cost u |x_i|, which is not stable.)
-  dp_i  = p_i (exp(D_i)(1 + alpha u) - 1)      error of p_i taken as exp of the stored log_softmax, or, if larger,
+  dp_i  = p_i (exp(D_i)(1 + alpha u) - 1)      error of p_i taken as exp of the stored log_softmax (where it is not stored
+                                              before that: of D_i without its last term), or, if larger,
           p_i ((1 + eps_i)(1 + eta/(1-eta))(1 + u) - 1)    taken as E_i / S
 
 A softcap moves each logit over T by at most delta_i (quotient, tanh, product, division, each rounded and stored) before it
@@ -179,25 +180,30 @@ class RowErrors:
         return tau + self._sum_store * (self.log_sum + tau)
 
     @cached_property
-    def log_error(self) -> Floats:
-        """D_i, (N, K): absolute error of log_softmax_i, subtracted and stored."""
+    def unstored_log_error(self) -> Floats:
+        """(N, K): absolute error of log_softmax_i as it is subtracted, in the working format."""
         u = self.arithmetic.working.unit_roundoff
         error = self.log_sum_error + self.gap_error
         # u L + u D, not u (L + D): the loss may be the largest number.
-        error = error + u * self.losses + u * error
-        stored = self.arithmetic.storage_roundoff
+        return error + u * self.losses + u * error
+
+    @cached_property
+    def log_error(self) -> Floats:
+        """D_i, (N, K): absolute error of log_softmax_i, subtracted and stored."""
+        error, stored = self.unstored_log_error, self.arithmetic.storage_roundoff
         return error + stored * self.losses + stored * error + self.arithmetic.storage_underflow
 
     @cached_property
     def probability_error(self) -> Floats:
         """dp_i, (N, K): absolute error of p_i, the larger of the two ways to a probability."""
         u, eta = self.arithmetic.working.unit_roundoff, self.sum_error
+        log_error = self.log_error if self.arithmetic.stores_log_probability else self.unstored_log_error
         alpha = 2 * self.arithmetic.exp_ulps * u
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            near = self.probabilities * (np.expm1(self.log_error) * (1 + alpha) + alpha)
-            far = np.exp(self.log_error - self.losses) * (1 + alpha)
+            near = self.probabilities * (np.expm1(log_error) * (1 + alpha) + alpha)
+            far = np.exp(log_error - self.losses) * (1 + alpha)
             quotient = self.probabilities * ((1 + self.power_error) * (1 + eta / np.maximum(1 - eta, 0)) * (1 + u) - 1)
         # From D_i = 1 on p_i itself is the smaller part: the bound is then the largest value, not a difference from p_i.
-        logarithmic = np.where(self.log_error < 1.0, near, far)
+        logarithmic = np.where(log_error < 1.0, near, far)
         error = np.fmax(logarithmic, np.where(self.probabilities > 0, quotient, 0.0))
         return np.where(self.finite, error + 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow, 0.0)

@@ -187,8 +187,13 @@ def _accurate(quantity: Quantity, arithmetic: Arithmetic, domain: Domain) -> Tol
 class _Supremum:
     """The bounds of `stable` over a domain; names as in row_errors.py."""
 
-    arithmetic: Arithmetic
+    declared: Arithmetic
     domain: Domain
+
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """What is computed in before a result is stored, where that is the only store."""
+        return self.declared.inside
 
     def of(self, quantity: Quantity) -> Tolerance:
         """The bound of a quantity."""
@@ -203,6 +208,9 @@ class _Supremum:
             Quantity.LOGSUMEXP: self._logsumexp,
         }
         rtol, atol = bounds[quantity]()
+        if self.declared.stores_once:
+            stored = self.declared.storage_roundoff
+            rtol, atol = rtol + stored * (1 + rtol), atol * (1 + stored) + self.declared.storage_underflow
         return Tolerance(rtol * _SLACK, atol * _SLACK)
 
     @cached_property
@@ -248,11 +256,16 @@ class _Supremum:
     @cached_property
     def _logarithm(self) -> Tolerance:
         """B (relative) and A (absolute) of D_i <= A + B L_i, the error of log_softmax."""
-        tau, stored = -math.log1p(-self._sum_error), self.arithmetic.storage_roundoff
+        (rtol, atol), stored = self._unstored_logarithm, self.arithmetic.storage_roundoff
+        return Tolerance(rtol * (1 + stored) + stored, atol * (1 + stored) + self.arithmetic.storage_underflow)
+
+    @cached_property
+    def _unstored_logarithm(self) -> Tolerance:
+        """B and A of log_softmax before it is stored."""
+        tau = -math.log1p(-self._sum_error)
         tau += 2 * self.arithmetic.log_ulps * self._u * (self._log_classes + tau)
         tau += self._sum_store * (self._log_classes + tau)
-        slope = self._u * (1 + self._u) + self._u
-        return Tolerance(slope * (1 + stored) + stored, tau * (1 + self._u) * (1 + stored) + self.arithmetic.storage_underflow)
+        return Tolerance(self._u * (1 + self._u) + self._u, tau * (1 + self._u))
 
     def _probability_error(self, loss: float, gap: float) -> float:
         """The largest sum of dp_i = p_i (dp_i / p_i), underflow apart, of some classes of a row.
@@ -263,7 +276,7 @@ class _Supremum:
         # A divisor that is off by eta moves the quotient by eta / (1 - eta), more than eta.
         factor = (1 + self._alpha) * (1 + self._sum_error / (1 - self._sum_error)) * (1 + self._u)
         quotient = factor - 1 + factor * self._chord * gap
-        rtol, atol = self._logarithm
+        rtol, atol = self._logarithm if self.arithmetic.stores_log_probability else self._unstored_logarithm
         largest = atol + rtol * (self.domain.gap + self._log_classes)
         if largest >= 1:
             return max(quotient, math.exp(min(largest, 700.0)) * (1 + self._alpha))

@@ -74,8 +74,8 @@ def plan_of(option: Any) -> Plan:
 
 
 def _within(chosen: tuple[Operation, ...], claims: Claims, adapter: Adapter) -> tuple[Operation, ...]:
-    """The operations within their limits, those of the claims file too."""
-    return tuple(op.within(claims.declared_limits(op), adapter.device) for op in chosen)
+    """The operations in their arithmetic and within their limits, those of the claims file too."""
+    return tuple(claims.as_declared(op, adapter.device) for op in chosen)
 
 
 def _is_probed(option: Any) -> bool:

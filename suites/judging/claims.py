@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from adapters.adapter import Adapter
+from adapters.arithmetic import DeclaredArithmetic
 from adapters.limits import Limit
 from adapters.operation import Operation, options_used
 from reference.grades import Grade
@@ -204,6 +205,14 @@ class Limited:
 
 
 @dataclass(frozen=True)
+class Computing:
+    """The arithmetic that kernels of the user's are declared to have."""
+
+    scope: Scope
+    declared: DeclaredArithmetic
+
+
+@dataclass(frozen=True)
 class Claims:
     """All claims and deviations of a backend that apply to the setting at hand."""
 
@@ -211,6 +220,7 @@ class Claims:
     deviations: tuple[Deviation, ...] = ()
     out_of_range: tuple[OutOfRange, ...] = ()
     limits: tuple[Limited, ...] = ()
+    arithmetic: tuple[Computing, ...] = ()
     lowered_to: Grade | None = field(default=None)
     """--claim: no operation is held to more than this."""
 
@@ -238,9 +248,15 @@ class Claims:
         """The deviations that list this case."""
         return tuple(d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case))
 
-    def declared_limits(self, operation: Operation) -> tuple[Limit, ...]:
-        """The limits declared of an operation."""
-        return tuple(entry.limit for entry in self.limits if entry.scope.speaks_of(operation))
+    def as_declared(self, operation: Operation, device: str) -> Operation:
+        """An operation in the arithmetic that is declared of it, within its limits on a device.
+
+        Raises:
+          ValueError: as of `Operation.computing` and `Operation.within`.
+        """
+        computing = operation.computing(each.declared for each in self.arithmetic if each.scope.speaks_of(operation))
+        limits = tuple(entry.limit for entry in self.limits if entry.scope.speaks_of(operation))
+        return computing.within(limits, device)
 
     def out_of_range_at(self, operation: Operation, dtype: str, label: Label) -> OutOfRange | None:
         """The entry that says that the operation takes this label; None if there is none."""

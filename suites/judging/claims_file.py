@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from adapters.adapter import Adapter
+from adapters.arithmetic import declaration_of
 from adapters.limits import DEVICES, limit_of
 from adapters.loading import backend_names
 from reference.formats import FORMATS
@@ -24,6 +25,7 @@ from suites.judging.claims import (
     Applicability,
     Claim,
     Claims,
+    Computing,
     Deviation,
     Limited,
     OutOfRange,
@@ -72,7 +74,7 @@ def load_claims(path: Path, setting: Setting) -> Claims:
     """The claims of a file that speak of a setting; a deviation is strict if it was seen on the processor of that.
 
     Arguments:
-      path: a TOML file of [[claim]], [[deviation]], [[out_of_range]] and [[limit]] entries.
+      path: a TOML file of [[claim]], [[deviation]], [[out_of_range]], [[limit]] and [[arithmetic]] entries.
       setting: the framework's version, the device and the processor.
 
     Raises:
@@ -119,13 +121,14 @@ def _where(name: str, i: int, entry: Any) -> str:
 def _claims(document: dict[str, Any], setting: Setting) -> Claims:
     seen = tuple(document.get("processors", ()))
     Applicability(processors=seen).seen_on(setting.processor)
-    claims, deviations, out_of_range, limits = (_entries(document, name) for name in TABLES)
+    claims, deviations, out_of_range, limits, arithmetic = (_entries(document, name) for name in TABLES)
     _check_ids([*deviations, *out_of_range])
     return Claims(
         tuple(claim for claim in claims if _is_seen(claim, setting)),
         _in_setting(deviations, setting, seen),
         _in_setting(out_of_range, setting, seen),
         tuple(limits),
+        tuple(arithmetic),
     )
 
 
@@ -214,6 +217,11 @@ def _limited(entry: dict[str, Any], where: str) -> Limited:
     return Limited(_scope(entry | {"dtypes": FORMATS}, where), limit_of(keys))
 
 
+def _computing(entry: dict[str, Any], where: str) -> Computing:
+    keys = {key: value for key, value in entry.items() if key not in ("operations", "modes")}
+    return Computing(_scope({"dtypes": FORMATS, **entry}, where), declaration_of(keys))
+
+
 def _scope(entry: dict[str, Any], where: str) -> Scope:
     return Scope(tuple(entry["operations"]), tuple(entry["dtypes"]), tuple(entry.get("modes", ("*",))), where)
 
@@ -231,4 +239,4 @@ def _applies(entry: dict[str, Any]) -> Applicability:
     return Applicability(versions, devices, tuple(entry.get("processors", ())))
 
 
-_KINDS = {"claim": _claim, "deviation": _deviation, "out_of_range": _out_of_range, "limit": _limited}
+_KINDS = {"claim": _claim, "deviation": _deviation, "out_of_range": _out_of_range, "limit": _limited, "arithmetic": _computing}

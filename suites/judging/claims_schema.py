@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.arithmetic import SCHEMA as ARITHMETIC
 from adapters.limits import SCHEMA as LIMIT
 from reference.formats import FORMATS
 from reference.grades import Grade
@@ -71,8 +72,15 @@ _OUT_OF_RANGE = table(
     required=["id", "operations", "dtypes", "labels", "reason"],
 )
 _LIMIT = table({**LIMIT["properties"], "operations": _PATTERNS, "modes": _PATTERNS}, required=["operations", "reason"])
+_ARITHMETIC = table({**ARITHMETIC["properties"], "operations": _PATTERNS, "modes": _PATTERNS}, required=["operations"])
 
-TABLES = {"claim": _CLAIM, "deviation": _DEVIATION, "out_of_range": _OUT_OF_RANGE, "limit": _LIMIT}
+TABLES = {
+    "claim": _CLAIM,
+    "deviation": _DEVIATION,
+    "out_of_range": _OUT_OF_RANGE,
+    "limit": _LIMIT,
+    "arithmetic": _ARITHMETIC,
+}
 """The kinds of entries."""
 
 SCHEMA = table(

@@ -52,6 +52,8 @@ def check_entries(claims: Claims, operations: tuple[Operation, ...]) -> None:
     whole = tuple(replace(operation, limits=(), beyond=None) for operation in operations)
     for limited in claims.limits:
         _spoken_of(limited.scope, whole)
+    for computing in claims.arithmetic:
+        _check_own(computing.scope, _spoken_of(computing.scope, whole))
     for claim in claims.claims:
         _check_quantities(claim.scope, tuple(claim.grades), _covered(claim.scope, whole))
     for deviation in claims.deviations:
@@ -70,6 +72,13 @@ def _spoken_of(scope: Scope, operations: tuple[Operation, ...]) -> tuple[Operati
     by_mode: Callable[[Operation, str], bool] = lambda op, pattern: fnmatchcase(op.mode, pattern)  # noqa: E731
     _check_each(scope, "mode", scope.modes, named, by_mode, modes_of(named))
     return tuple(op for op in named if scope.speaks_of(op))
+
+
+def _check_own(scope: Scope, operations: tuple[Operation, ...]) -> None:
+    """An operation of a backend has its arithmetic there: that of a claims file is for kernels of --implementation."""
+    if listed := [operation.name for operation in operations if not operation.composed]:
+        said = f"{scope.entry}: operation {listed[0]!r} is one of a backend, which declares its arithmetic itself"
+        raise ValueError(f"{said}; allowed: kernels of --implementation")
 
 
 def _covered(scope: Scope, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:

@@ -21,8 +21,9 @@ from suites.judging.measurement import Measurement
 class Finding:
     """What is wrong with an operation at a problem, and in the words of `values` what was expected and observed.
 
-    `arithmetic` is that of the result, where it is not that of the operation in the format of the problem; `note` a comment
-    on the command; `kind` says what went wrong without numbers, operations and inputs, where `what` less its numbers does not.
+    `arithmetic` is that of the result, where it is not that of the operation in the format of the problem; `advice` what else
+    might be declared; `note` a comment on the command; `kind` says what went wrong without numbers, operations and inputs,
+    where `what` less its numbers does not.
     """
 
     what: str
@@ -32,6 +33,7 @@ class Finding:
     arithmetic: Arithmetic | None = None
     note: str = ""
     kind: str = ""
+    advice: str = ""
 
     @property
     def cause(self) -> str:
@@ -41,7 +43,9 @@ class Finding:
     def input(self, where: str) -> str:
         """Operation, place and problem in words; `where` names backend, device and mode."""
         declared = self.arithmetic or self.operation.whole.arithmetic[self.problem.format.name]
-        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}; {declared.describe()}"
+        by_default = f" ({BY_DEFAULT})" if self.operation.has_default_arithmetic(self.problem.format) else ""
+        judged = f"{declared.describe()}{by_default}{self.advice}"
+        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}; {judged}"
 
     def lines(self, where: str, repro: str) -> dict[str, str]:
         """What is wrong, in four lines by name; `repro` is the command (to store its case: suites/README.md)."""
@@ -52,6 +56,9 @@ class Finding:
             "repro": f"{repro}{f'  # {self.note}' if self.note else ''}",
         }
 
+
+BY_DEFAULT = "the default for a kernel that declares none"
+"""What is said of the arithmetic by which a user's kernel is judged that declares none."""
 
 _NUMBER = r"(?<!, line )(?<![\w.])[-+]?(?:0x)?\d[\w.+-]*"
 """A number, but for that of a line of code: what two lines raise has two causes."""
@@ -98,7 +105,23 @@ def finding_of(measurement: Measurement, operation: Operation, required: Grade) 
         more = f"; {failing} of {measurement.observed.size} entries" if failing > 1 else ""
         claim = f"claim {required.label!r} {_allows(measurement, index, required)}"
         what = f"{_place(measurement, index)} {_error(measurement, index)}; {claim}{more}"
-    return Finding(what, values_of(measurement), operation, measurement.problem, measurement.arithmetic, kind=kind)
+    advice = _advice(measurement, operation, required)
+    values = values_of(measurement)
+    return Finding(what, values, operation, measurement.problem, measurement.arithmetic, kind=kind, advice=advice)
+
+
+def _advice(measurement: Measurement, operation: Operation, required: Grade) -> str:
+    """What to declare of a user's kernel that would be stable in the arithmetic of the backend's own functions."""
+    if not operation.composed or measurement.error is not None or not measurement.grade < Grade.STABLE <= required:
+        return ""
+    composed = replace(operation, arithmetic=operation.composed, beyond=None)
+    backend = composed.arithmetic_of(measurement.quantity, measurement.problem.format)
+    if replace(measurement, arithmetic=backend).grade < Grade.STABLE:
+        return ""
+    return (
+        f"; it would be 'stable' by the arithmetic of the backend's own functions ({backend.describe()}): "
+        "declare composed = true if it is made of them"
+    )
 
 
 def _kind(measurement: Measurement, index: tuple[int, ...] | None, required: Grade) -> str:

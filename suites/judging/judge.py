@@ -238,7 +238,7 @@ class Judge:
         for measurement in self.measure(question.about(*askable(operation, problem, question.quantities))):
             claimed = self.plan.claims.claimed(operation, problem.format.name, measurement.quantity)
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
-            self.recorder.add(operation.label, problem.format.name, measurement, counts=needed == claimed)
+            self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed, claimed)
             if measurement.grade < needed:
                 missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), question.layout))
         if missed:

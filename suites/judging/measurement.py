@@ -81,8 +81,9 @@ class Measurement:
 
     @cached_property
     def stable_bound(self) -> Floats:
-        """Absolute error that `stable` allows; never below that of the next grade, since grades include those before."""
-        return np.maximum(stable_bound(self.judged, self.quantity, self.arithmetic), self.accurate_bound)
+        """Absolute error that `stable` allows; never below that of `accurate`, since grades include those before."""
+        bound = stable_bound(self.judged, self.quantity, self.arithmetic, self.expected)
+        return np.maximum(bound, self.accurate_bound)
 
     @cached_property
     def componentwise_bound(self) -> Floats:
@@ -175,6 +176,17 @@ class Measurement:
             reached = reached & holds
             grade = np.where(reached, np.int8(level), grade)
         return grade
+
+    def vacuous_at(self, needed: Grade) -> Bools:
+        """True where a need says nothing: 0, or twice the value, would pass for a value that is not 0.
+
+        From `accurate` on a 0 never passes, and below `stable` no error is bounded: there the need itself says so.
+        """
+        if needed is not Grade.STABLE or self.error is not None:
+            return np.zeros(self.observed.shape, dtype=bool)
+        value = np.abs(self.expected.values.approximate())
+        told = (self.rounded != 0) & np.isfinite(value) & (self.expected.requirement != Requirement.UNSPECIFIED)
+        return np.asarray(told & (self.stable_bound >= value))
 
     @cached_property
     def compared(self) -> int:

@@ -48,6 +48,10 @@ class Record(Share):
     left_out_at: set[Spot] = field(default_factory=set)
     """Where plain problems were left out, whose logits are finite and whose options are at their defaults."""
     returned_nonzero: int = 0
+    vacuous: int = 0
+    """Entries that counted, and were held to what would let 0 or twice the value pass."""
+    unbounded: int = 0
+    """Those of them without any bound."""
     worst_ratio: float = 0.0
     bound: str = ""
     worst: Measurement | None = field(default=None, repr=False)
@@ -121,19 +125,25 @@ class Recorder:
     is_paused: bool = False
     _places: Places = field(default_factory=Places, repr=False)
 
-    def add(self, operation: str, dtype: str, measurement: Measurement, counts: bool = True) -> None:
+    def add(
+        self, operation: str, dtype: str, measurement: Measurement, counts: bool = True, claimed: Grade = Grade.ACCURATE
+    ) -> None:
         """Take in a measurement of a generated problem; `dtype` is that of its logits."""
         if self.is_paused:
             return
-        self._take((operation, dtype, measurement.quantity), measurement, counts)
+        self._take((operation, dtype, measurement.quantity), measurement, counts, claimed)
 
     def add_case(self, outcome: CaseOutcome, measurement: Measurement, counts: bool) -> None:
         """Take in what a stored case showed; `counts` is False if a deviation that it shows holds it to less than the claim."""
         self.outcomes.append(outcome)
-        self._take((outcome.operation, outcome.dtype, outcome.quantity), measurement, counts)
+        self._take((outcome.operation, outcome.dtype, outcome.quantity), measurement, counts, outcome.claimed)
 
-    def _take(self, key: Key, measurement: Measurement, counts: bool) -> None:
+    def _take(self, key: Key, measurement: Measurement, counts: bool, claimed: Grade) -> None:
         record = self.records.setdefault(key, Record())
+        if counts:
+            vacuous = measurement.vacuous_at(claimed)
+            record.vacuous += int(np.count_nonzero(vacuous))
+            record.unbounded += int(np.count_nonzero(vacuous & np.isinf(measurement.stable_bound)))
         shown = record.profile.add(measurement, self._places.of(measurement.problem), counts)
         for taking in (record, self.test):
             taking.add(measurement, shown, counts)

@@ -21,8 +21,10 @@ from suites.report.wording import (
     limits,
     lowest_left_out,
     reached,
+    share,
     short_number,
     subject,
+    vacuous,
 )
 
 LOST_FIRST = (Quantity.LOSS, Quantity.GRADIENT)
@@ -64,7 +66,14 @@ def _of(results: Iterable[Result], quantity: Quantity) -> list[Result]:
 
 def _answer(report: Report, results: list[Result]) -> Answer:
     missed = _missed(report, results)
-    said = (missed, _unmeasured(results), _lost(results), _known(report, results), "" if missed else _held(report, results))
+    said = (
+        missed,
+        _unmeasured(results),
+        _lost(results),
+        _vacuous(results),
+        _known(report, results),
+        "" if missed else _held(report, results),
+    )
     return Answer(
         operation=results[0]["operation"],
         name=_name(report, results[0]),
@@ -161,6 +170,12 @@ def _lost(results: Sequence[Result]) -> str:
         also = "So can entries of the {}." if said else "Entries of the {} can come back as 0 although not 0."
         said.append(also.format(_listed(rest)))
     return " ".join(said)
+
+
+def _vacuous(results: Sequence[Result]) -> str:
+    """Which part of its entries was held to what lets 0 pass."""
+    found, entries = sum(map(vacuous, results)), sum(result["entries"] for result in results)
+    return f"Of {share(found, entries)} of the entries nothing is shown: a 0 would be stable there." if found else ""
 
 
 def _from_gaps(results: Sequence[Result]) -> str:

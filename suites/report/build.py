@@ -158,6 +158,7 @@ def _result(judge: Judge, key: Key) -> dict[str, Any]:
         "quantity": str(quantity),
         "claimed": judge.plan.claims.claimed(operation, dtype, quantity).label,
         **record.counts.as_json(),
+        "vacuous": {"entries": record.vacuous, "unbounded": record.unbounded},
         "method": "searched",
         "left_out": record.left_out.as_json(),
         "returned_zero": record.returned_zero,

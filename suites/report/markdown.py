@@ -29,7 +29,10 @@ from suites.report.wording import (
     processor,
     run_again,
     seen_deviations,
+    share,
     subject,
+    vacuous,
+    vacuous_line,
     verdict_line,
     worst_ulps,
 )
@@ -48,6 +51,7 @@ def markdown(report: Report) -> str:
         answered(report),
         _made_with(report),
         SEARCHED,
+        _vacuous(report),
         _results(report),
         _worst(report),
         _tolerances(report),
@@ -150,8 +154,24 @@ def _folded(comparison: ReportComparison) -> list[str]:
     ]
 
 
+def _vacuous(report: Report) -> str:
+    said = vacuous_line(report)
+    return f"Entries judged vacuously: {plain(said)}." if said else ""
+
+
 def _results(report: Report) -> str:
-    header = ["operation", "dtype", "quantity", "claimed", "reached", "worst ulp", *_BASIS, "error/stable bound", "lost to 0"]
+    header = [
+        "operation",
+        "dtype",
+        "quantity",
+        "claimed",
+        "reached",
+        "worst ulp",
+        *_BASIS,
+        "vacuous",
+        "error/stable bound",
+        "lost to 0",
+    ]
     return _headed("## Grades", _grouped(report, report["results"], [*header, "not 0", "bound"], _result))
 
 
@@ -164,6 +184,7 @@ def _result(r: Result) -> list[str]:
         r["reached"],
         worst_ulps(r),
         *_basis(r),
+        share(found, r["entries"]) if (found := vacuous(r)) else "-",
         f"{r['worst_error_over_stable_bound']:.2g}",
         str(r["returned_zero"]),
         str(r["returned_nonzero"]),

@@ -35,6 +35,7 @@ from suites.report.wording import (
     rests_on,
     seen_deviations,
     subject,
+    vacuous_line,
     verdict_line,
     worst_ulps,
 )
@@ -100,7 +101,7 @@ class Written:
 
 def summary_lines(report: Report, written: Written = Written()) -> list[str]:
     """The report in plain lines: grades with worst errors, deviations seen, causes of failures, what was written, verdict."""
-    tables = (_loss_lines, _block_lines, _unmeasured_lines, _limit_lines, _deviation_lines, _not_seen_lines)
+    tables = (_loss_lines, _block_lines, _unmeasured_lines, _vacuous_lines, _limit_lines, _deviation_lines, _not_seen_lines)
     lines = [*HEADING, "", *(line for table in tables for line in table(report)), *cause_lines(report, written.folder), ""]
     return [one_line(line) for line in [*lines, *written.said, *_last_lines(report)]]
 
@@ -181,6 +182,12 @@ def _unmeasured_lines(report: Report) -> list[str]:
     return ["", f"not measured: {len(missing)} of {counted(len(report['results']), 'row')} of operation, dtype and quantity"]
 
 
+def _vacuous_lines(report: Report) -> list[str]:
+    """Where a bound of `stable` says nothing."""
+    said = vacuous_line(report)
+    return ["", f"entries judged vacuously, 'stable' lets 0 or twice the value pass: {said}"] if said else []
+
+
 def _limit_lines(report: Report) -> list[str]:
     lines = [f"  {', '.join(operations)}: {text}" for text, operations in limits(report).items()]
     return ["", f"{counted(len(lines), 'declared limit')}:", *lines] if lines else []
@@ -233,7 +240,9 @@ def summary_tables(report: Report, written: Written = Written()) -> RenderableTy
     )
     parts: list[RenderableType] = [*map(_plain, HEADING), *(table for table in tables if table is not None)]
     causes = cause_lines(report, written.folder)
-    parts += map(_plain, [*_unmeasured_lines(report), *causes, "", *written.said, *_last_lines(report)])
+    parts += map(
+        _plain, [*_unmeasured_lines(report), *_vacuous_lines(report), *causes, "", *written.said, *_last_lines(report)]
+    )
     assert isinstance(parts[-1], Text)
     parts[-1].stylize(STYLES[report["verdict"]], 0, len(report["verdict"]))
     return Group(*parts)

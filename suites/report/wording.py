@@ -133,6 +133,37 @@ def lowest_left_out(results: Iterable[Result]) -> Grade | None:
     return min((grade_named(basis["reached"]) for basis in bases), default=None)
 
 
+def vacuous(result: Result) -> int:
+    """How many entries of a result were judged vacuously; none are known of in a report of before they were counted."""
+    return int(result.get("vacuous", {}).get("entries", 0))
+
+
+def share(part: int, whole: int) -> str:
+    """A part of entries as people write it.
+
+    >>> share(1, 3), share(1, 100000), share(5, 5), share(99999, 100000)
+    ('33%', 'under 1%', '100%', 'over 99%')
+    """
+    percent = 100 * part / whole
+    if percent < 1:
+        return "under 1%"
+    return "over 99%" if 99 < percent < 100 else f"{percent:.0f}%"
+
+
+def vacuous_line(report: Report) -> str:
+    """Which part of all entries was judged vacuously, and where that is all of a row; nothing, if none was."""
+    found = [result for result in report["results"] if vacuous(result)]
+    if not found:
+        return ""
+    whole = [result for result in found if vacuous(result) == result["entries"]]
+    open_ended = [result for result in found if result["vacuous"]["unbounded"]]
+    parts = [share(sum(map(vacuous, found)), sum(result["entries"] for result in report["results"]))]
+    for said, rows in (("all of", whole), ("without a bound in", open_ended)):
+        named = [f"{result['operation']} {result['dtype']} {result['quantity']}" for result in rows]
+        parts += [f"{said} {first_of(named)}"] if named else []
+    return f"{'; '.join(parts)}"
+
+
 def short_name(report: Report, operation: str) -> str:
     """An operation without its mode where a report has one mode only.
 
@@ -220,9 +251,11 @@ def platform_line(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """The verdict and its reason; and whether declared limits take something away."""
+    """The verdict and its reason; whether declared limits take something away, and which part of the entries says nothing."""
     within = any(set(limit["declared"]) - {"reason", "returns"} for limit in report.get("limits", []))
-    return f"{report['verdict']}: {report['reason']}{'; within declared limits' if within else ''}"
+    said = f"{report['verdict']}: {report['reason']}{'; within declared limits' if within else ''}"
+    judged = vacuous_line(report).partition(";")[0]
+    return f"{said}; {judged} of the entries judged vacuously" if judged else said
 
 
 def run_again(report: Report) -> str:
@@ -299,5 +332,6 @@ SEARCHED = (
     "is reached if nothing that was asked missed it, but for what is left out: cases of the deviations below, and generated "
     "problems in their regions. `entries` and `problems` say how much a row rests on, `left out` the lowest grade of what it "
     "leaves out and in how many problems. `lost to 0` counts zeros returned for numbers of at least the least subnormal, "
-    "`not 0` numbers returned where the value is exactly 0."
+    "`not 0` numbers returned where the value is exactly 0. `vacuous` is the part of the entries that were held to a bound of "
+    "`stable` which would have let 0 or twice the value pass: of these nothing is shown."
 )

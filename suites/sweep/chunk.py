@@ -66,9 +66,9 @@ def opened(backend: str, device: str, implementation: str | None, claims: str | 
     adapter = load_adapter(backend, device)
     answer_of(type(adapter), "be_single_threaded", adapter.be_single_threaded)
     operations = operations_on_trial(adapter, implementation)
-    declared = live_claims(adapter, claims_path(backend, implementation, claims), operations).declared_limits
+    declared = live_claims(adapter, claims_path(backend, implementation, claims), operations).as_declared
     try:
-        return adapter, {op.label: op.within(declared(op), adapter.device) for op in operations}
+        return adapter, {op.label: declared(op, adapter.device) for op in operations}
     except ValueError as error:
         raise SweepError(str(error)) from None
 

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 import torch
 
-from adapters.limits import limits, limits_of
+from adapters.arithmetic import arithmetic
+from adapters.limits import limits
+from adapters.loading import as_declared
 from adapters.operation import Operation
 from adapters.torch.backend import TorchAdapter
 from tests.planted.kernel import Kernel, Rows, Tensor
@@ -56,7 +58,8 @@ class _TwoPass(_Honest):
         return torch.exp(x - self.top(x)).sum(dim=1, keepdim=True)
 
 
-@limits("one running sum, deeper for more classes than what is declared for a kernel", max_classes=128)
+@arithmetic(summation="recursive")
+@limits("one running sum, whose bound of stable grows with the classes", max_classes=128)
 class _Online(_Honest):
     """One pass: the sum is rescaled whenever the maximum moves (Milakov and Gimelshein, arXiv 1805.02867)."""
 
@@ -122,4 +125,4 @@ class Honest(TorchAdapter):
 
     def operations(self) -> tuple[Operation, ...]:
         kernels = (two_pass, online, tiled, pairwise, compensated)
-        return tuple(replace(op, limits=limits_of(kernel)) for kernel in kernels for op in self.implementation(kernel))
+        return tuple(replace(as_declared(op, kernel), composed={}) for kernel in kernels for op in self.implementation(kernel))

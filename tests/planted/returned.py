@@ -7,10 +7,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from adapters.arithmetic import arithmetic
 from adapters.limits import limits
 
 Tensor = torch.Tensor
 
+composed = arithmetic(composed=True)
 in_float32 = limits("the loss is kept as it is computed", returns={"loss": "float32"}, targets=["indices"], options=[])
 
 
@@ -20,6 +22,7 @@ def undeclared(input: Tensor, target: Tensor, weight: Tensor | None = None, **op
     return F.cross_entropy(input.float(), wide, weight=None if weight is None else weight.float(), **options)
 
 
+@composed
 @in_float32
 def declared(input: Tensor, target: Tensor, **options: Any) -> Tensor:  # noqa: A002
     """The same, declared."""

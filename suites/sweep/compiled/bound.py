@@ -36,9 +36,10 @@ class Entry(NamedTuple):
 
 
 class _Class(NamedTuple):
-    """One class of the row: its probability, the error of its log-probability, and that of its probability."""
+    """One class of the row: its probability and its loss, the error of its log-probability, and that of its probability."""
 
     probability: float
+    loss: float
     log_error: float
     probability_error: float
 
@@ -71,13 +72,23 @@ def _class_errors(row: Below, own: float, c: Declared) -> _Class:
     loss = own + log_sum
     error = tau + c.unit * own
     error += c.unit * loss + c.unit * error
+    entering = error + (c.log_stored * loss + c.log_stored * error + c.log_underflow)
     error += c.stored * loss + c.stored * error + c.storage_underflow
     probability = exp(-own) / total
     quotient = probability * ((1 + power_error(own, c)) * (1 + eta / max(1 - eta, 0.0)) * (1 + c.unit) - 1)
-    near = probability * (expm1(error) * (1 + c.alpha) + c.alpha)
-    logarithmic = near if error < 1.0 else exp(error - loss) * (1 + c.alpha)
+    near = probability * (expm1(entering) * (1 + c.alpha) + c.alpha)
+    logarithmic = near if entering < 1.0 else exp(entering - loss) * (1 + c.alpha)
     larger = max(logarithmic, quotient) if probability > 0.0 else logarithmic
-    return _Class(probability, error, larger + 2 * c.omega + c.storage_underflow)
+    return _Class(probability, loss, error, larger + 2 * c.omega + c.storage_underflow)
+
+
+@compiled
+def _stored_once(value: float, bound: float, c: Declared) -> float:
+    """With the one store of a result; the bound as it is where every step was stored."""
+    if c.result_underflow == 0.0:
+        return bound
+    stored = c.result_stored * (value + bound) if c.result_stored > 0.0 else 0.0  # 0 times infinity would be no bound
+    return (bound + stored + c.result_underflow) * SLACK
 
 
 @inlined
@@ -101,14 +112,17 @@ def gap_bound(quantity: int, row: Below, entry: Entry, c: Declared) -> float:
     """Largest absolute error that `stable` allows an entry."""
     at, one = entry.at, _class_errors(row, entry.own, c)
     if quantity == LOSS:
-        bound = one.log_error
+        bound, value = one.log_error, one.loss
     elif quantity == GRADIENT:
         size = one.probability + (1.0 if at else 0.0)
         bound = one.probability_error * (1 + c.first_order) + size * c.first_order + 2 * c.storage_underflow
+        value = abs(one.probability - (1.0 if at else 0.0))
     else:
         other = one if at else _class_errors(row, entry.other, c)
         p, dp, q, dq = one.probability, one.probability_error, other.probability, other.probability_error
         bound = (p * dq + dp * (q + dq)) * (1 + c.second_order) + p * q * c.second_order
         bound += dp * (1 + c.second_order) + p * c.second_order if at else 0.0
         bound += 8 * c.storage_underflow
-    return inf if isnan(bound) else bound * SLACK
+        value = p * abs((1.0 if at else 0.0) - q)
+    bound = _stored_once(value, bound * SLACK, c)
+    return inf if isnan(bound) else bound

@@ -116,4 +116,4 @@ def careful_bound(quantity: int, row: Below, entry: Entry, value: float, c: Decl
         product = _times(_probability(sums, entry.own, c), _rounded(other, c), c)
         error = _finished(_rounded(product, c), c)
     bound = LARGEST if isnan(error) else min(error * SLACK, LARGEST)
-    return bound + c.stored * value + c.stored * bound + c.storage_underflow
+    return bound + c.last_store * value + c.last_store * bound + c.last_underflow

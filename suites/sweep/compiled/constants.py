@@ -35,6 +35,9 @@ class Declared(NamedTuple):
     omega: float
     omega_sum: float
     storage_underflow: float
+    log_stored: float
+    """The store of a log-probability of which the exp is taken, and what underflow costs there."""
+    log_underflow: float
     first_order: float
     second_order: float
     working_underflow: float
@@ -44,6 +47,12 @@ class Declared(NamedTuple):
     """EXTRA_ROUNDINGS of a derivative, and what they make of an error."""
     lost: float
     """Below it an entry may be lost to underflow (`reference.bounds.entrywise.zero_bound`)."""
+    result_stored: float
+    """The one store of a result, and what underflow costs there; 0 where every step is stored, the last one too."""
+    result_underflow: float
+    last_store: float
+    """The last store of a result, whatever is stored before, and what underflow costs there."""
+    last_underflow: float
 
 
 def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> FormatConstants:
@@ -66,7 +75,8 @@ def _lost(fmt: Format, arithmetic: Arithmetic, classes: int) -> float:
 
 def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
     """The constants for rows of so many classes."""
-    unit = arithmetic.working.unit_roundoff
+    declared, arithmetic = arithmetic, arithmetic.inside
+    unit, stores = arithmetic.working.unit_roundoff, arithmetic.stores_log_probability
     return Declared(
         unit=unit,
         alpha=2 * arithmetic.exp_ulps * unit,
@@ -77,10 +87,16 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         omega=arithmetic.underflow,
         omega_sum=classes * arithmetic.underflow,
         storage_underflow=arithmetic.storage_underflow,
+        log_stored=arithmetic.storage_roundoff if stores else 0.0,
+        log_underflow=arithmetic.storage_underflow if stores else 0.0,
         first_order=growth_of(arithmetic, PLAIN_ROUNDINGS, PLAIN_ROUNDINGS),
         second_order=growth_of(arithmetic, SECOND_ORDER_ROUNDINGS, SECOND_ORDER_ROUNDINGS),
         working_underflow=arithmetic.working.min_normal if arithmetic.flush_to_zero else arithmetic.working.min_subnormal,
         extra=EXTRA_ROUNDINGS,
         finished=growth(unit, EXTRA_ROUNDINGS),
-        lost=_lost(arithmetic.storage, arithmetic, classes) + arithmetic.storage.min_subnormal,
+        lost=_lost(declared.storage, declared, classes) + declared.storage.min_subnormal,
+        result_stored=declared.storage_roundoff if declared.stores_once else 0.0,
+        result_underflow=declared.storage_underflow if declared.stores_once else 0.0,
+        last_store=declared.storage_roundoff,
+        last_underflow=declared.storage_underflow,
     )
