@@ -188,12 +188,22 @@ def check_sum(tallies: list[SweepTally | None], batch: Batch, seen: Any, asked: 
     assert np.array_equal(whole.seen[:, 0], np.bitwise_or.reduce([tally.seen[:, 0] for tally in alone]))
 
 
+DECLARED: dict[str, dict[str, Any]] = {
+    "none": {},
+    "flush": {"flush_to_zero": True},
+    "online": {"summation": Summation(Order.RECURSIVE, tile=1)},
+    "tiles": {"summation": Summation(Order.PAIRWISE, tile=2), "flush_to_zero": True},
+    "base 2": {"base_2": True},
+    "all": {"summation": Summation(Order.RECURSIVE, tile=1), "base_2": True, "reciprocals": True, "softplus": True},
+}
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
-@pytest.mark.parametrize("flush", [False, True])
-def test_the_gap_bound_is_that_of_the_reference(fmt: Format, flush: bool, classes: int) -> None:
+@pytest.mark.parametrize("more", DECLARED.values(), ids=DECLARED)
+def test_the_gap_bound_is_that_of_the_reference(fmt: Format, more: dict[str, Any], classes: int) -> None:
     working = fmt if fmt.bits > 16 else FLOAT32
-    arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, stores_sum=True, flush_to_zero=flush)
+    arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, stores_sum=True, **more)
     random = np.random.default_rng(0)
     gaps = fmt.round(
         np.concatenate([[0.0], 10 ** random.uniform(-6, 3, 200 if classes == 2 else 60), [fmt.largest, fmt.largest / 2]])

@@ -27,11 +27,13 @@ from reference.bounds.family import (
     family_gradient,
     family_loss,
     family_second_order,
+    inverses_error,
     layer_gradient,
     reduced,
 )
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth, growth_of
+from reference.bounds.running import Running, growth, growth_of, inverse_error
+from reference.bounds.softplus import softplus_error
 from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
@@ -53,13 +55,18 @@ SECOND_ORDER_ROUNDINGS = 6
 """A second pass through the same graph: two more products and two more stores than the first derivative's four."""
 
 
+_ORDERS = {PLAIN_ROUNDINGS: 1, SECOND_ORDER_ROUNDINGS: 2}
+"""How often a derivative with so many roundings is divided by the temperature."""
+
+
 def _row_roundings(rows: RowErrors, plain: int) -> float:
     """Relative growth on the way from log_softmax to a derivative or a loss of a row."""
     count = plain if rows.problem.is_plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
     working = count if rows.problem.is_plain else count + rows.depth
     if rows.problem.reduction is Reduction.MEAN:
         working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
-    return growth_of(rows.arithmetic, count, working)
+    grown = growth_of(rows.arithmetic, count, working)
+    return grown + (1 + grown) * inverses_error(rows, _ORDERS[plain])
 
 
 def _loss(rows: RowErrors) -> Floats:
@@ -78,6 +85,8 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
         largest = np.minimum(size + error, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
         error = error + largest * growth_of(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
         error = error + (COMPOSITE_ROUNDINGS + rows.logits.shape[1]) * arithmetic.storage_underflow
+    if problem.is_binary and arithmetic.softplus:
+        error = np.maximum(error, softplus_error(rows, size))
     return error, size + error
 
 
@@ -147,7 +156,8 @@ def _logsumexp(rows: RowErrors) -> Floats:
     # The class at the maximum has no gap to be off by: the smallest D_i is that of log S, and a little more.
     tau = rows.log_error.min(axis=1)
     stored = rows.arithmetic.storage_roundoff
-    divided = 0.0 if problem.temperature == 1.0 else u * np.abs(top)
+    rounded = u + (1 + u) * inverse_error(rows.arithmetic, problem.temperature)
+    divided = 0.0 if problem.temperature == 1.0 else rounded * np.abs(top)
     return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
 
 
@@ -222,7 +232,7 @@ def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arith
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes
     with np.errstate(over="ignore", invalid="ignore"):
-        lost = _shaped(problem, quantity, classes * arithmetic.underflow * amplitude, expected.values.shape)
+        lost = _shaped(problem, quantity, classes * arithmetic.rounding_underflow * amplitude, expected.values.shape)
     # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
     lost = np.where(np.isnan(lost), 0.0, lost)
     result = arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0
