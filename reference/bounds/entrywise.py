@@ -46,13 +46,28 @@ SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
 
 PLAIN_ROUNDINGS = 2
-"""Rounded products and stores from log_softmax to the gradient of class indices: the cotangent's product, the result."""
+"""Rounded products and stores from log_softmax to the gradient of class indices: the result, and one of `_factors`."""
 
 COMPOSITE_ROUNDINGS = 4
 """With probabilities, weights or smoothing: label times weight, times log-probability, times s/K, and their sum."""
 
+SMOOTHED_ROUNDINGS = 3
+"""With smoothing, beyond those: 1 - s, its product and the sum with s/K, less the label's own; and that of a class weight."""
+
 SECOND_ORDER_ROUNDINGS = 6
 """A second pass through the same graph: two more products and two more stores than the first derivative's four."""
+
+
+def _label_roundings(problem: Problem) -> int:
+    """Roundings of a label beyond the one that COMPOSITE_ROUNDINGS has for it."""
+    if problem.label_smoothing == 0.0:
+        return 0
+    return SMOOTHED_ROUNDINGS if problem.class_weights is not None else SMOOTHED_ROUNDINGS - 1
+
+
+def _factors(problem: Problem) -> int:
+    """Numbers that a gradient is multiplied with or divided by one after the other; second derivatives have room for them."""
+    return (problem.cotangent is not None) + (problem.reduction is Reduction.MEAN) + (problem.temperature != 1.0)
 
 
 _ORDERS = {PLAIN_ROUNDINGS: 1, SECOND_ORDER_ROUNDINGS: 2}
@@ -61,7 +76,11 @@ _ORDERS = {PLAIN_ROUNDINGS: 1, SECOND_ORDER_ROUNDINGS: 2}
 
 def _row_roundings(rows: RowErrors, plain: int) -> float:
     """Relative growth on the way from log_softmax to a derivative or a loss of a row."""
-    count = plain if rows.problem.is_plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+    count = plain + _label_roundings(rows.problem)
+    if not rows.problem.is_plain:
+        count += COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+    if plain == PLAIN_ROUNDINGS:
+        count += max(_factors(rows.problem) - 1, 0)
     working = count if rows.problem.is_plain else count + rows.depth
     if rows.problem.reduction is Reduction.MEAN:
         working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
@@ -83,7 +102,8 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
     size = np.where(counted, weights * rows.losses, 0.0).sum(axis=1)
     if not problem.is_plain:
         largest = np.minimum(size + error, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
-        error = error + largest * growth_of(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
+        count = COMPOSITE_ROUNDINGS + _label_roundings(problem)
+        error = error + largest * growth_of(arithmetic, count, count + rows.depth)
         error = error + (COMPOSITE_ROUNDINGS + rows.logits.shape[1]) * arithmetic.storage_underflow
     if problem.is_binary and arithmetic.softplus:
         error = np.maximum(error, softplus_error(rows, size))

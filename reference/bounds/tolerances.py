@@ -24,7 +24,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
+from reference.bounds.entrywise import (
+    COMPOSITE_ROUNDINGS,
+    PLAIN_ROUNDINGS,
+    SECOND_ORDER_ROUNDINGS,
+    SMOOTHED_ROUNDINGS,
+)
 from reference.bounds.running import growth, growth_of, inverse_error
 from reference.floating_state import in_default_state
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade, grade_named
@@ -37,6 +42,9 @@ COMPARING = 8
 
 DIGITS = 2
 """Significant digits of a tolerance; it is rounded up."""
+
+_COMPOSITE = COMPOSITE_ROUNDINGS + SMOOTHED_ROUNDINGS
+"""Roundings with whatever labels, weights and smoothing a domain allows."""
 
 _SLACK = 1.0 + 2.0**-29
 """Covers the rounding of this file's own float64 arithmetic, and that of entrywise.py."""
@@ -296,10 +304,10 @@ class _Supremum:
 
     def _growth(self, plain: int) -> float:
         """Relative growth from log_softmax to a derivative; `entrywise._row_roundings` of the domain."""
-        count = plain if self.domain.plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+        count = plain if self.domain.plain else plain + _COMPOSITE - PLAIN_ROUNDINGS
         working = count if self.domain.plain else count + self._depth
         if self.domain.reduction is Reduction.MEAN:
-            working += 1 + self.arithmetic.summation.depth(self.domain.rows)
+            count, working = count + 1, working + 2 + self.arithmetic.summation.depth(self.domain.rows)
         grown = growth_of(self.arithmetic, count, working)
         return grown + (1 + grown) * self._mean_inverse
 
@@ -312,7 +320,7 @@ class _Supremum:
     def _loss(self) -> Tolerance:
         (rtol, atol), floor = self._logarithm, self.arithmetic.storage_underflow
         if not self.domain.plain:
-            grown = growth_of(self.arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + self._depth)
+            grown = growth_of(self.arithmetic, _COMPOSITE, _COMPOSITE + self._depth)
             rtol, atol = rtol + (1 + rtol) * grown, atol * (1 + grown) + (COMPOSITE_ROUNDINGS + self.domain.classes) * floor
         if self.domain.reduction is Reduction.NONE:
             return Tolerance(rtol, atol)
