@@ -36,15 +36,40 @@ class Summation:
 
     `leaf`, for lanes: a sum of more terms than this is halved until it is not, and the halves are added as a tree.
 
+    `tile`, for a sum of powers that is rescaled as its maximum grows (one-pass or online softmax, merged shards): so many
+    terms are added under one maximum, each order then merges the tiles as it would add terms, and every merge multiplies
+    both partial sums by exp(m_old - m_new). 1 is online. Of lanes, each has its own tiles. None: the maximum is known first.
+
     >>> Summation(Order.PAIRWISE).depth(1000), Summation(Order.LANES, 8).depth(128256), Summation(Order.TREE, 32).depth(1025)
     (10, 16039, 63)
     >>> Summation(Order.LANES, 32, leaf=1600).depth(70000)
     87
+    >>> online, shards = Summation(Order.RECURSIVE, tile=1), Summation(Order.PAIRWISE, tile=1024)
+    >>> online.rescalings(1000), shards.rescalings(32768), PAIRWISE.rescalings(1000)
+    (999, 5, 0)
+
+    Raises:
+      ValueError: the tile has no terms.
     """
 
     order: Order
     lanes: int = 1
     leaf: int | None = None
+    tile: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < 1:
+            raise ValueError(f"tile is {self.tile}; allowed: numbers of terms >= 1, or None where no sum is rescaled")
+
+    def rescalings(self, terms: int) -> int:
+        """The largest number of rescalings that a power meets on its way into a sum of so many of them."""
+        return 0 if self.tile is None else self.depth(math.ceil(terms / self.tile))
+
+    def depth_of_powers(self, terms: int) -> int:
+        """h of the one sum that is made in tiles: that of a tile, and of the sum over the tiles."""
+        if self.tile is None:
+            return self.depth(terms)
+        return min(max(terms - 1, 0), self.depth(min(terms, self.tile)) + self.rescalings(terms))
 
     def depth(self, terms: int) -> int:
         """h, the largest number of roundings that a summand meets in a sum of so many terms."""
@@ -64,7 +89,8 @@ class Summation:
 
     def __str__(self) -> str:
         above = f" in a tree above {self.leaf}" if self.leaf else ""
-        return f"{self.order.value} of {self.lanes}{above}" if self.order in (Order.LANES, Order.TREE) else self.order.value
+        order = f"{self.order.value} of {self.lanes}{above}" if self.order in (Order.LANES, Order.TREE) else self.order.value
+        return order if self.tile is None else f"{order} rescaled every {self.tile}"
 
 
 PAIRWISE = Summation(Order.PAIRWISE)
@@ -87,6 +113,11 @@ class Arithmetic:
       stores_log_probability: True if a probability may be the exp of a log-probability that was rounded to the storage format.
       stores_once: True if nothing but the result is rounded to the storage format: on the way to it no sum, log-probability,
         factor or product is. The error is then that of the same computation in the working format, and of one store.
+      base_2: True if exp(d) is 2^(d log2 e) and log S is log2(S) ln 2, with rounded constants and products; exp_ulps and
+        log_ulps are then those of the functions of base 2.
+      reciprocals: True if what is divided by S, T, a softcap or a mean's N is multiplied by its rounded reciprocal.
+      softplus: True if a sigmoid loss is max(x, 0) - x y + log1p(exp(-|x|)) or (1 - y) x - log_sigmoid(x): both cancel
+        where a label y is neither 0 nor 1.
 
     Raises:
       ValueError: a format is not known, or something else is stored by what stores once.
@@ -97,6 +128,8 @@ class Arithmetic:
     'float32 arithmetic, pairwise sum, exp 1 ulp, stored once'
     >>> Arithmetic("float16", "float32", stores_log_probability=False).describe()
     'float32 arithmetic, pairwise sum, exp 1 ulp, no log-probability stored'
+    >>> Arithmetic("float32", "float32", summation=Summation(Order.PAIRWISE, tile=8), base_2=True).describe()
+    'float32 arithmetic, pairwise rescaled every 8 sum, exp 1 ulp in base 2'
     """
 
     storage: Format
@@ -109,6 +142,9 @@ class Arithmetic:
     tanh_ulps: float = 2.0
     stores_log_probability: bool = True
     stores_once: bool = False
+    base_2: bool = False
+    reciprocals: bool = False
+    softplus: bool = False
 
     def __post_init__(self) -> None:
         for name in ("storage", "working"):
@@ -133,7 +169,17 @@ class Arithmetic:
 
     @property
     def underflow(self) -> float:
-        """Largest absolute error of an underflowing power in the working format."""
+        """omega: largest absolute error of an underflowing power in the working format.
+
+        Among subnormals an ulp is the least of them: a faithful exp may return that for 0, or 0 for nearly that.
+        """
+        if self.flush_to_zero:
+            return self.working.min_normal
+        return max(self.exp_ulps, 0.5) * self.working.min_subnormal
+
+    @property
+    def rounding_underflow(self) -> float:
+        """Largest absolute error of an underflowing product or quotient, and of a power that is rounded to nearest."""
         return self.working.min_normal if self.flush_to_zero else self.working.min_subnormal / 2
 
     @property
@@ -148,4 +194,7 @@ class Arithmetic:
         steps = "" if self.stores_log_probability else ", no log-probability stored"
         once = "" if not narrows else ", stored once" if self.stores_once else steps
         flush = ", flush to zero" if self.flush_to_zero else ""
-        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, exp {self.exp_ulps:g} ulp{once}{flush}"
+        base = " in base 2" if self.base_2 else ""
+        more = ", rounded reciprocals" * self.reciprocals + ", cancelling softplus" * self.softplus
+        exp = f"exp {self.exp_ulps:g} ulp{base}"
+        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, {exp}{once}{flush}{more}"

@@ -144,13 +144,42 @@ def test_storing_the_sum_costs_a_rounding_of_it() -> None:
     assert (stored - kept)[0] == pytest.approx(extra, rel=0.01)
 
 
+def test_an_ulp_among_subnormals_is_the_least_of_them() -> None:
+    """exp(-100) is 27 of them in float32; an exp that is off by its 6 ulps makes that 33."""
+    problem, fmt = Problem([[0.0, -100.0]], [0], FLOAT32), FLOAT32
+    arithmetic = Arithmetic(fmt, fmt, exp_ulps=6.0)
+    expected = evaluate(problem, [Quantity.SOFTMAX])[Quantity.SOFTMAX]
+    values = expected.values.approximate() + [[0.0, 6 * fmt.min_subnormal]]
+    found = Measurement(problem, Quantity.SOFTMAX, arithmetic, expected, values)
+    assert (found.least_error <= found.stable_bound).all()
+    assert found.least_error[0, 1] > stable_bound(problem, Quantity.SOFTMAX, Arithmetic(fmt, fmt))[0, 1]
+
+
+def test_a_tile_has_terms() -> None:
+    with pytest.raises(ValueError, match="tile is 0; allowed: numbers of terms >= 1"):
+        Summation(Order.RECURSIVE, tile=0)
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("tile", [1, 3, 8, 200])
+def test_a_tile_is_rescaled_at_each_merge_and_no_oftener(order: Order, tile: int) -> None:
+    """A sum of one tile is the plain sum; in tiles of one, a power meets as many rescalings as additions."""
+    plain, tiled = Summation(order, 8), Summation(order, 8, tile=tile)
+    for terms in (1, tile, tile + 1, 50, 1000):
+        most = tiled.rescalings(terms)
+        assert (most == 0) == (terms <= tile)
+        assert most <= tiled.depth_of_powers(terms) <= max(terms - 1, 0)
+        assert tile > 1 or most == plain.depth(terms) == tiled.depth_of_powers(terms)
+        assert terms > tile or tiled.depth_of_powers(terms) == plain.depth(terms)
+
+
 def test_flush_to_zero_allows_what_it_loses() -> None:
     problem = Problem([[0.0, -95.0]], [0], FLOAT32)
     expected = evaluate(problem, [Quantity.GRADIENT])[Quantity.GRADIENT]
     flushing = Arithmetic(FLOAT32, FLOAT32, flush_to_zero=True)
     assert stable_bound(problem, Quantity.GRADIENT, flushing).min() >= FLOAT32.min_normal
     found = Measurement(problem, Quantity.GRADIENT, flushing, expected, np.zeros((1, 2)))
-    assert found.grade is Grade.STABLE
+    assert found.grade is Grade.COMPONENTWISE
 
 
 @pytest.mark.parametrize(

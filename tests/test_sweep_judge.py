@@ -189,14 +189,24 @@ def check_sum(tallies: list[SweepTally | None], batch: Batch, seen: Any, asked: 
     assert np.array_equal(whole.seen[:, 0], np.bitwise_or.reduce([tally.seen[:, 0] for tally in alone]))
 
 
+DECLARED: dict[str, dict[str, Any]] = {
+    "a stored sum": {"stores_sum": True},
+    "flush": {"stores_sum": True, "flush_to_zero": True},
+    "no log-probability": {"stores_log_probability": False},
+    "stored once": {"stores_log_probability": False, "stores_once": True},
+    "online": {"summation": Summation(Order.RECURSIVE, tile=1)},
+    "tiles": {"summation": Summation(Order.PAIRWISE, tile=2), "flush_to_zero": True},
+    "base 2": {"base_2": True},
+    "all": {"summation": Summation(Order.RECURSIVE, tile=1), "base_2": True, "reciprocals": True, "softplus": True},
+}
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda f: f.name)
-@pytest.mark.parametrize("flush", [False, True])
-@pytest.mark.parametrize("stores", ["stores_sum", "no log-probability", "stores_once"])
-def test_the_bounds_are_those_of_the_reference(fmt: Format, flush: bool, classes: int, stores: str) -> None:
+@pytest.mark.parametrize("more", DECLARED.values(), ids=DECLARED)
+def test_the_bounds_are_those_of_the_reference(fmt: Format, more: dict[str, Any], classes: int) -> None:
     working = fmt if fmt.bits > 16 else FLOAT32
-    kept = {"stores_log_probability": stores == "stores_sum", "stores_once": stores == "stores_once"}
-    arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, flush_to_zero=flush, stores_sum=stores == "stores_sum", **kept)
+    arithmetic = Arithmetic(fmt, working, exp_ulps=1.5, **more)
     random = np.random.default_rng(0)
     gaps = fmt.round(
         np.concatenate([[0.0], 10 ** random.uniform(-6, 3, 200 if classes == 2 else 60), [fmt.largest, fmt.largest / 2]])

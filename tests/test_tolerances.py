@@ -36,6 +36,11 @@ KINDS = (
     Arithmetic(FLOAT16, FLOAT16),
     Arithmetic(BFLOAT16, FLOAT32, stores_log_probability=False),
     Arithmetic(FLOAT16, FLOAT32).storing_once(),
+    Arithmetic(FLOAT32, FLOAT32, summation=Summation(Order.RECURSIVE, tile=1)),
+    Arithmetic(FLOAT16, FLOAT16, summation=Summation(Order.PAIRWISE, tile=8), base_2=True),
+    Arithmetic(FLOAT32, FLOAT32, reciprocals=True, base_2=True),
+    Arithmetic(FLOAT16, FLOAT16, reciprocals=True, flush_to_zero=True),
+    Arithmetic(FLOAT64, FLOAT64, summation=Summation(Order.LANES, 4, tile=3)),
 )
 
 
@@ -65,7 +70,7 @@ def allowed_over_owed(found: Tolerance, bound: Floats, values: Floats) -> float:
 
 
 @given(asked())
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=120, deadline=None, derandomize=True, database=None)
 def test_no_answer_of_a_grade_misses_its_tolerance(given: tuple[Problem, Domain, Arithmetic]) -> None:
     problem, domain, arithmetic = given
     expected = evaluate(problem, QUANTITIES)
@@ -95,7 +100,7 @@ def test_no_answer_of_a_grade_misses_its_tolerance(given: tuple[Problem, Domain,
             assert allowed_over_owed(found, np.where(finite, bound + rounding, 0.0), np.where(finite, rounded, 0.0)) <= 1
 
 
-@pytest.mark.parametrize("arithmetic", KINDS[:4], ids=Arithmetic.describe)
+@pytest.mark.parametrize("arithmetic", KINDS[:4] + KINDS[6:7] + KINDS[8:9], ids=Arithmetic.describe)
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_a_tolerance_is_not_much_larger_than_a_stable_answer_needs(quantity: Quantity, arithmetic: Arithmetic) -> None:
     fmt, gap = arithmetic.storage, 20.0

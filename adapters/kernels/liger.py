@@ -7,6 +7,7 @@ softcap runs on a GPU only.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,21 @@ if INTERPRETED:
 
 import triton.language as tl  # noqa: E402
 from liger_kernel.ops import LigerCrossEntropyFunction  # noqa: E402
+from liger_kernel.ops.cross_entropy import MAX_FUSED_SIZE  # noqa: E402
 from triton.runtime import interpreter  # noqa: E402
 
 
 def _arithmetic() -> dict[str, Arithmetic]:
     """Logits are cast to float32. Those of float64 are too, but float64's own arithmetic is expected of them.
 
-    Triton's interpreter has no arithmetic of bfloat16 (its programming guide, chapter 3).
+    The sum is rescaled after each block of at most MAX_FUSED_SIZE classes, and from 0.8.1 on its powers are
+    exp2((x - m) log2 e) (liger_kernel/ops/cross_entropy.py). Triton's interpreter has no arithmetic of bfloat16 (its
+    programming guide, chapter 3).
     """
     working = {FLOAT64: FLOAT64, FLOAT32: FLOAT32, FLOAT16: FLOAT32} | ({} if INTERPRETED else {BFLOAT16: FLOAT32})
-    return {fmt.name: Arithmetic(fmt, used, exp_ulps=2.0, log_ulps=2.0, summation=RECURSIVE) for fmt, used in working.items()}
+    shared: dict[str, Any] = {"exp_ulps": 2.0, "log_ulps": 2.0, "base_2": True}
+    summation = replace(RECURSIVE, tile=MAX_FUSED_SIZE)
+    return {fmt.name: Arithmetic(fmt, used, summation=summation, **shared) for fmt, used in working.items()}
 
 
 def _float_arguments_as_compiled() -> None:

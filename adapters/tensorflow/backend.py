@@ -147,6 +147,11 @@ def sigmoid_arithmetic(mode: str) -> dict[str, Arithmetic]:
     return arithmetic | {FLOAT64.name: replace(arithmetic[FLOAT64.name], log_ulps=3.0)}
 
 
+def softplus_arithmetic(mode: str) -> dict[str, Arithmetic]:
+    """By format, the arithmetic of max(x, 0) - x y + log1p(exp(-|x|)), or weighted: tf.nn's formulas (`nn_impl.py`)."""
+    return {name: replace(kind, softplus=True) for name, kind in sigmoid_arithmetic(mode).items()}
+
+
 def _operation(
     mode: str, name: str, formula: str, function: LossFunction, arithmetic: Mapping[str, Arithmetic], **keys: Any
 ) -> Operation:
@@ -299,7 +304,7 @@ def _of_softmax(mode: str) -> list[Operation]:
 
 
 def _of_sigmoid(mode: str) -> list[Operation]:
-    arithmetic = sigmoid_arithmetic(mode)
+    arithmetic, softplus = sigmoid_arithmetic(mode), softplus_arithmetic(mode)
     sigmoid: dict[str, Any] = {"loss": Loss.SIGMOID, "probabilities": True}
     return [
         _operation(
@@ -307,7 +312,7 @@ def _of_sigmoid(mode: str) -> list[Operation]:
             "sigmoid_cross_entropy_with_logits",
             "tf.nn.sigmoid_cross_entropy_with_logits(y, x)",
             sigmoid_cross_entropy,
-            arithmetic,
+            softplus,
             **sigmoid,
         ),
         _operation(
@@ -315,7 +320,7 @@ def _of_sigmoid(mode: str) -> list[Operation]:
             "weighted_cross_entropy_with_logits",
             "tf.nn.weighted_cross_entropy_with_logits(y, x, w)",
             weighted_cross_entropy,
-            arithmetic,
+            softplus,
             options=frozenset({"reduction", "positive_weight"}),
             **sigmoid,
         ),
@@ -324,7 +329,7 @@ def _of_sigmoid(mode: str) -> list[Operation]:
             "keras_binary_crossentropy",
             "BinaryCrossentropy(from_logits=True, dtype=x.dtype)(y, x)",
             keras_binary_crossentropy,
-            arithmetic,
+            softplus,
             **sigmoid,
         ),
         _operation(

@@ -102,9 +102,19 @@ def one_by_one(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
 
 
 def compiled_arithmetic(arithmetic: Mapping[str, Arithmetic], device: str) -> dict[str, Arithmetic]:
-    """The arithmetic of torch.compile: without a vector extension its loops have no lanes: a row is one running sum."""
-    vectorised = device != "cpu" or torch.backends.cpu.get_cpu_capability() in _LANE_BYTES
-    return dict(arithmetic) if vectorised else one_by_one(arithmetic)
+    """The arithmetic of torch.compile: on the CPU without a vector extension its loops have no lanes: one running sum.
+
+    On CUDA each lane has a maximum of its own and rescales its sum after each term, and the lanes are then merged
+    (`online_softmax_combine` and `online_softmax_reduce` in torch/_inductor/runtime/triton_helpers.py).
+    """
+    if device != "cpu":
+        return {name: replace(kind, summation=replace(kind.summation, tile=1)) for name, kind in arithmetic.items()}
+    return dict(arithmetic) if torch.backends.cpu.get_cpu_capability() in _LANE_BYTES else one_by_one(arithmetic)
+
+
+def softplus_arithmetic(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
+    """That of F.binary_cross_entropy_with_logits, (1 - y) x - (1 + (w - 1) y) logsigmoid(x): `Loss.cpp`, bit by bit in 2.13."""
+    return {name: replace(kind, softplus=True) for name, kind in arithmetic.items()}
 
 
 _EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
@@ -193,7 +203,12 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
             "binary_cross_entropy_with_logits",
             "F.binary_cross_entropy_with_logits(x, y)",
             Differentiated(binary_cross_entropy_with_logits),
-            soft | {"loss": Loss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
+            soft
+            | {
+                "loss": Loss.SIGMOID,
+                "options": frozenset({"reduction", "positive_weight"}),
+                "arithmetic": softplus_arithmetic(arithmetic),
+            },
         ),
         (
             "binary_cross_entropy_of_sigmoid",
@@ -215,7 +230,7 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
         ),
     ]
     return [
-        Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
+        Operation(name, formula, function, **({"options": _REDUCED, "arithmetic": arithmetic} | more))
         for name, formula, function, more in rows
     ]
 

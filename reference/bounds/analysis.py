@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running
+from reference.bounds.running import Running, inverse_error
 from reference.formats import Bools, Floats
 from reference.weights import weights_of
 
@@ -100,7 +100,9 @@ class Analysis:
         A wrong maximum of a capped row shifts both by the same amount, with opposite signs: it leaves no error.
         """
         top, log_sum = self.rows.top, self.rows.tail
-        moved = self.known(top) if self.rows.problem.temperature == 1.0 else self.known(top).rounded()
+        moved = self.known(top)
+        if (temperature := self.rows.problem.temperature) != 1.0:
+            moved = Running(moved.size, moved.size * inverse_error(moved.arithmetic, temperature), moved.arithmetic).rounded()
         return moved.plus(self.running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
 
     @cached_property

@@ -34,7 +34,7 @@ from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import LABEL_ROUNDINGS, Analysis, Direction
 from reference.bounds.family import family_gradient, family_loss, family_product, finished, layer_gradient, reduced
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth, product
+from reference.bounds.running import Running, growth, inverse_error, product
 from reference.formats import Bools, Floats
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -95,9 +95,8 @@ class CarefulRows(RowErrors):
     @cached_property
     def others_error(self) -> Floats:
         """dR, (N, 1)."""
-        grown = growth(self.arithmetic.working.unit_roundoff, self.depth)
-        terms = np.where(self.powers > 0, self.powers * combined(self.power_error, grown), 0.0)
-        return np.where(self.left_out, 0.0, terms).sum(axis=1, keepdims=True) + self.lost * np.exp(self.shift_error)
+        terms = np.where(self.powers > 0, self.powers * combined(self.summed_power_error, self.sum_growth), 0.0)
+        return np.where(self.left_out, 0.0, terms).sum(axis=1, keepdims=True) + self.lost_sum
 
     @cached_property
     def sum_error(self) -> Floats:
@@ -110,25 +109,21 @@ class CarefulRows(RowErrors):
         """(N, 1): absolute error of log1p(R)."""
         moved = np.minimum(self.others_error / self.total, 1.0)
         error = np.where(moved < 1, -np.log1p(-moved), np.inf)
-        return error + 2 * self.arithmetic.log_ulps * self.arithmetic.working.unit_roundoff * (self.tail + error)
+        return error + self.log_rounding * (self.tail + error)
 
     @cached_property
     def divided(self) -> Floats:
         """(N, 1): the relative error that a quotient by S gets from S, and by its own rounding."""
         eta = self.sum_error
         by_sum = np.where(eta < 1, eta / np.where(eta < 1, 1 - eta, 1.0), np.inf)
-        return combined(by_sum, self.arithmetic.working.unit_roundoff)
-
-    @cached_property
-    def underflowed(self) -> float:
-        """What a quotient of a power loses by underflow: of the power, and of the quotient."""
-        return 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow
+        inverted = inverse_error(self.arithmetic, self.total * (1 + eta))
+        return combined(by_sum, self.arithmetic.working.unit_roundoff, inverted)
 
     @cached_property
     def probability_error(self) -> Floats:
         """dp_i, (N, K)."""
         error = np.where(self.probabilities > 0, self.probabilities * combined(self.power_error, self.divided), 0.0)
-        return np.where(self.finite, error + self.underflowed, 0.0)
+        return np.where(self.finite, error + self.lost_quotient, 0.0)
 
     @cached_property
     def complements(self) -> Floats:
@@ -146,7 +141,7 @@ class CarefulRows(RowErrors):
         maxima = ((self.gaps == 0) & self.finite).sum(axis=1, keepdims=True)
         alone = self.left_out & (maxima == 1)
         error = np.where(alone, self.others_error, subtracted)
-        return (error + (sums + error) * self.divided) / self.total + self.underflowed
+        return (error + (sums + error) * self.divided) / self.total + self.lost_quotient
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,20 +229,23 @@ class CarefulAnalysis(Analysis):
     @cached_property
     def residual(self) -> Running:
         """(N, K): p - q of labels q, as p (1 - q) - q (1 - p)."""
-        return self.p.times(self.known(1.0 - self.one_hot.size).rounded()).plus(self.one_hot.times(self.complement))
+        return self.p.times(self.known(1.0 - weights_of(self.rows.problem)).rounded()).plus(self.one_hot.times(self.complement))
 
     @cached_property
     def rate(self) -> Running:
         """(N, K): the rate of a softcap, (2 e^-r / (1 + e^-2r))^2.
 
         r = |x|/c is off by u r. e^-r and e^-2r are then off by alpha u and r u, 2 r u; e^-2r counts at most half in its sum.
+        A reciprocal of c, or base 2, adds to u r.
         """
-        problem, u = self.rows.problem, self.rows.arithmetic.working.unit_roundoff
+        problem, arithmetic = self.rows.problem, self.rows.arithmetic
+        u = arithmetic.working.unit_roundoff
         assert problem.logit_softcap is not None
+        off = u + inverse_error(arithmetic, problem.logit_softcap) + (growth(u, 2) if arithmetic.base_2 else 0.0)
         ratio = np.minimum(np.abs(problem.logits) / problem.logit_softcap, 700.0)
         size = 1.0 / np.cosh(ratio) ** 2
-        moved = np.expm1((6 * self.rows.arithmetic.exp_ulps + 4 * ratio + 9) * u)
-        return self.running(size, size * moved + self.rows.underflowed).rounded()
+        moved = np.expm1((6 * arithmetic.exp_ulps + 9) * u + 4 * ratio * off)
+        return self.running(size, size * moved + self.rows.lost_quotient).rounded()
 
 
 def componentwise_errors(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:

@@ -31,11 +31,13 @@ from reference.bounds.family import (
     family_gradient,
     family_loss,
     family_product,
+    inverses_error,
     layer_gradient,
     reduced,
 )
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth, growth_of
+from reference.bounds.running import Running, growth, growth_of, inverse_error
+from reference.bounds.softplus import softplus_error
 from reference.evaluation import evaluate
 from reference.expected import Expected
 from reference.formats import Floats
@@ -52,22 +54,46 @@ LESS_THAN_ALL = 1.0 - 2.0**-20
 """Of an entry's size: what an error must not exceed; the entry itself is known far better than that."""
 
 PLAIN_ROUNDINGS = 2
-"""Rounded products and stores from log_softmax to the gradient of class indices: the cotangent's product, the result."""
+"""Rounded products and stores from log_softmax to the gradient of class indices: the result, and one of `_factors`."""
 
 COMPOSITE_ROUNDINGS = 4
 """With probabilities, weights or smoothing: label times weight, times log-probability, times s/K, and their sum."""
+
+SMOOTHED_ROUNDINGS = 3
+"""With smoothing, beyond those: 1 - s, its product and the sum with s/K, less the label's own; and that of a class weight."""
 
 SECOND_ORDER_ROUNDINGS = 6
 """A second pass through the same graph: two more products and two more stores than the first derivative's four."""
 
 
+def _label_roundings(problem: Problem) -> int:
+    """Roundings of a label beyond the one that COMPOSITE_ROUNDINGS has for it."""
+    if problem.label_smoothing == 0.0:
+        return 0
+    return SMOOTHED_ROUNDINGS if problem.class_weights is not None else SMOOTHED_ROUNDINGS - 1
+
+
+def _factors(problem: Problem) -> int:
+    """Numbers that a gradient is multiplied with or divided by one after the other; second derivatives have room for them."""
+    return (problem.cotangent is not None) + (problem.reduction is Reduction.MEAN) + (problem.temperature != 1.0)
+
+
+_ORDERS = {PLAIN_ROUNDINGS: 1, SECOND_ORDER_ROUNDINGS: 2}
+"""How often a derivative with so many roundings is divided by the temperature."""
+
+
 def _row_roundings(rows: RowErrors, plain: int) -> float:
     """Relative growth on the way from log_softmax to a derivative or a loss of a row."""
-    count = plain if rows.problem.is_plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+    count = plain + _label_roundings(rows.problem)
+    if not rows.problem.is_plain:
+        count += COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+    if plain == PLAIN_ROUNDINGS:
+        count += max(_factors(rows.problem) - 1, 0)
     working = count if rows.problem.is_plain else count + rows.depth
     if rows.problem.reduction is Reduction.MEAN:
         working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
-    return growth_of(rows.arithmetic, count, working)
+    grown = growth_of(rows.arithmetic, count, working)
+    return grown + (1 + grown) * inverses_error(rows, _ORDERS[plain])
 
 
 def _loss(rows: RowErrors) -> Floats:
@@ -84,8 +110,11 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
     size = np.where(counted, weights * rows.losses, 0.0).sum(axis=1)
     if not problem.is_plain:
         largest = np.minimum(size + error, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
-        error = error + largest * growth_of(arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + rows.depth)
+        count = COMPOSITE_ROUNDINGS + _label_roundings(problem)
+        error = error + largest * growth_of(arithmetic, count, count + rows.depth)
         error = error + (COMPOSITE_ROUNDINGS + rows.logits.shape[1]) * arithmetic.storage_underflow
+    if problem.is_binary and arithmetic.softplus:
+        error = np.maximum(error, softplus_error(rows, size))
     return error, size + error
 
 
@@ -155,7 +184,8 @@ def _logsumexp(rows: RowErrors) -> Floats:
     # The class at the maximum has no gap to be off by: the smallest D_i is that of log S, and a little more.
     tau = rows.log_error.min(axis=1)
     stored = rows.arithmetic.storage_roundoff
-    divided = 0.0 if problem.temperature == 1.0 else u * np.abs(top)
+    rounded = u + (1 + u) * inverse_error(rows.arithmetic, problem.temperature)
+    divided = 0.0 if problem.temperature == 1.0 else rounded * np.abs(top)
     return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
 
 
@@ -279,7 +309,7 @@ def lost_to_underflow(problem: Problem, quantity: Quantity | str, arithmetic: Ar
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes
     with np.errstate(over="ignore", invalid="ignore"):
-        lost = _shaped(problem, quantity, classes * arithmetic.underflow * amplitude, expected.values.shape)
+        lost = _shaped(problem, quantity, classes * arithmetic.rounding_underflow * amplitude, expected.values.shape)
     # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
     lost = np.where(np.isnan(lost), 0.0, lost)
     return lost + (arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0)

@@ -28,7 +28,7 @@ import numpy as np
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import Analysis, Direction
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth_of
+from reference.bounds.running import Running, growth_of, inverse_error
 from reference.formats import Floats
 from reference.loss import Loss
 from reference.problem import Problem
@@ -152,7 +152,7 @@ def _divergence(a: Analysis) -> Running:
     q = a.rows.problem.target
     with np.errstate(divide="ignore"):
         log_q = np.where(q > 0, np.abs(np.log(np.where(q > 0, q, 1.0))), 0.0)
-    off = 2 * a.rows.arithmetic.log_ulps * a.rows.arithmetic.working.unit_roundoff * log_q
+    off = a.rows.log_rounding * log_q
     labels = a.known(q)
     entropy = labels.times(Running(log_q, off, labels.arithmetic).rounded())
     return entropy.plus(labels.times(a.log_losses)).summed()
@@ -235,7 +235,18 @@ def finished(a: Analysis, given: Running, order: int) -> Running:
     problem = a.rows.problem
     factor = factors_of(problem) / problem.temperature**order
     depth = a.rows.arithmetic.summation.depth(problem.num_rows) if problem.reduction is Reduction.MEAN else 0
-    return given.times(a.known(factor)).rounded(EXTRA_ROUNDINGS, depth)
+    chained = a.running(factor, factor * inverses_error(a.rows, order))
+    return given.times(chained).rounded(EXTRA_ROUNDINGS, depth)
+
+
+def inverses_error(rows: RowErrors, order: int) -> float:
+    """Relative error of the rounded reciprocals by which a derivative is divided: the mean's, and each order's T and c."""
+    problem, arithmetic = rows.problem, rows.arithmetic
+    logarithm = np.log1p(inverse_error(arithmetic, problem.temperature)) if problem.temperature != 1.0 else 0.0
+    if problem.logit_softcap is not None:
+        logarithm += np.log1p(inverse_error(arithmetic, problem.logit_softcap))
+    mean = np.log1p(inverse_error(arithmetic, denominator_of(problem))) if problem.reduction is Reduction.MEAN else 0.0
+    return float(np.expm1(order * logarithm + mean))
 
 
 def family_loss(a: Analysis) -> tuple[Floats, Floats]:
@@ -274,7 +285,9 @@ def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
     # Divided before it is summed: a mean of large losses must not overflow here.
     share, depth = 1.0 / denominator_of(problem), arithmetic.summation.depth(problem.num_rows)
     size = np.minimum(computed, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
-    total = (error * share).sum() + (size * share).sum() * growth_of(arithmetic, 1, 2 * depth + 2)
+    grown = growth_of(arithmetic, 1, 2 * depth + 2)
+    grown += (1 + grown) * inverses_error(rows, 0)
+    total = (error * share).sum() + (size * share).sum() * grown
     return np.asarray(total + arithmetic.storage_underflow)
 
 

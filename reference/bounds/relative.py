@@ -23,7 +23,7 @@ from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import LABEL_ROUNDINGS
 from reference.bounds.componentwise import combined
 from reference.bounds.family import EXTRA_ROUNDINGS
-from reference.bounds.running import growth
+from reference.bounds.running import growth, inverse_error
 from reference.quantity import Quantity
 from reference.reduction import Reduction
 
@@ -61,7 +61,7 @@ class LargestRelative:
     def lost(self, quantity: Quantity) -> float:
         """More than underflow costs an entry, on all the ways that it may take; a weight's is multiplied by a loss."""
         rows = self.domain.rows if self.domain.reduction is Reduction.SUM else 1
-        each = self.arithmetic.underflow + self._store
+        each = 8 * self.arithmetic.underflow + self._store  # rescaled, a power loses 3 omega and more
         amplitude = (1 + 2 * self.domain.tangent) * rows * (4 * self.domain.classes + _STORES)
         if quantity is Quantity.LOSS and not self.domain.plain:
             amplitude *= 1 + self.domain.gap + math.log(self.domain.classes)
@@ -81,36 +81,50 @@ class LargestRelative:
         return self.arithmetic.summation.depth(self.domain.classes)
 
     @cached_property
-    def _power(self) -> float:
-        """eps_G."""
-        moved = min(self._u * self.domain.gap, 1.0)
-        return math.expm1(moved) + 2 * self.arithmetic.exp_ulps * self._u * math.exp(moved)
+    def _scaled(self) -> float:
+        """What base 2 adds to an exponent or a logarithm, relative to it."""
+        return growth(self._u, 2) if self.arithmetic.base_2 else 0.0
+
+    def _power(self, rescaled: int) -> float:
+        """eps_G of a power that is rescaled so often."""
+        alpha = 2 * self.arithmetic.exp_ulps * self._u
+        lost = self.arithmetic.rounding_underflow if self.arithmetic.base_2 else 0.0
+        moved = min(_together(self._u, self._scaled) * self.domain.gap, 1.0) + (1 + rescaled) * lost
+        stretched = math.expm1((1 + rescaled) * math.log1p(alpha) + rescaled * math.log1p(self._u))
+        return math.expm1(moved) + stretched * math.exp(moved)
+
+    @cached_property
+    def _own_power(self) -> float:
+        """Of a power that is taken of the maximum, or kept from its tile and rescaled once."""
+        return self._power(min(self.arithmetic.summation.rescalings(self.domain.classes), 1))
 
     @cached_property
     def _sum(self) -> float:
         """Of a sum of powers."""
-        return _together(self._power, growth(self._u, self._depth))
+        summation, classes = self.arithmetic.summation, self.domain.classes
+        return _together(self._power(summation.rescalings(classes)), growth(self._u, summation.depth_of_powers(classes)))
 
     @cached_property
     def _divided(self) -> float:
         """What a quotient by S adds."""
         eta = _together(self._sum, self._u)
-        return _together(eta / (1 - eta), self._u) if eta < 1 else math.inf
+        inverted = inverse_error(self.arithmetic, self.domain.classes * (1 + eta))
+        return _together(eta / (1 - eta), self._u, inverted) if eta < 1 else math.inf
 
     @cached_property
     def _probability(self) -> float:
-        return _together(self._power, self._divided)
+        return _together(self._own_power, self._divided)
 
     @cached_property
     def _complement(self) -> float:
-        subtracted = _together(2 * _together(self._sum, self._u) + self._power, self._u)
+        subtracted = _together(2 * _together(self._sum, self._u) + self._own_power, self._u)
         return _together(max(self._sum, subtracted), self._divided)
 
     @cached_property
     def _tail(self) -> float:
         """Of log1p(R)."""
         moved = self._sum / (1 - self._sum) if self._sum < 1 else math.inf
-        return _together(moved, 2 * self.arithmetic.log_ulps * self._u)
+        return _together(moved, 2 * self.arithmetic.log_ulps * self._u, self._scaled)
 
     @cached_property
     def _log_loss(self) -> float:
@@ -126,12 +140,17 @@ class LargestRelative:
         summed = self.domain.reduction is not Reduction.NONE
         return 2 * self.arithmetic.summation.depth(self.domain.rows) + 3 if summed else 0
 
+    @property
+    def _mean_inverse(self) -> float:
+        """Relative error of a rounded 1/N, by which a mean may be multiplied."""
+        return inverse_error(self.arithmetic, self.domain.rows) if self.domain.reduction is Reduction.MEAN else 0.0
+
     def _loss(self) -> float:
-        return _together(self._log_loss, growth(self._u, self._labels + self._rows()))
+        return _together(self._log_loss, growth(self._u, self._labels + self._rows()), self._mean_inverse)
 
     def _derivative(self, relative: float, roundings: int) -> float:
         more = roundings + self._labels + 1 + EXTRA_ROUNDINGS + self._rows()
-        return _together(relative, growth(self._u, more))
+        return _together(relative, growth(self._u, more), self._mean_inverse)
 
     def _product(self) -> float:
         # The probabilities enter twice: in the mean, a sum over the classes, and as the factor of the deviation.

@@ -13,6 +13,29 @@ Derivation of `stable` (the max-shifted algorithm, every operation rounded; not 
                                               before that: of D_i without its last term), or, if larger,
           p_i ((1 + eps_i)(1 + eta/(1-eta))(1 + u) - 1)    taken as E_i / S
 
+Declared otherwise (`Arithmetic`, `Summation.tile`), each off unless it is declared:
+
+  rescaled sums   The first maximum m_0 >= x_i that a term is shifted by grows to m_1 < ... < m_r = m. The term enters S as
+                  fl exp(x_i - m_0) prod fl exp(m_(j-1) - m_j), each factor a rounded exp of a rounded gap, each product
+                  rounded. All gaps have one sign, so they telescope: |x_i - m_0| + sum |m_(j-1) - m_j| = |d_i|, and their
+                  roundings together move the exponent by u |d_i|, as one gap does. What is new is r exps and r products:
+                  eps_i = ((1 + alpha u)(1 + u))^r (1 + alpha u) exp(|d_i| u) - 1.
+                  A maximum that stays multiplies by exp(0) = 1, exactly; r is then at most the declared number of merges
+                  and the number of classes above i, of which m_1 ... m_r are some. At the maximum itself r = 0: it is
+                  exact, and no other class is, even one that was 1 when it was added.
+                  Underflow: S >= 1 holds for each partial sum under its own maximum, so a product underflows only where
+                  its factor does. There a term of at most 1 loses omega by the factor and omega by the product, and what
+                  it lost before is multiplied by less than the least normal number: less than 3 omega in all.
+                  A power itself is taken of m, or kept from its tile and rescaled once.
+  base 2          exp(d) = 2^(d c), c = log2 e rounded, the product rounded and perhaps subnormal: the exponent moves by
+                  ((1 + u)^2 - 1) |d| + omega_r on top of the gap's own error, at each of the r + 1 exps; the gaps telescope.
+                  log S = log2(S) c', c' = ln 2 rounded: (1 + lambda u)(1 + u)^2 - 1 for lambda u.
+                  exp of a log_softmax: D_i + ((1 + u)^2 - 1)(L_i + D_i) + omega_r for D_i.
+  reciprocals     y fl(1/S): u + omega_r S more than the quotient's u, for 1/S may be subnormal; so for T, N and a softcap.
+  softplus        softplus.py
+
+where omega_r is what rounding to nearest loses to underflow.
+
 A softcap moves each logit over T by at most delta_i (quotient, tanh, product, division, each rounded and stored) before it
 is shifted, and the maximum by at most delta_max. A shift of the whole row changes no probability, so what is left of it is
 delta_i in d_i, the rounding of the shift, and the factor exp(delta_max) of S against which powers underflow.
@@ -26,9 +49,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.running import Running, growth
+from reference.bounds.running import Running, growth, inverse_error
 from reference.formats import Bools, Floats
 from reference.problem import Problem
 
@@ -47,7 +71,7 @@ class RowErrors:
         if cap is None:
             return None
         product = self.saturation.scaled(cap)
-        return product if temperature == 1.0 else product.scaled(1.0 / temperature)
+        return product if temperature == 1.0 else product.divided(temperature)
 
     @cached_property
     def saturation(self) -> Running:
@@ -55,7 +79,8 @@ class RowErrors:
         assert self.problem.logit_softcap is not None
         ratio = np.abs(self.problem.logits) / self.problem.logit_softcap
         ratio = np.minimum(ratio, np.finfo(np.float64).max)
-        quotient = Running.exact(ratio, self.arithmetic).rounded()
+        inverted = ratio * inverse_error(self.arithmetic, self.problem.logit_softcap)
+        quotient = Running(ratio, inverted, self.arithmetic).rounded()
         nearest = np.minimum(np.maximum(ratio - quotient.error, 0.0), 700.0)
         moved = np.minimum(quotient.error / np.cosh(nearest) ** 2, 1.0)
         size = np.tanh(ratio)
@@ -138,24 +163,88 @@ class RowErrors:
     def gap_error(self) -> Floats:
         """(N, K): absolute error of d_i, up to a shift of the whole row that the softmax does not see."""
         u = self.arithmetic.working.unit_roundoff * (1 if self.problem.temperature == 1.0 else 2)
+        if self.problem.temperature != 1.0:
+            u = u + (1 + u) * inverse_error(self.arithmetic, self.problem.temperature)
         return self.logit_error + u * (self.gaps + self.logit_error + self.shift_error)
 
     @cached_property
-    def power_error(self) -> Floats:
-        """eps_i, (N, K): relative error of each E_i."""
-        u = self.arithmetic.working.unit_roundoff
+    def rescalings(self) -> NDArray[np.int64]:
+        """r, (N, K): how often each power is rescaled at most on its way into S."""
+        most = self.arithmetic.summation.rescalings(self.logits.shape[1])
+        if most == 0 or self.capped is not None:  # computed behind a softcap, classes may change their order
+            return np.full(self.logits.shape, most)
+        below = np.where(self.finite, -self.logits, np.inf)
+        above = [np.searchsorted(np.sort(row), row) for row in below]
+        return np.minimum(np.array(above, dtype=np.int64).reshape(below.shape), most)
+
+    def _power_error(self, rescaled: NDArray[np.int64]) -> Floats:
+        """(N, K): relative error of each E_i that was rescaled so often."""
+        moved, alpha = self.exponent_error(self.gap_error, self.gaps + self.shift_error, 1 + rescaled), self.alpha
+        stretched = alpha
+        if rescaled.any():
+            stretched = np.expm1((1 + rescaled) * np.log1p(alpha) + rescaled * np.log1p(self.arithmetic.working.unit_roundoff))
         with np.errstate(over="ignore"):
-            error = np.expm1(self.gap_error) + 2 * self.arithmetic.exp_ulps * u * np.exp(self.gap_error)
+            error = np.expm1(moved) + stretched * np.exp(moved)
         # exp(0) is exactly 1, but only where the shift is exact: behind a softcap the computed maximum may be another.
         return np.where((self.gaps == 0) & (self.shift_error == 0), 0.0, error)
+
+    @property
+    def alpha(self) -> float:
+        """Alpha u: relative error of exp."""
+        return 2 * self.arithmetic.exp_ulps * self.arithmetic.working.unit_roundoff
+
+    @property
+    def log_rounding(self) -> float:
+        """Lambda u: relative error of log."""
+        u = self.arithmetic.working.unit_roundoff
+        error = 2 * self.arithmetic.log_ulps * u
+        return error + (1 + error) * growth(u, 2) if self.arithmetic.base_2 else error
+
+    def exponent_error(self, error: Floats, size: Floats, parts: int | NDArray[np.int64] = 1) -> Floats:
+        """The error that an exponent of a size has where exp sees it: in base 2 it is multiplied by a rounded log2 e."""
+        if not self.arithmetic.base_2:
+            return error
+        scaled = growth(self.arithmetic.working.unit_roundoff, 2)
+        return error + scaled * size + scaled * error + parts * self.arithmetic.rounding_underflow
+
+    @cached_property
+    def power_error(self) -> Floats:
+        """eps_i, (N, K): relative error of each E_i, taken of the maximum or kept from its tile and rescaled once."""
+        return self._power_error(np.minimum(self.rescalings, 1))
+
+    @cached_property
+    def summed_power_error(self) -> Floats:
+        """eps_i, (N, K), as it enters S: rescaled as often as the sum is."""
+        return self._power_error(self.rescalings)
+
+    @cached_property
+    def sum_growth(self) -> float:
+        """(1 + u)^h - 1: what adding up the powers costs, relative to them."""
+        depth = self.arithmetic.summation.depth_of_powers(self.logits.shape[1])
+        return growth(self.arithmetic.working.unit_roundoff, depth)
+
+    @cached_property
+    def lost_sum(self) -> Floats:
+        """(N, 1): what S loses to underflow."""
+        lost = self.lost * np.exp(self.shift_error) * (1 + self.sum_growth)
+        if (most := self.arithmetic.summation.rescalings(self.logits.shape[1])) > 0:
+            lost = 3 * lost * np.exp(most * (self.alpha + self.arithmetic.working.unit_roundoff))
+        return lost
+
+    @cached_property
+    def lost_quotient(self) -> Floats:
+        """(N, K): what a quotient of a power by S loses to underflow."""
+        lost = (2 + 2 * np.minimum(self.rescalings, 1)) * self.arithmetic.underflow
+        return np.asarray(lost + self.arithmetic.storage_underflow)
 
     @cached_property
     def sum_error(self) -> Floats:
         """eta, (N, 1): relative error of S."""
-        grown = growth(self.arithmetic.working.unit_roundoff, self.depth)
+        grown = self.sum_growth
         with np.errstate(invalid="ignore"):
-            terms = np.where(self.probabilities > 0, self.probabilities * (self.power_error * (1 + grown) + grown), 0.0)
-        lost = self.lost / self.total * np.exp(self.shift_error)
+            terms = self.probabilities * (self.summed_power_error * (1 + grown) + grown)
+            terms = np.where(self.probabilities > 0, terms, 0.0)
+        lost = self.lost_sum / self.total
         error = terms.sum(axis=1, keepdims=True) + lost
         return error + self._sum_store * (1 + error)
 
@@ -171,12 +260,11 @@ class RowErrors:
     @cached_property
     def log_sum_error(self) -> Floats:
         """tau, (N, 1): absolute error of log S."""
-        u = self.arithmetic.working.unit_roundoff
         with np.errstate(divide="ignore", invalid="ignore"):
             # Strictly below 1: a sum that may be off by 100% may be 0, and its logarithm -inf.
             tau = np.where(self.sum_error < 1, -np.log1p(-np.minimum(self.sum_error, 1.0)), np.inf)
         # First the logarithm's own error, which is relative to what it computes, then the store of that.
-        tau = tau + 2 * self.arithmetic.log_ulps * u * (self.log_sum + tau)
+        tau = tau + self.log_rounding * (self.log_sum + tau)
         return tau + self._sum_store * (self.log_sum + tau)
 
     @cached_property
@@ -197,13 +285,14 @@ class RowErrors:
     def probability_error(self) -> Floats:
         """dp_i, (N, K): absolute error of p_i, the larger of the two ways to a probability."""
         u, eta = self.arithmetic.working.unit_roundoff, self.sum_error
-        log_error = self.log_error if self.arithmetic.stores_log_probability else self.unstored_log_error
-        alpha = 2 * self.arithmetic.exp_ulps * u
+        entering = self.log_error if self.arithmetic.stores_log_probability else self.unstored_log_error
+        alpha, exponent = self.alpha, self.exponent_error(entering, self.losses)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            near = self.probabilities * (np.expm1(log_error) * (1 + alpha) + alpha)
-            far = np.exp(log_error - self.losses) * (1 + alpha)
-            quotient = self.probabilities * ((1 + self.power_error) * (1 + eta / np.maximum(1 - eta, 0)) * (1 + u) - 1)
+            divided = (1 + u) * (1 + inverse_error(self.arithmetic, self.total * (1 + eta)))
+            near = self.probabilities * (np.expm1(exponent) * (1 + alpha) + alpha)
+            far = np.exp(exponent - self.losses) * (1 + alpha)
+            quotient = self.probabilities * ((1 + self.power_error) * (1 + eta / np.maximum(1 - eta, 0)) * divided - 1)
         # From D_i = 1 on p_i itself is the smaller part: the bound is then the largest value, not a difference from p_i.
-        logarithmic = np.where(log_error < 1.0, near, far)
+        logarithmic = np.where(exponent < 1.0, near, far)
         error = np.fmax(logarithmic, np.where(self.probabilities > 0, quotient, 0.0))
-        return np.where(self.finite, error + 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow, 0.0)
+        return np.where(self.finite, error + self.lost_quotient, 0.0)

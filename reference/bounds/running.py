@@ -13,6 +13,7 @@ classes of depth h adds (1 + u)^h - 1 of the sum of the terms' sizes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -30,6 +31,21 @@ def growth_of(arithmetic: Arithmetic, stores: int, working: int) -> float:
     """Relative growth of `stores` roundings to storage and `working` roundings in the working format."""
     stored, computed = growth(arithmetic.storage_roundoff, stores), growth(arithmetic.working.unit_roundoff, working)
     return stored + computed + stored * computed
+
+
+@overload
+def inverse_error(arithmetic: Arithmetic, divisor: float) -> float: ...
+
+
+@overload
+def inverse_error(arithmetic: Arithmetic, divisor: Floats) -> Floats: ...
+
+
+def inverse_error(arithmetic: Arithmetic, divisor: float | Floats) -> float | Floats:
+    """Relative error of a rounded 1/divisor, which may be subnormal; 0 where the arithmetic divides."""
+    if not arithmetic.reciprocals:
+        return 0.0
+    return arithmetic.working.unit_roundoff + arithmetic.rounding_underflow * divisor
 
 
 def product(left: Floats, right: Floats) -> Floats:
@@ -77,6 +93,11 @@ class Running:
     def scaled(self, factor: float | Floats) -> Running:
         """The rounded product with the size of an exact number, or the quotient by its inverse."""
         return self.times(Running.exact(np.asarray(factor, dtype=np.float64), self.arithmetic))
+
+    def divided(self, divisor: float) -> Running:
+        """The rounded quotient by the size of an exact number, or the product with its rounded reciprocal."""
+        inverse = np.asarray(1.0 / divisor)
+        return self.times(Running(inverse, inverse * inverse_error(self.arithmetic, divisor), self.arithmetic))
 
     def summed(self) -> Running:
         """The rounded sum over the last axis, which is kept."""

@@ -24,9 +24,14 @@ from functools import cached_property
 from typing import NamedTuple
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.entrywise import COMPOSITE_ROUNDINGS, PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
+from reference.bounds.entrywise import (
+    COMPOSITE_ROUNDINGS,
+    PLAIN_ROUNDINGS,
+    SECOND_ORDER_ROUNDINGS,
+    SMOOTHED_ROUNDINGS,
+)
 from reference.bounds.relative import LargestRelative
-from reference.bounds.running import growth, growth_of
+from reference.bounds.running import growth, growth_of, inverse_error
 from reference.floating_state import in_default_state
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade, grade_named
 from reference.options import OPTIONS
@@ -38,6 +43,9 @@ COMPARING = 8
 
 DIGITS = 2
 """Significant digits of a tolerance; it is rounded up."""
+
+_COMPOSITE = COMPOSITE_ROUNDINGS + SMOOTHED_ROUNDINGS
+"""Roundings with whatever labels, weights and smoothing a domain allows."""
 
 _SLACK = 1.0 + 2.0**-29
 """Covers the rounding of this file's own float64 arithmetic, and that of entrywise.py."""
@@ -179,7 +187,7 @@ def _accurate(quantity: Quantity, arithmetic: Arithmetic, domain: Domain) -> Tol
     summed = domain.rows if quantity is Quantity.LOSS and domain.reduction is Reduction.SUM else 1
     amplitude = summed * (1 + domain.tangent if quantity is Quantity.HVP else 1)
     flushed = fmt.min_normal if arithmetic.flush_to_zero else 0.0
-    lost = domain.classes * arithmetic.underflow * amplitude
+    lost = domain.classes * arithmetic.rounding_underflow * amplitude
     return Tolerance(relative, relative * _beyond(quantity, domain) + ACCURATE_ULPS * fmt.min_subnormal + lost + flushed)
 
 
@@ -234,19 +242,47 @@ class _Supremum:
         return self.arithmetic.storage_roundoff if self.arithmetic.stores_sum else 0.0
 
     @cached_property
+    def _scaled(self) -> float:
+        """(1 + u)^2 - 1: what the constant and the product of base 2 add to an exponent, relative to it."""
+        return growth(self._u, 2) if self.arithmetic.base_2 else 0.0
+
+    @cached_property
+    def _rescalings(self) -> int:
+        return self.arithmetic.summation.rescalings(self.domain.classes)
+
+    @cached_property
+    def _exponent_unit(self) -> float:
+        """Relative error of the exponent of a power: that of its gap, and of its product in base 2."""
+        return self._u + self._scaled * (1 + self._u)
+
+    def _lost_exponent(self, parts: int) -> float:
+        """What products of base 2 lose to underflow, as a factor less 1."""
+        return math.expm1(parts * self.arithmetic.rounding_underflow) if self.arithmetic.base_2 else 0.0
+
+    @cached_property
     def _chord(self) -> float:
         """c = expm1(u G) / G, the slope of the chord."""
-        reach = self._u * self.domain.gap
+        reach = self._exponent_unit * self.domain.gap
         if reach > 1:
             raise ValueError(f"gap is {self.domain.gap:g}, more than 1/u: a rounded gap may be off by more than 1")
-        return math.expm1(reach) / self.domain.gap if reach else self._u
+        return math.expm1(reach) / self.domain.gap if reach else self._exponent_unit
+
+    def _stretched(self, rescaled: int) -> float:
+        """What exps and products may add to a power beside its gap, relative to it."""
+        exps = (1 + rescaled) * math.log1p(self._alpha) + rescaled * math.log1p(self._u)
+        return math.expm1(exps) + math.exp(exps) * self._lost_exponent(1 + rescaled)
 
     @cached_property
     def _sum_error(self) -> float:
         """The largest eta, the relative error of S."""
+        rescaled, classes = self._rescalings, self.domain.classes
         moved = self._chord * min(self.domain.gap, self._log_classes)
-        powers, grown = moved + self._alpha * (1 + moved), growth(self._u, self._depth)
-        eta = powers * (1 + grown) + grown + self.domain.classes * self.arithmetic.underflow
+        grown = growth(self._u, self.arithmetic.summation.depth_of_powers(classes))
+        powers = moved + self._stretched(rescaled) * (1 + moved)
+        lost = classes * self.arithmetic.underflow * (1 + grown)
+        if rescaled:
+            lost *= 3 * math.exp(rescaled * (self._alpha + self._u))
+        eta = powers * (1 + grown) + grown + lost
         eta += self._sum_store * (1 + eta)
         # As in row_errors.py: from 100% on the sum may be 0.
         if eta >= 1:
@@ -262,8 +298,8 @@ class _Supremum:
     @cached_property
     def _unstored_logarithm(self) -> Tolerance:
         """B and A of log_softmax before it is stored."""
-        tau = -math.log1p(-self._sum_error)
-        tau += 2 * self.arithmetic.log_ulps * self._u * (self._log_classes + tau)
+        tau, lambda_ = -math.log1p(-self._sum_error), 2 * self.arithmetic.log_ulps * self._u
+        tau += (lambda_ + (1 + lambda_) * self._scaled) * (self._log_classes + tau)
         tau += self._sum_store * (self._log_classes + tau)
         return Tolerance(self._u * (1 + self._u) + self._u, tau * (1 + self._u))
 
@@ -274,9 +310,13 @@ class _Supremum:
         L_i and d_i instead, it is dp_i / p_i of any class.
         """
         # A divisor that is off by eta moves the quotient by eta / (1 - eta), more than eta.
-        factor = (1 + self._alpha) * (1 + self._sum_error / (1 - self._sum_error)) * (1 + self._u)
+        powers, eta = 1 + self._stretched(min(self._rescalings, 1)), self._sum_error
+        inverted = inverse_error(self.arithmetic, self.domain.classes * (1 + eta))
+        factor = powers * (1 + eta / (1 - eta)) * (1 + self._u) * (1 + inverted)
         quotient = factor - 1 + factor * self._chord * gap
-        rtol, atol = self._logarithm if self.arithmetic.stores_log_probability else self._unstored_logarithm
+        entering = self._logarithm if self.arithmetic.stores_log_probability else self._unstored_logarithm
+        rtol, atol = (part * (1 + self._scaled) for part in entering)
+        rtol, atol = rtol + self._scaled, atol + (self.arithmetic.rounding_underflow if self.arithmetic.base_2 else 0.0)
         largest = atol + rtol * (self.domain.gap + self._log_classes)
         if largest >= 1:
             return max(quotient, math.exp(min(largest, 700.0)) * (1 + self._alpha))
@@ -286,24 +326,32 @@ class _Supremum:
 
     @property
     def _underflow(self) -> float:
-        return 2 * self.arithmetic.underflow + self.arithmetic.storage_underflow
+        return (2 + 2 * min(self._rescalings, 1)) * self.arithmetic.underflow + self.arithmetic.storage_underflow
 
     def _growth(self, plain: int) -> float:
         """Relative growth from log_softmax to a derivative; `entrywise._row_roundings` of the domain."""
-        count = plain if self.domain.plain else plain + COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
+        count = plain if self.domain.plain else plain + _COMPOSITE - PLAIN_ROUNDINGS
         working = count if self.domain.plain else count + self._depth
         if self.domain.reduction is Reduction.MEAN:
-            working += 1 + self.arithmetic.summation.depth(self.domain.rows)
-        return growth_of(self.arithmetic, count, working)
+            count, working = count + 1, working + 2 + self.arithmetic.summation.depth(self.domain.rows)
+        grown = growth_of(self.arithmetic, count, working)
+        return grown + (1 + grown) * self._mean_inverse
+
+    @property
+    def _mean_inverse(self) -> float:
+        """Relative error of a rounded 1/N, by which a mean may be multiplied."""
+        mean = self.domain.reduction is Reduction.MEAN
+        return inverse_error(self.arithmetic, self.domain.rows) if mean else 0.0
 
     def _loss(self) -> Tolerance:
         (rtol, atol), floor = self._logarithm, self.arithmetic.storage_underflow
         if not self.domain.plain:
-            grown = growth_of(self.arithmetic, COMPOSITE_ROUNDINGS, COMPOSITE_ROUNDINGS + self._depth)
+            grown = growth_of(self.arithmetic, _COMPOSITE, _COMPOSITE + self._depth)
             rtol, atol = rtol + (1 + rtol) * grown, atol * (1 + grown) + (COMPOSITE_ROUNDINGS + self.domain.classes) * floor
         if self.domain.reduction is Reduction.NONE:
             return Tolerance(rtol, atol)
         grown = growth_of(self.arithmetic, 1, 2 * self.arithmetic.summation.depth(self.domain.rows) + 2)
+        grown += (1 + grown) * self._mean_inverse
         rows = self.domain.rows if self.domain.reduction is Reduction.SUM else 1
         return Tolerance(rtol + (1 + rtol) * grown, rows * atol * (1 + grown) + floor)
 

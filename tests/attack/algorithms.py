@@ -9,27 +9,57 @@ import numpy as np
 
 from reference.problem import Problem
 from reference.quantity import Quantity
-from reference.weights import tangent_of, weights_of
+from reference.reduction import Reduction
+from reference.weights import class_weights, tangent_of, weights_of
 from tests.attack.computers import Computer
+from tests.attack.rescaled import sum_of_powers
 
 Algorithm = Callable[[Computer[Any], Problem], Any]
 
 
-def _gaps(c: Computer[Any], problem: Problem) -> Any:
-    """x - m, divided by the temperature."""
+def row_of(c: Computer[Any], problem: Problem) -> Any:
+    """What is shifted: x, [x, 0] for a sigmoid loss, or c tanh(x/c) over T."""
     x = c.exact(problem.logits)
-    shifted = c.subtract(x, c.exact(problem.logits.max(axis=1, keepdims=True)))
-    return shifted if problem.temperature == 1.0 else c.divide(shifted, c.exact(np.full((1, 1), problem.temperature)))
+    if problem.is_binary:
+        x = c.joined([x, c.exact(np.zeros_like(problem.logits))])
+    if problem.logit_softcap is None:
+        return x
+    capped = c.scaled(problem.logit_softcap, saturation(c, problem))
+    return capped if problem.temperature == 1.0 else c.divide(capped, number(c, problem.temperature))
 
 
-def _log_sum(c: Computer[Any], gaps: Any) -> Any:
-    return c.log(c.total(c.exp(gaps)))
+def saturation(c: Computer[Any], problem: Problem) -> Any:
+    """tanh(x/c)."""
+    assert problem.logit_softcap is not None
+    return c.tanh(c.divide(c.exact(problem.logits), number(c, problem.logit_softcap)))
+
+
+def number(c: Computer[Any], value: float) -> Any:
+    """One exact number, for all rows."""
+    return c.exact(np.full((1, 1), value))
+
+
+def gap_of(c: Computer[Any], problem: Problem, values: Any, top: Any) -> Any:
+    """values - top, divided by the temperature unless the softcap was."""
+    shifted = c.subtract(values, top)
+    divided = problem.temperature != 1.0 and problem.logit_softcap is None
+    return c.divide(shifted, number(c, problem.temperature)) if divided else shifted
+
+
+def _gaps(c: Computer[Any], problem: Problem) -> Any:
+    row = row_of(c, problem)
+    return gap_of(c, problem, row, c.largest(row))
+
+
+def total_of(c: Computer[Any], problem: Problem) -> Any:
+    """(N, 1): S."""
+    row = row_of(c, problem)
+    return sum_of_powers(c, row, lambda values, top: gap_of(c, problem, values, top))
 
 
 def log_softmax(c: Computer[Any], problem: Problem) -> Any:
     """d - log S, stored."""
-    gaps = _gaps(c, problem)
-    return c.store(c.subtract(gaps, _log_sum(c, gaps)))
+    return c.store(c.subtract(_gaps(c, problem), c.log(total_of(c, problem))))
 
 
 def by_exp(c: Computer[Any], problem: Problem) -> Any:
@@ -39,64 +69,116 @@ def by_exp(c: Computer[Any], problem: Problem) -> Any:
 
 def by_quotient(c: Computer[Any], problem: Problem) -> Any:
     """The probabilities as E / S."""
-    powers = c.exp(_gaps(c, problem))
-    return c.divide(powers, c.total(powers))
+    return c.divide(c.exp(_gaps(c, problem)), total_of(c, problem))
 
 
 def logsumexp(c: Computer[Any], problem: Problem) -> Any:
     """m + log S, stored."""
-    top = c.exact(problem.logits.max(axis=1, keepdims=True))
-    if problem.temperature != 1.0:
-        top = c.divide(top, c.exact(np.full((1, 1), problem.temperature)))
-    return c.store(c.add(top, _log_sum(c, _gaps(c, problem))))[..., 0]
+    top = c.largest(row_of(c, problem))
+    if problem.temperature != 1.0 and problem.logit_softcap is None:
+        top = c.divide(top, number(c, problem.temperature))
+    return c.store(c.add(top, c.log(total_of(c, problem))))[..., 0]
+
+
+def weights(c: Computer[Any], problem: Problem) -> Any:
+    """(N, K): w ((1 - s) q + s/K), of what is there of it."""
+    s, mass = problem.label_smoothing, c.exact(weights_of(problem.replace(class_weights=None, label_smoothing=0.0)))
+    if s:
+        smoothed = c.divide(number(c, s), number(c, problem.num_classes))
+        mass = c.add(c.multiply(c.subtract(number(c, 1.0), number(c, s)), mass), smoothed)
+    if problem.class_weights is None:
+        return mass
+    return c.multiply(c.exact(class_weights(problem)[None]), mass)
+
+
+def at_target(c: Computer[Any], problem: Problem, values: Any) -> Any:
+    """(N, 1): the entry of each row at its target."""
+    place = weights_of(problem).argmax(axis=1)
+    return values[np.arange(problem.num_rows)[:, None], place[:, None]]
 
 
 def loss(c: Computer[Any], problem: Problem) -> Any:
     """The log_softmax of the target; of weights, sum a_c L_c."""
-    logs = log_softmax(c, problem)
+    logs = -log_softmax(c, problem)
     if problem.is_plain:
-        return c.joined([logs[row : row + 1, label] for row, label in enumerate(problem.target)])
-    return c.total(c.store(c.multiply(c.exact(weights_of(problem)), logs)))[..., 0]
+        return reduced(c, problem, at_target(c, problem, logs))
+    return reduced(c, problem, c.total(c.store(c.multiply(weights(c, problem), logs))))
 
 
-def _gradient(c: Computer[Any], problem: Problem, p: Any) -> Any:
-    weights = c.exact(weights_of(problem))
+def reduced(c: Computer[Any], problem: Problem, losses: Any) -> Any:
+    """(N,) losses, their sum, or their mean."""
+    if problem.reduction is Reduction.NONE:
+        return losses[..., 0]
+    total = c.total(c.transposed(losses))
+    if problem.reduction is Reduction.MEAN:
+        total = c.divide(total, denominator(c, problem))
+    return c.store(total)[0, 0]
+
+
+def denominator(c: Computer[Any], problem: Problem) -> Any:
+    """(1, 1): N, or the sum of the targets' class weights."""
+    if problem.class_weights is None or problem.has_probabilities:
+        return number(c, problem.num_rows)
+    return c.total(c.exact(problem.class_weights[problem.target][None]))
+
+
+def gradient_of(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """(A p - a), chained."""
+    given = weights(c, problem)
     if not problem.is_plain:
-        p = c.store(c.multiply(c.total(weights), p))
-    return _finished(c, problem, c.subtract(p, weights), 1)
+        p = c.store(c.multiply(c.total(given), p))
+    return finished(c, problem, c.subtract(p, given), 1)
 
 
-def _finished(c: Computer[Any], problem: Problem, derivative: Any, order: int) -> Any:
-    """Divided by the temperature, and stored."""
+def finished(c: Computer[Any], problem: Problem, derivative: Any, order: int) -> Any:
+    """Times the cotangent, divided by the mean's denominator and by the temperature, each stored."""
+    derivative = c.store(derivative)
+    if problem.cotangent is not None:
+        given = np.broadcast_to(problem.cotangent, (problem.num_rows,))[:, None]
+        derivative = c.store(c.multiply(derivative, c.exact(given)))
+    if problem.reduction is Reduction.MEAN:
+        derivative = c.store(c.divide(derivative, denominator(c, problem)))
     for _ in range(order if problem.temperature != 1.0 else 0):
-        derivative = c.divide(derivative, c.exact(np.full((1, 1), problem.temperature)))
-    return c.store(derivative)
+        derivative = c.store(c.divide(derivative, number(c, problem.temperature)))
+    return derivative
+
+
+def _weighted(c: Computer[Any], problem: Problem, result: Any) -> Any:
+    return finished(c, problem, result if problem.is_plain else c.multiply(c.total(weights(c, problem)), result), 2)
 
 
 def _product(c: Computer[Any], problem: Problem, p: Any) -> Any:
     """p (v - <p, v>)."""
     v = c.exact(tangent_of(problem))
-    mean = c.total(c.multiply(p, v))
-    result = c.multiply(p, c.subtract(v, mean))
-    return _finished(c, problem, result if problem.is_plain else c.multiply(c.total(c.exact(weights_of(problem))), result), 2)
+    return _weighted(c, problem, c.multiply(p, c.subtract(v, c.total(c.multiply(p, v)))))
 
 
 def _product_in_parts(c: Computer[Any], problem: Problem, p: Any) -> Any:
     """p v - p <p, v>."""
-    v = c.exact(tangent_of(problem))
-    moved = c.multiply(p, v)
-    result = c.subtract(moved, c.multiply(p, c.total(moved)))
-    return _finished(c, problem, result if problem.is_plain else c.multiply(c.total(c.exact(weights_of(problem))), result), 2)
+    moved = c.multiply(p, c.exact(tangent_of(problem)))
+    return _weighted(c, problem, c.subtract(moved, c.multiply(p, c.total(moved))))
 
 
 def _diagonal(c: Computer[Any], problem: Problem, p: Any) -> Any:
     """p - p p."""
-    result = c.subtract(p, c.multiply(p, p))
-    return _finished(c, problem, result if problem.is_plain else c.multiply(c.total(c.exact(weights_of(problem))), result), 2)
+    return _weighted(c, problem, c.subtract(p, c.multiply(p, p)))
 
 
 def _of(probabilities: Algorithm, last: Callable[[Computer[Any], Problem, Any], Any]) -> Algorithm:
     return lambda c, problem: last(c, problem, probabilities(c, problem))
+
+
+def bias_gradient(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """(K,): the sum of the gradient over the rows."""
+    return c.store(c.total(c.transposed(gradient_of(c, problem, p))))[:, 0]
+
+
+def weight_gradient(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """(K, N + 1): the gradient of each row, and its sum with the feature."""
+    assert problem.feature is not None
+    gradient = gradient_of(c, problem, p)
+    weighted = c.store(c.multiply(gradient, c.exact(problem.feature[:, None])))
+    return c.joined([c.transposed(gradient), c.store(c.total(c.transposed(weighted)))])
 
 
 WAYS = {"exp": by_exp, "quotient": by_quotient}
@@ -107,12 +189,14 @@ ALGORITHMS: dict[Quantity, dict[str, Algorithm]] = {
     Quantity.SOFTMAX: {name: _of(way, lambda c, _, p: c.store(p)) for name, way in WAYS.items()},
     Quantity.LOGSUMEXP: {"": logsumexp},
     Quantity.LOSS: {"": loss},
-    Quantity.GRADIENT: {name: _of(way, _gradient) for name, way in WAYS.items()},
+    Quantity.GRADIENT: {name: _of(way, gradient_of) for name, way in WAYS.items()},
     Quantity.HESSIAN_DIAGONAL: {name: _of(way, _diagonal) for name, way in WAYS.items()},
     Quantity.HVP: {
         f"{name}, {form}": _of(way, product)
         for name, way in WAYS.items()
         for form, product in (("difference", _product), ("parts", _product_in_parts))
     },
+    Quantity.BIAS_GRADIENT: {name: _of(way, bias_gradient) for name, way in WAYS.items()},
+    Quantity.WEIGHT_GRADIENT: {name: _of(way, weight_gradient) for name, way in WAYS.items()},
 }
 """By quantity, the algorithms that its bound must hold for."""

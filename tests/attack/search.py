@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,52 +15,77 @@ from reference.formats import Floats
 from reference.problem import Problem
 from reference.quantity import SECOND_ORDER, Quantity
 from suites.judging.measurement import Measurement
-from tests.attack.algorithms import ALGORITHMS
+from tests.attack.algorithms import ALGORITHMS, Algorithm
 from tests.attack.computers import FirstOrder, Rounding
+from tests.attack.family import FAMILY
 
 GAPS = (0.0, 0.5, 3.0, 8.0, 16.6355, 17.5, 40.0)
 """Gaps that all classes but one have at a start."""
-_ROOM = 24
-"""Roundings for each class, at most, and some more."""
+
+
+class Shape(NamedTuple):
+    """Rows and classes of a problem."""
+
+    rows: int
+    classes: int
 
 
 @dataclass(frozen=True)
 class Attack:
-    """What is attacked: an algorithm of a quantity in an arithmetic, for rows of so many classes, under options."""
+    """What is attacked: an algorithm of a quantity in an arithmetic, for rows of a shape, under options.
+
+    Options beside those of a problem: soft (labels for all classes), label (of a sigmoid loss), at_top (the target is the
+    largest class, not the one after it), weighted (by class), layer (a feature). `declared` is what the bound is told.
+    """
 
     quantity: Quantity
     way: str
     arithmetic: Arithmetic
-    classes: int
+    shape: Shape
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    declared: Arithmetic | None = None
 
     def problem(self, logits: Floats, tangent: Floats) -> Problem:
-        """The row as a problem in the storage format, with the target at the class after its maximum."""
-        fmt = self.arithmetic.storage
-        target: Any = [(int(np.argmax(logits)) + 1) % self.classes]
-        options = dict(self.options)
+        """The rows as a problem in the storage format."""
+        fmt, options = self.arithmetic.storage, dict(self.options)
+        logits, tangent = (fmt.round(given.reshape(self.shape)) for given in (logits, tangent))
+        target: Any = (logits.argmax(axis=1) + (0 if options.pop("at_top", False) else 1)) % self.shape.classes
         if options.pop("soft", False):
-            target = fmt.round(np.full((1, self.classes), 1.0 / self.classes))
-        moved = {"tangent": fmt.round(tangent[None])} if self.quantity in SECOND_ORDER else {}
-        return Problem(fmt.round(logits[None]), target, fmt, **moved, **options)
+            target = fmt.round(np.full(self.shape, 1.0 / self.shape.classes))
+        if (label := options.pop("label", None)) is not None:
+            target = fmt.round(np.full(self.shape, label))
+        if options.pop("weighted", False):
+            options["class_weights"] = fmt.round(np.linspace(0.3, 1.7, self.shape.classes))
+        if options.pop("layer", False):
+            options["feature"] = fmt.round(np.linspace(0.7, -1.9, self.shape.rows))
+        if "cotangent" in options:
+            options["cotangent"] = (
+                options["cotangent"] if "reduction" in options else np.full(self.shape.rows, options["cotangent"])
+            )
+        if self.quantity in SECOND_ORDER:
+            options["tangent"] = tangent
+        return Problem(logits, target, fmt, **options)
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Of cross-entropy, or of the other losses."""
+        return (ALGORITHMS.get(self.quantity, {}) | FAMILY.get(self.quantity, {}))[self.way]
 
     def first_order(self, problem: Problem) -> float:
         """The largest error of first order, over the bound, of all entries."""
-        computer = FirstOrder(self.arithmetic, _ROOM * self.classes + 64)
-        found = ALGORITHMS[self.quantity][self.way](computer, problem)
-        return self._ratio(problem, found.error)
+        return self._ratio(problem, self.algorithm(FirstOrder(self.arithmetic), problem).error)
 
     def rounded(self, problem: Problem) -> float:
         """The largest error of real rounding, over the bound, of all entries."""
-        values = ALGORITHMS[self.quantity][self.way](Rounding(self.arithmetic), problem)
+        values = self.algorithm(Rounding(self.arithmetic), problem)
         expected = evaluate(problem, [self.quantity])[self.quantity]
-        sign = -1.0 if self.quantity is Quantity.LOSS else 1.0
-        measured = Measurement(problem, self.quantity, self.arithmetic, expected, sign * values)
+        measured = Measurement(problem, self.quantity, self.arithmetic, expected, np.asarray(values))
         return self._ratio(problem, np.where(measured.right_class, measured.least_error, 0.0))
 
     def _ratio(self, problem: Problem, error: Floats) -> float:
-        bound = stable_bound(problem, self.quantity, self.arithmetic)
-        return float(np.where(np.isfinite(bound), error / bound, 0.0).max())
+        bound = stable_bound(problem, self.quantity, self.declared or self.arithmetic)
+        with np.errstate(invalid="ignore"):
+            return float(np.where(np.isfinite(bound) & (error > 0), error / bound, 0.0).max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +101,7 @@ def worst_of(attack: Attack, kind: str, tries: int, seed: int = 0) -> Found:
     rng, judge = np.random.default_rng(seed), getattr(attack, kind)
     best: Found | None = None
     kept: tuple[Floats, Floats] = (np.zeros(0), np.zeros(0))
-    starts = list(_starts(attack.classes))
+    starts = list(_starts(attack.shape))
     for number in range(max(tries, len(starts))):
         row = starts[number] if number < len(starts) else _changed(*kept, rng)
         problem = attack.problem(*row)
@@ -86,15 +111,18 @@ def worst_of(attack: Attack, kind: str, tries: int, seed: int = 0) -> Found:
     return best
 
 
-def _starts(classes: int) -> Iterator[tuple[Floats, Floats]]:
+def _starts(shape: Shape) -> Iterator[tuple[Floats, Floats]]:
     """One class above all others, first or last, and tangents that add up, cancel, or leave one class out."""
-    tangents = [np.full(classes, 1.1), np.where(np.arange(classes) % 2, 1.0, -1.0)]
-    tangents[0][:2] = 1.0, 0.0
+    size = shape.rows * shape.classes
+    tangents = [np.full(size, 1.1), np.where(np.arange(size) % 2, 1.0, -1.0)]
+    tangents[0][:2] = (1.0, 0.0)[:size]
     for gap in GAPS:
-        for place in (0, classes - 1):
-            logits = np.full(classes, -gap)
-            logits[place] = 0.0
-            yield from ((logits, tangent) for tangent in tangents)
+        for place in (0, shape.classes - 1):
+            logits = np.full(shape, -gap)
+            logits[:, place] = gap if shape.classes == 1 and place == 0 else 0.0
+            yield from ((logits.ravel(), tangent) for tangent in tangents)
+    rising = np.tile(np.linspace(-GAPS[-3], 0.0, shape.classes), (shape.rows, 1))
+    yield from ((logits.ravel(), tangents[0]) for logits in (rising, rising / 64, rising[:, ::-1]))
 
 
 def _changed(logits: Floats, tangent: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:

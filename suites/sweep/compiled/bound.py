@@ -44,18 +44,27 @@ class _Class(NamedTuple):
     probability_error: float
 
 
-@compiled
-def power_error(gap: float, c: Declared) -> float:
-    """eps of a class that lies `gap` below the largest logit."""
-    moved = c.unit * gap
-    return 0.0 if gap == 0.0 else expm1(moved) + c.alpha * exp(moved)
+@inlined
+def _exponent_error(error: float, size: float, c: Declared) -> float:
+    """In base 2 an exponent is multiplied by a rounded log2 e."""
+    return error + c.scaled * size + c.scaled * error
 
 
 @compiled
-def _moved(gap: float, total: float, c: Declared) -> float:
-    """A term of eta."""
-    power = exp(-gap)
-    return power / total * (power_error(gap, c) * (1 + c.grown) + c.grown) if power > 0.0 else 0.0
+def power_error(gap: float, rescaled: int, c: Declared) -> float:
+    """eps of a class that lies `gap` below the largest logit; it meets so many rescalings, or as many as there are."""
+    if gap == 0.0:
+        return 0.0
+    moved = _exponent_error(c.unit * gap, gap, c) + (1 + min(rescaled, c.rescalings)) * c.lost_exponent
+    stretched = c.rescaled_twice if rescaled > 1 else c.rescaled_once
+    return expm1(moved) + stretched * exp(moved)
+
+
+@compiled
+def _moved(gap: float, row: Below, total: float, c: Declared) -> float:
+    """A term of eta; all classes above rescale it."""
+    power, rescaled = exp(-gap), 2 if gap > row.gap else 1
+    return power / total * (power_error(gap, rescaled, c) * (1 + c.grown) + c.grown) if power > 0.0 else 0.0
 
 
 @compiled
@@ -63,7 +72,7 @@ def _class_errors(row: Below, own: float, c: Declared) -> _Class:
     """Of the class that lies `own` below the largest logit."""
     others = exp(-row.gap) + exp(-row.far)
     total = 1.0 + others
-    eta = c.grown / total + _moved(row.gap, total, c) + _moved(row.far, total, c) + c.omega_sum / total
+    eta = c.grown / total + _moved(row.gap, row, total, c) + _moved(row.far, row, total, c) + c.omega_sum / total
     eta += c.sum_stored * (1 + eta)
     log_sum = log1p(others)
     tau = -log1p(-eta) if eta < 1 else inf
@@ -75,11 +84,14 @@ def _class_errors(row: Below, own: float, c: Declared) -> _Class:
     entering = error + (c.log_stored * loss + c.log_stored * error + c.log_underflow)
     error += c.stored * loss + c.stored * error + c.storage_underflow
     probability = exp(-own) / total
-    quotient = probability * ((1 + power_error(own, c)) * (1 + eta / max(1 - eta, 0.0)) * (1 + c.unit) - 1)
-    near = probability * (expm1(entering) * (1 + c.alpha) + c.alpha)
-    logarithmic = near if entering < 1.0 else exp(entering - loss) * (1 + c.alpha)
+    divided = (1 + c.unit) * (1 + c.inverse + c.lost_inverse * (total * (1 + eta)))
+    quotient = probability * ((1 + power_error(own, 1, c)) * (1 + eta / max(1 - eta, 0.0)) * divided - 1)
+    exponent = _exponent_error(entering, loss, c) + c.lost_exponent
+    near = probability * (expm1(exponent) * (1 + c.alpha) + c.alpha)
+    logarithmic = near if exponent < 1.0 else exp(exponent - loss) * (1 + c.alpha)
     larger = max(logarithmic, quotient) if probability > 0.0 else logarithmic
-    return _Class(probability, loss, error, larger + 2 * c.omega + c.storage_underflow)
+    lost = 2 * c.omega + (c.omega_rescaled if own > 0.0 else 0.0)
+    return _Class(probability, loss, error, larger + lost + c.storage_underflow)
 
 
 @compiled

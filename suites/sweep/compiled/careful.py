@@ -56,12 +56,14 @@ def _times(one: _Part, other: _Part, c: Declared) -> _Part:
 def _sums_of(row: Below, c: Declared) -> _Sums:
     others, error = 0.0, c.omega_sum
     for gap in (row.gap, row.far):
-        power = exp(-gap)
+        power, rescaled = exp(-gap), 2 if gap > row.gap else 1
         others += power
-        error += power * _combined(power_error(gap, c), c.grown) if power > 0.0 else 0.0
+        error += power * _combined(power_error(gap, rescaled, c), c.grown) if power > 0.0 else 0.0
     total = 1.0 + others
     eta = (error + c.unit * (total + error)) / total
-    return _Sums(others, error, total, eta, _combined(eta / (1 - eta), c.unit) if eta < 1 else inf)
+    divided = _combined(eta / (1 - eta), c.unit) if eta < 1 else inf
+    inverted = c.inverse + c.lost_inverse * (total * (1 + eta))
+    return _Sums(others, error, total, eta, _combined(divided, inverted))
 
 
 @compiled
@@ -76,8 +78,14 @@ def _loss_error(sums: _Sums, own: float, c: Declared) -> float:
 @compiled
 def _probability(sums: _Sums, own: float, c: Declared) -> _Part:
     size = exp(-own) / sums.total
-    error = size * _combined(power_error(own, c), sums.divided) if size > 0.0 else 0.0
-    return _rounded(_Part(size, error + 2 * c.omega + c.working_underflow), c)
+    error = size * _combined(power_error(own, 1, c), sums.divided) if size > 0.0 else 0.0
+    return _rounded(_Part(size, error + _lost(own, c)), c)
+
+
+@inlined
+def _lost(own: float, c: Declared) -> float:
+    """What a quotient of a power by S loses to underflow."""
+    return 2 * c.omega + (c.omega_rescaled if own > 0.0 else 0.0) + c.working_underflow
 
 
 @compiled
@@ -85,11 +93,11 @@ def _complement(sums: _Sums, own: float, is_alone: bool, c: Declared) -> _Part:
     """1 - p, by the sum of the others; `is_alone` at a maximum without its equal."""
     power = exp(-own)
     rest = sums.others if own == 0.0 else sums.total - power
-    error = sums.sum_error * sums.total + (power * power_error(own, c) if power > 0.0 else 0.0)
+    error = sums.sum_error * sums.total + (power * power_error(own, 1, c) if power > 0.0 else 0.0)
     error += c.unit * (rest + error)
     if is_alone:
         error = sums.others_error
-    error = (error + (rest + error) * sums.divided) / sums.total + 2 * c.omega + c.working_underflow
+    error = (error + (rest + error) * sums.divided) / sums.total + _lost(own, c)
     return _rounded(_Part(rest / sums.total, error), c)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import exp, expm1, log1p
 from typing import NamedTuple
 
 from reference.arithmetic import Arithmetic
@@ -28,11 +29,22 @@ class Declared(NamedTuple):
 
     unit: float
     alpha: float
+    rescalings: int
+    rescaled_once: float
+    """What exp and one rescaling add to a power, relative to it; alpha where no sum is rescaled."""
+    rescaled_twice: float
     lambda_: float
+    scaled: float
+    """What base 2 adds to an exponent, relative to it; 0 elsewhere."""
+    lost_exponent: float
+    inverse: float
+    """Relative error of a rounded reciprocal, and what it adds for each unit of the divisor; 0 where it is a quotient."""
+    lost_inverse: float
     stored: float
     sum_stored: float
     grown: float
     omega: float
+    omega_rescaled: float
     omega_sum: float
     storage_underflow: float
     log_stored: float
@@ -70,22 +82,35 @@ def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> Forma
 
 def _lost(fmt: Format, arithmetic: Arithmetic, classes: int) -> float:
     """What underflow alone costs an entry (`reference.bounds.entrywise.lost_to_underflow`)."""
-    return classes * arithmetic.underflow + (fmt.min_normal if arithmetic.flush_to_zero else 0.0)
+    return classes * arithmetic.rounding_underflow + (fmt.min_normal if arithmetic.flush_to_zero else 0.0)
 
 
 def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
     """The constants for rows of so many classes."""
     declared, arithmetic = arithmetic, arithmetic.inside
-    unit, stores = arithmetic.working.unit_roundoff, arithmetic.stores_log_probability
+    unit, stores, summation = arithmetic.working.unit_roundoff, arithmetic.stores_log_probability, arithmetic.summation
+    alpha, lambda_ = 2 * arithmetic.exp_ulps * unit, 2 * arithmetic.log_ulps * unit
+    scaled = growth(unit, 2) if arithmetic.base_2 else 0.0
+    most, grown = summation.rescalings(classes), growth(unit, summation.depth_of_powers(classes))
+    once, twice = (expm1((1 + r) * log1p(alpha) + r * log1p(unit)) if r else alpha for r in (min(1, most), min(2, most)))
+    lost = classes * arithmetic.underflow * (1 + grown)
     return Declared(
         unit=unit,
-        alpha=2 * arithmetic.exp_ulps * unit,
-        lambda_=2 * arithmetic.log_ulps * unit,
+        alpha=alpha,
+        rescalings=most,
+        rescaled_once=once,
+        rescaled_twice=twice,
+        lambda_=lambda_ + (1 + lambda_) * scaled,
+        scaled=scaled,
+        lost_exponent=arithmetic.rounding_underflow if arithmetic.base_2 else 0.0,
+        inverse=unit if arithmetic.reciprocals else 0.0,
+        lost_inverse=arithmetic.rounding_underflow if arithmetic.reciprocals else 0.0,
         stored=arithmetic.storage_roundoff,
         sum_stored=arithmetic.storage_roundoff if arithmetic.stores_sum else 0.0,
-        grown=growth(unit, arithmetic.summation.depth(classes)),
+        grown=grown,
         omega=arithmetic.underflow,
-        omega_sum=classes * arithmetic.underflow,
+        omega_rescaled=2 * arithmetic.underflow if most else 0.0,
+        omega_sum=3 * lost * exp(most * (alpha + unit)) if most else lost,
         storage_underflow=arithmetic.storage_underflow,
         log_stored=arithmetic.storage_roundoff if stores else 0.0,
         log_underflow=arithmetic.storage_underflow if stores else 0.0,

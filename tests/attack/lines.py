@@ -1,0 +1,136 @@
+"""What is attacked: each bound, by an algorithm, of a case, in a declared arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
+from reference.formats import Format
+from reference.loss import Loss
+from reference.quantity import BUILDING_BLOCKS, Quantity
+from tests.attack.algorithms import ALGORITHMS
+from tests.attack.search import Attack, Shape, worst_of
+
+_ULPS: dict[str, Any] = {"exp_ulps": 0.501, "log_ulps": 0.501, "tanh_ulps": 0.501}
+"""What functions of float64 are off by once they are rounded to a narrower format."""
+
+LANES = Summation(Order.LANES, 8)
+DECLARED: dict[str, dict[str, Any]] = {
+    "recursive": {"summation": RECURSIVE},
+    "pairwise": {"summation": PAIRWISE},
+    "lanes of 8": {"summation": LANES},
+    "online": {"summation": replace(RECURSIVE, tile=1)},
+    "online, pairwise merges": {"summation": replace(PAIRWISE, tile=1)},
+    "online, lanes of 8": {"summation": replace(LANES, tile=1)},
+    "tiles of 8": {"summation": replace(PAIRWISE, tile=8)},
+    "base 2": {"base_2": True},
+    "base 2, online": {"base_2": True, "summation": replace(RECURSIVE, tile=1)},
+    "reciprocals": {"reciprocals": True},
+    "softplus": {"softplus": True},
+}
+"""Arithmetics by name, as they are declared and as they compute."""
+
+
+_ONE_ROW = Shape(1, 24)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Problems of a kind: each of the options in turn, in rows and classes that are few where a computation is long."""
+
+    options: tuple[dict[str, Any], ...]
+    shape: Shape = _ONE_ROW
+
+
+_SCALED = {"cotangent": 3.0, "temperature": 0.75}
+_SMOOTHED = {"weighted": True, "soft": True, "label_smoothing": 0.3}
+_REDUCED = ({}, _SCALED, _SMOOTHED | _SCALED, {"weighted": True})
+CASES: dict[str, Case] = {
+    "cross_entropy": Case(({}, {"soft": True}, {"temperature": 0.75})),
+    "factors": Case((_SCALED, _SMOOTHED | _SCALED, {"label_smoothing": 0.3}, {"weighted": True}), Shape(1, 6)),
+    "sum": Case(tuple(options | {"reduction": "sum"} for options in _REDUCED), Shape(4, 3)),
+    "mean": Case(tuple(options | {"reduction": "mean"} for options in _REDUCED), Shape(4, 3)),
+    "linear layer": Case(({"layer": True}, {"layer": True, "weighted": True, "reduction": "mean"}), Shape(6, 3)),
+    "z_loss": Case(({"z_loss": 0.25}, {"z_loss": 0.5, "temperature": 0.75, "soft": True}), Shape(1, 6)),
+    "softcap": Case(({"logit_softcap": 5.0}, {"logit_softcap": 8.0, "temperature": 1.5, "soft": True}), Shape(1, 6)),
+    "kl_divergence": Case(({"loss": Loss.KL_DIVERGENCE, "soft": True},), Shape(1, 6)),
+    "squared_error": Case(({"loss": Loss.SQUARED_ERROR, "soft": True},), Shape(1, 6)),
+    "focal": Case(({"loss": Loss.FOCAL, "focusing": 2.0}, {"loss": Loss.FOCAL, "focusing": 3.5, "at_top": True}), Shape(1, 6)),
+    "sigmoid": Case(({"loss": Loss.SIGMOID, "label": 0.3, "positive_weight": 3.0},), Shape(1, 1)),
+    "soft sigmoid": Case(tuple({"loss": Loss.SIGMOID, "label": y} for y in (0.9, 0.992, 0.01, 1.0)), Shape(1, 1)),
+    "weighted sigmoid": Case(
+        tuple({"loss": Loss.SIGMOID, "label": y, "positive_weight": 3.0} for y in (0.9, 0.01)), Shape(1, 1)
+    ),
+}
+"""What problems are attacked with."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A bound, the case, the algorithm that attacks it, and the arithmetic that both have."""
+
+    quantity: Quantity
+    way: str
+    declared: str
+    case: str = "cross_entropy"
+    hidden: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Fields of the arithmetic that the bound is not told of."""
+
+    def attacks(self, fmt: Format) -> Iterator[Attack]:
+        """Under each option that the quantity has."""
+        arithmetic = Arithmetic(fmt, fmt, **_ULPS | DECLARED[self.declared])
+        case = CASES[self.case]
+        for options in case.options:
+            if not (options.get("soft") and self.quantity in BUILDING_BLOCKS):
+                bound = replace(arithmetic, **self.hidden)
+                yield Attack(self.quantity, self.way, arithmetic, case.shape, options, bound)
+
+    def ratio(self, kind: str, fmt: Format, tries: int) -> float:
+        """The largest ratio of all options."""
+        return max(worst_of(attack, kind, tries).ratio for attack in self.attacks(fmt))
+
+    @property
+    def names(self) -> tuple[str, str, str, str]:
+        """The first cells of its row."""
+        return self.quantity, self.case, self.way or "one", self.declared
+
+
+_DERIVED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP)
+_ONE_WAY = {Quantity.LOSS: "", Quantity.GRADIENT: "quotient", Quantity.HVP: "quotient, difference"}
+_SHORT = {Quantity.LOG_SOFTMAX: "", Quantity.SOFTMAX: "exp", Quantity.GRADIENT: "quotient"}
+_LAYER = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
+
+
+def _lines() -> Iterator[Line]:
+    for quantity, ways in ALGORITHMS.items():
+        if quantity not in _LAYER:
+            yield from (Line(quantity, way, declared) for way in ways for declared in list(DECLARED)[:3])
+    for declared in list(DECLARED)[3:-1]:
+        yield from (Line(quantity, way, declared) for quantity, way in _SHORT.items())
+    for declared in ("online", "base 2", "reciprocals"):
+        yield Line(Quantity.SOFTMAX, "quotient", declared)
+        yield from (Line(quantity, way, declared) for quantity, way in _ONE_WAY.items() if quantity not in _SHORT)
+    for case in ("factors", "sum", "mean"):
+        yield from (
+            Line(quantity, way, declared, case)
+            for declared in ("recursive", "reciprocals")
+            for quantity, way in _ONE_WAY.items()
+        )
+    yield from (Line(quantity, way, "recursive", "linear layer") for quantity in _LAYER for way in ALGORITHMS[quantity])
+    for case in ("z_loss", "softcap", "kl_divergence", "squared_error", "focal", "sigmoid"):
+        for quantity in (*_DERIVED, Quantity.HESSIAN):
+            yield Line(quantity, "textbook", "recursive", case)
+    for case in ("z_loss", "softcap", "focal"):
+        yield Line(Quantity.GRADIENT, "textbook", "online", case)
+        for declared in ("base 2", "reciprocals"):
+            yield from (Line(quantity, "textbook", declared, case) for quantity in _DERIVED)
+    yield Line(Quantity.LOSS, "softplus", "softplus", "soft sigmoid")
+    yield Line(Quantity.LOSS, "log_sigmoid", "softplus", "soft sigmoid")
+    yield Line(Quantity.LOSS, "log_sigmoid", "softplus", "weighted sigmoid")
+    yield Line(Quantity.GRADIENT, "softplus", "softplus", "soft sigmoid")
+
+
+LINES = list(_lines())
+"""The rows of the page."""
