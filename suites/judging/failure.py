@@ -168,7 +168,9 @@ def _allows(measurement: Measurement, index: tuple[int, ...], required: Grade) -
     if required is Grade.STABLE:
         return f"allows {float(measurement.stable_bound[index]):.3g} absolute"
     if required is Grade.ACCURATE:
-        return f"allows {float(measurement.accurate_bound[index]):.3g} absolute ({ACCURATE_ULPS:g} ulp), and no lost value"
+        return (
+            f"allows {float(measurement.accurate_bound[index]):.3g} absolute ({ACCURATE_ULPS:g} ulp), and no lost value or sign"
+        )
     return {
         Grade.FINITE: "asks for NaN, infinities and numbers where they belong",
         Grade.FAITHFUL: "allows less than 1 ulp",
