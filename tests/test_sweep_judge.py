@@ -22,7 +22,16 @@ from suites.sweep.compiled.batch import Batch, SweptQuantity, expected_of, gaps_
 from suites.sweep.compiled.bound import GRADIENT, HESSIAN, LOSS, Below, Entry, gap_bound, least_bound
 from suites.sweep.compiled.careful import careful_bound
 from suites.sweep.compiled.constants import declared_of, format_constants
-from suites.sweep.compiled.entry import BELOW_ACCURATE, JudgedEntry, below_accurate
+from suites.sweep.compiled.entry import (
+    ACCURATE,
+    BELOW_ACCURATE,
+    FAITHFUL,
+    UNDECIDED,
+    ExpectedEntry,
+    JudgedEntry,
+    below_accurate,
+    judge_entry,
+)
 from suites.sweep.compiled.passes import _second_look, judge_batch
 from suites.sweep.compiled.tally import QUANTITIES, SweepTally, empty_tally
 from suites.sweep.settle import Undecided, measured, settle
@@ -81,6 +90,30 @@ ROWS = {2: pairs, 3: triples}
 def question(operation: Operation, fmt: Format, quantity: int, target: int, classes: int = 2) -> SweptQuantity:
     arithmetic = operation.arithmetic[fmt.name]
     return SweptQuantity(quantity, target, format_constants(fmt, arithmetic, classes), declared_of(arithmetic, classes))
+
+
+TINY = 2.0**-149
+EDGES = [
+    (0.5 + 2.0**-24, ExpectedEntry(0.5, 0.0, 0.0), ACCURATE),
+    (0.5 + 2.0**-24, ExpectedEntry(0.5, 2.0**-90, 0.0), FAITHFUL),
+    (0.0, ExpectedEntry(0.75 * TINY, 0.0, 0.0), FAITHFUL),
+    (0.0, ExpectedEntry(TINY, -(2.0**-230), 0.0), FAITHFUL),
+    (0.0, ExpectedEntry(TINY, 0.0, 0.0), BELOW_ACCURATE),
+    (0.0, ExpectedEntry(TINY, 0.0, 2.0**-230), UNDECIDED),
+    (-TINY, ExpectedEntry(2 * TINY, 0.0, 0.0), BELOW_ACCURATE),
+    (-TINY, ExpectedEntry(0.5 * TINY, 2.0**-230, 0.0), BELOW_ACCURATE),
+    (-TINY, ExpectedEntry(0.5 * TINY, 0.0, 2.0**-230), UNDECIDED),
+    (-TINY, ExpectedEntry(0.5 * TINY, 0.0, 0.0), ACCURATE),
+]
+"""What is returned for a number of float32, and its grade: 1 ulp is not faithful, 0 is only below the least subnormal, and a
+negative number is accurate where the value rounds to 0."""
+
+
+@pytest.mark.parametrize(("observed", "expected", "grade"), EDGES)
+def test_the_edges_of_the_grades(observed: float, expected: ExpectedEntry, grade: int) -> None:
+    judged = judge_entry(observed, expected, format_constants(FLOAT32, arithmetic_in(FLOAT32), 2))
+    assert judged.grade == grade
+    assert judged.is_zero == (observed == 0 and grade == BELOW_ACCURATE)
 
 
 def returned_by(measurement: Measurement, fmt: Format, seed: int) -> Floats:

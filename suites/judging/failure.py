@@ -192,7 +192,7 @@ def _allows(measurement: Measurement, index: tuple[int, ...], required: Grade) -
     return {
         Grade.STABLE: f"allows {allowed:.3g} absolute",
         Grade.COMPONENTWISE: f"allows {allowed:.3g} absolute, and nothing absorbed",
-        Grade.ACCURATE: f"allows {allowed:.3g} absolute ({ACCURATE_ULPS:g} ulp), and no lost value",
+        Grade.ACCURATE: f"allows {allowed:.3g} absolute ({ACCURATE_ULPS:g} ulp), and no lost value or sign",
         Grade.FINITE: "asks for NaN, infinities and numbers where they belong",
         Grade.FAITHFUL: "allows less than 1 ulp",
         Grade.CORRECT: "asks for the correctly rounded value",
