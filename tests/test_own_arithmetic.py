@@ -19,6 +19,7 @@ from suites.judging.claims import Setting
 from suites.judging.claims_file import ClaimsError, load_claims
 from suites.judging.dead_entries import live_claims
 from tests.command import first_failures, run_here
+from tests.documents import ADAPTERS
 
 SOURCE = '''
 import numpy as np
@@ -209,3 +210,8 @@ def test_a_kernel_that_is_composed_is_told_what_to_declare(tmp_path: Path) -> No
     path.write_text(path.read_text() + "kernel = arithmetic(composed=True)(kernel)\n")
     status, output = run_here(*asked)
     assert status == 0, output
+
+
+def test_the_page_has_a_line_for_each_key() -> None:
+    told = {name for row in ADAPTERS.table("Arithmetic") for name in re.findall(r"\w+", row[0])}
+    assert told == set(SCHEMA["properties"])

@@ -180,7 +180,7 @@ class Measurement:
     def vacuous_at(self, needed: Grade) -> Bools:
         """True where a need says nothing: 0, or twice the value, would pass for a value that is not 0.
 
-        From `accurate` on a 0 never passes, and below `stable` no error is bounded: there the need itself says so.
+        Above `stable` a 0 passes only where it may be right, and below no error is bounded: there the need itself says so.
         """
         if needed is not Grade.STABLE or self.error is not None:
             return np.zeros(self.observed.shape, dtype=bool)
