@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
+from types import FunctionType
+from typing import Any
 
+import numpy as np
 import pytest
 
 from reference.fast import double_double, elementary, sums, wide, wide_sums
@@ -216,6 +220,39 @@ def test_a_wrong_encoding_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         encodings.check_reduce(3)
     with pytest.raises(UnprovedError, match="not 2\\^-0"):
         encodings.check_exp_minus(3)
+
+
+@cache
+def _in_python(function: Any) -> Callable[..., Any]:
+    """The code as Python runs it, operation by operation, with an exact fma."""
+    plain = function.py_func
+    names = dict(plain.__globals__)
+    here = {"fma": _fma, "bits_of": encodings.bits_of, "float_of": encodings.float_of}
+    called = [name for name in plain.__code__.co_names if hasattr(names.get(name), "py_func")]
+    names.update({name: _in_python(names[name]) for name in called})
+    return FunctionType(plain.__code__, names | here)
+
+
+def _fma(a: float, b: float, c: float) -> float:
+    return float(Fraction(a) * Fraction(b) + Fraction(c))
+
+
+LOGS = [2.0**-900, 2.0**-40, 0.25, 0.4142, 0.41421, 0.5, 1.0, 1.5, 3.0, 2.0**20 + 1.0, 2.0**52]
+GAPS = [0.0, 2.0**-60, 0.2, 0.3465, 0.34657, 0.3466, 1.0, 17.5, 300.25, 649.9]
+
+
+SPREAD = [float(x) for x in np.random.default_rng(3).uniform(0.0, 40.0, 30)]
+
+
+@pytest.mark.parametrize("x", SPREAD)
+def test_compiled_code_does_what_the_python_code_says(x: float) -> None:
+    for gap in [x, *(gap + x * 2.0**-20 for gap in GAPS)]:
+        wide_gap = (-gap, gap * 2.0**-54)
+        assert _in_python(elementary.exp_minus)(gap) == elementary.exp_minus(gap)
+        assert _in_python(wide.exp_alone)(*wide_gap) == wide.exp_alone(*wide_gap)
+    for r in [x, *(r * (1.0 + x / 64.0) for r in LOGS[:-1]), LOGS[-1]]:
+        assert _in_python(elementary.log1p_unit)(r) == elementary.log1p_unit(r)
+        assert _in_python(wide.log1p_wide)(r, r * 2.0**-55) == wide.log1p_wide(r, r * 2.0**-55)
 
 
 def test_amounts_are_rounded_up() -> None:

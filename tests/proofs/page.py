@@ -48,8 +48,8 @@ A bound of all cases is the number up to which each was computed in Python.
 _TAIL = """
 ## What is not proved here
 
-- That compiled code does what the Python code says. `tests/test_fast_compiled.py` looks at it: no operation is
-  contracted or reordered, but for the sum of a block.
+- That compiled code does what the Python code says. `tests/test_proofs.py` compares the two bit by bit, at some thousand
+  arguments.
 - That Gappa and Sollya are right. Gappa can write a proof for Coq to check, which is not done. Sollya's `supnorm` is the
   algorithm of Chevillard, Harrison, Joldes and Lauter, Theoretical Computer Science 412(16), 2011.
 - The radii of single entries in `reference/fast/wide_rows.py` and `reference/fast/comparison.py`, which are built of
