@@ -200,6 +200,13 @@ def test_the_low_part_of_a_pair_alone_is_refused() -> None:
         follow(Program(), double_double.times, [*parts, same("y")])
 
 
+def test_two_constants_that_overlap_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "_C5_LOW", wide._C5 * 2.0**-52)
+    lemma = {name: lambda _, given: given[0] for name in ("multiply", "add", "add_float")}
+    with pytest.raises(UnknownCodeError, match="_C5 \\+ _C5_LOW does not round to _C5"):
+        follow(Program(lemmas=lemma), wide.expm1_reduced, [Part(same("t"), True), Part(same("t"), False)])
+
+
 def test_what_a_proof_takes_otherwise_must_be_in_the_code() -> None:
     with pytest.raises(UnknownCodeError, match=r"takes \['w'\] otherwise"):
         follow(Program(given={"w": same("w")}), double_double.times, [same("xh"), same("xl"), same("y")])

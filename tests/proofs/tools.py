@@ -84,7 +84,10 @@ def _fraction(mantissa: str, exponent: str) -> Fraction:
 
 def _sollya_number(text: str) -> Fraction:
     mantissa, _, exponent = text.partition("b")
-    return _fraction(mantissa, exponent)
+    try:
+        return _fraction(mantissa, exponent)
+    except ValueError:
+        raise UnprovedError(f"sollya found {text!r}; expected: a dyadic number") from None
 
 
 def sollya(script: str) -> list[Fraction]:

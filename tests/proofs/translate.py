@@ -188,8 +188,8 @@ class _Body:
             case ast.Name(id=name), ast.Constant(value=0.0) if isinstance(self.names.get(name), Real):
                 return self.real(high)
             case ast.Name(id=a), ast.Name(id=b) if b == f"{a}_LOW":
-                if abs(self.outer[b]) > abs(self.outer[a]) * 2.0**-53:
-                    raise UnknownCodeError(f"{b} is more than u {a}: the two are no double-double")
+                if self.outer[a] + self.outer[b] != self.outer[a]:
+                    raise UnknownCodeError(f"{a} + {b} does not round to {a}: the two are no double-double")
                 return self.real(high).joined("+", self.real(low))
         return self.same(high, low)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 
 from reference.fast import elementary, sums, wide, wide_sums
 from tests.proofs.amounts import UNIT, chained, rounded_up
@@ -46,16 +47,17 @@ def sum_of() -> Proof:
     )
 
 
-def total_of() -> Proof:
-    """What wide_sums.py has of a row, and the products with it."""
-    exp, add = Fraction(wide.EXP_ERROR), operation_bounds()["add"]
-    total = chained(exp, *[add] * LEVELS, Fraction(2**LEVELS, 2**900))
+_LEFT_OUT = Fraction(2**LEVELS, 2**900)
+"""Of Q and of S, what the powers below 2^-900 are at most."""
+
+
+def _row(q: Known) -> tuple[Known, ...]:
+    """F / S, R and 1 / S, as total_of computes them from Q."""
     chain = Chain(operation_bounds())
+    f = chain.enter("f", _within(Fraction(45, 64), Fraction(91, 64), Fraction(wide.EXP_ERROR)))
     power = chain.enter("power", Known(Fraction(0), Fraction(1)))
-    f = chain.enter("f", _within(Fraction(45, 64), Fraction(91, 64), exp))
-    q = chain.enter("q", _within(Fraction(1), Fraction(2**LEVELS), total))
     outside = ("sh", "sl", "k", "fill_wide(x, top, second, room)")
-    parts = dict(zip(("fh", "fl", "qh", "ql"), (*pair(f), *pair(q)), strict=True))
+    parts = dict(zip(("fh", "fl", "qh", "ql"), (*pair(f), *pair(chain.enter("q", q))), strict=True))
     given: dict[str, Value] = {**dict.fromkeys(outside, same("x")), **parts, "power": power}
     found: list[Real] = []
 
@@ -63,28 +65,32 @@ def total_of() -> Proof:
         found.extend(arguments)
         return arguments[0]
 
-    follow(
-        Program(lemmas=chain.lemmas() | {"Total": kept}, given=given),
-        wide_sums.total_of,
-        [same(n) for n in ("x", "top", "second", "room")],
-    )
-    share, rest, inverse = (chain.known[value.computed] for value in found[:3])
-    one = operation_bounds()["multiply"]
-    factor = _within(Fraction(1, 2), Fraction(1), _FACTOR)
+    inputs = [same(name) for name in ("x", "top", "second", "room")]
+    follow(Program(lemmas=chain.lemmas() | {"Total": kept}, given=given), wide_sums.total_of, inputs)
+    return tuple(chain.known[value.computed] for value in found[:3])
+
+
+def total_of() -> Proof:
+    """What wide_sums.py has of a row, and the products with it."""
+    exp, bounds = Fraction(wide.EXP_ERROR), operation_bounds()
+    total = chained(exp, *[bounds["add"]] * LEVELS, _LEFT_OUT)
+    share, rest, inverse = _row(_within(Fraction(1), Fraction(2**LEVELS), total))
+    factor, power = _within(Fraction(1, 2), Fraction(1), _FACTOR), _within(Fraction(0), Fraction(91, 64), exp)
+    product = partial(step, "multiply", bounds["multiply"])
     values = {
         "F / S": share,
         "R": rest,
         "1 / S": inverse,
-        "f E_j F / S": step("multiply", one, factor, step("multiply", one, _within(Fraction(0), Fraction(91, 64), exp), share)),
-        "f R / S": step("multiply", one, factor, step("multiply", one, rest, inverse)),
+        "f E_j F / S": product(factor, product(power, share)),
+        "f R / S": product(factor, product(rest, inverse)),
     }
     steps = tuple(Step(name, known.proved, By.GAPPA) for name, known in values.items())
-    # (1 + (R - R_t)) / S: the numerator is at least S / 2.
-    numerator = 2 * (chained(rest.proved, add) + 2 * add) + 2 * exp
-    plain = chained(numerator, inverse.proved, one, one, _FACTOR)
+    # The numerator is at least S / 2.
+    numerator = 2 * (chained(rest.proved, bounds["add"]) + 2 * bounds["add"]) + 2 * exp
+    plain = chained(numerator, inverse.proved, bounds["multiply"], bounds["multiply"], _FACTOR)
     return Proof(
         claims()["total_of"],
-        max(plain, *(step.bound for step in steps)),
+        chained(max(plain, *(step.bound for step in steps)), 2 * _LEFT_OUT),
         (Step("Q", total, By.FRACTIONS), *steps, Step("f (1 + (R - R_t)) / S", plain, By.FRACTIONS)),
     )
 
