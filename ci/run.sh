@@ -7,6 +7,8 @@ python3 -m venv .venv && .venv/bin/pip install -q -e '.[test,jax,tensorflow,torc
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
+command -v gappa >/dev/null && command -v sollya >/dev/null ||
+    echo "The proofs of the compiled tier are not checked: gappa or sollya is not installed (apt-get install gappa sollya)."
 # What JAX and torch.compile have compiled is kept for this run: the same program comes again in its reproducers and in the tests.
 compiled=$(mktemp -d)
 trap 'rm -rf "$compiled"' EXIT

@@ -9,6 +9,8 @@ double-word arithmetic, ACM TOMS 44(2), 2017 (algorithm and theorem numbers are 
     times      DWTimesFP3 (9)          2 u^2
     invert     Newton's step from the rounded inverse: 6 u^2, derived at the function
 
+tests/proofs/ proves them again by Gappa, up to terms of order u^3.
+
 The operation `adapters.numpy.absorption_free` has arithmetic of its own (Dekker's splits, no FMA): it is on trial, this is not.
 """
 

@@ -27,8 +27,9 @@ log1p_unit(r), r = 0 or 2^-1000 <= r <= 2^52 (so z is not subnormal).
                  less than 2^-76; log(1 + c/w) - c/w is below u^2. k L is exact and the last sum rounds by u of the result,
                  which is at least 0.3465: (1.11 + 0.25 + 0.01) / 0.3465 + 1 < 5.
 
-LOG1P_ERROR = 6 u covers both. Sources of the schemes: Cody and Waite, Software Manual for the Elementary Functions, 1980,
-chapter 6; Tang, ACM TOMS 15(2), 1989, and 16(4), 1990.
+LOG1P_ERROR = 6 u covers both. tests/proofs/ proves both bounds of the code as it stands, by Sollya and Gappa. Sources of the
+schemes: Cody and Waite, Software Manual for the Elementary Functions, 1980, chapter 6; Tang, ACM TOMS 15(2), 1989, and
+16(4), 1990.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ log1p_wide, for 0 < r <= 2^52 of which no part underflows: one step of Newton fr
 log(1 + r) = y + log(1 + d), d = (r - expm1(y)) / exp(y). |d| <= 7 u min(y, 1): d - d^2/2 leaves less than 2^-150 y, and in
 float64 it is off by 8 u of itself: 2^-100 y. expm1(y) is off by 2^-93.8 where k = 0, and absolutely by 2^-93 exp(y)
 elsewhere, where y > 0.34; divided by exp(y) and y: below 2^-91.4; the difference adds 6 u^2. LOG1P_ERROR = 2^-91.
+
+tests/proofs/ proves both bounds of the code as it stands, by Sollya and Gappa.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Machine-checked proofs of the error bounds of the compiled tier's elementary functions."""
