@@ -90,7 +90,9 @@ class Summation:
     def __str__(self) -> str:
         above = f" in a tree above {self.leaf}" if self.leaf else ""
         order = f"{self.order.value} of {self.lanes}{above}" if self.order in (Order.LANES, Order.TREE) else self.order.value
-        return order if self.tile is None else f"{order} rescaled every {self.tile}"
+        if self.tile is None:
+            return order
+        return f"online {order}" if self.tile == 1 else f"rescaled (every {self.tile}) {order}"
 
 
 PAIRWISE = Summation(Order.PAIRWISE)
@@ -122,7 +124,7 @@ class Arithmetic:
     >>> Arithmetic("float16", "float32").describe()
     'float32 arithmetic, pairwise sum, exp 1 ulp'
     >>> Arithmetic("float32", "float32", summation=Summation(Order.PAIRWISE, tile=8), base_2=True).describe()
-    'float32 arithmetic, pairwise rescaled every 8 sum, exp 1 ulp in base 2'
+    'float32 arithmetic, rescaled (every 8) pairwise sum, exp 1 ulp in base 2'
     """
 
     storage: Format

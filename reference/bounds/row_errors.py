@@ -101,8 +101,8 @@ class RowErrors:
 
     @property
     def lost(self) -> float:
-        """K omega: what S loses where every power underflows."""
-        return self.logits.shape[1] * self.arithmetic.underflow
+        """K omega_r: what S loses where every power underflows, each rounded to nearest."""
+        return self.logits.shape[1] * self.arithmetic.rounding_underflow
 
     @cached_property
     def shift_error(self) -> Floats:
@@ -213,7 +213,7 @@ class RowErrors:
         grown = growth(self.arithmetic.working.unit_roundoff, self.arithmetic.summation.depth_of_powers(self.logits.shape[1]))
         with np.errstate(invalid="ignore"):
             terms = np.where(self.probabilities > 0, self.probabilities * (powers * (1 + grown) + grown), 0.0)
-        lost = self.lost / self.total * np.exp(self.shift_error) * (1 + grown)
+        lost = self.logits.shape[1] * self.arithmetic.underflow / self.total * np.exp(self.shift_error) * (1 + grown)
         if (most := self.arithmetic.summation.rescalings(self.logits.shape[1])) > 0:
             lost = 3 * lost * np.exp(most * (self.alpha + self.arithmetic.working.unit_roundoff))
         error = terms.sum(axis=1, keepdims=True) + lost
