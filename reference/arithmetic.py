@@ -115,8 +115,8 @@ class Arithmetic:
       base_2: True if exp(d) is 2^(d log2 e) and log S is log2(S) ln 2, with rounded constants and products; exp_ulps and
         log_ulps are then those of the functions of base 2.
       reciprocals: True if what is divided by S, T, a softcap or a mean's N is multiplied by its rounded reciprocal.
-      softplus: True if a sigmoid loss is max(x, 0) - x y + log1p(exp(-|x|)) or (1 - y) x - log_sigmoid(x): both cancel
-        where a label y is neither 0 nor 1.
+      softplus: True if a sigmoid loss is max(x, 0) - x y + log1p(exp(-|x|)), which cancels where a label y is neither 0
+        nor 1. (1 - y) x - log_sigmoid(x) cancels for the label 0 too: no declaration allows that.
 
     Raises:
       ValueError: a format is not known.
