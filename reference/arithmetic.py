@@ -90,7 +90,9 @@ class Summation:
     def __str__(self) -> str:
         above = f" in a tree above {self.leaf}" if self.leaf else ""
         order = f"{self.order.value} of {self.lanes}{above}" if self.order in (Order.LANES, Order.TREE) else self.order.value
-        return order if self.tile is None else f"{order} rescaled every {self.tile}"
+        if self.tile is None:
+            return order
+        return f"online {order}" if self.tile == 1 else f"rescaled (every {self.tile}) {order}"
 
 
 PAIRWISE = Summation(Order.PAIRWISE)
@@ -116,8 +118,8 @@ class Arithmetic:
       base_2: True if exp(d) is 2^(d log2 e) and log S is log2(S) ln 2, with rounded constants and products; exp_ulps and
         log_ulps are then those of the functions of base 2.
       reciprocals: True if what is divided by S, T, a softcap or a mean's N is multiplied by its rounded reciprocal.
-      softplus: True if a sigmoid loss is max(x, 0) - x y + log1p(exp(-|x|)) or (1 - y) x - log_sigmoid(x): both cancel
-        where a label y is neither 0 nor 1.
+      softplus: True if a sigmoid loss is max(x, 0) - x y + log1p(exp(-|x|)), which cancels where a label y is neither 0
+        nor 1. (1 - y) x - log_sigmoid(x) cancels for the label 0 too: no declaration allows that.
 
     Raises:
       ValueError: a format is not known, or something else is stored by what stores once.
@@ -129,7 +131,7 @@ class Arithmetic:
     >>> Arithmetic("float16", "float32", stores_log_probability=False).describe()
     'float32 arithmetic, pairwise sum, exp 1 ulp, no log-probability stored'
     >>> Arithmetic("float32", "float32", summation=Summation(Order.PAIRWISE, tile=8), base_2=True).describe()
-    'float32 arithmetic, pairwise rescaled every 8 sum, exp 1 ulp in base 2'
+    'float32 arithmetic, rescaled (every 8) pairwise sum, exp 1 ulp in base 2'
     """
 
     storage: Format

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -205,6 +207,10 @@ def test_a_declaration_reads_as_a_line() -> None:
     half = Arithmetic(FLOAT16, FLOAT32, summation=Summation(Order.LANES, 8), stores_sum=True, flush_to_zero=True)
     assert half.describe() == "float32 arithmetic, lanes of 8 sum stored in float16, exp 1 ulp, flush to zero"
     assert Arithmetic(FLOAT32, FLOAT32, stores_sum=True).describe() == "float32 arithmetic, pairwise sum, exp 1 ulp"
+    every = Arithmetic(FLOAT32, FLOAT32, summation=replace(RECURSIVE, tile=1), base_2=True, reciprocals=True, softplus=True)
+    assert every.describe() == (
+        "float32 arithmetic, online recursive sum, exp 1 ulp in base 2, rounded reciprocals, cancelling softplus"
+    )
 
 
 @pytest.mark.parametrize("fmt", [FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)

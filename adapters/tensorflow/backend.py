@@ -148,7 +148,7 @@ def sigmoid_arithmetic(mode: str) -> dict[str, Arithmetic]:
 
 
 def softplus_arithmetic(mode: str) -> dict[str, Arithmetic]:
-    """By format, the arithmetic of max(x, 0) - x y + log1p(exp(-|x|)), or weighted: tf.nn's formulas (`nn_impl.py`)."""
+    """By format, the arithmetic of max(x, 0) - x y + log1p(exp(-|x|)): tf.nn's formula (`nn_impl.py`)."""
     return {name: replace(kind, softplus=True) for name, kind in sigmoid_arithmetic(mode).items()}
 
 
@@ -320,7 +320,7 @@ def _of_sigmoid(mode: str) -> list[Operation]:
             "weighted_cross_entropy_with_logits",
             "tf.nn.weighted_cross_entropy_with_logits(y, x, w)",
             weighted_cross_entropy,
-            softplus,
+            arithmetic,
             options=frozenset({"reduction", "positive_weight"}),
             **sigmoid,
         ),

@@ -112,11 +112,6 @@ def compiled_arithmetic(arithmetic: Mapping[str, Arithmetic], device: str) -> di
     return dict(arithmetic) if torch.backends.cpu.get_cpu_capability() in _LANE_BYTES else one_by_one(arithmetic)
 
 
-def softplus_arithmetic(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
-    """That of F.binary_cross_entropy_with_logits, (1 - y) x - (1 + (w - 1) y) logsigmoid(x): `Loss.cpp`, bit by bit in 2.13."""
-    return {name: replace(kind, softplus=True) for name, kind in arithmetic.items()}
-
-
 _EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
 _SOFT = _EVERY - {"ignore_index"}
 _REDUCED = frozenset({"reduction"})
@@ -203,12 +198,7 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
             "binary_cross_entropy_with_logits",
             "F.binary_cross_entropy_with_logits(x, y)",
             Differentiated(binary_cross_entropy_with_logits),
-            soft
-            | {
-                "loss": Loss.SIGMOID,
-                "options": frozenset({"reduction", "positive_weight"}),
-                "arithmetic": softplus_arithmetic(arithmetic),
-            },
+            soft | {"loss": Loss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
         ),
         (
             "binary_cross_entropy_of_sigmoid",
@@ -230,7 +220,7 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
         ),
     ]
     return [
-        Operation(name, formula, function, **({"options": _REDUCED, "arithmetic": arithmetic} | more))
+        Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
         for name, formula, function, more in rows
     ]
 

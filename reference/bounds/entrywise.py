@@ -113,7 +113,7 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
         count = COMPOSITE_ROUNDINGS + _label_roundings(problem)
         error = error + largest * growth_of(arithmetic, count, count + rows.depth)
         error = error + (COMPOSITE_ROUNDINGS + rows.logits.shape[1]) * arithmetic.storage_underflow
-    if problem.is_binary and arithmetic.softplus:
+    if problem.is_binary and arithmetic.softplus and problem.positive_weight == 1.0:
         error = np.maximum(error, softplus_error(rows, size))
     return error, size + error
 

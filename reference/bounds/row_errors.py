@@ -102,8 +102,8 @@ class RowErrors:
 
     @property
     def lost(self) -> float:
-        """K omega: what S loses where every power underflows."""
-        return self.logits.shape[1] * self.arithmetic.underflow
+        """K omega_r: what S loses where every power underflows, each rounded to nearest."""
+        return self.logits.shape[1] * self.arithmetic.rounding_underflow
 
     @cached_property
     def shift_error(self) -> Floats:
@@ -226,7 +226,7 @@ class RowErrors:
     @cached_property
     def lost_sum(self) -> Floats:
         """(N, 1): what S loses to underflow."""
-        lost = self.lost * np.exp(self.shift_error) * (1 + self.sum_growth)
+        lost = self.logits.shape[1] * self.arithmetic.underflow * np.exp(self.shift_error) * (1 + self.sum_growth)
         if (most := self.arithmetic.summation.rescalings(self.logits.shape[1])) > 0:
             lost = 3 * lost * np.exp(most * (self.alpha + self.arithmetic.working.unit_roundoff))
         return lost

@@ -240,16 +240,6 @@ def softplus(c: Computer[Any], problem: Problem) -> Any:
     return t.plus(linear, c.store(c.log1p(c.store(c.exp(c.exact(-np.abs(x)))))))[..., 0]
 
 
-def log_sigmoid(c: Computer[Any], problem: Problem) -> Any:
-    """Part of x less a weighted log_sigmoid, (1 - y) x - (1 + (w - 1) y) s with s = min(x, 0) - C, each stored."""
-    t, x, y, w = Parts(c, problem), problem.logits, c.exact(problem.target), problem.positive_weight
-    smooth = c.store(c.log1p(c.store(c.exp(c.exact(-np.abs(x))))))
-    smooth = t.minus(c.exact(np.minimum(x, 0.0)), smooth)
-    if w != 1.0:
-        smooth = t.times(smooth, t.plus(t.times(t.minus(number(c, w), number(c, 1.0)), y), number(c, 1.0)))
-    return t.minus(t.times(t.minus(number(c, 1.0), y), c.exact(x)), smooth)[..., 0]
-
-
 def slope_of_softplus(c: Computer[Any], problem: Problem) -> Any:
     """[x > 0] - y -+ e / (1 + e), the derivative of softplus by automatic differentiation."""
     t, x, one = Parts(c, problem), problem.logits, number(c, 1.0)
@@ -260,7 +250,7 @@ def slope_of_softplus(c: Computer[Any], problem: Problem) -> Any:
 
 
 FAMILY: dict[Quantity, dict[str, Algorithm]] = {
-    Quantity.LOSS: {"textbook": loss, "softplus": softplus, "log_sigmoid": log_sigmoid},
+    Quantity.LOSS: {"textbook": loss, "softplus": softplus},
     Quantity.GRADIENT: {"textbook": gradient, "softplus": slope_of_softplus},
     Quantity.HVP: {"textbook": hvp},
     Quantity.HESSIAN: {"textbook": hessian},

@@ -60,9 +60,6 @@ CASES: dict[str, Case] = {
     "focal": Case(({"loss": Loss.FOCAL, "focusing": 2.0}, {"loss": Loss.FOCAL, "focusing": 3.5, "at_top": True}), Shape(1, 6)),
     "sigmoid": Case(({"loss": Loss.SIGMOID, "label": 0.3, "positive_weight": 3.0},), Shape(1, 1)),
     "soft sigmoid": Case(tuple({"loss": Loss.SIGMOID, "label": y} for y in (0.9, 0.992, 0.01, 1.0)), Shape(1, 1)),
-    "weighted sigmoid": Case(
-        tuple({"loss": Loss.SIGMOID, "label": y, "positive_weight": 3.0} for y in (0.9, 0.01)), Shape(1, 1)
-    ),
 }
 """What problems are attacked with."""
 
@@ -127,8 +124,6 @@ def _lines() -> Iterator[Line]:
         for declared in ("base 2", "reciprocals"):
             yield from (Line(quantity, "textbook", declared, case) for quantity in _DERIVED)
     yield Line(Quantity.LOSS, "softplus", "softplus", "soft sigmoid")
-    yield Line(Quantity.LOSS, "log_sigmoid", "softplus", "soft sigmoid")
-    yield Line(Quantity.LOSS, "log_sigmoid", "softplus", "weighted sigmoid")
     yield Line(Quantity.GRADIENT, "softplus", "softplus", "soft sigmoid")
 
 
