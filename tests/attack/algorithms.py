@@ -46,7 +46,8 @@ def gap_of(c: Computer[Any], problem: Problem, values: Any, top: Any) -> Any:
     return c.divide(shifted, number(c, problem.temperature)) if divided else shifted
 
 
-def _gaps(c: Computer[Any], problem: Problem) -> Any:
+def gaps_of(c: Computer[Any], problem: Problem) -> Any:
+    """d, which is at most 0."""
     row = row_of(c, problem)
     return gap_of(c, problem, row, c.largest(row))
 
@@ -59,7 +60,7 @@ def total_of(c: Computer[Any], problem: Problem) -> Any:
 
 def log_softmax(c: Computer[Any], problem: Problem) -> Any:
     """d - log S, stored."""
-    return c.store(c.subtract(_gaps(c, problem), c.log(total_of(c, problem))))
+    return c.store(c.subtract(gaps_of(c, problem), c.log(total_of(c, problem))))
 
 
 def by_exp(c: Computer[Any], problem: Problem) -> Any:
@@ -69,7 +70,7 @@ def by_exp(c: Computer[Any], problem: Problem) -> Any:
 
 def by_quotient(c: Computer[Any], problem: Problem) -> Any:
     """The probabilities as E / S."""
-    return c.divide(c.exp(_gaps(c, problem)), total_of(c, problem))
+    return c.divide(c.exp(gaps_of(c, problem)), total_of(c, problem))
 
 
 def logsumexp(c: Computer[Any], problem: Problem) -> Any:

@@ -11,7 +11,8 @@ from reference.formats import Format
 from reference.loss import Loss
 from reference.quantity import BUILDING_BLOCKS, Quantity
 from tests.attack.algorithms import ALGORITHMS
-from tests.attack.search import Attack, Shape, worst_of
+from tests.attack.careful import CAREFUL
+from tests.attack.search import COMPONENTWISE, Attack, Shape, worst_of
 
 _ULPS: dict[str, Any] = {"exp_ulps": 0.501, "log_ulps": 0.501, "tanh_ulps": 0.501}
 """What functions of float64 are off by once they are rounded to a narrower format."""
@@ -100,6 +101,13 @@ _SHORT = {Quantity.LOG_SOFTMAX: "", Quantity.SOFTMAX: "exp", Quantity.GRADIENT: 
 _LAYER = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
 
 
+def _careful_lines() -> Iterator[Line]:
+    for quantity in CAREFUL:
+        yield from (Line(quantity, COMPONENTWISE, declared) for declared in ("recursive", "pairwise", "base 2"))
+    for quantity in (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL, Quantity.HVP):
+        yield from (Line(quantity, COMPONENTWISE, declared, "factors") for declared in ("recursive", "reciprocals"))
+
+
 def _lines() -> Iterator[Line]:
     for quantity, ways in ALGORITHMS.items():
         if quantity not in _LAYER:
@@ -127,5 +135,5 @@ def _lines() -> Iterator[Line]:
     yield Line(Quantity.GRADIENT, "softplus", "softplus", "soft sigmoid")
 
 
-LINES = list(_lines())
+LINES = [*_lines(), *_careful_lines()]
 """The rows of the page."""

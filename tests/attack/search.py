@@ -9,15 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.entrywise import stable_bound
+from reference.bounds.entrywise import componentwise_bound, stable_bound
 from reference.evaluation import evaluate
 from reference.formats import Floats
 from reference.problem import Problem
 from reference.quantity import SECOND_ORDER, Quantity
 from suites.judging.measurement import Measurement
 from tests.attack.algorithms import ALGORITHMS, Algorithm
+from tests.attack.careful import CAREFUL
 from tests.attack.computers import FirstOrder, Rounding
 from tests.attack.family import FAMILY
+
+COMPONENTWISE = "componentwise"
+"""The way that attacks the bound of that grade; any other attacks that of `stable`."""
 
 GAPS = (0.0, 0.5, 3.0, 8.0, 16.6355, 17.5, 40.0)
 """Gaps that all classes but one have at a start."""
@@ -68,7 +72,9 @@ class Attack:
 
     @property
     def algorithm(self) -> Algorithm:
-        """Of cross-entropy, or of the other losses."""
+        """Of cross-entropy, of the other losses, or of what absorbs nothing."""
+        if self.way == COMPONENTWISE:
+            return CAREFUL[self.quantity]
         return (ALGORITHMS.get(self.quantity, {}) | FAMILY.get(self.quantity, {}))[self.way]
 
     def first_order(self, problem: Problem) -> float:
@@ -83,7 +89,12 @@ class Attack:
         return self._ratio(problem, np.where(measured.right_class, measured.least_error, 0.0))
 
     def _ratio(self, problem: Problem, error: Floats) -> float:
-        bound = stable_bound(problem, self.quantity, self.declared or self.arithmetic)
+        declared = self.declared or self.arithmetic
+        if self.way == COMPONENTWISE:
+            expected = evaluate(problem, [self.quantity])[self.quantity]
+            bound = componentwise_bound(problem, self.quantity, declared, expected)
+        else:
+            bound = stable_bound(problem, self.quantity, declared)
         with np.errstate(invalid="ignore"):
             return float(np.where(np.isfinite(bound) & (error > 0), error / bound, 0.0).max())
 

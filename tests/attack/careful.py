@@ -1,0 +1,129 @@
+"""The algorithm that the bound of `componentwise` is of, for one row: the maximum is left out of the sum.
+
+The formulas are those of reference/bounds/componentwise.py, in any arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from reference.problem import Problem
+from reference.quantity import Quantity
+from reference.weights import tangent_of, weights_of
+from tests.attack.algorithms import Algorithm, at_target, finished, gaps_of, number, reduced, weights
+from tests.attack.computers import Computer
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The parts that the quantities share."""
+
+    c: Computer[Any]
+    problem: Problem
+
+    @cached_property
+    def top(self) -> int:
+        """The class of the maximum."""
+        return int(np.argmax(self.problem.logits[0]))
+
+    def others(self, values: Any, place: int) -> Any:
+        """(1, 1): the sum of all but one."""
+        kept = np.arange(self.problem.num_classes) != place
+        return self.c.total(values[:, kept])
+
+    @cached_property
+    def gaps(self) -> Any:
+        """The gaps d."""
+        return gaps_of(self.c, self.problem)
+
+    @cached_property
+    def powers(self) -> Any:
+        """The powers E."""
+        return self.c.exp(self.gaps)
+
+    @cached_property
+    def rest(self) -> Any:
+        """R."""
+        return self.others(self.powers, self.top)
+
+    @cached_property
+    def total(self) -> Any:
+        """S = 1 + R."""
+        return self.c.add(number(self.c, 1.0), self.rest)
+
+    @cached_property
+    def p(self) -> Any:
+        """The probabilities."""
+        return self.c.divide(self.powers, self.total)
+
+    @cached_property
+    def complements(self) -> Any:
+        """1 - p."""
+        less = self.c.subtract(self.total, self.powers)
+        parts = [self.rest if i == self.top else less[:, i : i + 1] for i in range(self.problem.num_classes)]
+        return self.c.divide(self.c.joined(parts), self.total)
+
+    @cached_property
+    def tail(self) -> Any:
+        """log1p(R)."""
+        return self.c.log1p(self.rest)
+
+    @cached_property
+    def losses(self) -> Any:
+        """L."""
+        return self.c.subtract(self.tail, self.gaps)
+
+
+def _loss(c: Computer[Any], problem: Problem) -> Any:
+    losses = _Row(c, problem).losses
+    if problem.is_plain:
+        return reduced(c, problem, at_target(c, problem, losses))
+    return reduced(c, problem, c.total(c.multiply(weights(c, problem), losses)))
+
+
+def _gradient(c: Computer[Any], problem: Problem) -> Any:
+    row, given = _Row(c, problem), weights(c, problem)
+    # The sum of a one-hot row without one of its classes is 0 or 1, exactly.
+    if problem.is_plain:
+        others = c.exact(1.0 - weights_of(problem))
+    else:
+        others = c.joined([row.others(given, i) for i in range(problem.num_classes)])
+    return finished(c, problem, c.subtract(c.multiply(row.p, others), c.multiply(given, row.complements)), 1)
+
+
+def _weighted(c: Computer[Any], problem: Problem, result: Any) -> Any:
+    return finished(c, problem, result if problem.is_plain else c.multiply(c.total(weights(c, problem)), result), 2)
+
+
+def _diagonal(c: Computer[Any], problem: Problem) -> Any:
+    row = _Row(c, problem)
+    return _weighted(c, problem, c.multiply(row.p, row.complements))
+
+
+def _product(c: Computer[Any], problem: Problem) -> Any:
+    row, v = _Row(c, problem), tangent_of(problem)
+    w = c.subtract(c.exact(v), c.exact(v[:, row.top : row.top + 1]))
+    return _weighted(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
+
+
+def _logsumexp(c: Computer[Any], problem: Problem) -> Any:
+    row, top = _Row(c, problem), number(c, float(problem.logits.max()))
+    if problem.temperature != 1.0:
+        top = c.divide(top, number(c, problem.temperature))
+    return c.add(top, row.tail)[..., 0]
+
+
+CAREFUL: dict[Quantity, Algorithm] = {
+    Quantity.LOG_SOFTMAX: lambda c, problem: -_Row(c, problem).losses,
+    Quantity.SOFTMAX: lambda c, problem: _Row(c, problem).p,
+    Quantity.LOGSUMEXP: _logsumexp,
+    Quantity.LOSS: _loss,
+    Quantity.GRADIENT: _gradient,
+    Quantity.HESSIAN_DIAGONAL: _diagonal,
+    Quantity.HVP: _product,
+}
+"""By quantity; cross-entropy alone."""
