@@ -107,6 +107,12 @@ def test_zero_is_allowed_where_underflow_alone_gives_it() -> None:
     assert graded(far, Quantity.LOSS, [0.0]) is Grade.STABLE
 
 
+def test_what_underflow_may_cost_a_sum_of_many_classes_excuses_no_lost_probability() -> None:
+    """A float16 sum of 70000 ones overflows, and every probability is 0: 240 times the least subnormal is lost."""
+    problem, half = Problem(np.zeros((1, 70000)), [0], FLOAT16), Arithmetic(FLOAT16, FLOAT16)
+    assert graded(problem, Quantity.SOFTMAX, np.zeros((1, 70000)), half) < Grade.COMPONENTWISE
+
+
 def test_a_wrong_complement_is_seen_in_the_derivatives() -> None:
     """1 - p of a probability that rounds to 1, in an otherwise exact gradient, Hessian and product."""
     problem = Problem([[18.0, 0.0, -2.0]], [0], FLOAT32, tangent=[[1.0, 0.0, 0.0]])

@@ -13,7 +13,8 @@ roundings alone; one that sums over classes has their average, each class weight
 row_errors.py; relative errors are combined as (1 + a)(1 + b) - 1, not to first order:
 
     eps_i    as there, 0 at c                           dR = sum_{i != c} E_i ((1 + eps_i)(1 + u)^h - 1) + K omega
-    eta      (dR + u (S + dR)) / S, S = 1 + R           error of the computed S, relative
+    eta      (dR + g (S + dR)) / S, S = 1 + R           error of the computed S, relative: g = u where the 1 is added last,
+                                                       (1 + u)^h - 1 where it is one of the terms
     tail     -log(1 - dR/S), then lambda u              error of log1p(R), whose slope is 1 / (1 + R): relative to R, not to 1
     dp_i     p_i ((1 + eps_i)(1 + eta/(1 - eta))(1 + u) - 1)
     dq_i     of the quotient of its sum by S; for i != c the sum is S - E_i >= 1 >= E_i, which cancels less than half
@@ -101,8 +102,8 @@ class CarefulRows(RowErrors):
     @cached_property
     def sum_error(self) -> Floats:
         """eta, (N, 1)."""
-        u = self.arithmetic.working.unit_roundoff
-        return (self.others_error + u * (self.total + self.others_error)) / self.total
+        grown = max(self.sum_growth, self.arithmetic.working.unit_roundoff)
+        return (self.others_error + grown * (self.total + self.others_error)) / self.total
 
     @cached_property
     def log_sum_error(self) -> Floats:

@@ -3,7 +3,7 @@
 Symbols as in componentwise.py. On a domain every gap is at most G, so each power has a relative error of at most eps_G, and a
 sum of them, whatever its weights, at most (1 + eps_G)(1 + u)^h - 1. From these follow
 
-    eta <= (1 + that)(1 + u) - 1                      R <= S
+    eta <= (1 + that)(1 + u)^h - 1                    R <= S
     tail, relative to log1p(R):  dR/S <= (dR/R) log1p(R), since R/(1 + R) <= log1p(R)
     q_i for i != c: its sum is S - E_i >= S/2
 
@@ -105,9 +105,14 @@ class LargestRelative:
         return _together(self._power(summation.rescalings(classes)), growth(self._u, summation.depth_of_powers(classes)))
 
     @cached_property
+    def _total_growth(self) -> float:
+        """What adding the 1 to the others costs, first or last."""
+        return max(growth(self._u, self.arithmetic.summation.depth_of_powers(self.domain.classes)), self._u)
+
+    @cached_property
     def _divided(self) -> float:
         """What a quotient by S adds."""
-        eta = _together(self._sum, self._u)
+        eta = _together(self._sum, self._total_growth)
         inverted = inverse_error(self.arithmetic, self.domain.classes * (1 + eta))
         return _together(eta / (1 - eta), self._u, inverted) if eta < 1 else math.inf
 
@@ -117,7 +122,7 @@ class LargestRelative:
 
     @cached_property
     def _complement(self) -> float:
-        subtracted = _together(2 * _together(self._sum, self._u) + self._own_power, self._u)
+        subtracted = _together(2 * _together(self._sum, self._total_growth) + self._own_power, self._u)
         return _together(max(self._sum, subtracted), self._divided)
 
     @cached_property

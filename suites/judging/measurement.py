@@ -89,8 +89,10 @@ class Measurement:
     def componentwise_bound(self) -> Floats:
         """Absolute error that `componentwise` allows."""
         asked = (self.judged, self.quantity, self.arithmetic, self.expected)
-        bound = np.maximum(componentwise_bound(*asked), self.accurate_bound)
-        return np.where(self.observed == 0, np.minimum(bound, zero_bound(*asked)), bound)
+        bound = componentwise_bound(*asked)
+        # A 0 is accurate only as a neighbour of the value: what `accurate` allows for K powers does not excuse it here.
+        zero = np.maximum(np.minimum(bound, zero_bound(*asked)), self.judged.format.min_subnormal)
+        return np.where(self.observed == 0, zero, np.maximum(bound, self.accurate_bound))
 
     @cached_property
     def accurate_bound(self) -> Floats:

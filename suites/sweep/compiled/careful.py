@@ -60,7 +60,7 @@ def _sums_of(row: Below, c: Declared) -> _Sums:
         others += power
         error += power * _combined(power_error(gap, rescaled, c), c.grown) if power > 0.0 else 0.0
     total = 1.0 + others
-    eta = (error + c.unit * (total + error)) / total
+    eta = (error + max(c.grown, c.unit) * (total + error)) / total
     divided = _combined(eta / (1 - eta), c.unit) if eta < 1 else inf
     inverted = c.inverse + c.lost_inverse * (total * (1 + eta))
     return _Sums(others, error, total, eta, _combined(divided, inverted))

@@ -157,12 +157,12 @@ def judge_entry(observed: float, given: ExpectedEntry, limits: FormatConstants) 
 
 
 @compiled
-def absorbs_nothing(judged: JudgedEntry, bound: float, least: float) -> int:
+def absorbs_nothing(judged: JudgedEntry, bound: float, accurate: float, least: float) -> int:
     """COMPONENTWISE or STABLE, or UNDECIDED, of an entry that is STABLE.
 
-    `bound` is the larger of those of `componentwise` and `accurate`, `least` what a returned 0 may be off by.
+    `bound` and `accurate` are those of the two grades, `least` is the size of an entry that is not lost to underflow.
     """
-    limit = min(bound, least) if judged.is_zero else bound
+    limit = min(bound, least) if judged.is_zero else max(bound, accurate)
     if judged.error - judged.uncertainty > limit:
         return STABLE
     return COMPONENTWISE if judged.error + judged.uncertainty <= limit * (1 - 2.0**-40) else UNDECIDED

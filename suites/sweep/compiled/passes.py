@@ -140,8 +140,8 @@ def _graded(spot: Spot, question: SweptQuantity, expected: ExpectedEntry, judged
     if grade != STABLE:
         return grade
     value = expected.hi + expected.lo
-    careful = max(careful_bound(q, spot.row, spot.entry, value, declared), accurate)
-    return absorbs_nothing(judged, careful, value * LESS_THAN_ALL if value > declared.lost else np.inf)
+    careful = careful_bound(q, spot.row, spot.entry, value, declared)
+    return absorbs_nothing(judged, careful, accurate, value * LESS_THAN_ALL if value > declared.lost else np.inf)
 
 
 @compiled
