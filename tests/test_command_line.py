@@ -35,7 +35,10 @@ USAGE_ERROR = 4
             ['--case={"test":"test_losses","dtype":"float32","logits":[[0.0]],"target":[0]}'],
             "--case: test 'test_losses' is not known; allowed: test_absorption, test_building_blocks, test_case, ",
         ),
-        (["--claim=good"], "grade 'good' is not known; allowed: none, finite, stable, accurate, faithful, correct"),
+        (
+            ["--claim=good"],
+            "grade 'good' is not known; allowed: none, finite, stable, componentwise, accurate, faithful, correct",
+        ),
         (["--claims=nowhere.toml"], "claims file nowhere.toml: No such file or directory"),
         (["--report=README.md"], "--report: 'README.md': File exists; allowed: a directory, which is made if it is not there"),
         (["--effort=heroic"], "--effort: 'heroic' is not known; allowed: quick, standard, thorough"),

@@ -14,6 +14,11 @@ from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from reference.floating_state import changes, set_default_state, set_state, state
 from suites.report.wording import environment_line
+from suites.sweep.chunk import run_chunk
+from suites.sweep.journal import open_journal
+from suites.sweep.report import lines_of, report_of
+from suites.sweep.request import Request, job_of
+from suites.sweep.run import header_of
 from tests.command import run_here
 from tests.floating_states import BENT, bent_states, leave
 
@@ -125,3 +130,28 @@ from reference.floating_state import in_default_state
 
 right = in_default_state(right)
 """
+
+
+@pytest.mark.skipif(not BENT, reason="no states are known of this machine")
+@pytest.mark.parametrize("where", ["at_import", "in_call"])
+def test_a_sweep_says_which_state_its_kernel_left(where: str, tmp_path: Path) -> None:
+    """And judges as it does without: what is subnormal is the kernel's own."""
+    flush = next(name for name in BENT if "flush" in name)
+    given = {"AT_IMPORT": "", "IN_CALL": "pass"} | {where.upper(): f'leave("{flush}")'}
+    text = KERNEL
+    for name, code in given.items():
+        text = text.replace(name, code)
+    (tmp_path / "kernel.py").write_text(text)
+    before = state()
+    try:
+        job, adapter, operation = job_of(
+            Request(dtype="float32", stride=2**20, backend="numpy", implementation=f"{tmp_path / 'kernel.py'}:kernel")
+        )
+        with open_journal(tmp_path / "a.journal", header_of(job)) as journal:
+            journal.add(0, run_chunk(job, 0))
+            report = report_of(job, adapter, operation, journal)
+        assert changes() == ()
+    finally:
+        set_state(before)
+    assert any(flush in told for told in report["floating_point_states"])
+    assert any(flush in line for line in lines_of(report))

@@ -296,7 +296,7 @@ def test_a_report_is_shown_in_short_as_markdown(tmp_path: Path, capsys: Capture)
     assert said.startswith(
         "# Softmax cross-entropy conformance: torch\n\n"
         "**CONFORMS: 10 tests passed; every claim held; within declared limits**\n\n"
-        "- `a'b\\|c, F.cross_entropy(x, index)`, torch 2.13.0, CPU, eager: stable, not accurate. Below its claim: loss in "
+        "- `a'b\\|c, F.cross_entropy(x, index)`, torch 2.13.0, CPU, eager: stable, not componentwise. Below its claim: loss in "
         "float32 (accurate claimed, stable reached). Where "
     )
     assert "\n\ntorch 2.13.0; cpu, eager; seed 0, Python 3.11.7, Linux x86_64. Identifier: `sha256:" in said

@@ -61,7 +61,8 @@ class LargestRelative:
     def lost(self, quantity: Quantity) -> float:
         """More than underflow costs an entry, on all the ways that it may take; a weight's is multiplied by a loss."""
         rows = self.domain.rows if self.domain.reduction is Reduction.SUM else 1
-        each = 8 * self.arithmetic.underflow + self._store  # rescaled, a power loses 3 omega and more
+        # Rescaled, a power loses 3 omega and more.
+        each = self.arithmetic.underflow * (1 if self.arithmetic.summation.tile is None else 8) + self._store
         amplitude = (1 + 2 * self.domain.tangent) * rows * (4 * self.domain.classes + _STORES)
         if quantity is Quantity.LOSS and not self.domain.plain:
             amplitude *= 1 + self.domain.gap + math.log(self.domain.classes)

@@ -41,6 +41,9 @@ def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal
     _check_total(job, journal)
     total, reason = journal.total, left_out(job, journal)
     claims = claims_of(adapter, claims_path(job.backend, job.implementation, job.claims))
+    # They ask the worst entries again, here: what that leaves behind is told of every worker.
+    results = [_result(job, adapter, operation, claims, total, q) for q in job.quantities if total.rows]
+    states = {"floating_point_states": list(adapter.foreign.told)} if adapter.foreign.told else {}
     return {
         "schema": SCHEMA,
         "coverage": "REDUCED" if reason else job.space.extent,
@@ -58,7 +61,8 @@ def report_of(job: Job, adapter: Adapter, operation: Operation, journal: Journal
         "undecided_by_the_compiled_pass": total.undecided,
         "seconds": {name: round(value, 1) for name, value in total.seconds.items()},
         "ratio": round(total.seconds["chunk"] / total.seconds["framework"], 3) if total.seconds["framework"] else None,
-        "results": [_result(job, adapter, operation, claims, total, q) for q in job.quantities if total.rows],
+        "results": results,
+        **states,
     }
 
 
@@ -136,6 +140,7 @@ def lines_of(report: Report) -> list[str]:
         f"processor time: {seconds['framework']} s framework, {seconds['comparison']} s comparison"
         + (f", together {ratio} of the framework's own" if ratio else ""),
     ]
+    lines += [f"{told}; it ran so, and was judged in the default state" for told in report.get("floating_point_states", ())]
     for result in report["results"]:
         verb = "holds" if result["claim_holds"] else "FAILS"
         lines.append(
