@@ -371,7 +371,10 @@ def shipped(backend: str) -> tuple[Claims, Adapter]:
 
 @pytest.mark.parametrize("backend", backend_names())
 def test_every_claim_below_accurate_shows_why_it_is_not_more(backend: str) -> None:
-    """For every operation, dtype and quantity there is a deviation that misses the next grade, with a case that runs."""
+    """For every operation, dtype and quantity there is a deviation that misses the next grade, with a case that runs.
+
+    From `stable` on it is one that misses `accurate`.
+    """
     claims, adapter = shipped(backend)
     unjustified = []
     for operation in adapter.operations():
@@ -380,7 +383,7 @@ def test_every_claim_below_accurate_shows_why_it_is_not_more(backend: str) -> No
                 claimed = claims.claimed(operation, dtype, quantity)
                 cases = [c for c in stored_cases() if c.problem.format.name == dtype and not operation.refusal(c.problem)]
                 shown = any(
-                    deviation.misses <= claimed + 1
+                    deviation.misses <= (claimed + 1 if claimed < Grade.STABLE else Grade.ACCURATE)
                     for case in cases
                     for deviation in claims.deviations_at(operation, quantity, case)
                 )
