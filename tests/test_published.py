@@ -16,10 +16,11 @@ import pytest
 
 from adapters.adapter import CPU_CAPABILITY
 from reference.formats import FORMATS
+from reference.grades import Grade, grade_named
 from suites.report.load import load_report
 from suites.report.overview import MAIN, Picture, Sweeps, overview
 from suites.report.schema import Report, Result
-from suites.report.wording import LOSS_COLUMNS, worst_ulps
+from suites.report.wording import LOSS_COLUMNS, is_measured, worst_ulps
 from suites.report.write import as_one_line
 from tests.command import ROOT
 from tests.documents import CI, README
@@ -245,3 +246,28 @@ def test_the_readmes_tables_are_those_of_the_report() -> None:
     for name, *cells in blocks:
         assert cells == [_said(results[name, dtype, name]) for dtype in FORMATS], name
     assert (len(losses), len(blocks)) == (16, 3)
+
+
+ABSORBING = ("torch", "jax", "tensorflow")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(ABSORBING)])
+def test_no_softmax_cross_entropy_of_a_framework_absorbs_nothing(name: str) -> None:
+    """In float32 and float64 each loses a loss or a gradient: `componentwise` is not reached."""
+    losses = {key: low for key, low in lowest(name).items() if not re.search("sigmoid|binary", key[0])}
+    assert losses
+    assert [key for key, low in losses.items() if low >= Grade.COMPONENTWISE] == []
+
+
+def test_the_two_controls_of_numpy_absorb_nothing() -> None:
+    found = lowest("numpy-eager")
+    kept = [found[name, dtype] for name in ("componentwise", "absorption_free") for dtype in ("float32", "float64")]
+    assert min(kept) >= Grade.COMPONENTWISE
+
+
+def lowest(name: str) -> dict[tuple[str, str], Grade]:
+    """By operation and dtype of a published report: the lower of what its loss and its gradient reach."""
+    rows = [r for r in report_named(name)["results"] if is_measured(r) and r["dtype"] in ("float64", "float32")]
+    reached = {(r["operation"], r["dtype"], r["quantity"]): grade_named(r["reached"]) for r in rows}
+    both = [key[:2] for key in reached if key[2] == "loss" and (*key[:2], "gradient") in reached]
+    return {key: min(reached[*key, quantity] for quantity in ("loss", "gradient")) for key in both}
