@@ -58,6 +58,8 @@ class Summation:
     tile: int | None = None
 
     def __post_init__(self) -> None:
+        if self.lanes < (least := 2 if self.order is Order.TREE else 1):
+            raise ValueError(f"lanes is {self.lanes} and order is '{self.order}'; allowed: numbers >= {least}")
         if self.tile is not None and self.tile < 1:
             raise ValueError(f"tile is {self.tile}; allowed: numbers of terms >= 1, or None where no sum is rescaled")
 

@@ -26,7 +26,8 @@ class Grade(IntEnum):
               independent of a common offset of the logits, absolute in the gradient and the Hessian.
     componentwise  nothing absorbed: error within a bound relative to the entry itself (or its terms, where they cancel) that
               grows with its own gap, about c (1 + |d_i|) u: the best that max-shifted arithmetic can promise in the declared
-              working precision (bounds/componentwise.py). 0 for a number only where underflow alone makes it 0.
+              working precision (bounds/componentwise.py). Where terms do not cancel an error is less than the entry: no 0 but
+              by underflow alone, and no wrong sign.
     accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; never 0 for a
               value of at least the least subnormal, and never of the other sign than a value that does not round to 0.
     faithful  less than one ulp from the true value.

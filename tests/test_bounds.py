@@ -175,6 +175,12 @@ def test_a_tile_is_rescaled_at_each_merge_and_no_oftener(order: Order, tile: int
         assert terms > tile or tiled.depth_of_powers(terms) == plain.depth(terms)
 
 
+@pytest.mark.parametrize(("order", "lanes", "says"), [(Order.TREE, 1, "numbers >= 2"), (Order.LANES, 0, "numbers >= 1")])
+def test_a_sum_without_lanes_is_refused(order: Order, lanes: int, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Summation(order, lanes)
+
+
 def test_flush_to_zero_allows_what_it_loses() -> None:
     problem = Problem([[0.0, -95.0]], [0], FLOAT32)
     expected = evaluate(problem, [Quantity.GRADIENT])[Quantity.GRADIENT]

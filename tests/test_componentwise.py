@@ -139,3 +139,36 @@ def test_relative_errors_are_combined_without_a_1_that_hides_them() -> None:
 
 def test_the_sum_of_the_others_does_not_cancel() -> None:
     assert sums_of_others(np.array([[1.0, 2.0**-80, 0.0]])).tolist() == [[2.0**-80, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("times", [-1.0, 2.5, 0.0])
+def test_coarse_arithmetic_excuses_no_other_number(times: float) -> None:
+    """The bound of a recursive bfloat16 sum of 400 terms is several times the value."""
+    coarse = Arithmetic(BFLOAT16, BFLOAT16, summation=RECURSIVE)
+    problem = Problem([[30.0] + [0.0] * 399], [0], BFLOAT16)
+    for quantity in (Quantity.LOSS, Quantity.GRADIENT):
+        right = evaluate(problem, [quantity])[quantity].values.rounded(BFLOAT16)[0]
+        assert graded(problem, quantity, right, coarse) is Grade.CORRECT
+        assert graded(problem, quantity, times * right, coarse) < Grade.COMPONENTWISE
+
+
+def test_a_direction_shifted_by_its_entry_at_the_maximum_is_stable_and_more() -> None:
+    """v - v_c cancels to p_c where v is the unit vector of the maximum; a running float32 sum of 600 terms is off by that."""
+    logits, v = FLOAT32.round(np.array([[0.0] + [-0.3] * 599])), np.eye(600)[:1]
+    problem = Problem(logits, [1], FLOAT32, tangent=v)
+    powers = np.exp((logits - 0.0).astype(np.float32))
+    p = powers / (np.float32(1) + np.cumsum(powers[0, 1:], dtype=np.float32)[-1])
+    w = (v - v[:, :1]).astype(np.float32)
+    product = p * (w - np.cumsum((p * w)[0], dtype=np.float32)[-1])
+    declared = Arithmetic(FLOAT32, FLOAT32, summation=RECURSIVE)
+    assert graded(problem, Quantity.HVP, product, declared) >= Grade.COMPONENTWISE
+
+
+def test_no_bound_is_wider_than_that_of_the_grade_before() -> None:
+    problem = Problem(
+        FLOAT32.round(np.array([[-0.093, -0.465, -18.6, -1.86, -0.93]])), [2], FLOAT32, tangent=[[-1.0, 1.0, 0.0, 0.25, 0.0]]
+    )
+    for quantity, expected in evaluate(problem, DERIVED).items():
+        found = Measurement(problem, quantity, SINGLE, expected, expected.values.rounded(FLOAT32)[0])
+        assert (found.accurate_bound <= found.componentwise_bound).all()
+        assert (found.componentwise_bound <= found.stable_bound).all()

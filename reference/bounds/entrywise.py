@@ -231,7 +231,10 @@ def stable_bound(
     """
     quantity = quantity_named(quantity)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        bound = _entries(problem, quantity, _STABLE[quantity](RowErrors(problem, arithmetic.inside)) * SLACK)
+        bound = _STABLE[quantity](RowErrors(problem, arithmetic.inside))
+        if quantity is Quantity.HVP:  # v may be shifted first by its entry at the maximum: as stable, and off elsewhere
+            bound = np.maximum(bound, componentwise_errors(problem, quantity, arithmetic))
+        bound = _entries(problem, quantity, bound * SLACK)
     if arithmetic.stores_once:
         known = expected or evaluate(problem, [quantity])[quantity]
         bound = _stored_once(known.values.approximate(), bound, arithmetic)
@@ -241,7 +244,7 @@ def stable_bound(
 def componentwise_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
     """Largest absolute error that `componentwise` allows each entry: that of componentwise.py, and one store of the result.
 
-    Arguments and result are those of `accurate_bound`. What it allows a returned 0 is `zero_bound`.
+    Arguments and result are those of `accurate_bound`. It holds together with `whole_bound`.
     """
     quantity, size = quantity_named(quantity), _sizes(expected)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -250,10 +253,10 @@ def componentwise_bound(problem: Problem, quantity: Quantity | str, arithmetic: 
         return bound + arithmetic.storage_roundoff * size + arithmetic.storage_roundoff * bound + arithmetic.storage_underflow
 
 
-def zero_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
-    """Absolute error that `componentwise` allows a returned 0: less than the entry, if its terms do not cancel.
+def whole_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
+    """Less than the size of each entry: no 0, no other sign and nothing beyond twice the value is `componentwise`.
 
-    In coarse arithmetic c (1 + |d_i|) u may be more than 1. Infinite where terms cancel, or underflow alone may give the 0.
+    In coarse arithmetic c (1 + |d_i|) u may be more than 1. Infinite where terms cancel, or underflow alone may give a 0.
     """
     size = _sizes(expected)
     lost = lost_to_underflow(problem, quantity, arithmetic, expected) + arithmetic.storage.min_subnormal

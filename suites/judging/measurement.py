@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.entrywise import accurate_bound, componentwise_bound, stable_bound, zero_bound
+from reference.bounds.entrywise import accurate_bound, componentwise_bound, stable_bound, whole_bound
 from reference.expected import Expected
 from reference.formats import Bools, Floats, Format
 from reference.grades import FAITHFUL_ULPS, Grade
@@ -89,10 +89,10 @@ class Measurement:
     def componentwise_bound(self) -> Floats:
         """Absolute error that `componentwise` allows."""
         asked = (self.judged, self.quantity, self.arithmetic, self.expected)
-        bound = componentwise_bound(*asked)
+        bound = np.minimum(np.minimum(componentwise_bound(*asked), whole_bound(*asked)), self.stable_bound)
         # A 0 is accurate only as a neighbour of the value: what `accurate` allows for K powers does not excuse it here.
-        zero = np.maximum(np.minimum(bound, zero_bound(*asked)), self.judged.format.min_subnormal)
-        return np.where(self.observed == 0, zero, np.maximum(bound, self.accurate_bound))
+        spared = np.where(self.observed == 0, self.judged.format.min_subnormal, self.accurate_bound)
+        return np.maximum(bound, spared)
 
     @cached_property
     def accurate_bound(self) -> Floats:

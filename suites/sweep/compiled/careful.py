@@ -120,8 +120,9 @@ def careful_bound(quantity: int, row: Below, entry: Entry, value: float, c: Decl
         part = _rounded(part, c)
         error = _finished(_rounded(_Part(part.size, part.error + c.working_underflow * (1 + c.unit)), c), c)
     else:
-        other = _complement(sums, entry.own, alone, c) if entry.at else _probability(sums, entry.other, c)
-        product = _times(_probability(sums, entry.own, c), _rounded(other, c), c)
+        # Along the unit vector of the entry's row: its own part of the deviation, times the probability of the column.
+        along = _complement(sums, entry.own, alone, c) if entry.at else _probability(sums, entry.own, c)
+        product = _times(_probability(sums, entry.other, c), _rounded(along, c), c)
         error = _finished(_rounded(product, c), c)
     bound = LARGEST if isnan(error) else min(error * SLACK, LARGEST)
     return bound + c.last_store * value + c.last_store * bound + c.last_underflow

@@ -58,7 +58,7 @@ class Declared(NamedTuple):
     finished: float
     """EXTRA_ROUNDINGS of a derivative, and what they make of an error."""
     lost: float
-    """Below it an entry may be lost to underflow (`reference.bounds.entrywise.zero_bound`)."""
+    """Below it an entry may be lost to underflow (`reference.bounds.entrywise.whole_bound`)."""
     result_stored: float
     """The one store of a result, and what underflow costs there; 0 where every step is stored, the last one too."""
     result_underflow: float

@@ -162,7 +162,7 @@ def absorbs_nothing(judged: JudgedEntry, bound: float, accurate: float, least: f
 
     `bound` and `accurate` are those of the two grades, `least` is the size of an entry that is not lost to underflow.
     """
-    limit = min(bound, least) if judged.is_zero else max(bound, accurate)
+    limit = min(bound, least) if judged.is_zero else max(min(bound, least), accurate)
     if judged.error - judged.uncertainty > limit:
         return STABLE
     return COMPONENTWISE if judged.error + judged.uncertainty <= limit * (1 - 2.0**-40) else UNDECIDED
