@@ -117,7 +117,7 @@ def evaluated(value: str, given: dict[str, str], matrix: dict[str, str]) -> str:
 
 def judged(folder: Path, tests: str = "test_loss.py", summarised: bool = True, **given: str) -> tuple[int, str, str]:
     """Runs the step that judges, as a job of the workflow would: exit status, output and job summary."""
-    matrix = {"backend": "numpy", "dtypes": "float16"}
+    matrix = {"backend": "numpy", "dtypes": "float32"}
     asked = {"implementation": "my_numpy_kernel.py:my_loss_and_gradient", "effort": "quick", "claim": "stable"} | given
     job = {name: evaluated(value, asked, matrix) for name, value in JOB["env"].items()}
     summary = folder / "summary.md"
@@ -142,18 +142,18 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_job_judges_summarises_and_compares(checkout: Path) -> None:
     status, output, summary = judged(checkout)
     assert status == 0, output
-    assert "narrowed by --dtype=float16, --claim=stable, --effort=quick" in summary
-    assert "| `my_loss_and_gradient` | float16 | loss | stable | stable |" in summary
-    report = checkout / "reports" / f"{KERNEL_NAME}-float16" / f"report-{KERNEL_NAME}.json"
+    assert "narrowed by --dtype=float32, --claim=stable, --effort=quick" in summary
+    assert "| `my_loss_and_gradient` | float32 | loss | stable | stable |" in summary
+    report = checkout / "reports" / f"{KERNEL_NAME}-float32" / f"report-{KERNEL_NAME}.json"
     assert {f"report-{KERNEL_NAME}.md", f"report-{KERNEL_NAME}.html", "junit.xml"} <= {
         path.name for path in report.parent.iterdir()
     }
 
     baselines = checkout / "conformance"
     status, output, summary = judged(checkout, baselines="conformance")
-    assert (status, "There is no conformance/my_loss_and_gradient-float16.json to compare with" in summary) == (1, True), output
+    assert (status, "There is no conformance/my_loss_and_gradient-float32.json to compare with" in summary) == (1, True), output
     baselines.mkdir()
-    stored = baselines / "my_loss_and_gradient-float16.json"
+    stored = baselines / "my_loss_and_gradient-float32.json"
     stored.write_text(report.read_text())
     status, output, summary = judged(checkout, baselines="conformance")
     assert (status, "no regressions against 1" in summary) == (0, True), output
@@ -170,14 +170,14 @@ def test_a_job_fails_with_its_tests_unless_the_stored_report_is_no_better(checko
     status, _, summary = judged(checkout, claim="faithful")
     assert (status, "**FAILS" in summary, "below the claim" in summary) == (1, True, True)
     (checkout / "stored").mkdir()
-    report = checkout / "reports" / f"{KERNEL_NAME}-float16" / f"report-{KERNEL_NAME}.json"
-    (checkout / "stored" / "my_loss_and_gradient-float16.json").write_text(report.read_text())
+    report = checkout / "reports" / f"{KERNEL_NAME}-float32" / f"report-{KERNEL_NAME}.json"
+    (checkout / "stored" / "my_loss_and_gradient-float32.json").write_text(report.read_text())
     assert judged(checkout, claim="faithful", baselines="stored")[0] == 0
 
 
 def test_nothing_of_an_earlier_run_is_told_and_no_link_is_written_through(checkout: Path) -> None:
     (mine := checkout / "mine").write_text("mine")
-    (folder := checkout / "reports" / f"{KERNEL_NAME}-float16").mkdir(parents=True)
+    (folder := checkout / "reports" / f"{KERNEL_NAME}-float32").mkdir(parents=True)
     (folder / "summary.md").write_text("**CONFORMS")
     (folder / "junit.xml").symlink_to(mine)
     status, output, _ = judged(checkout, summarised=False)
@@ -218,13 +218,13 @@ def test_a_job_says_how_to_accept_its_report(checkout: Path) -> None:
     assert (status, command in summary) == (1, True)
     subprocess.run(["bash", "-c", command], cwd=checkout, check=True)
     status, output, summary = judged(checkout, baselines="conformance")
-    passes = "The gate passes: nothing is worse than in conformance/my_loss_and_gradient-float16.json."
+    passes = "The gate passes: nothing is worse than in conformance/my_loss_and_gradient-float32.json."
     assert (status, output.splitlines()[-1], summary.splitlines()[-1]) == (0, passes, passes)
 
-    (checkout / "conformance" / "my_loss_and_gradient-float16.json").write_text("{")
+    (checkout / "conformance" / "my_loss_and_gradient-float32.json").write_text("{")
     status, output, summary = judged(checkout, baselines="conformance")
     assert (status, output.splitlines()[-1][:46]) == (2, "The gate fails: there is nothing to compare wi")
-    assert "error: conformance/my_loss_and_gradient-float16.json: not JSON, or cut off" in summary
+    assert "error: conformance/my_loss_and_gradient-float32.json: not JSON, or cut off" in summary
 
 
 def test_a_run_leaves_no_files_of_an_earlier_one(checkout: Path) -> None:

@@ -13,6 +13,7 @@ pytest.importorskip("numba")
 
 from adapters.bulk import Bulk
 from reference.formats import BFLOAT16, FLOAT16, Format
+from reference.grades import Grade
 from suites.sweep.__main__ import main
 from suites.sweep.chunk import run_chunk
 from suites.sweep.compiled.tally import FAILURES, QUANTITIES
@@ -72,11 +73,11 @@ def test_every_triple_of_a_small_lattice_is_judged_as_the_exact_tier_judges_it(d
     assert total.rows == 3 * len(rows)
     assert total.undecided < 0.01 * total.rows
     for q, quantity in enumerate(QUANTITIES):
-        grades, failing, worst = np.zeros(6, dtype=np.int64), np.zeros(len(FAILURES), dtype=np.int64), -1.0
+        grades, failing, worst = np.zeros(len(Grade), dtype=np.int64), np.zeros(len(FAILURES), dtype=np.int64), -1.0
         for target in range(3):
             seen = adapter.observe_bulk(operation, Bulk(rows, target, job.space.format), (quantity,)).values[quantity]
             truth = measured(operation, job.space.format, rows, target, q, seen)
-            grades += np.bincount(truth.grades.ravel(), minlength=6)
+            grades += np.bincount(truth.grades.ravel(), minlength=len(Grade))
             failing[0] += np.count_nonzero(truth.returned_zero)
             worst = max(worst, float(np.where(truth.measurable, truth.ulps, -1.0).max()))
         assert total.tally.grades[q].tolist() == grades.tolist(), quantity
