@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adapters.numpy.backend import NumpyAdapter
 from adapters.question import Question
-from reference import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Format, Grade, Problem, Quantity
+from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, Grade, Problem, Quantity
 from reference.arithmetic import RECURSIVE, Arithmetic
 from reference.bounds.componentwise import combined, sums_of_others
 from reference.bounds.entrywise import componentwise_bound
@@ -172,3 +172,9 @@ def test_no_bound_is_wider_than_that_of_the_grade_before() -> None:
         found = Measurement(problem, quantity, SINGLE, expected, expected.values.rounded(FLOAT32)[0])
         assert (found.accurate_bound <= found.componentwise_bound).all()
         assert (found.componentwise_bound <= found.stable_bound).all()
+
+
+def test_what_a_power_loses_is_multiplied_by_what_comes_later() -> None:
+    """A float64 product among subnormals, times a cotangent of 7: 14 of the least for 5."""
+    problem = Problem([[0.0, float.fromhex("-0x1.74910d52d3051p+9")]], [0], FLOAT64, tangent=[[-1.0, 0.5]], cotangent=[-7.0])
+    assert grades_of("componentwise", problem)[Quantity.HVP] >= Grade.COMPONENTWISE

@@ -82,7 +82,7 @@ def test_a_few_subnormal_steps_are_accurate_unless_nothing_is_left() -> None:
     tiny = FLOAT32.min_subnormal
     assert correct(problem) == 3 * tiny
     assert measure(problem, [tiny]).grade is Grade.ACCURATE
-    assert measure(problem, [0.0]).grade is Grade.STABLE
+    assert measure(problem, [0.0]).grade < Grade.ACCURATE
 
 
 def test_zero_is_right_where_the_value_rounds_to_zero() -> None:

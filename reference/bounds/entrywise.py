@@ -259,7 +259,9 @@ def whole_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmet
     In coarse arithmetic c (1 + |d_i|) u may be more than 1. Infinite where terms cancel, or underflow alone may give a 0.
     """
     size = _sizes(expected)
-    lost = lost_to_underflow(problem, quantity, arithmetic, expected) + arithmetic.storage.min_subnormal
+    # A power may lose omega, and what it is multiplied with comes later.
+    each = max(arithmetic.underflow, arithmetic.working.min_subnormal)
+    lost = lost_to_underflow(problem, quantity, arithmetic, expected, each) + arithmetic.storage.min_subnormal
     return np.where((size > lost) & (size >= expected.scale / 2), size * LESS_THAN_ALL, np.inf)
 
 
@@ -300,9 +302,14 @@ def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arith
         return ACCURATE_ULPS * problem.format.ulp(expected.scale) + lost_to_underflow(problem, quantity, arithmetic, expected)
 
 
-def lost_to_underflow(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
-    """What underflow alone costs each entry: `accurate_bound` but for its ulps, with the same arguments."""
-    quantity = quantity_named(quantity)
+def lost_to_underflow(
+    problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected, each: float | None = None
+) -> Floats:
+    """What underflow alone costs each entry: `accurate_bound` but for its ulps, with the same arguments.
+
+    `each` is what a power loses; half of the least subnormal if it is not given.
+    """
+    quantity, each = quantity_named(quantity), arithmetic.rounding_underflow if each is None else each
     amplitude = np.ones((problem.num_rows, 1))
     if quantity not in BUILDING_BLOCKS:
         factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
@@ -312,7 +319,7 @@ def lost_to_underflow(problem: Problem, quantity: Quantity | str, arithmetic: Ar
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes
     with np.errstate(over="ignore", invalid="ignore"):
-        lost = _shaped(problem, quantity, classes * arithmetic.rounding_underflow * amplitude, expected.values.shape)
+        lost = _shaped(problem, quantity, classes * each * amplitude, expected.values.shape)
     # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
     lost = np.where(np.isnan(lost), 0.0, lost)
     return lost + (arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0)

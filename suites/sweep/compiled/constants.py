@@ -76,13 +76,13 @@ def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> Forma
         beyond=beyond,
         overflow=beyond - 2.0 ** (fmt.emax - fmt.precision),
         half_subnormal=fmt.min_subnormal / 2,
-        lost=_lost(fmt, arithmetic, classes),
+        lost=_lost(fmt, arithmetic, classes, arithmetic.rounding_underflow),
     )
 
 
-def _lost(fmt: Format, arithmetic: Arithmetic, classes: int) -> float:
+def _lost(fmt: Format, arithmetic: Arithmetic, classes: int, each: float) -> float:
     """What underflow alone costs an entry (`reference.bounds.entrywise.lost_to_underflow`)."""
-    return classes * arithmetic.rounding_underflow + (fmt.min_normal if arithmetic.flush_to_zero else 0.0)
+    return classes * each + (fmt.min_normal if arithmetic.flush_to_zero else 0.0)
 
 
 def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
@@ -119,7 +119,8 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         working_underflow=arithmetic.working.min_normal if arithmetic.flush_to_zero else arithmetic.working.min_subnormal,
         extra=EXTRA_ROUNDINGS,
         finished=growth(unit, EXTRA_ROUNDINGS),
-        lost=_lost(declared.storage, declared, classes) + declared.storage.min_subnormal,
+        lost=_lost(declared.storage, declared, classes, max(declared.underflow, declared.working.min_subnormal))
+        + declared.storage.min_subnormal,
         result_stored=declared.storage_roundoff if declared.stores_once else 0.0,
         result_underflow=declared.storage_underflow if declared.stores_once else 0.0,
         last_store=declared.storage_roundoff,
