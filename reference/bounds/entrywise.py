@@ -259,8 +259,8 @@ def whole_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmet
     In coarse arithmetic c (1 + |d_i|) u may be more than 1. Infinite where terms cancel, or underflow alone may give a 0.
     """
     size = _sizes(expected)
-    # A power may lose omega, and what it is multiplied with comes later.
-    each = max(arithmetic.underflow, arithmetic.working.min_subnormal)
+    # A whole subnormal, of which float64 has no half: what a power is multiplied with comes later.
+    each = max(arithmetic.rounding_underflow, arithmetic.working.min_subnormal)
     lost = lost_to_underflow(problem, quantity, arithmetic, expected, each) + arithmetic.storage.min_subnormal
     return np.where((size > lost) & (size >= expected.scale / 2), size * LESS_THAN_ALL, np.inf)
 

@@ -119,7 +119,7 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         working_underflow=arithmetic.working.min_normal if arithmetic.flush_to_zero else arithmetic.working.min_subnormal,
         extra=EXTRA_ROUNDINGS,
         finished=growth(unit, EXTRA_ROUNDINGS),
-        lost=_lost(declared.storage, declared, classes, max(declared.underflow, declared.working.min_subnormal))
+        lost=_lost(declared.storage, declared, classes, max(declared.rounding_underflow, declared.working.min_subnormal))
         + declared.storage.min_subnormal,
         result_stored=declared.storage_roundoff if declared.stores_once else 0.0,
         result_underflow=declared.storage_underflow if declared.stores_once else 0.0,
