@@ -2,7 +2,8 @@
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.blindness import blind_from
-from reference.bounds.tolerances import Domain, Tolerance, tolerance
+from reference.bounds.domain import Domain
+from reference.bounds.tolerances import Tolerance, tolerance
 from reference.evaluation import evaluate
 from reference.expected import Expected
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format

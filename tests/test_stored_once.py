@@ -9,8 +9,9 @@ import pytest
 
 from adapters.loading import load_adapter
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
+from reference.bounds.domain import Domain
 from reference.bounds.entrywise import stable_bound
-from reference.bounds.tolerances import Domain, tolerance
+from reference.bounds.tolerances import tolerance
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.problem import Problem

@@ -17,29 +17,28 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import LABEL_ROUNDINGS
 from reference.bounds.componentwise import combined
+from reference.bounds.domain import OverDomain
 from reference.bounds.family import EXTRA_ROUNDINGS
 from reference.bounds.running import growth, inverse_error
 from reference.quantity import Quantity
 from reference.reduction import Reduction
-
-if TYPE_CHECKING:
-    from reference.bounds.tolerances import Domain
 
 _STORES = 40
 """More rounded operations than any quantity has; each may lose an underflow."""
 
 
 @dataclass(frozen=True)
-class LargestRelative:
+class LargestRelative(OverDomain):
     """The largest relative errors of a domain, and what each quantity makes of them."""
 
-    arithmetic: Arithmetic
-    domain: Domain
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """The working format: whatever is declared, only the result is stored."""
+        return self.declared.storing_once().inside
 
     def of(self, quantity: Quantity) -> float:
         """Largest error of a quantity, relative to the size of its terms."""
@@ -53,7 +52,7 @@ class LargestRelative:
             Quantity.SOFTMAX: lambda: _together(self._probability, self._u),
             Quantity.LOGSUMEXP: lambda: _together(self._tail, self._u),
         }
-        stored = _together(found[quantity](), self.arithmetic.storage_roundoff)
+        stored = _together(found[quantity](), self.declared.storage_roundoff)
         if not stored < 1:
             raise ValueError(f"gap is {self.domain.gap:g}: a value may be off by 100%, and nothing is bounded")
         return stored
@@ -62,53 +61,32 @@ class LargestRelative:
         """More than underflow costs an entry, on all the ways that it may take; a weight's is multiplied by a loss."""
         rows = self.domain.rows if self.domain.reduction is Reduction.SUM else 1
         # Rescaled, a power loses 3 omega and more.
-        each = self.arithmetic.underflow * (1 if self.arithmetic.summation.tile is None else 8) + self._store
+        each = self.arithmetic.underflow * (1 if self.arithmetic.summation.tile is None else 8)
+        each += self.arithmetic.storage_underflow
         amplitude = (1 + 2 * self.domain.tangent) * rows * (4 * self.domain.classes + _STORES)
         if quantity is Quantity.LOSS and not self.domain.plain:
             amplitude *= 1 + self.domain.gap + math.log(self.domain.classes)
-        return each * amplitude + self.arithmetic.storage_underflow
-
-    @property
-    def _store(self) -> float:
-        working = self.arithmetic.working
-        return working.min_normal if self.arithmetic.flush_to_zero else working.min_subnormal
-
-    @cached_property
-    def _u(self) -> float:
-        return self.arithmetic.working.unit_roundoff
-
-    @cached_property
-    def _depth(self) -> int:
-        return self.arithmetic.summation.depth(self.domain.classes)
-
-    @cached_property
-    def _scaled(self) -> float:
-        """What base 2 adds to an exponent or a logarithm, relative to it."""
-        return growth(self._u, 2) if self.arithmetic.base_2 else 0.0
+        return each * amplitude + self.declared.storage_underflow
 
     def _power(self, rescaled: int) -> float:
         """eps_G of a power that is rescaled so often."""
-        alpha = 2 * self.arithmetic.exp_ulps * self._u
-        lost = self.arithmetic.rounding_underflow if self.arithmetic.base_2 else 0.0
-        moved = min(_together(self._u, self._scaled) * self.domain.gap, 1.0) + (1 + rescaled) * lost
-        stretched = math.expm1((1 + rescaled) * math.log1p(alpha) + rescaled * math.log1p(self._u))
-        return math.expm1(moved) + stretched * math.exp(moved)
+        moved = min(self._exponent_unit * self.domain.gap, 1.0)
+        return math.expm1(moved) + self._stretched(rescaled) * math.exp(moved)
 
     @cached_property
     def _own_power(self) -> float:
         """Of a power that is taken of the maximum, or kept from its tile and rescaled once."""
-        return self._power(min(self.arithmetic.summation.rescalings(self.domain.classes), 1))
+        return self._power(min(self._rescalings, 1))
 
     @cached_property
     def _sum(self) -> float:
         """Of a sum of powers."""
-        summation, classes = self.arithmetic.summation, self.domain.classes
-        return _together(self._power(summation.rescalings(classes)), growth(self._u, summation.depth_of_powers(classes)))
+        return _together(self._power(self._rescalings), self._sum_growth)
 
     @cached_property
     def _total_growth(self) -> float:
         """What adding the 1 to the others costs, first or last."""
-        return max(growth(self._u, self.arithmetic.summation.depth_of_powers(self.domain.classes)), self._u)
+        return max(self._sum_growth, self._u)
 
     @cached_property
     def _divided(self) -> float:
@@ -145,11 +123,6 @@ class LargestRelative:
         """Roundings of a mean's denominator, or of a sum over the rows."""
         summed = self.domain.reduction is not Reduction.NONE
         return 2 * self.arithmetic.summation.depth(self.domain.rows) + 3 if summed else 0
-
-    @property
-    def _mean_inverse(self) -> float:
-        """Relative error of a rounded 1/N, by which a mean may be multiplied."""
-        return inverse_error(self.arithmetic, self.domain.rows) if self.domain.reduction is Reduction.MEAN else 0.0
 
     def _loss(self) -> float:
         return _together(self._log_loss, growth(self._u, self._labels + self._rows()), self._mean_inverse)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from adapters.operation import Operation
 from reference.bounds.blindness import LOST_TO_ZERO, blind_from
-from reference.bounds.tolerances import Domain, Tolerance, tolerance
+from reference.bounds.domain import Domain
+from reference.bounds.tolerances import Tolerance, tolerance
 from reference.formats import FORMATS
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade
 from reference.quantity import LAYER_GRADIENTS, Quantity
