@@ -97,10 +97,10 @@ def _class_errors(row: Below, own: float, c: Declared) -> _Class:
 @compiled
 def _stored_once(value: float, bound: float, c: Declared) -> float:
     """With the one store of a result; the bound as it is where every step was stored."""
-    if c.result_underflow == 0.0:
+    if not c.stores_once:
         return bound
-    stored = c.result_stored * (value + bound) if c.result_stored > 0.0 else 0.0  # 0 times infinity would be no bound
-    return (bound + stored + c.result_underflow) * SLACK
+    stored = c.last_store * (value + bound) if c.last_store > 0.0 else 0.0  # 0 times infinity would be no bound
+    return (bound + stored + c.last_underflow) * SLACK
 
 
 @inlined

@@ -59,11 +59,9 @@ class Declared(NamedTuple):
     """EXTRA_ROUNDINGS of a derivative, and what they make of an error."""
     lost: float
     """Below it an entry may be lost to underflow (`reference.bounds.entrywise.whole_bound`)."""
-    result_stored: float
-    """The one store of a result, and what underflow costs there; 0 where every step is stored, the last one too."""
-    result_underflow: float
+    stores_once: bool
     last_store: float
-    """The last store of a result, whatever is stored before, and what underflow costs there."""
+    """The store of a result, the only one where it `stores_once`, and what underflow costs there."""
     last_underflow: float
 
 
@@ -116,13 +114,12 @@ def declared_of(arithmetic: Arithmetic, classes: int) -> Declared:
         log_underflow=arithmetic.storage_underflow if stores else 0.0,
         first_order=growth_of(arithmetic, PLAIN_ROUNDINGS, PLAIN_ROUNDINGS),
         second_order=growth_of(arithmetic, SECOND_ORDER_ROUNDINGS, SECOND_ORDER_ROUNDINGS),
-        working_underflow=arithmetic.working.min_normal if arithmetic.flush_to_zero else arithmetic.working.min_subnormal,
+        working_underflow=declared.storing_once().inside.storage_underflow,
         extra=EXTRA_ROUNDINGS,
         finished=growth(unit, EXTRA_ROUNDINGS),
         lost=_lost(declared.storage, declared, classes, max(declared.rounding_underflow, declared.working.min_subnormal))
         + declared.storage.min_subnormal,
-        result_stored=declared.storage_roundoff if declared.stores_once else 0.0,
-        result_underflow=declared.storage_underflow if declared.stores_once else 0.0,
+        stores_once=declared.stores_once,
         last_store=declared.storage_roundoff,
         last_underflow=declared.storage_underflow,
     )
