@@ -169,7 +169,8 @@ class Measurement:
         exact = ~judged | (self.observed == self.rounded) | undecided
         faithful = ~judged | self._is_faithful
         accurate = (least <= self.accurate_bound) & ~(judged & (self.returned_zero | self.wrong_sign))
-        componentwise = least <= self.componentwise_bound
+        # What is accurate is componentwise: its bound, the costliest, is evaluated where that does not settle it.
+        componentwise = accurate if accurate.all() else least <= self.componentwise_bound
         stable = least <= self.stable_bound
         grade = np.full(self.observed.shape, int(Grade.NONE), dtype=np.int8)
         reached = self.right_class
