@@ -79,39 +79,29 @@ def _scaled(gradient: Array, cotangent: Array) -> Array:
     return cotangent.astype(gradient.dtype)[:, None] * gradient
 
 
+_OF_PROBABILITIES = frozenset({"class_weights", "label_smoothing", "reduction", "temperature"})
+
+
+def _control(
+    name: str, formula: str, function: Callable[..., Any], arithmetic: dict[str, Arithmetic], *more: Quantity
+) -> tuple[Operation, Operation]:
+    """Cross-entropy of this project's own: of class indices, with the building blocks and more, and of probabilities."""
+    quantities, options = (*LOSS_QUANTITIES, *more, *BUILDING_BLOCKS), _OF_PROBABILITIES | {"ignore_index"}
+    indices = Operation(name, formula, function, arithmetic, quantities=quantities, options=options)
+    of_probabilities = Operation(
+        f"{name}_probabilities",
+        "the same for probabilities",
+        function,
+        arithmetic,
+        probabilities=True,
+        options=_OF_PROBABILITIES,
+    )
+    return indices, of_probabilities
+
+
 _OPERATIONS = (
-    Operation(
-        "absorption_free",
-        "sum a g + A log1p(R), double-double",
-        absorption_free,
-        ONCE_ROUNDED,
-        quantities=(*LOSS_QUANTITIES, *LAYER_GRADIENTS, *BUILDING_BLOCKS),
-        options=frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction", "temperature"}),
-    ),
-    Operation(
-        "absorption_free_probabilities",
-        "the same for probabilities",
-        absorption_free,
-        ONCE_ROUNDED,
-        probabilities=True,
-        options=frozenset({"class_weights", "label_smoothing", "reduction", "temperature"}),
-    ),
-    Operation(
-        "componentwise",
-        "sum a g + A log1p(R), in float32 or float64",
-        componentwise,
-        PLAIN,
-        quantities=(*LOSS_QUANTITIES, *BUILDING_BLOCKS),
-        options=frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction", "temperature"}),
-    ),
-    Operation(
-        "componentwise_probabilities",
-        "the same for probabilities",
-        componentwise,
-        PLAIN,
-        probabilities=True,
-        options=frozenset({"class_weights", "label_smoothing", "reduction", "temperature"}),
-    ),
+    *_control("absorption_free", "sum a g + A log1p(R), double-double", absorption_free, ONCE_ROUNDED, *LAYER_GRADIENTS),
+    *_control("componentwise", "sum a g + A log1p(R), in float32 or float64", componentwise, PLAIN),
     Operation(
         "absorption_free_sigmoid",
         "the same for the row [x, 0]",
