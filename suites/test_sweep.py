@@ -108,7 +108,7 @@ def _sweep(judge: Judge, operation: Operation, fmt: Format) -> Iterator[Swept]:
         total = total.plus(judged(job, chunk, judge.plan.adapter, operation))
     pairs, tally = list(probes(fmt)), total.tally
     for q in asked:
-        reached = Grade(next(g for g in Grade if tally.grades[q, g]))
+        reached = next(grade for grade in Grade if tally.grades[q, grade])
         needed = min(judge.plan.claims.required(operation, QUANTITIES[q], problem) for problem in pairs)
         target = np.maximum(tally.worst_place[q, :1], 0)
         worst = Problem(np.nan_to_num(tally.worst_logits[q : q + 1]), target, fmt)

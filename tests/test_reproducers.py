@@ -389,9 +389,8 @@ def test_the_runner_says_which_scripts_stand(tmp_path: Path) -> None:
 
 
 def test_an_exception_that_is_not_the_defect_is_neither_0_nor_1(tmp_path: Path) -> None:
-    judge = judge_of(NumpyAdapter())
-    miss = next(miss for where in published(judge) if (miss := miss_of(judge, where)) and reproducer(miss, judge.plan.adapter))
-    text = reproducer(miss, judge.plan.adapter)
+    adapter, miss = a_miss()
+    text = reproducer(miss, adapter)
     assert text is not None
     (tmp_path / "script.py").write_text(text.replace("scipy.special.", "scipy.general."))
     assert run_alone("script.py", cwd=tmp_path).returncode == 2
@@ -459,6 +458,7 @@ def test_whatever_a_script_is_told_it_says_in_its_docstring(name: str, reason: s
 
 @cache
 def a_miss() -> tuple[Adapter, Miss]:
+    """The first that has a script."""
     judge = judge_of(NumpyAdapter())
     return judge.plan.adapter, next(
         miss for where in published(judge) if (miss := miss_of(judge, where)) and reproducer(miss, judge.plan.adapter)
@@ -474,12 +474,11 @@ def test_scripts_are_written_whatever_they_are_called_and_say(tmp_path: Path) ->
 
 
 def test_a_hostile_name_stays_in_the_folder_and_in_the_docstring() -> None:
-    judge = judge_of(NumpyAdapter())
-    found = next(miss for where in published(judge) if (miss := miss_of(judge, where)) and reproducer(miss, judge.plan.adapter))
+    adapter, found = a_miss()
     hostile = Miss('../../x"""\nraise SystemExit(7)\n\\', found.operation, found.measurement, found.missed, ('"""',))
     assert "/" not in hostile.file_name
     assert not hostile.file_name.startswith(".")
-    text = reproducer(hostile, judge.plan.adapter)
+    text = reproducer(hostile, adapter)
     assert text is not None
     assert compile(text, "script", "exec").co_consts[0].startswith("../../x")
 
