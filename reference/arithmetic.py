@@ -27,6 +27,9 @@ class Order(StrEnum):
     """One running sum: depth K - 1."""
 
 
+_WITH_LANES = (Order.LANES, Order.TREE)
+
+
 @dataclass(frozen=True)
 class Summation:
     """The order of a sum, and its depth h: the largest number of roundings that a summand meets.
@@ -49,7 +52,7 @@ class Summation:
     (999, 5, 0)
 
     Raises:
-      ValueError: the tile has no terms.
+      ValueError: the tile has no terms, or lanes or a leaf are given for an order that has none.
     """
 
     order: Order
@@ -58,6 +61,11 @@ class Summation:
     tile: int | None = None
 
     def __post_init__(self) -> None:
+        for name, orders in (("lanes", _WITH_LANES), ("leaf", (Order.LANES,))):
+            if (given := getattr(self, name)) not in (1, None) and self.order not in orders:
+                raise ValueError(
+                    f"{name} is {given} and order is '{self.order}'; allowed: {name} for {' or '.join(orders)} alone"
+                )
         if self.lanes < (least := 2 if self.order is Order.TREE else 1):
             raise ValueError(f"lanes is {self.lanes} and order is '{self.order}'; allowed: numbers >= {least}")
         if self.tile is not None and self.tile < 1:
@@ -91,7 +99,7 @@ class Summation:
 
     def __str__(self) -> str:
         above = f" in a tree above {self.leaf}" if self.leaf else ""
-        order = f"{self.order.value} of {self.lanes}{above}" if self.order in (Order.LANES, Order.TREE) else self.order.value
+        order = f"{self.order.value} of {self.lanes}{above}" if self.order in _WITH_LANES else self.order.value
         if self.tile is None:
             return order
         return f"online {order}" if self.tile == 1 else f"rescaled (every {self.tile}) {order}"

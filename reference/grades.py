@@ -30,6 +30,7 @@ class Grade(IntEnum):
               by underflow alone, and no wrong sign.
     accurate  error of at most ACCURATE_ULPS ulps of the entry's scale, plus what underflow alone costs; never 0 for a
               value of at least the least subnormal, and never of the other sign than a value that does not round to 0.
+              Where the result alone is stored in a narrower format: of its ulps one, the others are of the working format.
     faithful  less than one ulp from the true value.
     correct   the correctly rounded value.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,7 +167,8 @@ def test_a_tile_has_terms() -> None:
 @pytest.mark.parametrize("tile", [1, 3, 8, 200])
 def test_a_tile_is_rescaled_at_each_merge_and_no_oftener(order: Order, tile: int) -> None:
     """A sum of one tile is the plain sum; in tiles of one, a power meets as many rescalings as additions."""
-    plain, tiled = Summation(order, 8), Summation(order, 8, tile=tile)
+    lanes = 8 if order in (Order.LANES, Order.TREE) else 1
+    plain, tiled = Summation(order, lanes), Summation(order, lanes, tile=tile)
     for terms in (1, tile, tile + 1, 50, 1000):
         most = tiled.rescalings(terms)
         assert (most == 0) == (terms <= tile)
@@ -175,7 +177,14 @@ def test_a_tile_is_rescaled_at_each_merge_and_no_oftener(order: Order, tile: int
         assert terms > tile or tiled.depth_of_powers(terms) == plain.depth(terms)
 
 
-@pytest.mark.parametrize(("order", "lanes", "says"), [(Order.TREE, 1, "numbers >= 2"), (Order.LANES, 0, "numbers >= 1")])
+@pytest.mark.parametrize(
+    ("order", "lanes", "says"),
+    [
+        (Order.TREE, 1, "allowed: numbers >= 2"),
+        (Order.LANES, 0, "allowed: numbers >= 1"),
+        (Order.PAIRWISE, 32, "lanes is 32 and order is 'pairwise'; allowed: lanes for lanes or tree alone"),
+    ],
+)
 def test_a_sum_without_lanes_is_refused(order: Order, lanes: int, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Summation(order, lanes)
@@ -269,3 +278,29 @@ def test_accurate_is_four_ulps_and_the_powers_that_underflow() -> None:
     expected = evaluate(problem, [Quantity.LOSS])[Quantity.LOSS]
     allowed = accurate_bound(problem, Quantity.LOSS, declared, expected)
     assert (allowed / FLOAT32.min_subnormal).tolist() == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("more", "narrow", "working"),
+    [({}, 1.0, 4.0), ({"cotangent": [3.0]}, 4.0, 0.0), ({"reduction": "sum"}, 4.0, 0.0)],
+    ids=["alone", "times a cotangent", "in a sum"],
+)
+def test_accurate_is_one_ulp_of_a_format_in_which_the_result_alone_is_stored(
+    more: dict[str, Any], narrow: float, working: float
+) -> None:
+    """[0, 1] in float16: the loss of class 0 is 1.3133, of ulp 2^-10 and 2^-23; times 3, 3.94, twice as much."""
+    problem = Problem([[0.0, 1.0]], [0], FLOAT16, **more)
+    expected = evaluate(problem, [Quantity.LOSS])[Quantity.LOSS]
+    binade = np.exp2(np.floor(np.log2(float(expected.values.approximate().max()))))
+    allowed = accurate_bound(problem, Quantity.LOSS, Arithmetic(FLOAT16, FLOAT32).storing_once(), expected)
+    assert float(allowed.max()) == pytest.approx((narrow * 2.0**-10 + working * 2.0**-23) * binade, rel=1e-9)
+    in_every_step = accurate_bound(problem, Quantity.LOSS, Arithmetic(FLOAT16, FLOAT32), expected)
+    assert float(in_every_step.max()) == pytest.approx(4 * 2.0**-10 * binade, rel=1e-9)
+
+
+def test_an_amplitude_beyond_float64_is_no_bound_where_nothing_underflows() -> None:
+    """Half the least subnormal of float64 is 0 in float64; times a cotangent over T that overflows it is not a number."""
+    problem = Problem([[0.0, -50.0 / 1024]], [0], FLOAT64, temperature=2.0**-10, cotangent=[2.0**1023])
+    expected = evaluate(problem, [Quantity.GRADIENT])[Quantity.GRADIENT]
+    allowed = accurate_bound(problem, Quantity.GRADIENT, Arithmetic(FLOAT64, FLOAT64), expected)
+    np.testing.assert_array_equal(allowed, 4 * FLOAT64.ulp(expected.scale))

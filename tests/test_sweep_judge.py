@@ -89,7 +89,8 @@ ROWS = {2: pairs, 3: triples}
 
 def question(operation: Operation, fmt: Format, quantity: int, target: int, classes: int = 2) -> SweptQuantity:
     arithmetic = operation.arithmetic[fmt.name]
-    return SweptQuantity(quantity, target, format_constants(fmt, arithmetic, classes), declared_of(arithmetic, classes))
+    limits = format_constants(fmt, arithmetic, classes, QUANTITIES[quantity])
+    return SweptQuantity(quantity, target, limits, declared_of(arithmetic, classes))
 
 
 TINY = 2.0**-149
@@ -111,7 +112,7 @@ negative number is accurate where the value rounds to 0."""
 
 @pytest.mark.parametrize(("observed", "expected", "grade"), EDGES)
 def test_the_edges_of_the_grades(observed: float, expected: ExpectedEntry, grade: int) -> None:
-    judged = judge_entry(observed, expected, format_constants(FLOAT32, arithmetic_in(FLOAT32), 2))
+    judged = judge_entry(observed, expected, format_constants(FLOAT32, arithmetic_in(FLOAT32), 2, QUANTITIES[LOSS]))
     assert judged.grade == grade
     assert judged.is_zero == (observed == 0 and grade == BELOW_ACCURATE)
 
@@ -154,8 +155,10 @@ def test_owed_values_contain_the_exact_ones(fmt: Format, classes: int) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("quantity", [LOSS, GRADIENT, HESSIAN], ids=[str(q) for q in QUANTITIES])
 @pytest.mark.parametrize("fmt", SWEPT, ids=lambda f: f.name)
-def test_every_entry_is_judged_as_a_measurement_judges_it(fmt: Format, quantity: int, classes: int) -> None:
-    operation = operation_in(fmt)
+@pytest.mark.parametrize("once", [False, True], ids=["stores every step", "stores once"])
+def test_every_entry_is_judged_as_a_measurement_judges_it(once: bool, fmt: Format, quantity: int, classes: int) -> None:
+    declared = arithmetic_in(fmt)
+    operation = Operation("op", "op(x)", None, {fmt.name: declared.storing_once() if once else declared})
     rows = ROWS[classes](fmt, 2, 150 if classes == 2 else 50)
     undecided = 0
     for target in range(classes):

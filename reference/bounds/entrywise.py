@@ -43,7 +43,7 @@ from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity, quantity_named
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, SECOND_ORDER, Quantity, quantity_named
 from reference.reduction import Reduction
 from reference.weights import denominator_of, factors_of, tangent_of, weights_of
 
@@ -285,9 +285,10 @@ def _stored_once(values: Floats, error: Floats, arithmetic: Arithmetic) -> Float
 def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arithmetic, expected: Expected) -> Floats:
     """Largest absolute error that `accurate` allows: ACCURATE_ULPS ulps of the scale, plus K underflowing powers.
 
-    Each of the K powers may lose omega to underflow; they enter with weight at most A |f| (loss, gradient, Hessian; other
-    losses: `amplitude_of`), over T for each derivative, and the tangent's size in a product; in a sum over the rows, the sum
-    of theirs. Under flush-to-zero a subnormal result may be lost as well.
+    Where the result alone is stored in a narrower format, and nothing multiplies it there, those ulps are of the working
+    format, and one of the result comes to them. Each of the K powers may lose omega to underflow; they enter with weight at
+    most A |f| (loss, gradient, Hessian; other losses: `amplitude_of`), over T for each derivative, and the tangent's size in
+    a product; in a sum over the rows, the sum of theirs. Under flush-to-zero a subnormal result may be lost as well.
 
     Arguments:
       problem: the rows.
@@ -299,7 +300,20 @@ def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arith
       An absolute error for each entry, of the shape of the quantity.
     """
     with np.errstate(over="ignore"):
-        return ACCURATE_ULPS * problem.format.ulp(expected.scale) + lost_to_underflow(problem, quantity, arithmetic, expected)
+        ulps = ACCURATE_ULPS * problem.format.ulp(expected.scale)
+        alone = problem.cotangent is None and problem.reduction is Reduction.NONE
+        if alone and stores_last(quantity_named(quantity), arithmetic):
+            ulps = problem.format.ulp(_sizes(expected)) + ACCURATE_ULPS * arithmetic.working.ulp(expected.scale)
+        return ulps + lost_to_underflow(problem, quantity, arithmetic, expected)
+
+
+def stores_last(quantity: Quantity, arithmetic: Arithmetic) -> bool:
+    """True if the last step to a quantity of a row is its one store in a narrower format.
+
+    What differentiates it again, multiplies it by a cotangent or adds it to other rows may work in that format, after the
+    store and outside of the kernel.
+    """
+    return arithmetic.stores_once and arithmetic.storage_roundoff > 0.0 and quantity not in (*SECOND_ORDER, *LAYER_GRADIENTS)
 
 
 def lost_to_underflow(

@@ -12,7 +12,7 @@ from _pytest.outcomes import Failed  # `pytest.fail.Exception`, which is no type
 from adapters.adapter import ADVICE
 from adapters.operation import Operation
 from reference.arithmetic import Arithmetic
-from reference.grades import ACCURATE_ULPS, Grade
+from reference.grades import Grade
 from reference.problem import Problem
 from suites.judging.measurement import Measurement
 
@@ -189,10 +189,11 @@ def _error(measurement: Measurement, index: tuple[int, ...]) -> str:
 
 def _allows(measurement: Measurement, index: tuple[int, ...], required: Grade) -> str:
     allowed = float(measurement.allowed(required)[index])
+    ulps = np.ldexp(allowed, -measurement.expected.values.ulp_exponent(measurement.judged.format)[index])
     return {
         Grade.STABLE: f"allows {allowed:.3g} absolute",
         Grade.COMPONENTWISE: f"allows {allowed:.3g} absolute, and nothing absorbed",
-        Grade.ACCURATE: f"allows {allowed:.3g} absolute ({ACCURATE_ULPS:g} ulp), and no lost value or sign",
+        Grade.ACCURATE: f"allows {allowed:.3g} absolute ({ulps:.3g} ulp), and no lost value or sign",
         Grade.FINITE: "asks for NaN, infinities and numbers where they belong",
         Grade.FAITHFUL: "allows less than 1 ulp",
         Grade.CORRECT: "asks for the correctly rounded value",

@@ -26,7 +26,7 @@ from adapters.question import Question
 from adapters.script import short_hex
 from reference.enclosure import Enclosure, special
 from reference.expected import Expected
-from reference.grades import ACCURATE_ULPS, Grade
+from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.special_values import Requirement
@@ -256,7 +256,7 @@ _MEANINGS = {
     Grade.FINITE: "a number where a number is expected",
     Grade.STABLE: "the largest error of a max-shifted log-sum-exp in {arithmetic}",
     Grade.COMPONENTWISE: "the largest error of max-shifted {arithmetic} that absorbs nothing",
-    Grade.ACCURATE: f"{ACCURATE_ULPS:g} ulp and what underflow alone costs; the sign is kept, and no value lost to 0",
+    Grade.ACCURATE: "its few ulps and what underflow alone costs; the sign is kept, and no value lost to 0",
     Grade.FAITHFUL: "the error must be below 1 ulp",
     Grade.CORRECT: "the correctly rounded value is asked for",
 }

@@ -156,7 +156,8 @@ def question_of(operation: Operation, fmt: Format, quantity: int, target: int, c
     if returned == FLOAT64:
         raise SweepError(f"{operation.label} returns {QUANTITIES[quantity]} of {fmt.name} as float64; only --search takes that")
     arithmetic = operation.arithmetic_of(QUANTITIES[quantity], fmt)
-    return SweptQuantity(quantity, target, format_constants(returned, arithmetic, classes), declared_of(arithmetic, classes))
+    limits = format_constants(returned, arithmetic, classes, QUANTITIES[quantity])
+    return SweptQuantity(quantity, target, limits, declared_of(arithmetic, classes))
 
 
 def entries_apart(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,10 +6,14 @@ from math import exp, expm1, log1p
 from typing import NamedTuple
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.entrywise import PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS
+from reference.bounds.entrywise import PLAIN_ROUNDINGS, SECOND_ORDER_ROUNDINGS, stores_last
 from reference.bounds.family import EXTRA_ROUNDINGS
 from reference.bounds.running import growth, growth_of
 from reference.formats import Format
+from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
+from reference.quantity import Quantity
+
+_LEAST_BINADE = -900
 
 
 class FormatConstants(NamedTuple):
@@ -22,6 +26,11 @@ class FormatConstants(NamedTuple):
     half_subnormal: float
     lost: float
     """What underflow alone costs an entry (`reference.bounds.entrywise.accurate_bound`)."""
+    accurate: float
+    """What `accurate` allows in ulps of the result; and in ulps of the working format, of its precision and smallest binade."""
+    accurate_working: float
+    working_precision: int
+    working_emin: int
 
 
 class Declared(NamedTuple):
@@ -65,8 +74,9 @@ class Declared(NamedTuple):
     last_underflow: float
 
 
-def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> FormatConstants:
-    """Of results in a format."""
+def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int, quantity: Quantity) -> FormatConstants:
+    """Of a quantity that is returned in a format."""
+    last = stores_last(quantity, arithmetic)
     beyond = 2.0 ** (fmt.emax + 1)
     return FormatConstants(
         precision=fmt.precision,
@@ -75,6 +85,11 @@ def format_constants(fmt: Format, arithmetic: Arithmetic, classes: int) -> Forma
         overflow=beyond - 2.0 ** (fmt.emax - fmt.precision),
         half_subnormal=fmt.min_subnormal / 2,
         lost=_lost(fmt, arithmetic, classes, arithmetic.rounding_underflow),
+        accurate=FAITHFUL_ULPS if last else ACCURATE_ULPS,
+        accurate_working=ACCURATE_ULPS if last else 0.0,
+        working_precision=arithmetic.working.precision,
+        # So small a binade has an ulp that float64 has; no format that is narrower than the working format comes near it.
+        working_emin=max(arithmetic.working.emin, _LEAST_BINADE),
     )
 
 

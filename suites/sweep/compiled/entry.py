@@ -14,7 +14,7 @@ from typing import NamedTuple
 from reference.fast.compiled import compiled
 from reference.fast.elementary import UNIT
 from reference.fast.machine import FRACTION, bits_of, float_of
-from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
+from reference.grades import FAITHFUL_ULPS
 from suites.sweep.compiled.constants import FormatConstants
 
 NONE, FINITE, STABLE, COMPONENTWISE, ACCURATE, FAITHFUL, CORRECT = range(7)
@@ -119,8 +119,10 @@ def _grade(ulps: float, slack: float, step: float, tail: float, accurate: float)
 @compiled
 def accurate_error(expected: ExpectedEntry, limits: FormatConstants) -> float:
     """Absolute error that `accurate` allows (`accurate_bound`): by the ulp of the float64 nearest to y."""
-    binade = max((bits_of(expected.hi + expected.lo) >> 52) - 1023, limits.emin)
-    return ACCURATE_ULPS * float_of((1023 + binade - limits.precision + 1) << 52) + limits.lost
+    binade = (bits_of(expected.hi + expected.lo) >> 52) - 1023
+    ulp = float_of((1024 + max(binade, limits.emin) - limits.precision) << 52)
+    working = float_of((1024 + max(binade, limits.working_emin) - limits.working_precision) << 52)
+    return limits.accurate * ulp + limits.accurate_working * working + limits.lost
 
 
 @compiled

@@ -13,7 +13,7 @@ from reference.bounds.entrywise import LESS_THAN_ALL
 from reference.fast.compiled import compiled, inlined
 from reference.fast.elementary import UNIT
 from reference.fast.machine import FRACTION, bits_of, float_of
-from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS
+from reference.grades import FAITHFUL_ULPS
 from suites.sweep.compiled.batch import BLOCK, Batch, Spot, SweptQuantity, expected_of, fill_expected, sign_of, spot_of
 from suites.sweep.compiled.bound import gap_bound, least_bound
 from suites.sweep.compiled.careful import careful_bound
@@ -69,7 +69,7 @@ def _fill_ulps(
         distance = error * scale
         slack = (radius[i] + 2 * UNIT * error) * scale
         kept = (number > 0.0) | (value < half) | ((number == 0.0) & (value < least))
-        settled &= (value < most) & kept & (distance + slack < ACCURATE_ULPS)
+        settled &= (value < most) & kept & (distance + slack < limits.accurate)
         settled &= (abs(distance - 0.5) > slack) & (abs(distance - FAITHFUL_ULPS) > slack)
         ulps[i] = distance if settled else np.inf
 
