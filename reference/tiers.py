@@ -21,6 +21,9 @@ LARGEST_DIRECTION = 2.0**500
 _WORTH = 2**18
 """Distinct logits from which the compiled tier is worth its loading: half a second of the exact tier."""
 
+_ROW = 64
+"""Logits that cost the exact tier as much as a row does."""
+
 _SAMPLE = 4096
 """Logits that are looked at to guess how many of a row are distinct: equal ones cost the exact tier nothing."""
 
@@ -80,7 +83,8 @@ def takes(problem: Problem, quantity: Quantity) -> bool:
 
 
 def _is_worth(problem: Problem) -> bool:
-    if problem.logits.size < _WORTH:
+    rows = _ROW * problem.num_rows
+    if problem.logits.size + rows < _WORTH:
         return False
     sample = problem.logits[0, :_SAMPLE]
-    return problem.logits.size * len(np.unique(sample)) / len(sample) >= _WORTH
+    return problem.logits.size * len(np.unique(sample)) / len(sample) + rows >= _WORTH

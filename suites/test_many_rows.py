@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from suites.judging.judge import Judge
 ROWS = tuple(2**power + 1 for power in range(2, 9))
 """One row more than a tile has, from 4 to 256 rows: a failure is told at the first that shows it."""
 
+MORE_THAN_A_GRID = 2**16 + 1
+"""A CUDA grid has 65535 blocks along its second axis, and 16 bits hold 65535 too."""
+
 CLASSES = 7
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *BUILDING_BLOCKS)
 
@@ -30,6 +34,18 @@ def test_many_rows(judge: Judge, operation: Operation, fmt: Format) -> None:
     for rows in ROWS[-1:] if operation.few_shapes else ROWS:
         batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, rows, classes))
         judge.check(Question(operation, batch, QUANTITIES))
+
+
+@pytest.mark.asks(Quantity.LOSS)
+def test_more_rows_than_a_grid_has(judge: Judge, operation: Operation, fmt: Format) -> None:
+    """Of a user's own, and of the main operations of a framework: what is asked of all would take minutes."""
+    if judge.plan.subject is None and judge.plan.adapter.role(operation) != "main":
+        pytest.skip(f"{operation.name} is no main operation of {judge.plan.adapter.name}")
+    if find_spec("numba") is None:
+        pytest.skip("so many rows need numba: pip install -e '.[fast]'")
+    classes = 1 if operation.loss.spec.binary else -(-2 // operation.classes_multiple) * operation.classes_multiple
+    batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, MORE_THAN_A_GRID, classes))
+    judge.check(Question(operation, batch, (Quantity.LOSS, Quantity.GRADIENT)))
 
 
 @lru_cache(maxsize=128)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -15,12 +16,12 @@ from reference.loss import Loss
 from reference.options import OPTIONS
 from reference.problem import Problem
 from suites.inputs.hazards import HAZARDS
-from suites.inputs.pairs import SIZES, Pick, axes_of, picks, problems_in_pairs
+from suites.inputs.pairs import ALONE, MIXED, SIZES, Pick, axes_of, picks, plain_picks, plain_problems, problems_in_pairs
 from suites.inputs.problems import Ask
 from suites.inputs.tables import FILLERS, Table
 from suites.judging.search import Searches
 
-EVERY = frozenset(OPTIONS)
+Made = Callable[[Ask, int], list[Problem]]
 ASKS = {
     "indices": Ask(
         FLOAT32, tuple(FILLERS), options=frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
@@ -61,38 +62,53 @@ def test_every_option_is_an_axis_of_what_takes_it() -> None:
 
 
 @pytest.mark.parametrize("name", ASKS)
-def test_the_problems_of_a_seed_are_the_same_and_those_of_another_are_not(name: str) -> None:
+def test_every_hazard_comes_at_every_size(name: str) -> None:
+    """In each of a few rows; of many, the finite ones mixed, those that are not in all rows, and extreme ones in one."""
+    ask, met = ASKS[name], {(pick["size"], pick["hazard"], pick["spread"]) for pick in plain_picks(ASKS[name])}
+    for size in axes_of(ask)["size"]:
+        if SIZES[size].rows[1] <= 4:
+            assert {(size, hazard, "every row") for hazard in ask.hazards} <= met
+        else:
+            assert {(size, MIXED, "every row")} | {
+                (size, hazard, "one row") for hazard in ALONE if hazard in ask.hazards
+            } <= met
+
+
+@pytest.mark.parametrize("made", [plain_problems, problems_in_pairs], ids=lambda made: made.__name__)
+@pytest.mark.parametrize("name", ASKS)
+def test_the_problems_of_a_seed_are_the_same_and_those_of_another_are_not(name: str, made: Made) -> None:
     def told(seed: int) -> list[bytes]:
-        return [problem.logits.tobytes() for problem in problems_in_pairs(ASKS[name], seed)]
+        return [problem.logits.tobytes() for problem in made(ASKS[name], seed)]
 
     assert told(0) == told(0)
     assert len(set(told(0)) & set(told(1))) < len(told(0)) / 4
 
 
+@pytest.mark.parametrize("made", [plain_problems, problems_in_pairs], ids=lambda made: made.__name__)
 @pytest.mark.parametrize("name", ASKS)
-def test_sizes_are_those_of_the_axes_and_rows_differ(name: str) -> None:
+def test_sizes_are_those_of_the_axes_and_rows_differ(name: str, made: Made) -> None:
     ask = ASKS[name]
-    made = problems_in_pairs(ask, 0)
-    assert len(made) == len(picks(ask))
-    assert [problem.logits.size for problem in made] == sorted(problem.logits.size for problem in made)
+    problems = made(ask, 0)
+    assert len(problems) == len((plain_picks if made is plain_problems else picks)(ask))
+    assert [problem.logits.size for problem in problems] == sorted(problem.logits.size for problem in problems)
     least, most = (end(SIZES[size].rows[0] for size in axes_of(ask)["size"]) for end in (min, max))
-    shapes = [problem.logits.shape for problem in made]
+    shapes = [problem.logits.shape for problem in problems]
     assert {least <= rows for rows, _ in shapes} == {True}
     assert max(rows for rows, _ in shapes) >= min(most, 17)
     if not ask.loss.spec.binary:
         assert all(classes % ask.classes_multiple == 0 for _, classes in shapes)
         assert max(classes for _, classes in shapes) > 1000
-    large = [problem for problem in made if problem.num_rows > 16 and problem.num_classes > 4]
+    large = [problem for problem in problems if problem.num_rows > 16 and problem.num_classes > 4]
     alike = [1 - len(np.unique(problem.logits, axis=0)) / problem.num_rows for problem in large]
     assert not large or np.mean(alike) < 0.2
 
 
 def test_no_number_of_classes_is_left_out_for_good() -> None:
     """Of those that were: 7 to 11 and 65 to 999; and beside the powers of 2."""
-    seen = {problem.num_classes for seed in range(20) for problem in problems_in_pairs(ASKS["plain"], seed)}
+    seen = {problem.num_classes for seed in range(20) for problem in plain_problems(ASKS["plain"], seed)}
     assert seen >= set(range(2, 12))
     assert len(seen & set(range(65, 1000))) > 100
-    assert {31, 32, 33, 63, 64, 65, 127, 128, 129, 511, 512, 513, 1023, 1024, 1025} <= seen
+    assert {31, 32, 33, 63, 64, 65, 127, 128, 129, 511, 512, 513, 1025, 2047, 2048, 2049} <= seen
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
@@ -121,16 +137,16 @@ def test_a_failure_is_narrowed_and_told_at_the_smallest_that_fails() -> None:
             pytest.fail("wrong", pytrace=False)
 
     with pytest.raises(pytest.fail.Exception, match="wrong"):
-        Searches(0).run_all(ask, check, slice(None))
+        Searches(0).run_all(problems_in_pairs, ask, check)
     last = failed[-1]
-    assert (last.num_rows, last.num_classes, last.class_weights, last.reduction) == (33, 1, None, "none")
+    assert (last.num_rows, last.class_weights, last.reduction, last.cotangent) == (33, None, "none", None)
 
 
 def test_problems_are_made_once_for_all_operations() -> None:
     searches, first, second = Searches(0), list[Problem](), list[Problem]()
-    searches.run_all(ASKS["few shapes"], first.append, slice(None))
-    searches.run_all(ASKS["few shapes"], second.append, slice(0, 5))
-    assert [id(problem) for problem in first[:5]] == [id(problem) for problem in second]
+    searches.run_all(plain_problems, ASKS["few shapes"], first.append)
+    searches.run_all(plain_problems, ASKS["few shapes"], second.append)
+    assert [id(problem) for problem in first] == [id(problem) for problem in second]
 
 
 @pytest.mark.parametrize("operation", load_adapter("numpy", "cpu").operations(), ids=lambda operation: operation.name)

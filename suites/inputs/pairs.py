@@ -1,9 +1,10 @@
-"""Problems over axes: size, hazard, whose hazard it is, target, cotangent and each option, of which every pair of values meets.
+"""Problems over axes: every hazard at every size, and every pair of sizes, targets, cotangents and options.
 
 Kernels break where two things come together that each work alone: a mask and a ragged last tile, ignored rows and a mean, an
 offset and a thousand classes. To try all combinations takes too long, and to draw them leaves out pairs by luck. A covering
 array has every pair of values in some problem (pairwise testing: Cohen, Dalal, Fredman and Patton, IEEE Trans. Softw. Eng.
-23(7), 1997). What a value stands for (numbers of rows and classes, logits, labels) is then drawn at random from the seed.
+23(7), 1997). An extreme hazard hides what an option does, and an ignored row its hazard, so hazards come without options,
+and options with mild hazards. What a value stands for (numbers of rows and classes, logits, labels) is drawn from the seed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,12 @@ from reference.loss import Target
 from reference.options import OPTIONS, Array, Label, Option
 from reference.problem import Problem
 from reference.reduction import Reduction
+from suites.inputs.hazards import NONFINITE
 from suites.inputs.problems import Ask, of_loss
-from suites.inputs.tables import FILLERS, Table, moderate
+from suites.inputs.tables import FILLERS, Table, mixed, moderate
+
+MIXED = "mixed"
+_FILLERS = FILLERS | {MIXED: mixed}
 
 
 @dataclass(frozen=True)
@@ -39,24 +45,36 @@ class Size:
 
 SIZES = {
     "small": Size((1, 3), (2, 6)),
-    "tens of classes": Size((1, 2), (7, 63)),
-    "hundreds of classes": Size((1, 2), (64, 999)),
-    "thousands of classes": Size((1, 1), (1000, 2100), few=(1, 1025)),
-    "a tile of rows": Size((4, 66), (2, 11)),
+    "tens of classes": Size((3, 4), (7, 63)),
+    "hundreds of classes": Size((3, 4), (64, 999)),
+    "thousands of classes": Size((4, 4), (1025, 2200), few=(4, 1025)),
+    "a tile of rows": Size((5, 66), (2, 11)),
     "rows and classes": Size((5, 34), (12, 66), few=(17, 33)),
     "hundreds of rows": Size((129, 260), (2, 5)),
 }
 """Sizes by name; each is a handful of milliseconds of the exact tier."""
 
+FEW_ROWS = 4
+"""Rows up to which each has the hazard, and another kind of it."""
+
 PLACES = ("anywhere", "the maximum", "the first", "the last", "the farthest")
 """Where the label of a row is."""
+
+IN_TURN = "in turn"
+"""Each row has its label at another of these places."""
 
 SPREADS = ("every row", "one row", "the last row")
 """Whose hazard it is; the other rows are moderate."""
 
+MILD = ("moderate", "absorption", "offset", "ties", "masked")
+"""Hazards that hide no option."""
+
+ALONE = ("overflow", "offset", "masked", "nonfinite")
+"""Hazards of one row among moderate ones, which may spoil the others."""
+
 COTANGENTS = ("none", "alike", "varied", "some 0", "large", "small")
 WEIGHTS = ("none", "varied", "some 0", "wide")
-IGNORED = ("none", "some", "the first class", "the last class", "255", "-1", "all")
+IGNORED = ("none", "some", "the first class", "the last class", "255", "-1", "all but one")
 FEW = 3
 """Values of an axis whose values each cost a compilation."""
 
@@ -76,15 +94,20 @@ Pick = Mapping[str, Any]
 def axes_of(ask: Ask) -> dict[str, tuple[Any, ...]]:
     """The axes of an ask, and their values, the simplest first."""
     axes: dict[str, tuple[Any, ...]] = {
-        "size": tuple(name for name, size in SIZES.items() if _fits(size, ask)),
-        "hazard": tuple(name for name in FILLERS if name in ask.hazards),
+        "size": _sizes(ask),
+        "hazard": tuple(name for name in MILD if name in ask.hazards) or ("moderate",),
         "spread": SPREADS,
         "cotangent": COTANGENTS,
     }
     if not (ask.loss.spec.binary or ask.probabilities):
         axes["target"] = PLACES
-    axes |= {name: _values(option, ask) for name, option in OPTIONS.items() if name in ask.options or _is_owed(option, ask)}
-    return axes
+    return axes | {
+        name: _values(option, ask) for name, option in OPTIONS.items() if name in ask.options or _is_owed(option, ask)
+    }
+
+
+def _sizes(ask: Ask) -> tuple[str, ...]:
+    return tuple(name for name, size in SIZES.items() if _fits(size, ask))
 
 
 def _fits(size: Size, ask: Ask) -> bool:
@@ -121,9 +144,44 @@ def picks(ask: Ask) -> tuple[Pick, ...]:
     return tuple(dict(zip(axes, row, strict=True)) for row in AllPairs(list(axes.values())))
 
 
+@cache
+def plain_picks(ask: Ask) -> tuple[Pick, ...]:
+    """Every hazard at every size without an option: in each of a few rows, or of many rows in all, mixed, and in one.
+
+    >>> from reference.formats import FLOAT32
+    >>> {pick["hazard"] for pick in plain_picks(Ask(FLOAT32, ("moderate", "masked"))) if pick["size"] == "tens of classes"}
+    {'moderate', 'masked'}
+    """
+    cotangents = cycle(COTANGENTS)
+    owed = {name: _values(option, ask)[0] for name, option in OPTIONS.items() if _is_owed(option, ask)}
+    chosen = []
+    for size in _sizes(ask):
+        for hazard, spread in _hazards_at(SIZES[size], ask):
+            pick = {"size": size, "hazard": hazard, "spread": spread, "cotangent": next(cotangents), "target": IN_TURN}
+            chosen.append(pick | owed)
+    return tuple(chosen)
+
+
+def _hazards_at(size: Size, ask: Ask) -> list[tuple[str, str]]:
+    """Hazards at a size, each with whose it is."""
+    if size.rows[1] <= FEW_ROWS:
+        return [(name, "every row") for name in FILLERS if name in ask.hazards]
+    in_all = [MIXED, *(name for name in NONFINITE if name in ask.hazards)]
+    return [(name, "every row") for name in in_all] + [(name, "one row") for name in ALONE if name in ask.hazards]
+
+
+def plain_problems(ask: Ask, seed: int) -> list[Problem]:
+    """A problem for each of the plain picks, from the smallest to the largest; the same for the same seed."""
+    return _problems(plain_picks(ask), ask, seed)
+
+
 def problems_in_pairs(ask: Ask, seed: int) -> list[Problem]:
-    """A problem for each of the picks, from the smallest to the largest; the same for the same seed."""
-    made = [_problem(pick, ask, np.random.default_rng([seed, _key(ask), place])) for place, pick in enumerate(picks(ask))]
+    """The same for the picks that cover all pairs."""
+    return _problems(picks(ask), ask, seed)
+
+
+def _problems(chosen: tuple[Pick, ...], ask: Ask, seed: int) -> list[Problem]:
+    made = [_problem(pick, ask, np.random.default_rng([seed, _key(ask), place])) for place, pick in enumerate(chosen)]
     return sorted(made, key=lambda problem: problem.logits.size)
 
 
@@ -134,7 +192,7 @@ def _key(ask: Ask) -> int:
 def _problem(pick: Pick, ask: Ask, random: Generator) -> Problem:
     rows, classes = _shape(SIZES[pick["size"]], ask, random)
     table = Table(ask.format, rows, classes, random)
-    logits = of_loss(_spread(pick["spread"], table, FILLERS[pick["hazard"]](table)), ask)
+    logits = of_loss(_spread(pick["spread"], table, _FILLERS[pick["hazard"]](table)), ask)
     options = {name: value for name, value in pick.items() if name in OPTIONS}
     target = _target(pick, ask, logits, random)
     for name in options:
@@ -177,8 +235,8 @@ def _number(random: Generator, least: int, most: int) -> int:
 
 
 def _spread(spread: str, table: Table, logits: Floats) -> Floats:
-    """The logits in every row, or in one among moderate ones."""
-    if spread == "every row" or table.rows == 1:
+    """The logits in every row, or in one among moderate ones; a few rows have them all, each another kind."""
+    if spread == "every row" or table.rows <= FEW_ROWS:
         return logits
     row = table.rows - 1 if spread == "the last row" else int(table.random.integers(table.rows))
     others = moderate(table)
@@ -207,7 +265,10 @@ def _target(pick: Pick, ask: Ask, logits: Floats, random: Generator) -> NDArray[
         "the last": lambda: np.full(rows, classes - 1),
         "the farthest": lambda: known.argmin(axis=1),
     }
-    return np.asarray(places[pick["target"]](), dtype=np.int64)
+    if pick["target"] != IN_TURN:
+        return np.asarray(places[pick["target"]](), dtype=np.int64)
+    turn = (np.arange(rows) + random.integers(len(places))) % len(places)
+    return np.choose(turn, [place() for place in places.values()]).astype(np.int64)
 
 
 def _probabilities(ask: Ask, rows: int, classes: int, random: Generator) -> Floats:
@@ -221,11 +282,13 @@ def _probabilities(ask: Ask, rows: int, classes: int, random: Generator) -> Floa
 
 
 def _ignoring(how: str, target: NDArray[Any], classes: int, random: Generator) -> int:
-    """The label that is ignored; it is written into the target of some rows, of all or of none."""
+    """The label that is ignored; it is written into the target of some rows, of all but one or of none."""
     index = {"the first class": 0, "the last class": classes - 1, "255": 255, "-1": -1}.get(how, -100)
     if how == "none":
         return index
-    target[:] = np.where((how == "all") | (random.random(target.size) < 0.4), index, target)
+    ignored = (how == "all but one") | (random.random(target.size) < 0.4)
+    ignored[random.integers(target.size)] = target.size == 1  # a row that counts, where there is another
+    target[:] = np.where(ignored, index, target)
     return index
 
 

@@ -8,22 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.random import Generator
 
-from reference.formats import Bools, Floats, Format
+from reference.formats import Bools, Floats, Format, Integers
 from reference.thresholds import Thresholds, thresholds
+
+_TILE = 32
+"""Classes of a run that is unlike the others, at most: a tile of a kernel has as many or more."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table to fill with members of a format, and what the numbers are drawn from."""
+    """A table to fill with members of a format, and what the numbers are drawn from.
+
+    Rows take turns: of what a hazard can be, each row is another kind, so that a few rows have all.
+    """
 
     format: Format
     rows: int
     classes: int
     random: Generator
+
+    @cached_property
+    def _first(self) -> int:
+        return int(self.random.integers(2**16))
+
+    def turns(self, kinds: int) -> Integers:
+        """(N,): the kind of each row, one after another from any on."""
+        return (np.arange(self.rows) + self._first) % kinds
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,25 +72,37 @@ class Table:
         """(N,) of maxima around 0."""
         return self.random.integers(-8, 9, self.rows).astype(np.float64)
 
+    def run(self) -> Bools:
+        """(N, K): True in a run of columns around the place of the maximum, a tile of the row at most."""
+        start = self.places[:, None] - self.random.integers(0, _TILE, (self.rows, 1))
+        column = np.arange(self.classes)
+        return (column >= start) & (column < start + min(_TILE, self.classes))
+
     def either(self, one: Floats, other: Floats) -> Floats:
-        """(N, K): in half of the rows one, in the others both, entry by entry."""
-        share = self.random.choice([0.5, 1.0], (self.rows, 1))
-        return np.where(self.random.random(self.shape) < share, one, other)
+        """(N, K): rows that are all of one, rows that are but for a run around the maximum, and rows that mix both."""
+        kind = self.turns(3)[:, None]
+        apart = np.where(kind == 1, self.run(), self.random.random(self.shape) < 0.5)
+        return np.where((kind != 0) & apart, other, one)
 
     def levels(self, gaps: Floats, tops: Floats) -> Floats:
         """Rows of which one class, anywhere, is the maximum, and the others lie their gaps below."""
         gaps = gaps.copy()
-        gaps[np.arange(self.rows), self.places()] = 0.0
+        gaps[np.arange(self.rows), self.places] = 0.0
         with np.errstate(over="ignore"):
             values = tops[:, None] - gaps
         return self.format.round(np.clip(values, -self.format.largest, self.format.largest))
 
-    def places(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """(N,): a class of each row; one in two is the first, the last or one in the last tile, which loops forget."""
-        edges = self.random.choice([0, self.classes - 1, self.classes - self.classes % 32 - 1], self.rows)
-        return np.where(
-            self.random.random(self.rows) < 0.5, edges % self.classes, self.random.integers(0, self.classes, self.rows)
-        )
+    @cached_property
+    def places(self) -> Integers:
+        """(N,): the column of each maximum: the last, one in the last tile, the first, or any."""
+        last = self.classes - 1
+        anywhere = self.random.integers(0, self.classes, self.rows)
+        in_tail = self.random.integers(max(0, last - last % _TILE), self.classes, self.rows)
+        return np.choose(self.turns(4), [np.full(self.rows, last), in_tail, anywhere, np.zeros(self.rows, dtype=np.int64)])
+
+    def signs(self) -> Floats:
+        """(N,): 1 and -1 in turn, two rows each."""
+        return np.where(self.turns(4) < 2, 1.0, -1.0)
 
 
 def moderate(table: Table) -> Floats:
@@ -97,16 +124,16 @@ def absorption(table: Table) -> Floats:
 def overflow(table: Table) -> Floats:
     """Maxima beyond which an unshifted exp overflows, and gaps that overflow as well."""
     most, largest = table.thresholds.overflow_logit, table.format.largest
-    tops = table.each_of([most, -most, 2 * most, largest, largest / 2, 1.5 * most], (table.rows,))
-    gaps = table.each_of([2 * most, largest / 4, largest, 1.9 * largest])
-    return table.levels(np.where(table.random.random(table.shape) < 0.8, table.small(), gaps), tops)
+    tops = table.signs() * table.each_of([most, 1.5 * most, 2 * most, largest, largest / 2], (table.rows,))
+    return table.levels(table.either(table.each_of([2 * most, largest / 4, largest, 1.9 * largest]), table.small()), tops)
 
 
 def underflow(table: Table) -> Floats:
-    """Powers that are subnormal, and those that round to 0."""
+    """Powers that are subnormal, and those that round to 0: here and there, or in all of a row but its maximum."""
     t = table.thresholds
     edges = table.near([t.underflow_gap, t.subnormal_gap, t.vanishing_gap])
-    lost = np.where(table.random.random(table.shape) < 0.5, edges, table.between(t.underflow_gap, 1.1 * t.vanishing_gap))
+    level = table.each_of([t.subnormal_gap, t.vanishing_gap, 1.5 * t.vanishing_gap], (table.rows, 1)) + table.small()
+    lost = np.where(table.turns(2)[:, None] == 0, edges, level)
     return table.levels(table.either(lost, table.small()), table.modest())
 
 
@@ -114,7 +141,7 @@ def offset(table: Table) -> Floats:
     """Maxima whose ulp is at least 1/32, and gaps of a few halves of it."""
     precision, emax = table.format.precision, table.format.emax
     least, most = max(precision - 5, 1), min(precision + 8, emax - 1)
-    tops = table.each_of([-1.0, 1.0], (table.rows,)) * 2.0 ** table.random.integers(least, most + 1, table.rows)
+    tops = table.signs() * 2.0 ** table.random.integers(least, most + 1, table.rows)
     return table.levels(table.random.integers(0, 9, table.shape) * table.format.ulp(tops)[:, None] / 2, tops)
 
 
@@ -127,12 +154,9 @@ def ties(table: Table) -> Floats:
 
 def _marked(table: Table) -> Bools:
     """(N, K): entries here and there, or a run of them as long as a tile, in some of the rows; one at least."""
-    start = table.random.integers(0, table.classes, (table.rows, 1))
-    start = np.where(table.random.random((table.rows, 1)) < 0.5, 0, start)
-    column = np.arange(table.classes)
-    run = (column >= start) & (column < start + max(1, min(32, table.classes - 1)))
-    chosen = np.where(table.random.random((table.rows, 1)) < 0.5, run, table.random.random(table.shape) < 0.2)
-    chosen &= table.random.random((table.rows, 1)) < 0.7
+    chosen = np.where(table.turns(2)[:, None] == 0, table.run(), table.random.random(table.shape) < 0.2)
+    chosen &= table.random.random((table.rows, 1)) < 0.8
+    chosen[np.arange(table.rows), table.places] &= table.random.random(table.rows) < 0.5
     chosen.flat[table.random.integers(chosen.size)] = True
     return chosen
 
@@ -143,10 +167,11 @@ def masked(table: Table) -> Floats:
 
 
 def nonfinite(table: Table) -> Floats:
-    """NaN or +inf in a few entries."""
-    rows = moderate(table)
-    for _ in range(max(1, table.rows // 4)):
-        rows[table.random.integers(table.rows), table.random.integers(table.classes)] = table.random.choice([np.nan, np.inf])
+    """Rows with a NaN, rows with +inf, and rows with neither."""
+    rows, kind = moderate(table), (table.turns(3) + 1) % 3
+    kind[0] = kind[0] or 1
+    for row in np.flatnonzero(kind):
+        rows[row, table.random.integers(table.classes)] = np.nan if kind[row] == 1 else np.inf
     return rows
 
 
@@ -172,20 +197,16 @@ def bit_patterns(table: Table) -> Floats:
     return np.where(np.isfinite(values), values, 1.0)
 
 
-FILLERS: dict[str, Callable[[Table], Floats]] = {
-    filler.__name__: filler
-    for filler in (
-        moderate,
-        absorption,
-        overflow,
-        underflow,
-        offset,
-        ties,
-        long_tail,
-        subnormal,
-        bit_patterns,
-        masked,
-        nonfinite,
-    )
-}
+_FINITE = (moderate, absorption, overflow, underflow, offset, ties, long_tail, subnormal, bit_patterns)
+
+
+def mixed(table: Table) -> Floats:
+    """Rows of all hazards that are finite, in turn."""
+    rows, kind = np.empty(table.shape), table.turns(len(_FINITE))
+    for place, filler in enumerate(_FINITE):
+        rows[kind == place] = filler(table)[kind == place]
+    return rows
+
+
+FILLERS: dict[str, Callable[[Table], Floats]] = {filler.__name__: filler for filler in (*_FINITE, masked, nonfinite)}
 """By the name of the hazard."""

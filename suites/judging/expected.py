@@ -11,7 +11,7 @@ from reference.formats import Format
 from reference.problem import Problem
 from reference.quantity import Quantity
 
-LARGEST_KEPT = 4096
+LARGEST_KEPT = 2**14
 """Logits of the largest problem whose expected values are kept; those of a vocabulary would fill the memory."""
 
 

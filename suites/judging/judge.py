@@ -139,8 +139,10 @@ class Judge:
         ask = self.narrowed(operation, ask)
         self.search(name, ask, lambda problem: self.check(Question(operation, problem, wanted)), examples)
 
-    def search_pairs(self, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], chosen: slice = slice(None)) -> None:
-        """Ask the problems in which every pair of sizes, hazards, targets, cotangents and options meets, or a part of them."""
+    def search_all(
+        self, made: Callable[[Ask, int], list[Problem]], operation: Operation, ask: Ask, wanted: tuple[Quantity, ...]
+    ) -> None:
+        """Ask all problems that are made of an ask and the seed, as `search_claims` asks those that are drawn."""
         if not set(wanted) & set(operation.quantities):
             pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
 
@@ -150,7 +152,7 @@ class Judge:
         if self.plan.given is not None:
             check(self.plan.given.problem)
         else:
-            self._searches.run_all(self.narrowed(operation, ask), check, chosen)
+            self._searches.run_all(made, self.narrowed(operation, ask), check)
 
     def narrowed(self, operation: Operation, ask: Ask) -> Ask:
         """The part of an ask that the operation can answer and --hazard leaves; skips the test if nothing is left."""

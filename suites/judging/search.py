@@ -33,7 +33,6 @@ from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
 from reference.problem import Problem
-from suites.inputs.pairs import problems_in_pairs
 from suites.inputs.problems import Ask, problems
 from suites.judging.failure import JudgeFailed
 from suites.judging.narrowing import narrowed
@@ -84,19 +83,19 @@ class Searches:
                 self._fail(key, watched)
         watched.tell_refused()
 
-    def run_all(self, ask: Ask, check: Check, chosen: slice) -> None:
-        """Check the problems that cover all pairs of the axes of an ask, or a part of them; then fail with a narrowed one."""
+    def run_all(self, made: Callable[[Ask, int], list[Problem]], ask: Ask, check: Check) -> None:
+        """Check all problems that are made of an ask and the seed; then fail with a narrowed one."""
         watched = Watched(check, self.spent)
-        watched.check_all(self._in_pairs(ask)[chosen])
+        watched.check_all(self._made(made, ask))
         if watched.smallest_failing is not None:
             with self.unrecorded():
                 self._fail_narrowed(ask, watched)
         watched.tell_refused()
 
-    def _in_pairs(self, ask: Ask) -> list[Problem]:
-        key = ("pairs", ask, 0)
+    def _made(self, made: Callable[[Ask, int], list[Problem]], ask: Ask) -> list[Problem]:
+        key = (made.__name__, ask, 0)
         if key not in self._drawn:
-            self._drawn[key] = problems_in_pairs(ask, self.seed)
+            self._drawn[key] = made(ask, self.seed)
         return self._drawn[key]
 
     def _fail_narrowed(self, ask: Ask, watched: Watched) -> NoReturn:
