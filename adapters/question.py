@@ -1,4 +1,4 @@
-"""What a backend is asked: quantities of an operation at a problem, whose logits lie in a layout."""
+"""What a backend is asked: quantities of an operation at a problem, whose arrays lie in a layout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adapters.layout import Layout
+from adapters.layout import LABEL_DTYPE, Layout
 from adapters.operation import Operation
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -25,13 +25,15 @@ class Question:
       operation: what is called.
       problem: the logits with target and options.
       quantities: what is wanted, all of one call: a framework may share work between them.
-      layout: how the (N, K) logits lie in memory, and the target where the framework keeps that.
+      layout: how the (N, K) logits lie in memory, and what else the call is given, where the framework keeps that.
+      label_dtype: the dtype of class indices.
     """
 
     operation: Operation
     problem: Problem
     quantities: tuple[Quantity, ...]
     layout: Layout = Layout.CONTIGUOUS
+    label_dtype: str = LABEL_DTYPE
 
     @property
     def quantity(self) -> Quantity:
@@ -42,6 +44,22 @@ class Question:
         """
         (quantity,) = self.quantities
         return quantity
+
+    @property
+    def manner(self) -> tuple[str, str]:
+        """How the problem is given: what two questions must share beside operation and problem to be the same."""
+        return self.layout, self.label_dtype
+
+    @property
+    def told(self) -> str:
+        """How the problem is given, in words: empty if it is plain."""
+        words = [] if self.layout is Layout.CONTIGUOUS else [f"{self.layout} layout"]
+        return ", ".join([*words, *([] if self.label_dtype == LABEL_DTYPE else [f"class indices of {self.label_dtype}"])])
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the problem is given as stored cases are."""
+        return self.manner == (Layout.CONTIGUOUS, LABEL_DTYPE)
 
     @property
     def most_bytes(self) -> int:

@@ -19,7 +19,15 @@ from suites.command.folder import folder_of
 from suites.command.options import add_options
 from suites.command.overheard import SECTION, kept_back, make_harmless, make_one_line
 from suites.command.plan import plan_of
-from suites.command.selection import case_combinations, format_combinations, function_of, is_asked, parameters_of
+from suites.command.selection import (
+    case_combinations,
+    format_combinations,
+    function_of,
+    is_asked,
+    label_combinations,
+    layout_combinations,
+    parameters_of,
+)
 from suites.command.signals import end_at_signals
 from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
@@ -31,6 +39,8 @@ from suites.report.wording import subject_in_full
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
 _COMMON = ("case", "operation", "fmt", "quantity")
+_GIVEN = {"layout": layout_combinations, "label_dtype": label_combinations}
+"""How a problem is given, by the parameter of the tests that vary it."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -136,7 +146,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif "operation" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("asks")
         asked = marker.args if marker else tuple(Quantity)
-        metafunc.parametrize(("operation", "fmt"), format_combinations(plan, asked))
+        varied = next((name for name in _GIVEN if name in metafunc.fixturenames), None)
+        combinations = format_combinations if varied is None else _GIVEN[varied]
+        metafunc.parametrize(["operation", "fmt", *([] if varied is None else [varied])], combinations(plan, asked))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -28,7 +28,7 @@ def _named(name: str, quantities: tuple[Quantity, ...] = LOSS_QUANTITIES) -> Ope
 
 
 OPERATIONS = (
-    _named("wrong"),
+    replace(_named("wrong"), label_dtypes=("int64", "int32")),
     replace(_named("wrong_sigmoid"), loss=Loss.SIGMOID, probabilities=True),
     building_block(Quantity.LOG_SOFTMAX, "wrong", None, _ARITHMETIC, "wrong_block"),
     _named("wrong_layer", LAYER_GRADIENTS),

@@ -40,6 +40,7 @@ from adapters.jax.losses import (
     squared_error,
 )
 from adapters.jax.script import jax_script
+from adapters.layout import LABEL_DTYPE, LABEL_DTYPES
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import xla_extension
 from adapters.question import Question
@@ -84,7 +85,8 @@ def arithmetic_of(device: str) -> dict[str, Arithmetic]:
 def _in_mode(operation: Operation, mode: str) -> Operation:
     """The operation op by op or compiled; XLA compiles for each shape in both modes, and cannot raise in either."""
     function = replace(operation.function, compiled=mode == COMPILED)
-    return replace(operation, function=function, mode=mode, few_shapes=True, can_raise=False)
+    labels = LABEL_DTYPES if operation.has_loss and not operation.probabilities else (LABEL_DTYPE,)
+    return replace(operation, function=function, mode=mode, few_shapes=True, can_raise=False, label_dtypes=labels)
 
 
 def _operations(device: str) -> tuple[Operation, ...]:
@@ -256,7 +258,7 @@ class JaxAdapter(Adapter):
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         with jax.default_device(self._device):
-            inputs = Inputs(question.problem, self._device, question.layout)
+            inputs = Inputs(question, self._device)
             values = question.operation.function(inputs, question.quantities)
             return Call({quantity: _result(value) for quantity, value in values.items()}, inputs.changed())
 

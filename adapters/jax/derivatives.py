@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from adapters.jax.losses import Array, Losses, Options, linear_then_cross_entropy, reduced
-from adapters.layout import Layout, laid_out
+from adapters.layout import laid_out, of_logits
+from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -34,11 +35,13 @@ _LONGEST_LOOP = 256
 class Inputs:
     """A problem as arrays on the device; a numpy buffer that JAX took without a copy is watched for changes."""
 
-    def __init__(self, problem: Problem, device: Any, layout: Layout) -> None:
+    def __init__(self, question: Question, device: Any) -> None:
+        problem = question.problem
         self.problem, self.device = problem, device
         cast = problem.format.cast
-        target = cast(problem.target) if problem.has_probabilities else problem.target.copy()
-        self._sources = {"logits": laid_out(cast(problem.logits), layout), "target": target}
+        target = cast(problem.target) if problem.has_probabilities else problem.target.astype(question.label_dtype)
+        logits = cast(problem.logits)
+        self._sources = {"logits": laid_out(logits, of_logits(logits, question.layout)), "target": target}
         self._before = {name: source.tobytes() for name, source in self._sources.items()}
         self.logits, self.target = (jnp.asarray(source, device=device) for source in self._sources.values())
         self.cotangent = jnp.asarray(cast(problem.upstream), device=device)

@@ -6,7 +6,7 @@ import numpy as np
 
 from adapters.jax.derivatives import Layer, forward_gradient
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
 from reference.linear import linear_layer
@@ -119,7 +119,7 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_array("x", problem.logits, problem), *_laid_out(asked)]
     if not asked.operation.has_loss:
         return lines
-    lines.append(_array("t", problem.target, problem) if problem.has_probabilities else _indices(problem))
+    lines.append(_array("t", problem.target, problem) if problem.has_probabilities else _indices(asked))
     lines.append(_array("upstream", problem.upstream, problem))
     if _order(asked) == 2:
         tangent = np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent
@@ -128,12 +128,12 @@ def _inputs(asked: Question) -> list[str]:
 
 
 def _laid_out(asked: Question) -> list[str]:
-    lines = layout_lines(asked.layout, "np")
+    lines = lines_of_logits(asked.problem.logits, asked.layout, "np")
     return ["x = np.asarray(x)", *lines, "x = jnp.asarray(x)"] if lines else []
 
 
-def _indices(problem: Problem) -> str:
-    return wrapped(f"t = jnp.asarray(np.array({literal(problem.target)}, dtype=np.int64))")
+def _indices(asked: Question) -> str:
+    return wrapped(f"t = jnp.asarray(np.array({literal(asked.problem.target)}, dtype=np.{asked.label_dtype}))")
 
 
 def _order(asked: Question) -> int:

@@ -11,6 +11,7 @@ import scipy.special
 
 from adapters.adapter import CPU_CAPABILITY, Call, check_callable
 from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
+from adapters.layout import LABEL_DTYPES, OF_TENSORS, Layout
 from adapters.numpy.absorption_free import absorption_free
 from adapters.numpy.componentwise import componentwise
 from adapters.numpy.losses import (
@@ -166,6 +167,17 @@ _OPERATIONS = (
 )
 
 
+_LAYOUTS = (*OF_TENSORS, Layout.REVERSED, Layout.BYTE_SWAPPED)
+
+
+def _as_given(operation: Operation) -> Operation:
+    """The operation with all that arrays may be; those of a whole problem are given no arrays."""
+    if operation.function in _BY_PROBLEM:
+        return operation
+    indices = operation.has_loss and not operation.probabilities
+    return replace(operation, layouts=_LAYOUTS, label_dtypes=LABEL_DTYPES if indices else operation.label_dtypes)
+
+
 class NumpyAdapter(ArrayAdapter):
     """The backend of numpy and SciPy: losses as users compose them, and one that has no absorption."""
 
@@ -173,7 +185,7 @@ class NumpyAdapter(ArrayAdapter):
     main = ("scipy_log_softmax", "absorption_free", "absorption_free_probabilities")
     controls = ("naive", "log_of_softmax", "unfused_chain")
     packages = ("numpy", "scipy")
-    listed = _OPERATIONS
+    listed = tuple(map(_as_given, _OPERATIONS))
 
     def versions(self) -> dict[str, str]:
         """Versions of what is on trial, and the level for which NumPy dispatches."""
@@ -192,6 +204,8 @@ class NumpyAdapter(ArrayAdapter):
                 _from_gradient(function),
                 declared,
                 quantities=_FIRST_ORDER,
+                layouts=_LAYOUTS,
+                label_dtypes=LABEL_DTYPES,
             ),
         )
 

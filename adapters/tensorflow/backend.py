@@ -23,6 +23,7 @@ import tensorflow as tf
 from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
+from adapters.layout import LABEL_DTYPE
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import has_avx512_fp16, xla_extension
 from adapters.question import Question
@@ -156,6 +157,7 @@ def _operation(
     mode: str, name: str, formula: str, function: LossFunction, arithmetic: Mapping[str, Arithmetic], **keys: Any
 ) -> Operation:
     keys.setdefault("options", frozenset({"reduction"}))
+    keys.setdefault("label_dtypes", (LABEL_DTYPE,) if keys.get("probabilities") else (LABEL_DTYPE, "int32"))
     return Operation(
         name,
         formula,
@@ -429,7 +431,7 @@ class TensorFlowAdapter(Adapter):
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         with tf.device(self._place):
-            inputs = Inputs.of(question.problem, question.layout)
+            inputs = Inputs.of(question)
             values = question.operation.function(inputs, question.quantities)
         if Quantity.LOSS in question.quantities and values[Quantity.LOSS].shape != inputs.cotangent.shape:
             raise ValueError(f"returned a loss of shape {values[Quantity.LOSS].shape}, asked for {inputs.cotangent.shape}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from adapters.layout import Layout
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Code, Script, code_of, function, import_of, lines_beside, lines_of_logits, literal, wrapped
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
 from adapters.torch.losses import AUTOCAST, COMPILED
 from reference.formats import Floats
@@ -201,24 +201,33 @@ def _inputs(asked: Question) -> list[str]:
         leaf = asked.operation.has_loss and asked.quantity is not Quantity.LOSS and not by_func
         contiguous = asked.layout is Layout.CONTIGUOUS and problem.logits.size
         lines = [_tensor("x", problem.logits, problem, ", requires_grad=True" if leaf and contiguous else "")]
-        lines += layout_lines(asked.layout, "torch")
+        lines += lines_of_logits(problem.logits, asked.layout, "torch")
         lines += ["x.requires_grad_()"] if leaf and not contiguous else []
     if not asked.operation.has_loss:
         return lines
-    lines.append(_target(problem))
+    lines += [_target(asked), *lines_beside("t", problem.target, asked.layout, "torch")]
     if problem.class_weights is not None:
-        lines.append(_tensor("w", problem.class_weights, problem))
-    if asked.quantity is not Quantity.LOSS and (by_func or problem.cotangent is not None):
-        lines.append(_tensor("upstream", problem.upstream, problem))
+        lines += _beside("w", problem.class_weights, asked)
+    if asked.quantity is not Quantity.LOSS and (by_func or _has_upstream(asked)):
+        lines += _beside("upstream", problem.upstream, asked)
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
-        lines.append(_tensor("v", problem.tangent, problem))
+        lines += _beside("v", problem.tangent, asked)
     return lines
 
 
-def _target(problem: Problem) -> str:
-    if problem.has_probabilities:
-        return _tensor("t", problem.target, problem)
-    return wrapped(f"t = torch.tensor({literal(problem.target)}, dtype=torch.int64)")
+def _beside(name: str, values: Floats, asked: Question) -> list[str]:
+    return [_tensor(name, values, asked.problem), *lines_beside(name, values, asked.layout, "torch")]
+
+
+def _has_upstream(asked: Question) -> bool:
+    """True if the cotangent is more than ones that lie one after another."""
+    return asked.problem.cotangent is not None or asked.layout is not Layout.CONTIGUOUS
+
+
+def _target(asked: Question) -> str:
+    if asked.problem.has_probabilities:
+        return _tensor("t", asked.problem.target, asked.problem)
+    return wrapped(f"t = torch.tensor({literal(asked.problem.target)}, dtype=torch.{asked.label_dtype})")
 
 
 def _layer_inputs(problem: Problem) -> list[str]:
@@ -236,13 +245,13 @@ def _way(asked: Question) -> object:
 
 
 def _functions(asked: Question, code: str) -> list[str]:
-    mode, problem, quantity, way = asked.operation.mode, asked.problem, asked.quantity, _way(asked)
+    mode, quantity, way = asked.operation.mode, asked.quantity, _way(asked)
     defined = "loss(x, t)" if asked.operation.has_loss else "block(x)"
     name = defined.partition("(")[0]
     if mode == AUTOCAST:
         indented = code.replace("\n", "\n    ")
         code = f"with torch.autocast(x.device.type, dtype=torch.bfloat16):\n    {indented}"
-    upstream = "torch.ones_like(losses)" if problem.cotangent is None else "upstream"
+    upstream = "upstream" if _has_upstream(asked) else "torch.ones_like(losses)"
     keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
     if not asked.operation.has_loss:
         observe = f"return {'compiled' if mode == COMPILED else 'block'}(x)"

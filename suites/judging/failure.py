@@ -23,7 +23,7 @@ class Finding:
 
     `arithmetic` is that of the result, where it is not that of the operation in the format of the problem; `advice` what else
     might be declared; `note` a comment on the command; `kind` says what went wrong without numbers, operations and inputs,
-    where `what` less its numbers does not.
+    where `what` less its numbers does not. `given` says how the problem was given, if not plainly.
     """
 
     what: str
@@ -34,6 +34,7 @@ class Finding:
     note: str = ""
     kind: str = ""
     advice: str = ""
+    given: str = ""
 
     @property
     def cause(self) -> str:
@@ -45,7 +46,8 @@ class Finding:
         declared = self.arithmetic or self.operation.whole.arithmetic[self.problem.format.name]
         by_default = f" ({BY_DEFAULT})" if self.operation.has_default_arithmetic(self.problem.format) else ""
         judged = f"{declared.describe()}{by_default}{self.advice}"
-        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}; {judged}"
+        given = f", {self.given}" if self.given else ""
+        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}{given}; {judged}"
 
     def lines(self, where: str, repro: str) -> dict[str, str]:
         """What is wrong, in four lines by name; `repro` is the command (to store its case: suites/README.md)."""

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Adapter, GivenUpError, Observed
-from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
 from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
@@ -240,7 +239,8 @@ class Judge:
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed, claimed)
             if measurement.grade < needed:
-                missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), question.layout))
+                manner = question.layout, question.label_dtype
+                missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), *manner))
         if missed:
             self._fail(missed[0])
 
@@ -270,9 +270,10 @@ class Judge:
 
     def _fail(self, miss: Miss, at: Case | None = None) -> NoReturn:
         """Fail the test for a miss."""
-        problem, plain = miss.measurement.problem, miss.layout is Layout.CONTIGUOUS
-        given = Given(problem) if plain else Given(problem, self.test, self.parameters)
-        self.fail(finding_of(miss.measurement, miss.operation, miss.missed), at or given, shown=miss)
+        problem, asked = miss.measurement.problem, miss.asked
+        given = Given(problem) if asked.is_plain else Given(problem, self.test, self.parameters)
+        finding = finding_of(miss.measurement, miss.operation, miss.missed)
+        self.fail(replace(finding, given=asked.told), at or given, shown=miss)
 
     def check_unanswerable(self, operation: Operation, question: Unanswerable) -> None:
         """Record what an operation does with a question that has no answer; fail unless it is right, or what the claims say."""

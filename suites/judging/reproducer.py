@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from adapters.adapter import Adapter, Observed
-from adapters.layout import Layout
+from adapters.layout import LABEL_DTYPE, Layout
 from adapters.operation import Operation
 from adapters.question import Question
 from adapters.script import short_hex
@@ -59,6 +59,7 @@ class Miss:
     missed: Grade
     story: tuple[str, ...]
     layout: Layout = Layout.CONTIGUOUS
+    label_dtype: str = LABEL_DTYPE
     should_raise: bool = False
     """True if an exception is what is expected."""
 
@@ -69,6 +70,11 @@ class Miss:
         others = tuple(f"returned {q} " for q in Quantity if q is not self.measurement.quantity)
         unseen = ("changed its input ", f"returned {self.measurement.quantity} on ", *others)
         return "; ".join(part for part in wrong if not part.startswith(unseen)) or None
+
+    @property
+    def asked(self) -> Question:
+        """The question that was answered wrongly."""
+        return Question(self.operation, self.measurement.problem, (self.measurement.quantity,), self.layout, self.label_dtype)
 
     @property
     def file_name(self) -> str:
@@ -107,7 +113,7 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     if miss.measurement.ended or miss.measurement.problem.num_classes == 0:
         return None
     entries = entries_of(miss)
-    script = adapter.script(Question(miss.operation, miss.measurement.problem, (miss.measurement.quantity,), miss.layout))
+    script = adapter.script(miss.asked)
     if script is None or not (miss.error or (entries and miss.measurement.error is None)):
         return None
     return _TEMPLATE.format(
@@ -349,6 +355,7 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
             "",
             *miss.story,
             *small_input(problem),
+            *([] if miss.asked.is_plain else [f"Given: {miss.asked.told}."]),
             f"Run {where_seen(operation, problem, adapter, measurement.judged.format.name)}.",
             "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
         ]
