@@ -24,7 +24,7 @@ def told_beside(judge: Judge, failed: FailedTest) -> str | None:
     operation = own_operation(judge, miss)
     if operation is None:
         return None
-    question = replace(miss.asked, operation=operation)
+    question = replace(miss.question, operation=operation)
     with suppress(pytest.skip.Exception, pytest.fail.Exception):
         (found,) = judge.measure(question)
         framework, version = next(iter(judge.plan.adapter.versions().items()))

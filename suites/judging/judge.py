@@ -270,10 +270,10 @@ class Judge:
 
     def _fail(self, miss: Miss, at: Case | None = None) -> NoReturn:
         """Fail the test for a miss."""
-        problem, asked = miss.measurement.problem, miss.asked
-        given = Given(problem) if asked.is_plain else Given(problem, self.test, self.parameters)
+        problem, question = miss.measurement.problem, miss.question
+        given = Given(problem) if question.is_plain else Given(problem, self.test, self.parameters)
         finding = finding_of(miss.measurement, miss.operation, miss.missed)
-        self.fail(replace(finding, given=asked.told), at or given, shown=miss)
+        self.fail(replace(finding, given=question.told), at or given, shown=miss)
 
     def check_unanswerable(self, operation: Operation, question: Unanswerable) -> None:
         """Record what an operation does with a question that has no answer; fail unless it is right, or what the claims say."""

@@ -72,7 +72,7 @@ class Miss:
         return "; ".join(part for part in wrong if not part.startswith(unseen)) or None
 
     @property
-    def asked(self) -> Question:
+    def question(self) -> Question:
         """The question that was answered wrongly."""
         return Question(self.operation, self.measurement.problem, (self.measurement.quantity,), self.layout, self.label_dtype)
 
@@ -113,7 +113,7 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     if miss.measurement.ended or miss.measurement.problem.num_classes == 0:
         return None
     entries = entries_of(miss)
-    script = adapter.script(miss.asked)
+    script = adapter.script(miss.question)
     if script is None or not (miss.error or (entries and miss.measurement.error is None)):
         return None
     return _TEMPLATE.format(
@@ -355,7 +355,7 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
             "",
             *miss.story,
             *small_input(problem),
-            *([] if miss.asked.is_plain else [f"Given: {miss.asked.told}."]),
+            *([] if miss.question.is_plain else [f"Given: {miss.question.told}."]),
             f"Run {where_seen(operation, problem, adapter, measurement.judged.format.name)}.",
             "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
         ]
