@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from adapters.adapter import Adapter
 from adapters.arrays import Inputs
-from adapters.layout import LABEL_DTYPE, LABEL_DTYPES, Layout, beside, laid_out, of_logits
+from adapters.layout import LABEL_DTYPE, LABEL_DTYPES, OF_TENSORS, Layout, beside, laid_out, of_logits
 from adapters.limits import limit_of
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
@@ -19,8 +20,10 @@ from adapters.question import Question
 from adapters.script import layout_lines
 from reference import FLOAT32, Problem, Quantity
 from suites.inputs.given import Given, given_from
+from suites.judging.reproducer import REPRODUCERS, STANDS
 from tests.backends import adapter_or_skip
-from tests.command import run_here
+from tests.command import ROOT, run_here
+from tests.documents import ADAPTERS
 
 TABLE = np.arange(12.0).reshape(3, 4)
 VECTOR = np.array([3.0, 1.0, 2.0])
@@ -161,6 +164,16 @@ def test_the_words_of_a_script_are_those_of_the_adapters(layout: Layout, module:
     assert (elements(made) if module == "np" else tuple(made.stride())) == elements(there)
 
 
+def test_the_page_has_a_line_for_each_layout_and_dtype() -> None:
+    """And says which numpy and torch take."""
+    layouts, labels = ADAPTERS.tables("Layouts and dtypes of class indices")
+    told = {row[0]: row[2:4] for row in layouts}
+    assert {name for row in labels for name in row[0].split(", ")} == set(LABEL_DTYPES)
+    assert set(told) == set(Layout) - {Layout.CONTIGUOUS}
+    assert {name for name, (in_numpy, _) in told.items() if in_numpy == "yes"} == set(told)
+    assert {name for name, (_, in_torch) in told.items() if in_torch == "yes"} == set(OF_TENSORS) - {Layout.CONTIGUOUS}
+
+
 def test_a_given_problem_keeps_its_layout_and_dtype() -> None:
     for parameters in ({"layout": "row_strided"}, {"label_dtype": "uint8"}):
         again = given_from(Given(VARIED, "test_layout", parameters).text())
@@ -222,3 +235,26 @@ def test_what_is_declared_is_not_asked(tmp_path: Path) -> None:
     status, output = run_here(strict(tmp_path, decorators), *ASKED[:-2], "test_layout or test_label_dtype or test_loss", "-rs")
     assert "declared limit: layouts contiguous only; class indices of int64 only: as C has them" in output
     assert status == 0, output
+
+
+PLANTED = [
+    ("WeightsByPointer", "torch", "others_strided", "w = wide[::2]"),
+    ("RowStrideOfZero", "torch", "expanded", "x = wide[:1].expand(x.shape)"),
+    ("StepsOfLongIndices", "torch", "int32", "dtype=torch.int32)"),
+    ("StridesWithoutSign", "numpy", "reversed", "x = np.flip(np.flip(x).copy())"),
+    ("SignedBytes", "numpy", "uint8", "dtype=np.uint8)"),
+]
+
+
+@pytest.mark.parametrize(("name", "backend", "manner", "says"), PLANTED, ids=[name for name, *_ in PLANTED])
+def test_a_script_shows_what_its_test_found(name: str, backend: str, manner: str, says: str, tmp_path: Path) -> None:
+    pytest.importorskip(backend)
+    place = f"--implementation={ROOT / 'tests' / 'planted' / 'layouts.py'}:{name}"
+    options = (f"--backend={backend}", f"--operation={name}", "-k", f"(layout or label_dtype) and {manner}")
+    status, printed = run_here(place, *options, *ASKED[:3], f"--report={tmp_path / 'report'}")
+    assert status == 1, printed
+    (script,) = (tmp_path / "report" / REPRODUCERS).glob("*.py")
+    assert says in script.read_text()
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == STANDS
