@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
-from adapters.layout import LABEL_DTYPE, OF_TENSORS, Layout
+from adapters.layout import LABEL_DTYPE, OF_OLD, OF_TENSORS, Layout
 from adapters.operation import Operation, building_block
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -294,12 +294,16 @@ _LABELS = {
 _OF_DUALS = tuple(layout for layout in OF_TENSORS if layout is not Layout.EXPANDED)
 """torch.func.jvp raises for any function of an expanded tensor: it writes the direction into that layout."""
 
+_OF_GRAPHS = (*OF_OLD, Layout.EXPANDED)
+"""What torch.compile makes a graph for: each costs seconds, and no stride but 0 and 1 is another graph."""
+
 
 def _as_given(operation: Operation) -> Operation:
     """The operation with the layouts that tensors have, and the dtypes of class indices; nll_loss takes long and byte."""
     labels = _LABELS.get(operation.mode, _LABELS.get(operation.name, (LABEL_DTYPE, "uint8")))
     indices = operation.has_loss and not operation.probabilities
-    layouts = _OF_DUALS if isinstance(getattr(operation.function, "derivatives", None), ByFunc) else OF_TENSORS
+    by_func = isinstance(getattr(operation.function, "derivatives", None), ByFunc)
+    layouts = _OF_DUALS if by_func else _OF_GRAPHS if operation.mode == COMPILED else OF_TENSORS
     return replace(operation, layouts=layouts, label_dtypes=labels if indices else (LABEL_DTYPE,))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.layout import LABEL_DTYPE, Layout
-from adapters.operation import Operation
+from adapters.operation import EAGER, Operation
 from reference.formats import Format
 from reference.quantity import Quantity
 from suites.inputs.given import OF_CASES, Given
@@ -31,13 +31,19 @@ def layout_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
 
 
 def label_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
-    """The same with each dtype of class indices beside the usual one; in one format where every one is compiled."""
+    """The same with each dtype of class indices beside the usual one; in one format where any is compiled anew."""
     return [
         _asked_or_skipped((op, fmt, dtype), f"{op.label}-{fmt.name}-{dtype}", away or op.given_declared_away(label_dtype=dtype))
         for op, fmt, away in _pairs(plan, asked)
         for dtype in op.label_dtypes
-        if dtype != LABEL_DTYPE and (not op.few_shapes or fmt is _formats(plan, op)[0])
+        if dtype != LABEL_DTYPE and fmt in _formats_of_labels(plan, op)
     ]
+
+
+def _formats_of_labels(plan: Plan, op: Operation) -> list[Format]:
+    """The formats in which dtypes of class indices are asked: one that it takes, where each may be compiled anew."""
+    formats = _formats(plan, op)
+    return formats if op.mode == EAGER and not op.few_shapes else [f for f in formats if f.name in op.arithmetic][:1]
 
 
 def _formats(plan: Plan, op: Operation) -> list[Format]:
