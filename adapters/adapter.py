@@ -19,6 +19,7 @@ from adapters.operation import Operation
 from adapters.question import Question
 from adapters.returned import AnswerError, LackError, described
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.formats import FORMATS, Floats, Format
 from reference.quantity import Quantity
 
@@ -134,6 +135,10 @@ class Adapter(ABC):
           AdapterError: this backend takes no implementations.
         """
         raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
+
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:  # noqa: ARG002
+        """The usages in which an operation can be asked for its loss, and for its gradient where a usage has one."""
+        return PLAIN_ONLY
 
     def role(self, operation: Operation) -> str:
         """What an operation is in a report, one of `ROLES`."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from adapters.attached import attach, attached_to
+from adapters.usage import USAGES, Usage
 from reference.formats import FORMATS, Format
 from reference.options import OPTIONS
 from reference.problem import Problem
@@ -45,6 +46,7 @@ SCHEMA = table(
         "max_classes": whole(LEAST_MAX_CLASSES),
         "finite_logits": {"type": "boolean"},
         "overwrites": names(INPUTS),
+        "usages": names(USAGES),
         "returns": {
             "type": "object",
             "propertyNames": {"enum": list(Quantity)},
@@ -75,6 +77,7 @@ class Limit:
       max_classes: largest K, at least 64.
       finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.
       overwrites: inputs that it changes by design, logits or target; that they are left untouched is then not checked.
+      usages: sequences of calls that it bears beside the plain one (`adapters.usage`).
       returns: by quantity, the format in which it is returned for logits of a narrower format, float32 or float64. For other
         logits it is returned in theirs: a kernel that returns less than it was given has no limit, but a defect.
 
@@ -97,6 +100,7 @@ class Limit:
     max_classes: int | None = None
     finite_logits: bool = False
     overwrites: tuple[str, ...] = ()
+    usages: tuple[str, ...] | None = None
     returns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +124,7 @@ class Limit:
             None if self.max_classes is None else f"K at most {self.max_classes}",
             "finite logits" if self.finite_logits else None,
             f"overwrites {', '.join(self.overwrites)}, not checked" if self.overwrites else None,
+            _only("usages ", self.usages),
             *(f"{quantity} returned in {name}, and judged so" for quantity, name in self.returns.items()),
         ]
         return f"{'; '.join(part for part in parts if part)}: {self.reason}"
@@ -146,6 +151,15 @@ class Limit:
         False
         """
         return self.derivatives is None or DERIVATIVE_ORDERS.get(quantity, 0) <= self.derivatives
+
+    def bears(self, usage: Usage) -> bool:
+        """True if it leaves a usage; a kernel that overwrites its logits leaves none in which others read them.
+
+        >>> Limit("one graph at a time", usages=["no_grad"]).bears(Usage.INTERLEAVED)
+        False
+        """
+        overwritten = "logits" in self.overwrites and usage.reads_inputs_again
+        return not overwritten and (self.usages is None or usage in self.usages)
 
     def fits(self, problem: Problem) -> bool:
         """True if it leaves the number of classes of a problem, and its logits."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.arithmetic import DeclaredArithmetic, own_arithmetic
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
+from adapters.usage import Usage
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.loss import Loss
@@ -185,6 +186,11 @@ class Operation:
         taken = (li for li in self.limits if not li.takes(dtype, device, self.target))
         without = (li for li in self.limits if wanted and not any(li.has(quantity) for quantity in wanted))
         return next((f"declared limit: {li.text}" for li in (*taken, *without)), None)
+
+    def usage_declared_away(self, usage: Usage, dtype: str, device: str) -> str | None:
+        """The limit by which it is not asked in a usage; None if there is none."""
+        without = next((f"declared limit: {li.text}" for li in self.limits if not li.bears(usage)), None)
+        return without or self.declared_away(usage.quantities[-1:], dtype, device)
 
     def problem_declared_away(self, problem: Problem) -> str | None:
         """The limit by which a problem is not asked, for its logits, their number or its options; None if there is none."""

@@ -1,4 +1,4 @@
-"""What a backend is asked: quantities of an operation at a problem, whose logits lie in a layout."""
+"""What a backend is asked: quantities of an operation at a problem, whose logits lie in a layout, in a usage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from adapters.layout import Layout
 from adapters.operation import Operation
+from adapters.usage import Usage, other_batch
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -26,12 +27,14 @@ class Question:
       problem: the logits with target and options.
       quantities: what is wanted, all of one call: a framework may share work between them.
       layout: how the (N, K) logits lie in memory, and the target where the framework keeps that.
+      usage: the sequence of calls in which it is asked.
     """
 
     operation: Operation
     problem: Problem
     quantities: tuple[Quantity, ...]
     layout: Layout = Layout.CONTIGUOUS
+    usage: Usage = Usage.PLAIN
 
     @property
     def quantity(self) -> Quantity:
@@ -47,6 +50,16 @@ class Question:
     def most_bytes(self) -> int:
         """What its answer may take, in the widest carrier that values come in."""
         return _SMALL + _WIDEST * sum(math.prod(shape_of(quantity, self.problem)) for quantity in self.quantities)
+
+    @property
+    def other(self) -> Problem:
+        """The other batch of its usage: of one more row and class where the shape is to differ, and the limits leave that."""
+        rows, classes = self.problem.logits.shape
+        if self.usage is not Usage.INTERLEAVED:
+            return other_batch(self.problem, rows, classes)
+        more = classes + self.operation.classes_multiple
+        fits = not self.problem.is_binary and more <= (self.operation.max_classes or more)
+        return other_batch(self.problem, rows + 1, more if fits else classes)
 
     def about(self, *quantities: Quantity) -> Question:
         """The same question about other quantities."""

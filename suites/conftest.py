@@ -19,7 +19,14 @@ from suites.command.folder import folder_of
 from suites.command.options import add_options
 from suites.command.overheard import SECTION, kept_back, make_harmless, make_one_line
 from suites.command.plan import plan_of
-from suites.command.selection import case_combinations, format_combinations, function_of, is_asked, parameters_of
+from suites.command.selection import (
+    case_combinations,
+    format_combinations,
+    function_of,
+    is_asked,
+    parameters_of,
+    usage_combinations,
+)
 from suites.command.signals import end_at_signals
 from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
@@ -127,12 +134,14 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each operation and dtype that can answer it; for stored cases, each case and quantity too."""
+    """One test for each operation and dtype that can answer it; and for each usage, or stored case and quantity, of those."""
     if _JUDGE not in metafunc.config.stash:
         return
     plan = metafunc.config.stash[_JUDGE].plan
     if "case" in metafunc.fixturenames:
         metafunc.parametrize(("case", "operation", "quantity"), case_combinations(plan))
+    elif "usage" in metafunc.fixturenames:
+        metafunc.parametrize(("operation", "fmt", "usage"), usage_combinations(plan))
     elif "operation" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("asks")
         asked = marker.args if marker else tuple(Quantity)

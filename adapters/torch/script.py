@@ -14,6 +14,8 @@ from adapters.question import Question
 from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
 from adapters.torch.losses import AUTOCAST, COMPILED
+from adapters.torch.usage_script import has_words, imports_of, observed, of_other
+from adapters.usage import Usage
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -174,11 +176,11 @@ _PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
 def torch_script(asked: Question, device: str, words: Words = _PYTORCH) -> Script | None:
     """The script of a quantity on a device; None if the operation is not among the words."""
     code = code_of(asked.operation, words.losses, called)
-    if code is None:
+    if code is None or not has_words(asked):
         return None
     return Script(
-        [*words.imports, *import_of(asked.operation)],
-        [*_device_lines(device), *_inputs(asked)],
+        [*words.imports, *imports_of(asked.usage), *import_of(asked.operation)],
+        [*_device_lines(device), *_inputs(asked), *_other_inputs(asked)],
         [*words.functions, *_functions(asked, code(asked.problem))],
         f'f"{words.environment}"',
     )
@@ -198,7 +200,7 @@ def _inputs(asked: Question) -> list[str]:
     if _way(asked) is by_layer:
         lines = _layer_inputs(problem)
     else:
-        leaf = asked.operation.has_loss and asked.quantity is not Quantity.LOSS and not by_func
+        leaf = asked.operation.has_loss and _goes_back(asked) and not by_func
         contiguous = asked.layout is Layout.CONTIGUOUS and problem.logits.size
         lines = [_tensor("x", problem.logits, problem, ", requires_grad=True" if leaf and contiguous else "")]
         lines += layout_lines(asked.layout, "torch")
@@ -208,17 +210,36 @@ def _inputs(asked: Question) -> list[str]:
     lines.append(_target(problem))
     if problem.class_weights is not None:
         lines.append(_tensor("w", problem.class_weights, problem))
-    if asked.quantity is not Quantity.LOSS and (by_func or problem.cotangent is not None):
+    if _goes_back(asked) and (by_func or problem.cotangent is not None):
         lines.append(_tensor("upstream", problem.upstream, problem))
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
         lines.append(_tensor("v", problem.tangent, problem))
     return lines
 
 
-def _target(problem: Problem) -> str:
+def _goes_back(asked: Question) -> bool:
+    """True unless the loss alone is computed; in a sequence of calls the logits need a gradient all the same."""
+    return asked.quantity is not Quantity.LOSS or asked.usage is not Usage.PLAIN
+
+
+def _other_inputs(asked: Question) -> list[str]:
+    """Statements that make what the usage reads of the other batch."""
+    names = of_other(asked.usage)
+    if not names:
+        return []
+    other = asked.other
+    made = {
+        "other_x": _tensor("other_x", other.logits, other, ", requires_grad=True"),
+        "other_t": _target(other, "other_t"),
+        "other_upstream": _tensor("other_upstream", other.upstream, other),
+    }
+    return [made[name] for name in names]
+
+
+def _target(problem: Problem, name: str = "t") -> str:
     if problem.has_probabilities:
-        return _tensor("t", problem.target, problem)
-    return wrapped(f"t = torch.tensor({literal(problem.target)}, dtype=torch.int64)")
+        return _tensor(name, problem.target, problem)
+    return wrapped(f"{name} = torch.tensor({literal(problem.target)}, dtype=torch.int64)")
 
 
 def _layer_inputs(problem: Problem) -> list[str]:
@@ -246,6 +267,8 @@ def _functions(asked: Question, code: str) -> list[str]:
     keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
     if not asked.operation.has_loss:
         observe = f"return {'compiled' if mode == COMPILED else 'block'}(x)"
+    elif asked.usage is not Usage.PLAIN:
+        observe = observed(asked, upstream)
     elif way is by_layer:
         observe = _LAYER.format(place=LAYER_GRADIENTS.index(quantity), **keys)
     elif isinstance(way, ByFunc):

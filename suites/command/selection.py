@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from adapters.usage import Usage
 from reference.quantity import Quantity
 from suites.inputs.given import OF_CASES, Given
 from suites.judging.judge import Plan, askable
@@ -19,6 +20,19 @@ def format_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
         if set(op.whole.quantities) & set(asked)
         for fmt in plan.formats
         if fmt.name in op.whole.arithmetic
+    ]
+
+
+def usage_combinations(plan: Plan) -> list[Any]:
+    """An operation, a format and a usage that the backend plays, for each that would be asked were it not for its limits."""
+    device = plan.adapter.device
+    return [
+        _asked_or_skipped((op, fmt, usage), f"{op.label}-{fmt.name}-{usage}", op.usage_declared_away(usage, fmt.name, device))
+        for op in plan.operations
+        for fmt in plan.formats
+        if fmt.name in op.whole.arithmetic
+        for usage in plan.adapter.usages(op.whole)
+        if usage is not Usage.PLAIN
     ]
 
 

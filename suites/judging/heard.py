@@ -24,8 +24,9 @@ class Heard:
     def answers(self, question: Question) -> bool:
         """True if it was asked all that the question asks; that it raised counts where nothing less was asked."""
         same = question.problem is self.question.problem and question.operation.label == self.question.operation.label
+        as_asked = (question.layout, question.usage) == (self.question.layout, self.question.usage)
         asked, wanted = set(self.question.quantities), set(question.quantities)
-        return same and question.layout is self.question.layout and (wanted == asked or wanted <= set(self.observed.values))
+        return same and as_asked and (wanted == asked or wanted <= set(self.observed.values))
 
 
 def answer_to(question: Question, every: Iterable[Heard]) -> Heard | None:

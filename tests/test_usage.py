@@ -1,0 +1,189 @@
+"""Sequences of calls: each is played as it is said, shows a kernel with state, and is told in a failure and in its script."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapters.adapter import Adapter
+from adapters.limits import Limit
+from adapters.loading import load_adapter
+from adapters.numpy.backend import NumpyAdapter
+from adapters.operation import Operation
+from adapters.question import Question
+from adapters.usage import PLAIN_ONLY, USAGES, Usage, other_batch
+from reference import FLOAT32, FORMATS, Problem, Quantity
+from reference.grades import Grade
+from suites.judging.judge import NO_SCRIPT
+from suites.judging.reproducer import STANDS, Miss, entries_of, write_reproducers
+from suites.report.load import load_report
+from tests.command import QUICKLY, ROOT, first_failures, run_here
+from tests.planted.rounded import CorrectlyRounded
+from tests.reproducing import judge_of
+from tests.test_reproducers import PRINTED, run_all
+
+SOFT = Problem([[1.0, 2.0, -3.0], [0.5, -1.0, 4.0]], np.full((2, 3), 0.25), FLOAT32, cotangent=[2.0, -0.5])
+HARD = SOFT.replace(target=[1, 0])
+BACKENDS = ("torch",)
+
+
+def adapter_of(backend: str) -> Adapter:
+    pytest.importorskip(backend)
+    return load_adapter(backend, "cpu")
+
+
+def played(adapter: Adapter) -> list[tuple[Operation, Usage]]:
+    """What a backend plays beside plain calls."""
+    return [(op, usage) for op in adapter.operations() for usage in adapter.usages(op) if usage is not Usage.PLAIN]
+
+
+def problem_of(operation: Operation, usage: Usage) -> Problem:
+    problem = SOFT if operation.probabilities else HARD
+    return problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_usage_returns_what_a_plain_call_does(backend: str) -> None:
+    """To the bit: the operations of the frameworks have no state."""
+    adapter = adapter_of(backend)
+    for operation, usage in played(adapter):
+        problem = problem_of(operation, usage)
+        there = adapter.observe(Question(operation, problem, usage.quantities, usage=usage))
+        plain = adapter.observe(Question(operation, problem, (Quantity.LOSS, Quantity.GRADIENT)))
+        assert (there.error, there.violations) == (None, ()), (operation.label, usage)
+        for quantity in usage.quantities:
+            assert there.values[quantity].tolist() == plain.values[quantity].tolist(), (operation.label, usage)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_usage_of_a_backend_is_asked_of_its_main_operations(backend: str) -> None:
+    adapter = adapter_of(backend)
+    main = [operation for operation in adapter.operations() if operation.name in adapter.main]
+    every = set(itertools.chain.from_iterable(adapter.usages(operation) for operation in adapter.operations()))
+    assert {usage for operation in main for usage in adapter.usages(operation)} == every
+    assert len(every) > 3
+
+
+def test_another_batch_differs_and_is_allowed() -> None:
+    for problem, fmt in itertools.product((SOFT, HARD), FORMATS.values()):
+        given = problem.replace(format=fmt, reduction="mean", cotangent=3.0, class_weights=[1.0, 2.0, 0.5])
+        other = other_batch(given, 3, 4)
+        assert (other.logits.shape, other.target.ndim, other.upstream.shape) == ((3, 4), problem.target.ndim, ())
+        assert other.reduction == "mean"
+        assert np.isfinite(other.logits).all()
+
+
+def test_another_batch_keeps_to_the_limits() -> None:
+    (operation,) = NumpyAdapter().implementation(lambda x, t: (x, t))
+    operation = operation.within((Limit("tiles", classes_multiple_of=8, max_classes=64),), "cpu")
+    for classes, wider in ((8, 16), (64, 64)):
+        problem = Problem([[0.0] * classes], [0], FLOAT32)
+        shapes = {usage: Question(operation, problem, (Quantity.LOSS,), usage=usage).other.logits.shape for usage in Usage}
+        assert shapes.pop(Usage.INTERLEAVED) == (2, wider)
+        assert set(shapes.values()) == {(1, classes)}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_script_of_a_usage_returns_the_bits_of_the_adapter(backend: str, tmp_path: Path) -> None:
+    judge = judge_of(adapter_of(backend))
+    observed = {}
+    for operation, usage in played(judge.plan.adapter):
+        for found in judge.measure(Question(operation, problem_of(operation, usage), usage.quantities, usage=usage)):
+            name = f"{operation.label} {usage} {found.quantity}"
+            miss = Miss(name, operation, found, Grade.CORRECT, (), usage=usage)
+            for path in write_reproducers([miss], judge.plan.adapter, tmp_path).values():
+                observed[path.stem] = [float(found.observed[index]).hex() for index in entries_of(miss)]
+    ran = run_all(tmp_path)
+    printed = {name: [value for value, _ in PRINTED.findall(output)] for name, (_, output) in ran.items()}
+    assert printed == observed
+    assert len(observed) > len(played(judge.plan.adapter))
+
+
+def test_a_script_has_no_words_for_class_weights_beside_other_classes() -> None:
+    adapter = adapter_of("torch")
+    operation = next(operation for operation in adapter.operations() if operation.name == "cross_entropy")
+    weighted = HARD.replace(class_weights=[1.0, 2.0, 0.5])
+    for usage, there in ((Usage.INTERLEAVED, False), (Usage.INTERLEAVED_ALIKE, True)):
+        assert (adapter.script(Question(operation, weighted, (Quantity.LOSS,), usage=usage)) is not None) == there
+
+
+KERNEL = """
+import torch
+
+
+class Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, target):
+        ctx.gradient = logits.softmax(1) - torch.nn.functional.one_hot(target, logits.shape[1])
+        return torch.nn.functional.cross_entropy(logits, target, reduction="none")
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return ctx.gradient.{scaled}(upstream[:, None]), None
+
+
+def kernel(input, target, reduction="mean"):
+    losses = Scaled.apply(input, target)
+    return losses if reduction == "none" else getattr(losses, reduction)()
+"""
+NARROW = ("--operation=kernel", "--dtype=float32", "--claim=stable", "--effort=quick", "-k", "test_usage")
+
+
+def test_a_failure_names_its_usage_and_has_a_command_and_a_script_that_show_it(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path, folder = tmp_path / "kernel.py", tmp_path / "out"
+    path.write_text(KERNEL.format(scaled="mul_"))
+    given = ("--backend=torch", f"--implementation={path}:kernel", f"--report={folder}")
+    status, failed = first_failures(*given, *NARROW)
+    lines = failed["test_usage"].splitlines()
+    assert (status, lines[0].endswith("in usage 'twice'")) == (1, True), failed
+    status, printed = run_here(*QUICKLY, "-vv", *shlex.split(lines[-1].partition("pytest suites/ ")[2]))
+    assert (status, f"{lines[0]}\n" in printed) == (1, True), printed
+    causes = [failure["cause"] for failure in load_report(folder)["failures"]]
+    assert causes == ["gradient: beyond what 'stable' allows, in a sequence of calls"]
+    assert {status for status, _ in run_all(folder).values()} == {STANDS}
+    path.write_text(KERNEL.format(scaled="mul"))
+    assert {status for status, _ in run_all(folder).values()} == {0}
+    assert run_here(*QUICKLY, *given, *NARROW)[0] == 0
+
+
+def test_a_backend_without_words_is_told_to_have_none(tmp_path: Path) -> None:
+    backend = f"--backend={ROOT / 'tests' / 'failing.py'}:Failing"
+    _, failed = first_failures(backend, "--operation=forgetful", "--dtype=float32", f"--report={tmp_path}", "-k", "test_usage")
+    assert failed["test_usage"].endswith(f"  # {NO_SCRIPT.format('failing', 'forgetful')}")
+
+
+LIMITED = """
+from adapters.limits import limits
+from torch.nn.functional import cross_entropy
+
+
+@limits("one graph at a time", usages=["no_grad", "kept"])
+@limits("overwrites", overwrites=["logits"])
+def kernel(input, target, **options):
+    return cross_entropy(input, target, **options)
+"""
+
+
+def test_a_declared_limit_leaves_usages_and_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "kernel.py").write_text(LIMITED)
+    status, printed = run_here("--backend=torch", f"--implementation={tmp_path / 'kernel.py'}:kernel", *NARROW, "-rs")
+    assert status == 0, printed
+    assert "2 passed, 13 skipped" in printed
+    assert "declared limit: usages no_grad, kept only: one graph at a time" in printed
+
+
+def test_what_overwrites_its_logits_is_not_asked_where_others_read_them() -> None:
+    limit = Limit("in place", overwrites=("logits",))
+    left_out = {usage for usage in USAGES if not limit.bears(usage)}
+    assert left_out == {Usage.SHARED, Usage.ACCUMULATED, Usage.CHECKPOINTED, Usage.CHECKPOINTED_REENTRANT}
+
+
+def test_a_backend_that_says_nothing_plays_plain_calls_alone() -> None:
+    adapter = CorrectlyRounded()
+    assert {adapter.usages(operation) for operation in adapter.operations()} == {PLAIN_ONLY}
