@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from adapters.adapter import Adapter
 from adapters.limits import Limit
-from adapters.loading import load_adapter
+from adapters.loading import load_adapter, load_attribute
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
 from adapters.question import Question
@@ -22,13 +24,16 @@ from suites.judging.judge import NO_SCRIPT
 from suites.judging.reproducer import STANDS, Miss, entries_of, write_reproducers
 from suites.report.load import load_report
 from tests.command import QUICKLY, ROOT, first_failures, run_here
+from tests.documents import ADAPTERS
 from tests.planted.rounded import CorrectlyRounded
+from tests.planted.shared import shared
 from tests.reproducing import judge_of
+from tests.test_reproducers import KERNEL as NUMPY_KERNEL
 from tests.test_reproducers import PRINTED, run_all
 
 SOFT = Problem([[1.0, 2.0, -3.0], [0.5, -1.0, 4.0]], np.full((2, 3), 0.25), FLOAT32, cotangent=[2.0, -0.5])
 HARD = SOFT.replace(target=[1, 0])
-BACKENDS = ("torch",)
+BACKENDS = ("numpy", "torch")
 
 
 def adapter_of(backend: str) -> Adapter:
@@ -68,6 +73,14 @@ def test_every_usage_of_a_backend_is_asked_of_its_main_operations(backend: str) 
     assert len(every) > 3
 
 
+def test_the_readme_lists_them() -> None:
+    listed = {row[0]: row[1].split(", ") for row in ADAPTERS.table("Usages")}
+    assert set(listed) == set(BACKENDS)
+    for backend, usages in listed.items():
+        adapter = adapter_of(backend)
+        assert usages == [usage for usage in USAGES if any(usage in adapter.usages(op) for op in adapter.operations())]
+
+
 def test_another_batch_differs_and_is_allowed() -> None:
     for problem, fmt in itertools.product((SOFT, HARD), FORMATS.values()):
         given = problem.replace(format=fmt, reduction="mean", cotangent=3.0, class_weights=[1.0, 2.0, 0.5])
@@ -87,11 +100,22 @@ def test_another_batch_keeps_to_the_limits() -> None:
         assert set(shapes.values()) == {(1, classes)}
 
 
+def with_words(adapter: Adapter, folder: Path) -> list[tuple[Operation, Usage]]:
+    """What a backend plays and says in scripts: of numpy the calls of a kernel alone."""
+    if not isinstance(adapter, NumpyAdapter):
+        return played(adapter)
+    (folder / "kernel.py").write_text(NUMPY_KERNEL.format(shift=""))
+    place = f"{folder / 'kernel.py'}:kernel"
+    (operation,) = adapter.implementation(load_attribute(place, "--implementation"))
+    return [(replace(operation, implementation=place), usage) for usage in adapter.usages(operation)[1:]]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_script_of_a_usage_returns_the_bits_of_the_adapter(backend: str, tmp_path: Path) -> None:
     judge = judge_of(adapter_of(backend))
-    observed = {}
-    for operation, usage in played(judge.plan.adapter):
+    observed: dict[str, list[str]] = {}
+    asked = with_words(judge.plan.adapter, tmp_path)
+    for operation, usage in asked:
         for found in judge.measure(Question(operation, problem_of(operation, usage), usage.quantities, usage=usage)):
             name = f"{operation.label} {usage} {found.quantity}"
             miss = Miss(name, operation, found, Grade.CORRECT, (), usage=usage)
@@ -100,7 +124,7 @@ def test_the_script_of_a_usage_returns_the_bits_of_the_adapter(backend: str, tmp
     ran = run_all(tmp_path)
     printed = {name: [value for value, _ in PRINTED.findall(output)] for name, (_, output) in ran.items()}
     assert printed == observed
-    assert len(observed) > len(played(judge.plan.adapter))
+    assert len(observed) > len(asked) > 2
 
 
 def test_a_script_has_no_words_for_class_weights_beside_other_classes() -> None:
@@ -155,6 +179,17 @@ def test_a_backend_without_words_is_told_to_have_none(tmp_path: Path) -> None:
     backend = f"--backend={ROOT / 'tests' / 'failing.py'}:Failing"
     _, failed = first_failures(backend, "--operation=forgetful", "--dtype=float32", f"--report={tmp_path}", "-k", "test_usage")
     assert failed["test_usage"].endswith(f"  # {NO_SCRIPT.format('failing', 'forgetful')}")
+
+
+@pytest.mark.parametrize("backend", ["numpy"])
+def test_kernels_with_state_are_rejected(backend: str) -> None:
+    pytest.importorskip(backend)
+    kernels = import_module(f"tests.stateful.{backend}_kernels")
+    for kernel, usage in kernels.USAGE.items():
+        given = (f"--backend={backend}", f"--implementation={kernels.__file__}:{kernel.__name__}", "--dtype=float32")
+        with shared():
+            _, failed = first_failures(*given, "--claim=stable", "--effort=quick", "-x", "-k", "test_usage")
+        assert f"in usage {usage!r}" in failed.get("test_usage", ""), kernel.__name__
 
 
 LIMITED = """
