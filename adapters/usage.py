@@ -30,7 +30,7 @@ class Usage(StrEnum):
     KEPT = "kept"
     """Loss and gradient are read after another batch of the same shape went forward and backward."""
     TWICE = "twice"
-    """Backward twice through one graph; the second gradient counts, the first is of another cotangent."""
+    """Backward twice through one graph, pullback or tape; the second gradient counts, the first is of another cotangent."""
     FIRST_OF_TWO = "first_of_two"
     """The same, where the first gradient counts and is read after the second was taken."""
     SHARED = "shared"
@@ -46,9 +46,18 @@ class Usage(StrEnum):
     THREADED = "threaded"
     """Forward in a thread of its own, backward in another."""
     CHECKPOINTED = "checkpointed"
-    """Forward is computed again on the way back: torch.utils.checkpoint."""
+    """Forward is computed again on the way back: torch.utils.checkpoint, jax.checkpoint, tf.recompute_grad."""
     CHECKPOINTED_REENTRANT = "checkpointed_reentrant"
     """The same by torch.utils.checkpoint's first variant, which goes forward without a graph and back within a backward."""
+
+    GRAD_OF_JIT = "grad_of_jit"
+    """The gradient is taken of a loss that was compiled, and is not compiled with it."""
+    MAPPED = "mapped"
+    """Each row is a call of its own, and jax.vmap maps over the rows."""
+    NESTED = "nested"
+    """The gradient is taken within another tape, which records it."""
+    DONATED = "donated"
+    """The memory of the logits is given away to the compiled call, which may write its results there."""
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
+
 from adapters.operation import Operation
 from adapters.question import Question
 from adapters.usage import Usage
@@ -10,8 +15,8 @@ from reference.problem import Problem
 from suites.inputs.problems import Ask
 from suites.judging.judge import Judge
 
-FEWEST = 4
-"""Examples of a usage at the least effort; a kernel with state fails at most problems, so few are enough."""
+FEWEST, FEWEST_COMPILED = 3, 2
+"""Generated problems of a usage at the least effort: a kernel with state fails at most of them."""
 
 
 def test_usage(judge: Judge, operation: Operation, fmt: Format, usage: Usage) -> None:
@@ -23,4 +28,20 @@ def test_usage(judge: Judge, operation: Operation, fmt: Format, usage: Usage) ->
         asked = problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
         judge.check(Question(operation, asked, usage.quantities, usage=usage))
 
-    judge.search("usage", ask, check, max(FEWEST, judge.plan.effort.examples // 6))
+    check(judge.in_place_of(_unlike_rows(ask)))
+    fewest = FEWEST_COMPILED if operation.few_shapes else FEWEST
+    judge.search("usage", ask, check, max(fewest, judge.plan.effort.examples * fewest // 20))
+
+
+def _unlike_rows(ask: Ask) -> Problem:
+    """A small batch whose logits, targets and cotangents differ from row to row, and from those of the other batch."""
+    rows = min(3, ask.max_rows)
+    classes = 1 if ask.loss.spec.binary else ask.classes_multiple * math.ceil(6 / ask.classes_multiple)
+    labels = np.arange(4, 4 - rows, -1) % classes
+    target: Any = labels
+    if ask.loss.spec.binary:
+        target = np.resize([1.0, 0.0], (rows, 1))
+    elif ask.probabilities:
+        target = (np.eye(classes)[labels] + np.eye(classes)[labels - 1]) / 2
+    logits = np.resize([0.75, -1.5, 2.25, 0.5, -3.0, 1.25, -0.125], (rows, classes))
+    return Problem(logits, target, ask.format, loss=ask.loss, cotangent=np.array([2.0, -0.5, 3.0])[:rows])

@@ -33,7 +33,10 @@ from tests.test_reproducers import PRINTED, run_all
 
 SOFT = Problem([[1.0, 2.0, -3.0], [0.5, -1.0, 4.0]], np.full((2, 3), 0.25), FLOAT32, cotangent=[2.0, -0.5])
 HARD = SOFT.replace(target=[1, 0])
-BACKENDS = ("numpy", "torch")
+BACKENDS = ("jax", "numpy", "tensorflow", "torch")
+TO_THE_BIT = ("numpy", "tensorflow", "torch")
+"""Those that compute a loss in one way, whatever it is called in; XLA compiles what it is given as a whole."""
+WITH_WORDS = ("numpy", "torch")
 
 
 def adapter_of(backend: str) -> Adapter:
@@ -51,7 +54,7 @@ def problem_of(operation: Operation, usage: Usage) -> Problem:
     return problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TO_THE_BIT)
 def test_a_usage_returns_what_a_plain_call_does(backend: str) -> None:
     """To the bit: the operations of the frameworks have no state."""
     adapter = adapter_of(backend)
@@ -70,7 +73,7 @@ def test_every_usage_of_a_backend_is_asked_of_its_main_operations(backend: str) 
     main = [operation for operation in adapter.operations() if operation.name in adapter.main]
     every = set(itertools.chain.from_iterable(adapter.usages(operation) for operation in adapter.operations()))
     assert {usage for operation in main for usage in adapter.usages(operation)} == every
-    assert len(every) > 3
+    assert every >= {Usage.PLAIN, Usage.KEPT, Usage.THREADED}
 
 
 def test_the_readme_lists_them() -> None:
@@ -110,7 +113,7 @@ def with_words(adapter: Adapter, folder: Path) -> list[tuple[Operation, Usage]]:
     return [(replace(operation, implementation=place), usage) for usage in adapter.usages(operation)[1:]]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", WITH_WORDS)
 def test_the_script_of_a_usage_returns_the_bits_of_the_adapter(backend: str, tmp_path: Path) -> None:
     judge = judge_of(adapter_of(backend))
     observed: dict[str, list[str]] = {}
@@ -178,18 +181,40 @@ def test_a_failure_names_its_usage_and_has_a_command_and_a_script_that_show_it(t
 def test_a_backend_without_words_is_told_to_have_none(tmp_path: Path) -> None:
     backend = f"--backend={ROOT / 'tests' / 'failing.py'}:Failing"
     _, failed = first_failures(backend, "--operation=forgetful", "--dtype=float32", f"--report={tmp_path}", "-k", "test_usage")
-    assert failed["test_usage"].endswith(f"  # {NO_SCRIPT.format('failing', 'forgetful')}")
+    told = NO_SCRIPT.format("failing", "forgetful in usage 'kept'")
+    assert failed["test_usage"].endswith(f"  # {told}")
 
 
-@pytest.mark.parametrize("backend", ["numpy"])
-def test_kernels_with_state_are_rejected(backend: str) -> None:
+STATEFUL = ("jax", "numpy", "tensorflow")
+
+
+def judged(backend: str, kernel: str) -> str:
+    """The first message of test_usage about a kernel of tests/stateful/; nothing if it passes."""
+    place = f"--implementation={ROOT / 'tests' / 'stateful' / backend}_kernels.py:{kernel}"
+    narrow = ("--dtype=float32", "--claim=stable", "--effort=quick", "-x", "-k", "test_usage")
+    with shared():
+        status, failed = first_failures(f"--backend={backend}", place, *narrow)
+    assert status == bool(failed)
+    return failed.get("test_usage", "")
+
+
+@pytest.mark.parametrize("backend", STATEFUL)
+def test_kernels_with_state_are_rejected_in_the_usage_that_shows_it(backend: str) -> None:
     pytest.importorskip(backend)
-    kernels = import_module(f"tests.stateful.{backend}_kernels")
-    for kernel, usage in kernels.USAGE.items():
-        given = (f"--backend={backend}", f"--implementation={kernels.__file__}:{kernel.__name__}", "--dtype=float32")
-        with shared():
-            _, failed = first_failures(*given, "--claim=stable", "--effort=quick", "-x", "-k", "test_usage")
-        assert f"in usage {usage!r}" in failed.get("test_usage", ""), kernel.__name__
+    for kernel, usage in import_module(f"tests.stateful.{backend}_kernels").USAGE.items():
+        assert f"in usage {usage!r}\n" in judged(backend, kernel.__name__), kernel.__name__
+
+
+@pytest.mark.parametrize("backend", STATEFUL)
+def test_kernels_without_state_are_not(backend: str) -> None:
+    pytest.importorskip(backend)
+    assert judged(backend, "right") == ""
+
+
+def test_the_main_operation_of_jax_is_not() -> None:
+    pytest.importorskip("jax")
+    narrow = ("--operation=softmax_cross_entropy_with_integer_labels", "--dtype=float32", "--effort=quick", "-k", "test_usage")
+    assert first_failures("--backend=jax", *narrow) == (0, {})
 
 
 LIMITED = """

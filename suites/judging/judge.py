@@ -280,7 +280,8 @@ class Judge:
         given = Given(problem) if plain else Given(problem, self.test, self.parameters)
         finding = finding_of(miss.measurement, miss.operation, miss.missed)
         unsaid = miss.usage is not Usage.PLAIN and self.plan.folder is not None and miss.script(self.plan.adapter) is None
-        finding = finding.in_usage(miss.usage, NO_SCRIPT.format(self.plan.adapter.name, miss.operation.name) if unsaid else "")
+        told = f"{miss.operation.name} in usage {str(miss.usage)!r}"
+        finding = finding.in_usage(miss.usage, NO_SCRIPT.format(self.plan.adapter.name, told) if unsaid else "")
         self.fail(finding, at or given, shown=miss)
 
     def check_unanswerable(self, operation: Operation, question: Unanswerable) -> None:

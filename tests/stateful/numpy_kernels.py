@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from adapters.arrays import Array
-from tests.planted.processes import right
+from tests.planted import processes
 
 _known: dict[Any, Any] = {}
 _local = threading.local()
 _local.scratch = np.empty(0)
+
+
+def right(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Losses and gradients, without a mistake but absorption."""
+    return processes.right(logits, labels)
 
 
 def buffered(logits: Array, labels: Array) -> tuple[Array, Array]:
