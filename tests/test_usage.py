@@ -217,6 +217,31 @@ def test_the_main_operation_of_jax_is_not() -> None:
     assert first_failures("--backend=jax", *narrow) == (0, {})
 
 
+def test_a_usage_is_played_in_another_process_too() -> None:
+    place = f"--implementation={ROOT / 'tests' / 'stateful' / 'numpy_kernels.py'}:buffered"
+    narrow = ("--dtype=float32", "--claim=stable", "--effort=quick", "--isolate", "-x", "-k", "test_usage")
+    _, failed = first_failures(place, *narrow)
+    assert "in usage 'kept'\n" in failed["test_usage"]
+
+
+REFUSES = """
+from torch.nn.functional import cross_entropy
+
+
+def kernel(input, target, **options):
+    if input.shape[1] == 6:
+        raise NotImplementedError("not six classes")
+    return cross_entropy(input, target, **options)
+"""
+
+
+def test_a_shape_that_is_refused_is_passed_over(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "kernel.py").write_text(REFUSES)
+    status, printed = run_here("--backend=torch", f"--implementation={tmp_path / 'kernel.py'}:kernel", *NARROW)
+    assert (status, "15 passed" in printed) == (0, True), printed
+
+
 LIMITED = """
 from adapters.limits import limits
 from torch.nn.functional import cross_entropy
