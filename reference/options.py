@@ -230,8 +230,11 @@ OPTIONS = {option.name: option for option in _TABLE}
 LOSS = Option("loss", Loss.CROSS_ENTROPY, Choice(Loss))
 """The loss itself, an argument like an option: an operation computes one."""
 
+COTANGENT = Option("cotangent", None, Array(Axes.LOSSES), is_plain=True)
+"""The upstream gradient."""
+
 VECTORS = (
-    Option("cotangent", None, Array(Axes.LOSSES), is_plain=True),
+    COTANGENT,
     Option("tangent", None, Array(Axes.LOGITS), is_plain=True),
     Option("feature", None, Array(Axes.ROWS), _OF_CROSS_ENTROPY),
 )

@@ -69,14 +69,18 @@ class _Rows:
 
     @cached_property
     def halves(self) -> Array:
-        """|d|/2: the gap itself may overflow where its weight is 0 or T is large. 0 at masked classes."""
-        halves = self.top / 2 - np.where(self.masked, self.top, self.logits) / 2
-        return halves / self._working(self.problem.temperature)
+        """T |d|/2: the gap itself may overflow where its weight is small or T is not 1. 0 at masked classes."""
+        return self.top / 2 - np.where(self.masked, self.top, self.logits) / 2
+
+    @cached_property
+    def gaps(self) -> Array:
+        """|d|; infinite where it overflows."""
+        return 2 * (self.halves / self._working(self.problem.temperature))
 
     @cached_property
     def powers(self) -> Array:
         """E = exp(d)."""
-        return np.where(self.masked, 0, np.exp(-2 * self.halves))
+        return np.where(self.masked, 0, np.exp(-self.gaps))
 
     @cached_property
     def others(self) -> Array:
@@ -124,9 +128,10 @@ class _Rows:
 
     def loss(self) -> Array:
         """Sum of a g, and A log1p(R)."""
-        far = _sum(self.weights * self.halves)[:, 0]
+        far = (_sum(self.weights * self.halves) / self._working(self.problem.temperature))[:, 0]
+        infinite = ((self.weights > 0) & self.masked).any(axis=1)
+        far = np.where(infinite, np.inf, far)
         losses = 2 * far + (_sum(self.weights) * np.log1p(self.others))[:, 0]
-        losses = np.where(((self.weights > 0) & self.masked).any(axis=1), np.inf, losses)
         losses = np.where(self.problem.ignored, 0, np.where(self.regular[:, 0], losses, np.nan))
         if self.problem.reduction is Reduction.NONE:
             return losses
@@ -153,7 +158,7 @@ class _Rows:
 
     def log_softmax(self) -> Array:
         """-(|d| + log1p(R))."""
-        return np.where(self.regular, np.where(self.masked, -np.inf, -(2 * self.halves + np.log1p(self.others))), np.nan)
+        return np.where(self.regular, np.where(self.masked, -np.inf, -(self.gaps + np.log1p(self.others))), np.nan)
 
     def softmax(self) -> Array:
         """p."""

@@ -50,7 +50,7 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
 
     def build(draw: st.DrawFn) -> Problem:
         hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
-        logits = _of_loss(draw(hazard.generate(ask.shape)), ask)
+        logits = of_loss(draw(hazard.generate(ask.shape)), ask)
         chosen = draw(_options(ask, logits.shape))
         return Problem(
             loss=ask.loss,
@@ -66,7 +66,7 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
     return st.composite(build)()
 
 
-def _of_loss(logits: Floats, ask: Ask) -> Floats:
+def of_loss(logits: Floats, ask: Ask) -> Floats:
     """The logits; of a sigmoid loss the difference of the first two, which has the gap that the hazard asks for."""
     if not ask.loss.spec.binary:
         return logits

@@ -144,6 +144,19 @@ class Judge:
         ask = self.narrowed(operation, ask)
         self.search(name, ask, lambda problem: self.check(Question(operation, problem, wanted)), examples)
 
+    def search_pairs(self, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], chosen: slice = slice(None)) -> None:
+        """Ask the problems in which every pair of sizes, hazards, targets, cotangents and options meets, or a part of them."""
+        if not set(wanted) & set(operation.quantities):
+            pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
+
+        def check(problem: Problem) -> None:
+            self.check(Question(operation, problem, wanted))
+
+        if self.plan.given is not None:
+            check(self.plan.given.problem)
+        else:
+            self._searches.run_all(self.narrowed(operation, ask), check, chosen)
+
     def narrowed(self, operation: Operation, ask: Ask) -> Ask:
         """The part of an ask that the operation can answer and --hazard leaves; skips the test if nothing is left."""
         hazards = tuple(h for h in ask.hazards if h in self.plan.hazards)

@@ -1,4 +1,4 @@
-"""Narrows a failure to fewer classes: a kernel that is wrong from one tile on is shown at that edge, with a plain row.
+"""Narrows a failure to fewer rows, options and classes: a kernel that is wrong from one tile on is shown at that edge.
 
 Hypothesis shrinks what it draws. The number of classes of a large vocabulary is drawn from a short list, so a failure at 33
 classes is shrunk to 1000. Here K goes up instead: over small numbers, then over the edges of tiles, until the failure is
@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.formats import Floats, Integers
-from reference.options import ARGUMENTS, Array, Axes
+from reference.options import ARGUMENTS, COTANGENT, OPTIONS, Array, Axes
 from reference.problem import Problem
 
 Fails = Callable[[Problem], bool]
 
-MOST_ASKED = 60
-"""Problems that are tried at most: enough for every edge below 2^18 and the bisection between two of them."""
-
-_MOST_ROWS = 4
-"""Rows that are tried alone."""
+MOST_ASKED = 90
+"""Problems that are tried at most: enough for every edge below 2^18, the bisection between two of them, and the rows."""
 
 _SMALL = 9
 """Every number of classes up to it is tried."""
@@ -34,7 +31,7 @@ _LARGE = 256
 
 
 def narrowed(problem: Problem, fails: Fails, step: int = 1) -> Problem:
-    """A problem that fails as this one does: of one row if one is enough, of as few classes as are found, its row plain.
+    """A problem that fails as this one does: of as few rows, options and classes as are found, its rows plain.
 
     Arguments:
       problem: it fails.
@@ -52,8 +49,8 @@ def narrowed(problem: Problem, fails: Fails, step: int = 1) -> Problem:
     if problem.num_classes == 0 or problem.out_of_range.any():
         return problem
     asked = _Asked(fails)
-    plain = _plain(_of_one_row(problem, asked), asked)
-    found = _of_fewest_classes(plain, asked, step)
+    few = _without_options(_of_fewest_rows(problem, asked), asked)
+    found = _of_fewest_classes(_plain(few, asked), asked, step)
     return _plain(_without_extremes(found, asked) if step == 1 else found, asked)
 
 
@@ -72,13 +69,39 @@ class _Asked:
         return problem if self.fails(problem) else None
 
 
-def _of_one_row(problem: Problem, asked: _Asked) -> Problem:
-    """The first row that fails alone; all rows if none does."""
-    if problem.num_rows < 2:
-        return problem
-    columns = np.arange(problem.num_classes)
-    alone = (_part(problem, np.array([row]), columns) for row in range(min(problem.num_rows, _MOST_ROWS)))
-    return next(filter(None, map(asked.failing, alone)), problem)
+def _of_fewest_rows(problem: Problem, asked: _Asked) -> Problem:
+    """The failure in half of its rows again and again, then in as few of the first rows as bisection finds."""
+    while problem.num_rows > 1:
+        middle = problem.num_rows // 2
+        halves = (_of_rows(problem, 0, middle), _of_rows(problem, middle, problem.num_rows))
+        if (half := next(filter(None, map(asked.failing, halves)), None)) is None:
+            break
+        problem = half
+    passing = problem.num_rows // 2
+    while passing + 1 < problem.num_rows:
+        middle = (passing + problem.num_rows) // 2
+        part = asked.failing(_of_rows(problem, 0, middle))
+        problem, passing = (part, passing) if part else (problem, middle)
+    return problem
+
+
+def _of_rows(problem: Problem, first: int, end: int) -> Problem | None:
+    return _part(problem, np.arange(first, end), np.arange(problem.num_classes))
+
+
+def _without_options(problem: Problem, asked: _Asked) -> Problem:
+    """The failure without the options that it does not need, each left out alone; a reduction takes its cotangent along."""
+    for argument in (*OPTIONS.values(), COTANGENT):
+        if problem.gives(argument) and not argument.is_essential:
+            without = {argument.name: argument.default}
+            if argument.name == "reduction" and problem.cotangent is not None:
+                without["cotangent"] = None
+            try:
+                fewer = problem.replace(**without)
+            except ValueError:  # a label that is not ignored any more is none
+                continue
+            problem = asked.failing(fewer) or problem
+    return problem
 
 
 def _of_fewest_classes(problem: Problem, asked: _Asked, step: int) -> Problem:

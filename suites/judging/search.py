@@ -33,6 +33,7 @@ from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
 from reference.problem import Problem
+from suites.inputs.pairs import problems_in_pairs
 from suites.inputs.problems import Ask, problems
 from suites.judging.failure import JudgeFailed
 from suites.judging.narrowing import narrowed
@@ -82,6 +83,36 @@ class Searches:
             with self.unrecorded():
                 self._fail(key, watched)
         watched.tell_refused()
+
+    def run_all(self, ask: Ask, check: Check, chosen: slice) -> None:
+        """Check the problems that cover all pairs of the axes of an ask, or a part of them; then fail with a narrowed one."""
+        watched = Watched(check, self.spent)
+        watched.check_all(self._in_pairs(ask)[chosen])
+        if watched.smallest_failing is not None:
+            with self.unrecorded():
+                self._fail_narrowed(ask, watched)
+        watched.tell_refused()
+
+    def _in_pairs(self, ask: Ask) -> list[Problem]:
+        key = ("pairs", ask, 0)
+        if key not in self._drawn:
+            self._drawn[key] = problems_in_pairs(ask, self.seed)
+        return self._drawn[key]
+
+    def _fail_narrowed(self, ask: Ask, watched: Watched) -> NoReturn:
+        """Fail at the smallest problem, or at what is left of it; one that does not fail again says so."""
+        again, failing = Watched(watched.check, self.spent, watched.before), watched.smallest_failing
+        assert failing is not None
+        failure = watched.smallest
+        with suppress(_Enough):
+            if not watched.is_enough:
+                repeated = again.fails(failing)
+                failure = again.last if repeated else _once(watched.smallest)
+                if repeated and not ask.few_shapes:
+                    narrowed(failing, again.fails, ask.classes_multiple)
+                    failure = again.last
+        assert failure is not None
+        raise failure.with_traceback(None) from None
 
     def _problems(self, key: tuple[str, Ask, int]) -> list[Problem]:
         """The problems of a search, drawn once as long as there is room for them."""
@@ -172,6 +203,8 @@ class Watched:
     first: BaseException | None = None
     smallest: BaseException | None = None
     """The failure at the problem with the fewest logits, of those the last."""
+    smallest_failing: Problem | None = None
+    """That problem."""
     failing: Problem | None = None
     """The last problem that failed."""
     last: BaseException | None = None
@@ -199,7 +232,7 @@ class Watched:
     def _keep(self, problem: Problem, failure: BaseException) -> None:
         self.first, self.failing, self.last = self.first or failure, problem, failure
         if problem.logits.size <= self._fewest:
-            self._fewest, self.smallest = problem.logits.size, failure
+            self._fewest, self.smallest, self.smallest_failing = problem.logits.size, failure, problem
 
     @property
     def is_enough(self) -> bool:

@@ -1,0 +1,267 @@
+"""Problems over axes: size, hazard, whose hazard it is, target, cotangent and each option, of which every pair of values meets.
+
+Kernels break where two things come together that each work alone: a mask and a ragged last tile, ignored rows and a mean, an
+offset and a thousand classes. To try all combinations takes too long, and to draw them leaves out pairs by luck. A covering
+array has every pair of values in some problem (pairwise testing: Cohen, Dalal, Fredman and Patton, IEEE Trans. Softw. Eng.
+23(7), 1997). What a value stands for (numbers of rows and classes, logits, labels) is then drawn at random from the seed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from allpairspy import AllPairs
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from reference.formats import Floats
+from reference.loss import Target
+from reference.options import OPTIONS, Array, Label, Option
+from reference.problem import Problem
+from reference.reduction import Reduction
+from suites.inputs.problems import Ask, of_loss
+from suites.inputs.tables import FILLERS, Table, moderate
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of rows and of classes, from the least to the most; `few` is the one pair where every shape is compiled."""
+
+    rows: tuple[int, int]
+    classes: tuple[int, int]
+    few: tuple[int, int] | None = None
+
+
+SIZES = {
+    "small": Size((1, 3), (2, 6)),
+    "tens of classes": Size((1, 2), (7, 63)),
+    "hundreds of classes": Size((1, 2), (64, 999)),
+    "thousands of classes": Size((1, 1), (1000, 4200), few=(1, 1025)),
+    "a tile of rows": Size((4, 66), (2, 11)),
+    "rows and classes": Size((5, 34), (12, 66), few=(17, 33)),
+    "hundreds of rows": Size((129, 515), (2, 5)),
+}
+"""Sizes by name; each is a handful of milliseconds of the exact tier."""
+
+MOST_OF_A_TAIL = 12
+"""Classes from which on a tail is long."""
+
+PLACES = ("anywhere", "the maximum", "the first", "the last", "the farthest")
+"""Where the label of a row is."""
+
+SPREADS = ("every row", "one row", "the last row")
+"""Whose hazard it is; the other rows are moderate."""
+
+COTANGENTS = ("none", "alike", "varied", "some 0", "large", "small")
+WEIGHTS = ("none", "varied", "some 0", "wide")
+IGNORED = ("none", "some", "the first class", "the last class", "255", "-1", "all")
+FEW = 3
+"""Values of an axis whose values each cost a compilation."""
+
+_REACH = 12
+"""Binary orders by which wide weights differ from 1, either way."""
+
+_LARGE = 16
+"""Binary order of a large cotangent, where the format has it, and of a small one."""
+
+Pick = Mapping[str, Any]
+"""A value for each axis."""
+
+
+def axes_of(ask: Ask) -> dict[str, tuple[Any, ...]]:
+    """The axes of an ask, and their values, the simplest first."""
+    axes: dict[str, tuple[Any, ...]] = {
+        "size": tuple(name for name, size in SIZES.items() if _fits(size, ask)),
+        "hazard": tuple(name for name in FILLERS if name in ask.hazards),
+        "spread": SPREADS,
+        "cotangent": COTANGENTS,
+    }
+    if not (ask.loss.spec.binary or ask.probabilities):
+        axes["target"] = PLACES
+    axes |= {name: _values(option, ask) for name, option in OPTIONS.items() if name in ask.options or _is_owed(option, ask)}
+    return axes
+
+
+def _fits(size: Size, ask: Ask) -> bool:
+    """True if an ask has room for problems of a size."""
+    if ask.few_shapes and size.few is None:
+        return False
+    if ask.loss.spec.binary:
+        return size.classes[0] == 2
+    return ask.max_classes is None or size.classes[0] <= ask.max_classes
+
+
+def _is_owed(option: Option, ask: Ask) -> bool:
+    return option.is_essential and option.is_taken_by(ask.loss)
+
+
+def _values(option: Option, ask: Ask) -> tuple[Any, ...]:
+    if isinstance(option.kind, Label):
+        return IGNORED[:FEW] if ask.few_shapes else IGNORED
+    if isinstance(option.kind, Array):
+        return WEIGHTS
+    return option.values(ask.few_shapes)
+
+
+def _go_together(pick: Pick) -> bool:
+    """False of a long tail of few classes."""
+    if pick.get("hazard") != "long_tail":
+        return True
+    return SIZES[pick["size"]].classes[1] >= MOST_OF_A_TAIL
+
+
+@cache
+def picks(ask: Ask) -> tuple[Pick, ...]:
+    """Values for all axes, so that every two that can come together do so in one of them.
+
+    >>> from reference.formats import FLOAT32
+    >>> first, *_ = picks(Ask(FLOAT32, ("moderate", "offset")))
+    >>> first
+    {'size': 'small', 'hazard': 'moderate', 'spread': 'every row', 'cotangent': 'none', 'target': 'anywhere'}
+    """
+    axes = axes_of(ask)
+    rows = AllPairs(list(axes.values()), filter_func=lambda row: _go_together(dict(zip(axes, row, strict=False))))
+    return tuple(dict(zip(axes, row, strict=True)) for row in rows)
+
+
+def problems_in_pairs(ask: Ask, seed: int) -> list[Problem]:
+    """A problem for each of the picks, from the smallest to the largest; the same for the same seed."""
+    made = [_problem(pick, ask, np.random.default_rng([seed, _key(ask), place])) for place, pick in enumerate(picks(ask))]
+    return sorted(made, key=lambda problem: problem.logits.size)
+
+
+def _key(ask: Ask) -> int:
+    return zlib.crc32(f"{ask.format.name} {ask.loss.value} {ask.probabilities}".encode())
+
+
+def _problem(pick: Pick, ask: Ask, random: Generator) -> Problem:
+    rows, classes = _shape(SIZES[pick["size"]], ask, random)
+    table = Table(ask.format, rows, classes, random)
+    logits = of_loss(_spread(pick["spread"], table, FILLERS[pick["hazard"]](table)), ask)
+    options = {name: value for name, value in pick.items() if name in OPTIONS}
+    target = _target(pick, ask, logits, random)
+    for name in options:
+        if isinstance(OPTIONS[name].kind, Label):
+            options[name] = _ignoring(options[name], target, logits.shape[1], random)
+        elif isinstance(OPTIONS[name].kind, Array):
+            options[name] = _weights(options[name], table)
+    shape = logits.shape[:1] if options.get("reduction", Reduction.NONE) is Reduction.NONE else ()
+    return Problem(
+        logits,
+        target,
+        ask.format,
+        loss=ask.loss,
+        cotangent=_cotangent(pick["cotangent"], table, shape),
+        tangent=_direction(table, logits.shape) if ask.directions else None,
+        **options,
+    )
+
+
+def _shape(size: Size, ask: Ask, random: Generator) -> tuple[int, int]:
+    """N and K of a size, within the limits of an ask."""
+    if ask.few_shapes and size.few is not None:
+        rows, classes = size.few
+    else:
+        rows, classes = (_number(random, *ends) for ends in (size.rows, size.classes))
+    classes = -(-classes // ask.classes_multiple) * ask.classes_multiple
+    return rows, classes if ask.max_classes is None else min(
+        classes, ask.max_classes // ask.classes_multiple * ask.classes_multiple
+    )
+
+
+def _number(random: Generator, least: int, most: int) -> int:
+    """A number of a range: beside a power of 2, or some tiles and a rest, or of any order of magnitude."""
+    powers = [2**k + beside for k in range(most.bit_length()) for beside in (-1, 0, 1)]
+    edges = [number for number in powers if least <= number <= most] or [least]
+    tile = 2 ** int(random.integers(3, 8))
+    ragged = tile * int(random.integers(1, max(2, most // tile + 1))) + int(random.integers(1, tile))
+    anything = round(float(np.exp(random.uniform(np.log(least), np.log(most)))))
+    return int(np.clip(random.choice([random.choice(edges), ragged, anything]), least, most))
+
+
+def _spread(spread: str, table: Table, logits: Floats) -> Floats:
+    """The logits in every row, or in one among moderate ones."""
+    if spread == "every row" or table.rows == 1:
+        return logits
+    row = table.rows - 1 if spread == "the last row" else int(table.random.integers(table.rows))
+    others = moderate(table)
+    others[row] = logits[_telling(logits)]
+    return others
+
+
+def _telling(logits: Floats) -> int:
+    """A row that shows what is not finite, where some row does."""
+    return int(np.argmax(~np.isfinite(logits).all(axis=1)))
+
+
+def _target(pick: Pick, ask: Ask, logits: Floats, random: Generator) -> NDArray[Any]:
+    rows, classes = logits.shape
+    if ask.loss.spec.target is Target.BINARY_CLASSES:
+        return random.choice([0.0, 1.0], (rows, 1))
+    if ask.loss.spec.target is Target.BINARY_PROBABILITIES:
+        return random.choice([0.0, 1.0, 0.5, 0.125], (rows, 1))
+    if ask.probabilities:
+        return _probabilities(ask, rows, classes, random)
+    known = np.nan_to_num(logits, nan=0.0)
+    places: dict[str, Callable[[], NDArray[Any]]] = {
+        "anywhere": lambda: np.asarray(random.integers(0, classes, rows)),
+        "the maximum": lambda: known.argmax(axis=1),
+        "the first": lambda: np.zeros(rows, dtype=np.int64),
+        "the last": lambda: np.full(rows, classes - 1),
+        "the farthest": lambda: known.argmin(axis=1),
+    }
+    return np.asarray(places[pick["target"]](), dtype=np.int64)
+
+
+def _probabilities(ask: Ask, rows: int, classes: int, random: Generator) -> Floats:
+    """Rows that are dense, sparse or one-hot, and sum to about 1."""
+    counts = random.integers(0, 5, (rows, classes)) * (random.random((rows, classes)) < random.choice([1.0, 0.1], (rows, 1)))
+    one_hot = random.random(rows) < 0.3
+    counts[one_hot] = 0
+    empty = counts.sum(axis=1) == 0
+    counts[empty, random.integers(0, classes, int(empty.sum()))] = 1
+    return ask.format.round(counts / counts.sum(axis=1, keepdims=True))
+
+
+def _ignoring(how: str, target: NDArray[Any], classes: int, random: Generator) -> int:
+    """The label that is ignored; it is written into the target of some rows, of all or of none."""
+    index = {"the first class": 0, "the last class": classes - 1, "255": 255, "-1": -1}.get(how, -100)
+    if how == "none":
+        return index
+    target[:] = np.where((how == "all") | (random.random(target.size) < 0.4), index, target)
+    return index
+
+
+def _weights(how: str, table: Table) -> Floats | None:
+    """(K,) class weights."""
+    if how == "none":
+        return None
+    shape = (table.classes,)
+    if how == "wide":
+        return np.ldexp(np.ones(shape), table.random.integers(-_REACH, _REACH + 1, shape))
+    zero = [0.0, 0.0] if how == "some 0" else []
+    return table.format.round(table.each_of([1.0, 0.5, 2.0, 0.375, 3.0, 0.1, 7.0, *zero], shape))
+
+
+def _cotangent(how: str, table: Table, shape: tuple[int, ...]) -> Floats | None:
+    """The cotangent of losses of a shape."""
+    if how == "none":
+        return None
+    largest = 2.0 ** min(_LARGE, table.format.emax - 2)
+    values: dict[str, Sequence[float]] = {
+        "alike": [float(table.random.choice([3.0, -0.375, 0.1]))],
+        "varied": [1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0],
+        "some 0": [0.0, 1.0, -3.0] if shape else [0.0],
+        "large": [largest, -largest, largest / 2],
+        "small": [2.0**-_LARGE, -(2.0**-_LARGE), 3 * 2.0**-_LARGE],
+    }
+    return table.format.round(table.each_of(list(values[how]), shape))
+
+
+def _direction(table: Table, shape: tuple[int, ...]) -> Floats:
+    return table.format.round(table.each_of([1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0, 0.0], shape))
