@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.adapter import Adapter
+from adapters.adapter import Adapter, Observed
 from adapters.limits import Limit
 from adapters.loading import load_adapter, load_attribute
 from adapters.numpy.backend import NumpyAdapter
@@ -82,6 +82,48 @@ def test_the_readme_lists_them() -> None:
     for backend, usages in listed.items():
         adapter = adapter_of(backend)
         assert usages == [usage for usage in USAGES if any(usage in adapter.usages(op) for op in adapter.operations())]
+
+
+SHOWN = {
+    Usage.NO_GRAD: "InferenceInBfloat16",
+    Usage.INFERENCE_MODE: "CountsVersions",
+    Usage.INTERLEAVED: "LastForwardCounts",
+    Usage.INTERLEAVED_ALIKE: "WorkspaceOfShape",
+    Usage.KEPT: "GradientsInOneBuffer",
+    Usage.TWICE: "ScalesSavedGradient",
+    Usage.FIRST_OF_TWO: "GradientsInOneBuffer",
+    Usage.SHARED: "ShiftsAndRestores",
+    Usage.REUSED: "MaximumOnce",
+    Usage.ACCUMULATED: "GradientOnce",
+    Usage.NON_LEAF: "LeavesAlone",
+    Usage.SUMMED: "IgnoresStrideOfCotangent",
+    Usage.THREADED: "WorkspaceOfThread",
+    Usage.CHECKPOINTED: "KeepsLossesOfTarget",
+    Usage.CHECKPOINTED_REENTRANT: "InferenceInBfloat16",
+}
+
+
+@pytest.mark.parametrize("usage", SHOWN)
+def test_each_usage_of_torch_shows_a_kernel_that_plain_calls_do_not(usage: Usage) -> None:
+    adapter = adapter_of("torch")
+    planted = import_module("tests.planted.usages")
+    (operation, _) = adapter.implementation(getattr(planted, SHOWN[usage]))
+    right, _ = adapter.implementation(import_module("tests.planted.kernel").right)
+    problem = problem_of(operation, usage)
+    plain, due = (adapter.observe(Question(op, problem, usage.quantities)) for op in (operation, right))
+    there, kept = (adapter.observe(Question(op, problem, usage.quantities, usage=usage)) for op in (operation, right))
+    assert answer(plain) == answer(due) == answer(kept)
+    assert answer(there) != answer(due)
+
+
+def test_every_usage_of_torch_is_shown() -> None:
+    adapter = adapter_of("torch")
+    assert set(SHOWN) == {usage for _, usage in played(adapter)}
+
+
+def answer(observed: Observed) -> tuple[object, ...]:
+    """All that can be wrong with it."""
+    return observed.error, observed.violations, {quantity: values.tolist() for quantity, values in observed.values.items()}
 
 
 def test_another_batch_differs_and_is_allowed() -> None:
