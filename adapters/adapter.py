@@ -20,6 +20,7 @@ from adapters.operation import Operation
 from adapters.question import Question
 from adapters.returned import AnswerError, LackError, described
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.formats import FORMATS, Floats, Format
 from reference.quantity import Quantity
 
@@ -136,6 +137,10 @@ class Adapter(ABC):
         """
         raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:  # noqa: ARG002
+        """The usages in which an operation can be asked for its loss, and for its gradient where a usage has one."""
+        return PLAIN_ONLY
+
     def role(self, operation: Operation) -> str:
         """What an operation is in a report, one of `ROLES`."""
         return "main" if operation.name in self.main else "control" if operation.name in self.controls else "other"
@@ -233,8 +238,8 @@ class Adapter(ABC):
 
 
 def _advice_of_manner(question: Question) -> str:
-    """How a kernel declares that it does not take what it is given; nothing of a plain question or a backend's operation."""
-    if question.is_plain or question.operation.implementation is None:
+    """How a kernel declares that it does not take what it is given; nothing of one given plainly, or a backend's operation."""
+    if not question.told or question.operation.implementation is None:
         return ""
     in_layout = question.layout is not Layout.CONTIGUOUS
     limit = f'layouts=["{Layout.CONTIGUOUS}"]' if in_layout else f'label_dtypes=["{LABEL_DTYPE}"]'

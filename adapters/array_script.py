@@ -99,6 +99,13 @@ def array_inputs(asked: Question) -> list[str]:
     return lines
 
 
+def other_inputs(asked: Question) -> list[str]:
+    """Statements that make the logits and class indices of the other batch, as other_x and other_t."""
+    other = asked.other
+    labels = wrapped(f"other_t = np.array({literal(other.target)}, dtype=np.int64)")
+    return [_array("other_x", other.logits, other), labels]
+
+
 def _array(name: str, values: NDArray[np.float64], problem: Problem) -> str:
     shaped = "" if values.size else f".reshape({values.shape})"
     dtype = f"np.{problem.format.name}" if problem.format.name != "bfloat16" else "ml_dtypes.bfloat16"

@@ -21,6 +21,7 @@ from adapters.output import Tail
 from adapters.process import Allowance, Ending, Trial, Worker
 from adapters.question import Question
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from adapters.worker import sendable
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
@@ -129,6 +130,10 @@ class Isolated(Adapter):
     def operations(self) -> tuple[Operation, ...]:
         """The operations on trial: the user's own, if an implementation is."""
         return self._description.operations
+
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """The usages of an operation on trial, as the worker said when it was loaded; of another the plain one."""
+        return self._description.usages.get(operation.label, PLAIN_ONLY)
 
     def call(self, *_: Any) -> Call:
         """Not here: `observe` has the worker call."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from adapters.attached import attach, attached_to
 from adapters.layout import LABEL_DTYPE, LABEL_DTYPES, Layout
+from adapters.usage import USAGES, Usage
 from reference.formats import FORMATS, Format
 from reference.options import OPTIONS
 from reference.problem import Problem
@@ -48,6 +49,7 @@ SCHEMA = table(
         "overwrites": names(INPUTS),
         "layouts": names(Layout, least=1),
         "label_dtypes": names(LABEL_DTYPES, least=1),
+        "usages": names(USAGES),
         "returns": {
             "type": "object",
             "propertyNames": {"enum": list(Quantity)},
@@ -80,6 +82,7 @@ class Limit:
       overwrites: inputs that it changes by design, logits or target; that they are left untouched is then not checked.
       layouts: memory layouts in which it takes its inputs; `contiguous` is asked always.
       label_dtypes: dtypes of class indices that it takes; `int64` is asked always.
+      usages: sequences of calls that it bears beside the plain one (`adapters.usage`).
       returns: by quantity, the format in which it is returned for logits of a narrower format, float32 or float64. For other
         logits it is returned in theirs: a kernel that returns less than it was given has no limit, but a defect.
 
@@ -104,6 +107,7 @@ class Limit:
     overwrites: tuple[str, ...] = ()
     layouts: tuple[str, ...] | None = None
     label_dtypes: tuple[str, ...] | None = None
+    usages: tuple[str, ...] | None = None
     returns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +133,7 @@ class Limit:
             f"overwrites {', '.join(self.overwrites)}, not checked" if self.overwrites else None,
             _only("layouts ", self.layouts),
             _only("class indices of ", self.label_dtypes),
+            _only("usages ", self.usages),
             *(f"{quantity} returned in {name}, and judged so" for quantity, name in self.returns.items()),
         ]
         return f"{'; '.join(part for part in parts if part)}: {self.reason}"
@@ -155,6 +160,15 @@ class Limit:
         False
         """
         return self.derivatives is None or DERIVATIVE_ORDERS.get(quantity, 0) <= self.derivatives
+
+    def bears(self, usage: Usage) -> bool:
+        """True if it leaves a usage; a kernel that overwrites its logits leaves none in which others read them.
+
+        >>> Limit("one graph at a time", usages=["no_grad"]).bears(Usage.INTERLEAVED)
+        False
+        """
+        overwritten = "logits" in self.overwrites and usage.reads_inputs_again
+        return not overwritten and (self.usages is None or usage in self.usages)
 
     def fits(self, problem: Problem) -> bool:
         """True if it leaves the number of classes of a problem, and its logits."""

@@ -11,6 +11,7 @@ from typing import Any
 from adapters.arithmetic import DeclaredArithmetic, own_arithmetic
 from adapters.layout import LABEL_DTYPE, OF_OLD, Layout
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
+from adapters.usage import Usage
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.loss import Loss
@@ -194,6 +195,11 @@ class Operation:
     def given_declared_away(self, layout: Layout = Layout.CONTIGUOUS, label_dtype: str = LABEL_DTYPE) -> str | None:
         """The limit by which nothing is asked in a layout, or of class indices of a dtype; None if there is none."""
         return next((f"declared limit: {li.text}" for li in self.limits if not li.takes_given(layout, label_dtype)), None)
+
+    def usage_declared_away(self, usage: Usage, dtype: str, device: str) -> str | None:
+        """The limit by which it is not asked in a usage; None if there is none."""
+        without = next((f"declared limit: {li.text}" for li in self.limits if not li.bears(usage)), None)
+        return without or self.declared_away(usage.quantities[-1:], dtype, device)
 
     def problem_declared_away(self, problem: Problem) -> str | None:
         """The limit by which a problem is not asked, for its logits, their number or its options; None if there is none."""

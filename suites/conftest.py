@@ -27,6 +27,7 @@ from suites.command.selection import (
     label_combinations,
     layout_combinations,
     parameters_of,
+    usage_combinations,
 )
 from suites.command.signals import end_at_signals
 from suites.inputs.cases import CaseError
@@ -137,12 +138,14 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each operation and dtype that can answer it; for stored cases, each case and quantity too."""
+    """One test for each operation and dtype that can answer it; and for each usage, or stored case and quantity, of those."""
     if _JUDGE not in metafunc.config.stash:
         return
     plan = metafunc.config.stash[_JUDGE].plan
     if "case" in metafunc.fixturenames:
         metafunc.parametrize(("case", "operation", "quantity"), case_combinations(plan))
+    elif "usage" in metafunc.fixturenames:
+        metafunc.parametrize(("operation", "fmt", "usage"), usage_combinations(plan))
     elif "operation" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("asks")
         asked = marker.args if marker else tuple(Quantity)

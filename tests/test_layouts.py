@@ -116,7 +116,7 @@ def test_operations_take_what_they_say_they_take(backend: str) -> None:
 def test_numpy_is_given_all_of_it() -> None:
     (operation,) = (op for op in NumpyAdapter().operations() if op.name == "scipy_logsumexp")
     for layout in Layout:
-        given = Inputs(Question(operation, ALIKE, (), layout, "int16"))
+        given = Inputs(Question(operation, ALIKE, (), layout, label_dtype="int16"))
         assert given.class_weights is not None
         for vector in (given.cotangent, given.class_weights, given.labels):
             assert elements(vector) == (STRIDES[layout][1],), layout
@@ -138,7 +138,7 @@ def test_torch_is_given_all_of_it() -> None:
 
     operation = ADAPTER().operations()[0]
     for layout in operation.layouts:
-        run = Run(Question(operation, ALIKE, (), layout, "uint8"), "cpu")
+        run = Run(Question(operation, ALIKE, (), layout, label_dtype="uint8"), "cpu")
         for vector in (run.target, run.options.weight, run.cotangent(torch.Size([3]))):
             assert vector is not None
             assert vector.stride() == (STRIDES[layout][1],), layout

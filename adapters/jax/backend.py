@@ -40,12 +40,14 @@ from adapters.jax.losses import (
     squared_error,
 )
 from adapters.jax.script import jax_script
+from adapters.jax.usages import PLAYERS
 from adapters.layout import LABEL_DTYPE, LABEL_DTYPES
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -251,6 +253,11 @@ class JaxAdapter(Adapter):
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """All that are played, of a user's kernel and of the main operations; see `Adapter.usages`."""
+        is_own = any(operation.function == each.function for each in self._listed)
+        return PLAIN_ONLY if is_own and operation.name not in self.main else (Usage.PLAIN, *PLAYERS)
+
     def script(self, asked: Question) -> Script | None:
         """The operation in JAX's and optax's own words; see `Adapter.script`."""
         return jax_script(asked, self.device)
@@ -259,8 +266,13 @@ class JaxAdapter(Adapter):
         """Run an operation; see `Adapter.call`."""
         with jax.default_device(self._device):
             inputs = Inputs(question, self._device)
-            values = question.operation.function(inputs, question.quantities)
-            return Call({quantity: _result(value) for quantity, value in values.items()}, inputs.changed())
+            function = question.operation.function
+            if question.usage is Usage.PLAIN:
+                values = function(inputs, question.quantities)
+            else:
+                other = Inputs(replace(question, problem=question.other), self._device)
+                values = PLAYERS[question.usage](function, inputs, other)
+            return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, inputs.changed())
 
 
 @in_default_state

@@ -114,7 +114,7 @@ class Differentiated:
         """The quantities; compiled, two functions for each shape: value and gradient, and what is of second order."""
         options, given = Options.of(inputs.problem), (inputs.logits, inputs.target, inputs.cotangent, inputs.tangent)
         if not self.compiled:
-            return _derivatives(self, quantities, options, *given)
+            return derivatives(self, quantities, options, *given)
         results: Results = {}
         for order in _ORDERS:
             if set(order) & set(quantities):
@@ -122,7 +122,7 @@ class Differentiated:
         return {quantity: results[quantity] for quantity in quantities}
 
 
-def _derivatives(
+def derivatives(
     how: Differentiated,
     quantities: tuple[Quantity, ...],
     options: Options,
@@ -131,6 +131,7 @@ def _derivatives(
     cotangent: Array,
     tangent: Array,
 ) -> Results:
+    """The quantities of one call, as a function that may be compiled."""
     loss = partial(reduced, how.losses, target, options)
 
     def gradient(at: Array) -> Array:
@@ -152,7 +153,7 @@ def _derivatives(
 
 @cache
 def _compiled(how: Differentiated, quantities: tuple[Quantity, ...], options: Options) -> Callable[..., Results]:
-    return jax.jit(partial(_derivatives, how, quantities, options))
+    return jax.jit(partial(derivatives, how, quantities, options))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 from adapters.jax.derivatives import Layer, forward_gradient
 from adapters.question import Question
 from adapters.script import Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
+from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
 from reference.linear import linear_layer
@@ -83,12 +84,12 @@ return jax.vjp(losses, weights, bias)[1](upstream)
 
 
 def jax_script(asked: Question, device: str) -> Script | None:
-    """The script of a quantity on a device; None if the operation is not one of the backend's.
+    """The script of a quantity on a device; None if the operation is not one of the backend's, and of a sequence of calls.
 
     Compiled, what the adapter compiles as one function is one.
     """
     code = code_of(asked.operation, LOSSES, lambda name: _losses(f"{name}(x, t)"))
-    if code is None:
+    if code is None or asked.usage is not Usage.PLAIN:
         return None
     imports = ["import jax", "import jax.numpy as jnp", "import numpy as np", "import optax"]
     return Script(

@@ -60,6 +60,8 @@ from adapters.tensorflow.losses import (
     weighted_cross_entropy,
 )
 from adapters.tensorflow.script import tensorflow_script
+from adapters.tensorflow.usages import PLAYERS
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
@@ -424,6 +426,12 @@ class TensorFlowAdapter(Adapter):
         loss, name = implementation_loss(losses_of_kernel(function)), name_of_kernel(function)
         return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """All that are played, eager, of a user's kernel and of the main operations; see `Adapter.usages`."""
+        is_own = any(operation.function is each.function for each in self._listed)
+        plays = operation.mode == EAGER and (operation.name in self.main or not is_own)
+        return (Usage.PLAIN, *PLAYERS) if plays else PLAIN_ONLY
+
     def script(self, asked: Question) -> Script | None:
         """The operation in TensorFlow's and Keras' own words; see `Adapter.script`."""
         return tensorflow_script(asked, self.device)
@@ -432,7 +440,12 @@ class TensorFlowAdapter(Adapter):
         """Run an operation; see `Adapter.call`."""
         with tf.device(self._place):
             inputs = Inputs.of(question)
-            values = question.operation.function(inputs, question.quantities)
+            function = question.operation.function
+            if question.usage is Usage.PLAIN:
+                values = function(inputs, question.quantities)
+            else:
+                other = Inputs.of(replace(question, problem=question.other))
+                values = PLAYERS[question.usage](function.loss, inputs, other)
         if Quantity.LOSS in question.quantities and values[Quantity.LOSS].shape != inputs.cotangent.shape:
             raise ValueError(f"returned a loss of shape {values[Quantity.LOSS].shape}, asked for {inputs.cotangent.shape}")
         return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, inputs.changed())

@@ -7,6 +7,7 @@ from adapters.question import Question
 from adapters.script import Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
 from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDifferentiated
 from adapters.tensorflow.losses import KERAS_REDUCTIONS
+from adapters.usage import Usage
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -118,9 +119,9 @@ return tape.gradient(losses, (weight, bias), output_gradients=upstream)
 
 
 def tensorflow_script(asked: Question, device: str) -> Script | None:
-    """The script of a quantity on a device; None if the operation is not one of the backend's."""
+    """The script of a quantity on a device; None if the operation is not one of the backend's, and of a sequence of calls."""
     code = code_of(asked.operation, LOSSES, called)
-    if code is None:
+    if code is None or asked.usage is not Usage.PLAIN:
         return None
     statements = code(asked.problem)
     keras = ["import keras"] if "keras." in statements else []

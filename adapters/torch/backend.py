@@ -58,6 +58,8 @@ from adapters.torch.losses import (
     squared_error,
 )
 from adapters.torch.script import torch_script
+from adapters.torch.usages import PLAYERS
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.loss import Loss
@@ -365,6 +367,15 @@ class TorchAdapter(Adapter):
             ),
         )
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """All that are played, of a user's kernel and of the main operations, of which the others are made.
+
+        None of a compiled graph: its backward gives its buffers away, so that it refuses to be retained.
+        """
+        way = getattr(operation.function, "derivatives", None)
+        is_main = way is by_autograd and operation.name in self.main and operation.mode != COMPILED
+        return (Usage.PLAIN, *PLAYERS) if is_main or way is as_used else PLAIN_ONLY
+
     def script(self, asked: Question) -> Script | None:
         """The operation in PyTorch's own words; see `Adapter.script`."""
         return torch_script(asked, self.device)
@@ -373,7 +384,10 @@ class TorchAdapter(Adapter):
         """Run an operation; see `Adapter.call`."""
         run, quantities = Run(question, self.device), question.quantities
         function = question.operation.function
-        if question.operation.has_loss:
+        if question.usage is not Usage.PLAIN:
+            other = Run(replace(question, problem=question.other), self.device)
+            values = PLAYERS[question.usage](function.loss, run, other)
+        elif question.operation.has_loss:
             values = function.derivatives(function.loss, run, quantities)
         else:
             values = {quantities[0]: function(run.logits.detach())}

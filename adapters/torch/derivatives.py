@@ -48,6 +48,7 @@ class Run:
         self.target = self._beside(problem.target, target_tensor(problem, device, question.label_dtype))
         self.options = options_of(problem, device, self._weight())
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
+        self._others: list[Tensor] = []
 
     def cotangent(self, shape: torch.Size) -> Tensor:
         """The upstream gradient of a loss of this shape."""
@@ -68,10 +69,17 @@ class Run:
         """The tensor of an array beside the logits, laid out."""
         return _view(tensor, beside(values, self._layout))
 
+    def watched(self, logits: Tensor) -> Tensor:
+        """Logits that are equal to its own, of which it is told too if they change."""
+        self._others.append(logits)
+        return logits
+
     def changed(self) -> tuple[str, ...]:
         """Names of the inputs whose bits are not what they were."""
-        now = {"logits": self.logits.detach(), "target": self.target}
-        return tuple(name for name, was in self._before.items() if not _same_bits(was, now[name]))
+        now = {"logits": [self.logits, *self._others], "target": [self.target]}
+        return tuple(
+            name for name, was in self._before.items() if not all(_same_bits(was, tensor.detach()) for tensor in now[name])
+        )
 
 
 def _view(tensor: Tensor, layout: Layout) -> Tensor:
@@ -138,10 +146,10 @@ def as_used(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
     """A kernel as training uses it, and, where the loss alone is asked, as inference does: it may go another way there."""
     if quantities == (Quantity.LOSS,):
         return loss_alone(loss, run, quantities)
-    return by_autograd(_with_graph(loss), run, quantities)
+    return by_autograd(with_graph(loss), run, quantities)
 
 
-def _with_graph(loss: Loss) -> Loss:
+def with_graph(loss: Loss) -> Loss:
     """The loss, which is told if no gradient can be taken of it."""
 
     def losses(logits: Tensor, target: Tensor, options: Options) -> Tensor:

@@ -14,6 +14,8 @@ from adapters.question import Question
 from adapters.script import Code, Script, code_of, function, import_of, lines_beside, lines_of_logits, literal, wrapped
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
 from adapters.torch.losses import AUTOCAST, COMPILED
+from adapters.torch.usage_script import has_words, imports_of, observed, of_other
+from adapters.usage import Usage
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -174,11 +176,11 @@ _PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
 def torch_script(asked: Question, device: str, words: Words = _PYTORCH) -> Script | None:
     """The script of a quantity on a device; None if the operation is not among the words."""
     code = code_of(asked.operation, words.losses, called)
-    if code is None:
+    if code is None or not has_words(asked):
         return None
     return Script(
-        [*words.imports, *import_of(asked.operation)],
-        [*_device_lines(device), *_inputs(asked)],
+        [*words.imports, *imports_of(asked.usage), *import_of(asked.operation)],
+        [*_device_lines(device), *_inputs(asked), *_other_inputs(asked)],
         [*words.functions, *_functions(asked, code(asked.problem))],
         f'f"{words.environment}"',
     )
@@ -198,21 +200,40 @@ def _inputs(asked: Question) -> list[str]:
     if _way(asked) is by_layer:
         lines = _layer_inputs(problem)
     else:
-        leaf = asked.operation.has_loss and asked.quantity is not Quantity.LOSS and not by_func
+        leaf = asked.operation.has_loss and _goes_back(asked) and not by_func
         contiguous = asked.layout is Layout.CONTIGUOUS and problem.logits.size
         lines = [_tensor("x", problem.logits, problem, ", requires_grad=True" if leaf and contiguous else "")]
         lines += lines_of_logits(problem.logits, asked.layout, "torch")
         lines += ["x.requires_grad_()"] if leaf and not contiguous else []
     if not asked.operation.has_loss:
         return lines
-    lines += [_target(asked), *lines_beside("t", problem.target, asked.layout, "torch")]
+    lines += [_target(problem, asked.label_dtype), *lines_beside("t", problem.target, asked.layout, "torch")]
     if problem.class_weights is not None:
         lines += _beside("w", problem.class_weights, asked)
-    if asked.quantity is not Quantity.LOSS and (by_func or _has_upstream(asked)):
+    if _goes_back(asked) and (by_func or _has_upstream(asked)):
         lines += _beside("upstream", problem.upstream, asked)
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
         lines += _beside("v", problem.tangent, asked)
     return lines
+
+
+def _goes_back(asked: Question) -> bool:
+    """True unless the loss alone is computed; in a sequence of calls the logits need a gradient all the same."""
+    return asked.quantity is not Quantity.LOSS or asked.usage is not Usage.PLAIN
+
+
+def _other_inputs(asked: Question) -> list[str]:
+    """Statements that make what the usage reads of the other batch."""
+    names = of_other(asked.usage)
+    if not names:
+        return []
+    other = asked.other
+    made = {
+        "other_x": _tensor("other_x", other.logits, other, ", requires_grad=True"),
+        "other_t": _target(other, asked.label_dtype, "other_t"),
+        "other_upstream": _tensor("other_upstream", other.upstream, other),
+    }
+    return [made[name] for name in names]
 
 
 def _beside(name: str, values: Floats, asked: Question) -> list[str]:
@@ -224,10 +245,10 @@ def _has_upstream(asked: Question) -> bool:
     return asked.problem.cotangent is not None or asked.layout is not Layout.CONTIGUOUS
 
 
-def _target(asked: Question) -> str:
-    if asked.problem.has_probabilities:
-        return _tensor("t", asked.problem.target, asked.problem)
-    return wrapped(f"t = torch.tensor({literal(asked.problem.target)}, dtype=torch.{asked.label_dtype})")
+def _target(problem: Problem, label_dtype: str, name: str = "t") -> str:
+    if problem.has_probabilities:
+        return _tensor(name, problem.target, problem)
+    return wrapped(f"{name} = torch.tensor({literal(problem.target)}, dtype=torch.{label_dtype})")
 
 
 def _layer_inputs(problem: Problem) -> list[str]:
@@ -255,6 +276,8 @@ def _functions(asked: Question, code: str) -> list[str]:
     keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
     if not asked.operation.has_loss:
         observe = f"return {'compiled' if mode == COMPILED else 'block'}(x)"
+    elif asked.usage is not Usage.PLAIN:
+        observe = observed(asked, upstream)
     elif way is by_layer:
         observe = _LAYER.format(place=LAYER_GRADIENTS.index(quantity), **keys)
     elif isinstance(way, ByFunc):

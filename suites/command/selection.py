@@ -9,6 +9,7 @@ import pytest
 
 from adapters.layout import LABEL_DTYPE, Layout
 from adapters.operation import EAGER, Operation
+from adapters.usage import Usage
 from reference.formats import Format
 from reference.quantity import Quantity
 from suites.inputs.given import OF_CASES, Given
@@ -57,6 +58,19 @@ def _pairs(plan: Plan, asked: tuple[Quantity, ...]) -> Iterator[tuple[Operation,
         if set(op.whole.quantities) & set(asked):
             for fmt in _formats(plan, op):
                 yield op, fmt, op.declared_away(asked, fmt.name, plan.adapter.device)
+
+
+def usage_combinations(plan: Plan) -> list[Any]:
+    """An operation, a format and a usage that the backend plays, for each that would be asked were it not for its limits."""
+    device = plan.adapter.device
+    return [
+        _asked_or_skipped((op, fmt, usage), f"{op.label}-{fmt.name}-{usage}", op.usage_declared_away(usage, fmt.name, device))
+        for op in plan.operations
+        for fmt in plan.formats
+        if fmt.name in op.whole.arithmetic
+        for usage in plan.adapter.usages(op.whole)
+        if usage is not Usage.PLAIN
+    ]
 
 
 def case_combinations(plan: Plan) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters.layout import LABEL_DTYPES, Layout
+from adapters.usage import Usage
 from reference.formats import FORMATS
 from reference.options import ARGUMENTS, Array, Choice, Label, Option
 from reference.validation import INT64, Schema, names, table, text, whole
@@ -38,6 +39,7 @@ GIVEN = _OBJECT | table(
         "test": text(_LONGEST_NAME, "the name of a test"),
         "layout": {"enum": list(map(str, Layout))},
         "label_dtype": {"enum": list(LABEL_DTYPES)},
+        "usage": {"enum": list(map(str, Usage))},
         "label": {
             "type": ["number", "string"],
             "maxLength": _LONGEST_NAME,

@@ -39,4 +39,5 @@ def own_operation(judge: Judge, miss: Miss) -> Operation | None:
     own = {operation.name: operation for operation in reversed(adapter.operations())}
     listed = [own[name] for name in adapter.main if name in own and own[name].implementation is None]
     main = [op for op in listed if miss.layout in op.layouts and miss.label_dtype in op.label_dtypes]
-    return next((op for op in main if op.refusal(problem) is None and quantity in op.asked(problem)), None)
+    able = (op for op in main if op.refusal(problem) is None and miss.question.usage in adapter.usages(op))
+    return next((op for op in able if quantity in op.asked(problem)), None)

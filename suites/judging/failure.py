@@ -11,6 +11,7 @@ from _pytest.outcomes import Failed  # `pytest.fail.Exception`, which is no type
 
 from adapters.adapter import ADVICE
 from adapters.operation import Operation
+from adapters.usage import Usage
 from reference.arithmetic import Arithmetic
 from reference.grades import Grade
 from reference.problem import Problem
@@ -40,6 +41,13 @@ class Finding:
     def cause(self) -> str:
         """What failures that are alike have in common."""
         return _one_line(self.kind) or without_numbers(_one_line(self.what))
+
+    def in_usage(self, usage: Usage, note: str) -> Finding:
+        """The same, which says in which usage it is: one cause whatever the usage, but another than that of plain calls."""
+        if usage is Usage.PLAIN:
+            return self
+        kind = f"{self.cause}, in a sequence of calls"
+        return replace(self, what=f"{self.what}; in usage {str(usage)!r}", kind=kind, note=note)
 
     def input(self, where: str) -> str:
         """Operation, place and problem in words; `where` names backend, device and mode."""

@@ -15,6 +15,7 @@ import pytest
 from adapters.adapter import Adapter, GivenUpError, Observed
 from adapters.operation import Operation, modes_of
 from adapters.question import Question
+from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Format
 from reference.problem import Problem
@@ -44,6 +45,10 @@ FEW_ROWS = 2
 
 A_SELECTION = "a selection of tests"
 """Why a run is REDUCED that an option of pytest narrowed."""
+
+
+NO_SCRIPT = "no script: {} has no words for {}"
+"""What is told of a failure whose script would need words that the backend has not."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +257,7 @@ class Judge:
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed, claimed)
             if measurement.grade < needed:
-                manner = question.layout, question.label_dtype
+                manner = question.layout, question.usage, question.label_dtype
                 missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), *manner))
         if missed:
             self._fail(missed[0])
@@ -277,7 +282,7 @@ class Judge:
         """Fail the test of an invariant."""
         operation, adapter = relation.operation, self.plan.adapter
         unsaid = self.plan.folder is not None and relation.script(adapter) is None
-        note = f"no script: {adapter.name} has no words for {operation.name}" if unsaid else ""
+        note = NO_SCRIPT.format(adapter.name, operation.name) if unsaid else ""
         finding = Finding(relation.what, relation.values, operation, relation.asked[0][0], note=note, kind=relation.said)
         self.fail(finding, shown=relation)
 
@@ -285,8 +290,11 @@ class Judge:
         """Fail the test for a miss."""
         problem, question = miss.measurement.problem, miss.question
         given = Given(problem) if question.is_plain else Given(problem, self.test, self.parameters)
-        finding = finding_of(miss.measurement, miss.operation, miss.missed)
-        self.fail(replace(finding, given=question.told), at or given, shown=miss)
+        finding = replace(finding_of(miss.measurement, miss.operation, miss.missed), given=question.told)
+        unsaid = miss.usage is not Usage.PLAIN and self.plan.folder is not None and miss.script(self.plan.adapter) is None
+        told = f"{miss.operation.name} in usage {str(miss.usage)!r}"
+        finding = finding.in_usage(miss.usage, NO_SCRIPT.format(self.plan.adapter.name, told) if unsaid else "")
+        self.fail(finding, at or given, shown=miss)
 
     def check_unanswerable(self, operation: Operation, question: Unanswerable) -> None:
         """Record what an operation does with a question that has no answer; fail unless it is right, or what the claims say."""

@@ -24,6 +24,7 @@ from adapters.layout import LABEL_DTYPE, Layout
 from adapters.operation import Operation
 from adapters.question import Question
 from adapters.script import short_hex
+from adapters.usage import Usage
 from reference.enclosure import Enclosure, special
 from reference.expected import Expected
 from reference.grades import Grade
@@ -59,9 +60,16 @@ class Miss:
     missed: Grade
     story: tuple[str, ...]
     layout: Layout = Layout.CONTIGUOUS
+    usage: Usage = Usage.PLAIN
     label_dtype: str = LABEL_DTYPE
     should_raise: bool = False
     """True if an exception is what is expected."""
+
+    @property
+    def question(self) -> Question:
+        """What was asked, of this quantity alone."""
+        asked = self.measurement
+        return Question(self.operation, asked.problem, (asked.quantity,), self.layout, self.usage, self.label_dtype)
 
     @property
     def error(self) -> str | None:
@@ -70,11 +78,6 @@ class Miss:
         others = tuple(f"returned {q} " for q in Quantity if q is not self.measurement.quantity)
         unseen = ("changed its input ", f"returned {self.measurement.quantity} on ", *others)
         return "; ".join(part for part in wrong if not part.startswith(unseen)) or None
-
-    @property
-    def question(self) -> Question:
-        """The question that was answered wrongly."""
-        return Question(self.operation, self.measurement.problem, (self.measurement.quantity,), self.layout, self.label_dtype)
 
     @property
     def file_name(self) -> str:
@@ -355,7 +358,8 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
             "",
             *miss.story,
             *small_input(problem),
-            *([] if miss.question.is_plain else [f"Given: {miss.question.told}."]),
+            *([] if miss.question.told == "" else [f"Given: {miss.question.told}."]),
+            *([] if miss.usage is Usage.PLAIN else [f"Asked in usage {str(miss.usage)!r}."]),
             f"Run {where_seen(operation, problem, adapter, measurement.judged.format.name)}.",
             "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
         ]
