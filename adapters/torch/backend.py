@@ -314,6 +314,12 @@ def _operations(device: str) -> tuple[Operation, ...]:
     return tuple(map(_as_given, (*eager, *_autocast_operations(eager), *_compiled_operations(eager, device))))
 
 
+_NOT_COMPILED = (
+    *(Usage.TWICE, Usage.FIRST_OF_TWO),  # a compiled backward gives its buffers away, and refuses to be retained
+    *(Usage.NO_GRAD, Usage.INFERENCE_MODE, Usage.CHECKPOINTED_REENTRANT),  # without a graph it is compiled once more
+)
+
+
 class TorchAdapter(Adapter):
     """PyTorch on the CPU or a CUDA device."""
 
@@ -368,13 +374,12 @@ class TorchAdapter(Adapter):
         )
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
-        """All that are played, of a user's kernel and of the main operations, of which the others are made.
-
-        None of a compiled graph: its backward gives its buffers away, so that it refuses to be retained.
-        """
+        """All that are played, of a user's kernel and of the main operations, of which the others are made."""
         way = getattr(operation.function, "derivatives", None)
-        is_main = way is by_autograd and operation.name in self.main and operation.mode != COMPILED
-        return (Usage.PLAIN, *PLAYERS) if is_main or way is as_used else PLAIN_ONLY
+        if way is not as_used and not (way is by_autograd and operation.name in self.main):
+            return PLAIN_ONLY
+        left_out = _NOT_COMPILED if operation.mode == COMPILED else ()
+        return (Usage.PLAIN, *(usage for usage in PLAYERS if usage not in left_out))
 
     def script(self, asked: Question) -> Script | None:
         """The operation in PyTorch's own words; see `Adapter.script`."""

@@ -285,5 +285,6 @@ def _functions(asked: Question, code: str) -> list[str]:
     else:
         second = ", create_graph=True" if quantity in (Quantity.HVP, Quantity.HESSIAN) else ""
         observe = _AUTOGRAD[quantity].format(graph=second, **keys)
-    compiled = [f"compiled = torch.compile({name}, dynamic=True, fullgraph=True)"] if mode == COMPILED else []
+    replaced = "compiled" if asked.usage is Usage.PLAIN else name
+    compiled = [f"{replaced} = torch.compile({name}, dynamic=True, fullgraph=True)"] if mode == COMPILED else []
     return [function(defined, code), *compiled, function("observe()", observe)]
