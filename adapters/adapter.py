@@ -14,11 +14,13 @@ import numpy as np
 from adapters.blame import file_of, own_files, place_of
 from adapters.bulk import Bulk
 from adapters.foreign_state import ForeignState
+from adapters.layout import LABEL_DTYPE, Layout
 from adapters.limits import DERIVATIVE_ORDERS, INPUTS, WIDE
 from adapters.operation import Operation
 from adapters.question import Question
 from adapters.returned import AnswerError, LackError, described
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.formats import FORMATS, Floats, Format
 from reference.quantity import Quantity
 
@@ -48,7 +50,7 @@ class Result:
 
 
 ADVICE = "; a kernel that has no "
-"""What follows an exception where a derivative was asked: how a kernel declares that it has none."""
+"""What follows an exception where a derivative, a layout or a dtype was asked: how a kernel declares that it has none."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,10 @@ class Adapter(ABC):
         """
         raise AdapterError(f"backend {self.name!r} takes no --implementation (given {function!r})")
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:  # noqa: ARG002
+        """The usages in which an operation can be asked for its loss, and for its gradient where a usage has one."""
+        return PLAIN_ONLY
+
     def role(self, operation: Operation) -> str:
         """What an operation is in a report, one of `ROLES`."""
         return "main" if operation.name in self.main else "control" if operation.name in self.controls else "other"
@@ -200,10 +206,10 @@ class Adapter(ABC):
         said = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else told(error)
         given = question.operation.implementation
         if place := place_of(error, file_of(given) if given else own_files(type(self))):
-            return said + place
+            return said + place + _advice_of_manner(question)
         orders = [DERIVATIVE_ORDERS.get(quantity, 0) for quantity in question.quantities]
         if given is None or isinstance(error, AnswerError) or not min(orders, default=0):
-            return said
+            return said + _advice_of_manner(question)
         lacking = "gradient" if min(orders) == 1 else "second derivative"
         return f'{said}{ADVICE}{lacking} declares @limits("why", derivatives={min(orders) - 1})'
 
@@ -229,6 +235,15 @@ class Adapter(ABC):
                 violations.append(f"returned {quantity} on {result.device}, asked for {self.device}")
         values, dtypes = ({q: getattr(r, name) for q, r in call.results.items()} for name in ("values", "dtype"))
         return Observed(values, tuple(violations), None, False, call.seconds, dtypes, call.changed_inputs)
+
+
+def _advice_of_manner(question: Question) -> str:
+    """How a kernel declares that it does not take what it is given; nothing of one given plainly, or a backend's operation."""
+    if not question.told or question.operation.implementation is None:
+        return ""
+    in_layout = question.layout is not Layout.CONTIGUOUS
+    limit = f'layouts=["{Layout.CONTIGUOUS}"]' if in_layout else f'label_dtypes=["{LABEL_DTYPE}"]'
+    return f'{ADVICE}{question.told} declares @limits("why", {limit})'
 
 
 def _advice(quantity: Quantity, given: str, asked: Format) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adapters.operation import options_used
 from adapters.question import Question
-from adapters.script import Script, function, layout_lines, literal, wrapped
+from adapters.script import Script, function, lines_beside, lines_of_logits, literal, wrapped
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -85,17 +85,25 @@ def keywords(problem: Problem) -> str:
 
 def array_inputs(asked: Question) -> list[str]:
     """Statements that make x, and what of t, upstream and v the quantity needs, as NumPy arrays."""
-    problem = asked.problem
+    problem, layout = asked.problem, asked.layout
     lines = ["import ml_dtypes", ""] if problem.format.name == "bfloat16" else []
-    lines += [_array("x", problem.logits, problem), *layout_lines(asked.layout, "np")]
+    lines += [_array("x", problem.logits, problem), *lines_of_logits(problem.logits, layout, "np")]
     if asked.operation.has_loss:
-        indices = wrapped(f"t = np.array({literal(problem.target)}, dtype=np.int64)")
+        indices = wrapped(f"t = np.array({literal(problem.target)}, dtype=np.{asked.label_dtype})")
         lines.append(_array("t", problem.target, problem) if problem.has_probabilities else indices)
+        lines += lines_beside("t", problem.target, layout, "np")
     if asked.operation.has_loss and asked.quantity is not Quantity.LOSS:
-        lines.append(_array("upstream", problem.upstream, problem))
+        lines += [_array("upstream", problem.upstream, problem), *lines_beside("upstream", problem.upstream, layout, "np")]
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
-        lines.append(_array("v", problem.tangent, problem))
+        lines += [_array("v", problem.tangent, problem), *lines_beside("v", problem.tangent, layout, "np")]
     return lines
+
+
+def other_inputs(asked: Question) -> list[str]:
+    """Statements that make the logits and class indices of the other batch, as other_x and other_t."""
+    other = asked.other
+    labels = wrapped(f"other_t = np.array({literal(other.target)}, dtype=np.int64)")
+    return [_array("other_x", other.logits, other), labels]
 
 
 def _array(name: str, values: NDArray[np.float64], problem: Problem) -> str:

@@ -12,29 +12,32 @@ from numpy.typing import NDArray
 from adapters.adapter import Adapter, Call, Observed, Result
 from adapters.array_script import ArrayWords
 from adapters.isolation import observed_apart
-from adapters.layout import Layout, laid_out
+from adapters.layout import beside, laid_out, of_logits
 from adapters.operation import Operation
 from adapters.process import Trial
 from adapters.question import Question
 from adapters.script import Script
 from reference.floating_state import in_default_state
-from reference.problem import Problem
 from reference.quantity import Quantity
 
 Array = NDArray[Any]
 
 
 class Inputs:
-    """A problem as arrays of its dtype."""
+    """A problem as arrays of its dtype, in the layout of a question."""
 
-    def __init__(self, problem: Problem, layout: Layout) -> None:
-        cast = problem.format.cast
-        self.problem = problem
-        self.logits = laid_out(cast(problem.logits), layout)
-        self.labels = cast(problem.target) if problem.has_probabilities else problem.target.copy()
-        self.cotangent = cast(problem.upstream)
-        self.tangent = cast(np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent)
-        self.class_weights = None if problem.class_weights is None else cast(problem.class_weights)
+    def __init__(self, question: Question) -> None:
+        self.problem = problem = question.problem
+        cast, layout = problem.format.cast, question.layout
+        logits = cast(problem.logits)
+        self.logits = laid_out(logits, of_logits(logits, layout))
+        labels = cast(problem.target) if problem.has_probabilities else problem.target.astype(question.label_dtype)
+        tangent = np.zeros_like(logits) if problem.tangent is None else cast(problem.tangent)
+        self.labels, self.cotangent, self.tangent = (
+            laid_out(values, beside(values, layout)) for values in (labels, cast(problem.upstream), tangent)
+        )
+        weights = None if problem.class_weights is None else cast(problem.class_weights)
+        self.class_weights = None if weights is None else laid_out(weights, beside(weights, layout))
         self._before = (self.logits.tobytes(), self.labels.tobytes())
 
     def changed(self) -> tuple[str, ...]:
@@ -93,7 +96,7 @@ class ArrayAdapter(Adapter):
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         # Inputs of its own for each quantity: a kernel may overwrite them, by design or not.
-        inputs = {quantity: Inputs(question.problem, question.layout) for quantity in question.quantities}
+        inputs = {quantity: Inputs(question) for quantity in question.quantities}
         with np.errstate(all="ignore"):
             results = {q: result_of(question.operation.function(given, q)) for q, given in inputs.items()}
         return Call(results, tuple(dict.fromkeys(name for given in inputs.values() for name in given.changed())))
@@ -104,4 +107,4 @@ def result_of(array: Array) -> Result:
     """A returned array, with its own dtype."""
     array = np.asarray(array)
     with np.errstate(invalid="ignore"):
-        return Result(array.astype(np.float64), str(array.dtype), "cpu")
+        return Result(array.astype(np.float64), array.dtype.name, "cpu")

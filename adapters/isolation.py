@@ -21,6 +21,7 @@ from adapters.output import Tail
 from adapters.process import Allowance, Ending, Trial, Worker
 from adapters.question import Question
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from adapters.worker import sendable
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, SECOND_ORDER, Quantity
@@ -39,16 +40,16 @@ _NEEDS = {quantity: {Quantity.LOSS} for quantity in (Quantity.GRADIENT, *LAYER_G
 
 @dataclass(frozen=True)
 class _Remembered:
-    """Quantities that were asked together of an operation in a layout, and how that ended."""
+    """Quantities that were asked together of an operation in a manner, and how that ended."""
 
     label: str
-    layout: Layout
+    manner: tuple[str, ...]
     quantities: frozenset[Quantity]
     observed: Observed
 
     def answers(self, question: Question) -> bool:
         """True if it would end the same way, since these quantities are computed on the way to those."""
-        same = (self.label, self.layout) == (question.operation.label, question.layout)
+        same = (self.label, self.manner) == (question.operation.label, question.manner)
         asked = question.quantities
         return same and self.quantities <= set(asked).union(*(_NEEDS.get(q, ()) for q in asked))
 
@@ -64,7 +65,7 @@ class _Endings:
     def add(self, question: Question, observed: Observed, cost: int) -> None:
         label = question.operation.label
         self.spent[label] += cost
-        remembered = _Remembered(label, question.layout, frozenset(question.quantities), observed)
+        remembered = _Remembered(label, question.manner, frozenset(question.quantities), observed)
         self.at.setdefault(question.problem, []).append(remembered)
 
     def find(self, question: Question) -> Observed | None:
@@ -129,6 +130,10 @@ class Isolated(Adapter):
     def operations(self) -> tuple[Operation, ...]:
         """The operations on trial: the user's own, if an implementation is."""
         return self._description.operations
+
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """The usages of an operation on trial, as the worker said when it was loaded; of another the plain one."""
+        return self._description.usages.get(operation.label, PLAIN_ONLY)
 
     def call(self, *_: Any) -> Call:
         """Not here: `observe` has the worker call."""

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from adapters.attached import attach, attached_to
+from adapters.layout import LABEL_DTYPE, LABEL_DTYPES, Layout
+from adapters.usage import USAGES, Usage
 from reference.formats import FORMATS, Format
 from reference.options import OPTIONS
 from reference.problem import Problem
@@ -45,6 +47,9 @@ SCHEMA = table(
         "max_classes": whole(LEAST_MAX_CLASSES),
         "finite_logits": {"type": "boolean"},
         "overwrites": names(INPUTS),
+        "layouts": names(Layout, least=1),
+        "label_dtypes": names(LABEL_DTYPES, least=1),
+        "usages": names(USAGES),
         "returns": {
             "type": "object",
             "propertyNames": {"enum": list(Quantity)},
@@ -75,6 +80,9 @@ class Limit:
       max_classes: largest K, at least 64.
       finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.
       overwrites: inputs that it changes by design, logits or target; that they are left untouched is then not checked.
+      layouts: memory layouts in which it takes its inputs; `contiguous` is asked always.
+      label_dtypes: dtypes of class indices that it takes; `int64` is asked always.
+      usages: sequences of calls that it bears beside the plain one (`adapters.usage`).
       returns: by quantity, the format in which it is returned for logits of a narrower format, float32 or float64. For other
         logits it is returned in theirs: a kernel that returns less than it was given has no limit, but a defect.
 
@@ -97,6 +105,9 @@ class Limit:
     max_classes: int | None = None
     finite_logits: bool = False
     overwrites: tuple[str, ...] = ()
+    layouts: tuple[str, ...] | None = None
+    label_dtypes: tuple[str, ...] | None = None
+    usages: tuple[str, ...] | None = None
     returns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +131,9 @@ class Limit:
             None if self.max_classes is None else f"K at most {self.max_classes}",
             "finite logits" if self.finite_logits else None,
             f"overwrites {', '.join(self.overwrites)}, not checked" if self.overwrites else None,
+            _only("layouts ", self.layouts),
+            _only("class indices of ", self.label_dtypes),
+            _only("usages ", self.usages),
             *(f"{quantity} returned in {name}, and judged so" for quantity, name in self.returns.items()),
         ]
         return f"{'; '.join(part for part in parts if part)}: {self.reason}"
@@ -147,12 +161,28 @@ class Limit:
         """
         return self.derivatives is None or DERIVATIVE_ORDERS.get(quantity, 0) <= self.derivatives
 
+    def bears(self, usage: Usage) -> bool:
+        """True if it leaves a usage; a kernel that overwrites its logits leaves none in which others read them.
+
+        >>> Limit("one graph at a time", usages=["no_grad"]).bears(Usage.INTERLEAVED)
+        False
+        """
+        overwritten = "logits" in self.overwrites and usage.reads_inputs_again
+        return not overwritten and (self.usages is None or usage in self.usages)
+
     def fits(self, problem: Problem) -> bool:
         """True if it leaves the number of classes of a problem, and its logits."""
         most = self.max_classes or problem.num_classes
         if self.finite_logits and not np.isfinite(problem.logits).all():
             return False
         return problem.num_classes % self.classes_multiple_of == 0 and problem.num_classes <= most
+
+    def takes_given(self, layout: str, label_dtype: str) -> bool:
+        """True if it leaves a layout of the inputs and a dtype of class indices; none overwrites a row that stands for N."""
+        if layout == Layout.EXPANDED and self.overwrites:
+            return False
+        lies = self.layouts is None or layout in (Layout.CONTIGUOUS, *self.layouts)
+        return lies and (self.label_dtypes is None or label_dtype in (LABEL_DTYPE, *self.label_dtypes))
 
     def returned(self, quantity: Quantity, fmt: Format) -> Format | None:
         """The format in which a quantity of logits in a format is declared to be returned; None for that of the logits.

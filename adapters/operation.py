@@ -9,7 +9,9 @@ from itertools import groupby
 from typing import Any
 
 from adapters.arithmetic import DeclaredArithmetic, own_arithmetic
+from adapters.layout import LABEL_DTYPE, OF_OLD, Layout
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
+from adapters.usage import Usage
 from reference.arithmetic import Arithmetic
 from reference.formats import Format
 from reference.loss import Loss
@@ -35,6 +37,8 @@ class Operation:
       probabilities: True if its target is probabilities, False if class indices.
       loss: which loss it computes.
       options: the options of `reference.options` that it takes at values other than their defaults.
+      layouts: memory layouts that reach it: those which its framework keeps, and may copy.
+      label_dtypes: dtypes of class indices that it takes.
       mode: how the framework runs it; `EAGER` unless it is traced, compiled or autocast.
       returns: formats of results that are not those of the logits, by format name and quantity: a loss that is float32
         for bfloat16 logits is judged as float32. A limit may declare more.
@@ -57,6 +61,8 @@ class Operation:
     probabilities: bool = False
     loss: Loss = Loss.CROSS_ENTROPY
     options: frozenset[str] = field(default_factory=frozenset)
+    layouts: tuple[Layout, ...] = OF_OLD
+    label_dtypes: tuple[str, ...] = (LABEL_DTYPE,)
     mode: str = EAGER
     returns: Mapping[str, Mapping[Quantity, Format]] = field(default_factory=dict)
     few_shapes: bool = False
@@ -185,6 +191,15 @@ class Operation:
         taken = (li for li in self.limits if not li.takes(dtype, device, self.target))
         without = (li for li in self.limits if wanted and not any(li.has(quantity) for quantity in wanted))
         return next((f"declared limit: {li.text}" for li in (*taken, *without)), None)
+
+    def given_declared_away(self, layout: Layout = Layout.CONTIGUOUS, label_dtype: str = LABEL_DTYPE) -> str | None:
+        """The limit by which nothing is asked in a layout, or of class indices of a dtype; None if there is none."""
+        return next((f"declared limit: {li.text}" for li in self.limits if not li.takes_given(layout, label_dtype)), None)
+
+    def usage_declared_away(self, usage: Usage, dtype: str, device: str) -> str | None:
+        """The limit by which it is not asked in a usage; None if there is none."""
+        without = next((f"declared limit: {li.text}" for li in self.limits if not li.bears(usage)), None)
+        return without or self.declared_away(usage.quantities[-1:], dtype, device)
 
     def problem_declared_away(self, problem: Problem) -> str | None:
         """The limit by which a problem is not asked, for its logits, their number or its options; None if there is none."""

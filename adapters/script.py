@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.layout import Layout
+from adapters.layout import Layout, beside, of_logits
 from adapters.operation import Operation
 from reference.problem import Problem
 
@@ -110,15 +110,56 @@ def function(signature: str, body: str) -> str:
     return f"def {signature}:\n{textwrap.indent(textwrap.dedent(body).strip(), '    ')}"
 
 
-def layout_lines(layout: Layout, module: str) -> list[str]:
-    """Statements that put x into a layout, the same words in numpy and torch; see `Layout`."""
-    like = f'{module}.full((x.shape[0], {{}}), float("nan"), dtype=x.dtype)'
-    return {
-        Layout.CONTIGUOUS: [],
-        Layout.TRANSPOSED: ["x = x.T.copy().T" if module == "np" else "x = x.T.contiguous().T"],
-        Layout.STRIDED: [f"wide = {like.format('2 * x.shape[1]')}", "wide[:, ::2] = x", "x = wide[:, ::2]"],
-        Layout.OFFSET: [f"wide = {like.format('x.shape[1] + 3')}", "wide[:, 1:-2] = x", "x = wide[:, 1:-2]"],
-    }[layout]
+_EVERY_OTHER = ("(2 * {x}.shape[0],)", "[::2]")
+_PLACES = {
+    (Layout.STRIDED, 2): ("({x}.shape[0], 2 * {x}.shape[1])", "[:, ::2]"),
+    (Layout.OFFSET, 2): ("({x}.shape[0], {x}.shape[1] + 3)", "[:, 1:-2]"),
+    (Layout.ROW_STRIDED, 2): ("(2 * {x}.shape[0], {x}.shape[1])", "[::2]"),
+    (Layout.STRIDED, 1): _EVERY_OTHER,
+    (Layout.OFFSET, 1): ("({x}.shape[0], 4)", "[:, 1]"),
+    (Layout.ROW_STRIDED, 1): _EVERY_OTHER,
+}
+"""By layout and number of axes, the shape of the array around an array, and the place of the array in it."""
+
+_ALONE = {
+    Layout.TRANSPOSED: {"np": "{x}.T.copy().T", "torch": "{x}.T.contiguous().T"},
+    Layout.REVERSED: {"np": "np.flip(np.flip({x}).copy())"},
+    Layout.BYTE_SWAPPED: {"np": '{x}.astype({x}.dtype.newbyteorder("S"))'},
+}
+"""Layouts without an array around it, as an expression of each module that has them."""
+
+_ONE_ROW = {"np": "np.broadcast_to(wide[:1], {x}.shape)", "torch": "wide[:1].expand({x}.shape)"}
+
+
+def layout_lines(layout: Layout, module: str, name: str = "x", axes: int = 2, between: str = 'float("nan")') -> list[str]:
+    """Statements that put an array into a layout, the same words in numpy and torch; see `Layout`.
+
+    >>> print("\\n".join(layout_lines(Layout.OFFSET, "torch", "t", axes=1, between="-1")))
+    wide = torch.full((t.shape[0], 4), -1, dtype=t.dtype)
+    wide[:, 1] = t
+    t = wide[:, 1]
+    """
+    if layout is Layout.CONTIGUOUS or (layout is Layout.TRANSPOSED and axes == 1):
+        return []
+    if layout in _ALONE:
+        return [f"{name} = {_ALONE[layout][module].format(x=name)}"]
+    if layout is Layout.EXPANDED:
+        around = [f"wide = {module}.full_like({name}, {between})", f"wide[:1] = {name}[:1]"]
+        return [*around, f"{name} = {_ONE_ROW[module].format(x=name)}"]
+    shape, place = _PLACES[layout, axes]
+    wide = f"wide = {module}.full({shape.format(x=name)}, {between}, dtype={name}.dtype)"
+    return [wide, f"wide{place} = {name}", f"{name} = wide{place}"]
+
+
+def lines_of_logits(values: NDArray[Any], layout: Layout, module: str) -> list[str]:
+    """Statements that put the logits of a question, x, into its layout."""
+    return layout_lines(of_logits(values, layout), module)
+
+
+def lines_beside(name: str, values: NDArray[Any], layout: Layout, module: str) -> list[str]:
+    """Statements that put an array beside the logits of a question where it lies if they lie in a layout."""
+    between = "-1" if np.issubdtype(values.dtype, np.integer) else 'float("nan")'
+    return layout_lines(beside(values, layout), module, name, values.ndim, between)
 
 
 def code_of(operation: Operation, losses: Mapping[str, Code], called: Callable[[str], Code]) -> Code | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
@@ -21,6 +21,7 @@ from adapters.limits import Limit
 from adapters.operation import Operation
 from adapters.script import Script
 from adapters.sources import Sources
+from adapters.usage import Usage
 from reference.arithmetic import Arithmetic, Summation
 from reference.formats import DESCRIBED, FORMATS, Format
 
@@ -54,6 +55,8 @@ class Description:
     controls: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     """What is told of the floating-point state that loading it has set."""
+    usages: Mapping[str, tuple[Usage, ...]] = field(default_factory=dict)
+    """By label of an operation, those in which it can be asked."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _plain(value: Any, arrays: list[bytes]) -> Any:
     if isinstance(value, Format) and _FORMATS.get(value.name) == value:
         return value.name
     if type(value) in _TRAVELLING:
-        return {field.name: _plain(getattr(value, field.name), arrays) for field in fields(value)}
+        return {each.name: _plain(getattr(value, each.name), arrays) for each in fields(value)}
     raise UnsendableError(f"{value!r} is of {type(value)!r}, which does not travel")
 
 

@@ -109,6 +109,7 @@ def _description(adapter: Adapter, operations: tuple[Operation, ...]) -> Descrip
         adapter.main,
         adapter.controls,
         tuple(adapter.foreign.told),
+        {operation.label: adapter.usages(operation) for operation in operations},
     )
 
 

@@ -19,7 +19,16 @@ from suites.command.folder import folder_of
 from suites.command.options import add_options
 from suites.command.overheard import SECTION, kept_back, make_harmless, make_one_line
 from suites.command.plan import plan_of
-from suites.command.selection import case_combinations, format_combinations, function_of, is_asked, parameters_of
+from suites.command.selection import (
+    case_combinations,
+    format_combinations,
+    function_of,
+    is_asked,
+    label_combinations,
+    layout_combinations,
+    parameters_of,
+    usage_combinations,
+)
 from suites.command.signals import end_at_signals
 from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
@@ -31,6 +40,8 @@ from suites.report.wording import subject_in_full
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
 _COMMON = ("case", "operation", "fmt", "quantity")
+_GIVEN = {"layout": layout_combinations, "label_dtype": label_combinations}
+"""How a problem is given, by the parameter of the tests that vary it."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -127,16 +138,20 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each operation and dtype that can answer it; for stored cases, each case and quantity too."""
+    """One test for each operation and dtype that can answer it; and for each usage, or stored case and quantity, of those."""
     if _JUDGE not in metafunc.config.stash:
         return
     plan = metafunc.config.stash[_JUDGE].plan
     if "case" in metafunc.fixturenames:
         metafunc.parametrize(("case", "operation", "quantity"), case_combinations(plan))
+    elif "usage" in metafunc.fixturenames:
+        metafunc.parametrize(("operation", "fmt", "usage"), usage_combinations(plan))
     elif "operation" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("asks")
         asked = marker.args if marker else tuple(Quantity)
-        metafunc.parametrize(("operation", "fmt"), format_combinations(plan, asked))
+        varied = next((name for name in _GIVEN if name in metafunc.fixturenames), None)
+        combinations = format_combinations if varied is None else _GIVEN[varied]
+        metafunc.parametrize(["operation", "fmt", *([] if varied is None else [varied])], combinations(plan, asked))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

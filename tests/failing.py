@@ -12,6 +12,7 @@ from adapters.adapter import Call, Observed, Result
 from adapters.bulk import Bulk
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
 from adapters.question import Question
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic
 from reference.formats import FORMATS, Floats
 from reference.loss import Loss
@@ -28,12 +29,12 @@ def _named(name: str, quantities: tuple[Quantity, ...] = LOSS_QUANTITIES) -> Ope
 
 
 OPERATIONS = (
-    _named("wrong"),
+    replace(_named("wrong"), label_dtypes=("int64", "int32")),
     replace(_named("wrong_sigmoid"), loss=Loss.SIGMOID, probabilities=True),
     building_block(Quantity.LOG_SOFTMAX, "wrong", None, _ARITHMETIC, "wrong_block"),
     _named("wrong_layer", LAYER_GRADIENTS),
     *(_named(name) for name in ("changing", "right")),
-    *(_named(name, _FIRST_ORDER) for name in ("refusing", "ending", "raising", "misshapen", "at_once")),
+    *(_named(name, _FIRST_ORDER) for name in ("refusing", "ending", "raising", "misshapen", "at_once", "forgetful")),
 )
 
 
@@ -65,7 +66,7 @@ WRONG: dict[Quantity, Callable[[Floats], Floats]] = {
 
 
 class Failing(CorrectlyRounded):
-    """Each operation does what its name says; the loss of `at_once` is wrong where many rows are asked together."""
+    """Each does what its name says; `at_once` is wrong of many rows asked together, `forgetful` where results are kept."""
 
     name = "failing"
 
@@ -76,6 +77,9 @@ class Failing(CorrectlyRounded):
     def operations(self) -> tuple[Operation, ...]:
         return OPERATIONS
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        return (Usage.PLAIN, Usage.KEPT) if operation.name == "forgetful" else PLAIN_ONLY
+
     def call(self, question: Question) -> Call:
         operation, problem = question.operation, question.problem
         self.calls += 1
@@ -85,6 +89,8 @@ class Failing(CorrectlyRounded):
             sys.exit(3)
         if operation.name == "refusing" and (problem.logits > 0).any():
             raise NotImplementedError("too hard")
+        if operation.name == "forgetful" and question.usage is Usage.PLAIN:
+            return super().call(question)
         if operation.name in ("right", "raising", "refusing", "at_once"):
             return super().call(question)
         return Call({q: Result(self.wrong(operation, problem, q), problem.format.name, "cpu") for q in question.quantities})

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Adapter, AdapterError, Call, Result
-from adapters.layout import Layout, laid_out
 from adapters.loading import backend_names, load_adapter, load_attribute
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation, options_used
@@ -74,52 +73,6 @@ def test_not_implemented_passes_through() -> None:
     adapter.error = NotImplementedError("no such thing")
     with pytest.raises(NotImplementedError):
         adapter.observe(Question(adapter.operations()[0], PROBLEM, (Quantity.LOSS,)))
-
-
-@pytest.mark.parametrize("layout", Layout)
-def test_layouts_hold_the_same_values(layout: Layout) -> None:
-    values = np.arange(12.0).reshape(3, 4)
-    np.testing.assert_array_equal(laid_out(values, layout), values)
-
-
-def test_layouts_differ_in_memory() -> None:
-    values = np.arange(12.0).reshape(3, 4)
-    strides = {laid_out(values, layout).strides for layout in Layout}
-    assert len(strides) == len(Layout)
-
-
-@pytest.mark.parametrize("layout", Layout)
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_a_layout_reaches_the_operation(backend: str, layout: Layout) -> None:
-    if backend == "torch":
-        pytest.importorskip("torch")
-    adapter = load_adapter(backend, "cpu")
-    for operation in adapter.operations():
-        if not operation.refusal(PROBLEM):
-            observed = adapter.observe(Question(operation, PROBLEM, operation.asked(PROBLEM), layout))
-            assert not observed.error
-            assert not observed.violations
-            assert all(np.isfinite(values).all() for values in observed.values.values())
-
-
-def test_torch_sees_the_strides() -> None:
-    torch = pytest.importorskip("torch")
-    from adapters.torch.derivatives import _view
-
-    tensor = torch.arange(12.0).reshape(3, 4)
-    strides = {tuple(_view(tensor, layout).stride()) for layout in Layout}
-    assert strides == {(4, 1), (1, 3), (8, 2), (7, 1)}
-
-
-def test_torch_lays_out_class_indices_too() -> None:
-    """A kernel that reads them one after another, or from an aligned address, meets -1."""
-    pytest.importorskip("torch")
-    from adapters.torch.derivatives import Run
-
-    for layout, stride, offset in ((Layout.CONTIGUOUS, 1, 0), (Layout.STRIDED, 2, 0), (Layout.OFFSET, 4, 1)):
-        target = Run(PROBLEM, "cpu", layout).target
-        assert (target.stride(0), target.storage_offset()) == (stride, offset)
-        assert target.tolist() == PROBLEM.target.tolist()
 
 
 def test_torch_notices_a_changed_input() -> None:

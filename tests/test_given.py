@@ -42,7 +42,7 @@ FORMS: dict[str, Callable[[str, Path], str]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_exact(form: str, tmp_path: Path) -> None:
 
-    given = Given(PLAIN, "test_layout", {"layout": "strided"}, after=PLAIN.replace(logits=[[-0.0, np.nan]]))
+    given = Given(PLAIN, "test_layout", {"layout": "strided", "usage": "kept"}, after=PLAIN.replace(logits=[[-0.0, np.nan]]))
     again = given_from(FORMS[form](given.text(), tmp_path))
     assert (again.test, again.parameters) == (given.test, given.parameters)
     assert again.problem.logits.tolist() == [[20.0, 0.0]]

@@ -13,7 +13,6 @@ import pytest
 from adapters.adapter import Adapter, AdapterError
 from adapters.arrays import Inputs
 from adapters.isolation import observed_apart
-from adapters.layout import Layout
 from adapters.loading import backend_names
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import Operation
@@ -93,7 +92,8 @@ def test_the_most_classes_are_a_declared_limit(backend: str, most: int) -> None:
 
 
 def test_inputs_notice_that_they_were_changed() -> None:
-    inputs = Inputs(Problem([[1.0, 2.0]], [0], FLOAT32), Layout.CONTIGUOUS)
+    problem = Problem([[1.0, 2.0]], [0], FLOAT32)
+    inputs = Inputs(Question(NumpyAdapter().operations()[0], problem, ()))
     inputs.logits[0, 0] = 5.0
     assert inputs.changed() == ("logits",)
 

@@ -68,6 +68,12 @@ def test_the_right_kernel_passes_whatever_it_is_held_to(options: tuple[str, ...]
     assert_accepted("--backend=torch", f"--implementation={FOLDER / 'kernel.py'}:right", "-k", "not test_case", *options)
 
 
+def test_the_right_kernel_of_arrays_passes() -> None:
+    """But for what float64 is too narrow for: it is as stable as the max-shifted algorithm is."""
+    place = f"--implementation={FOLDER / 'array_kernel.py'}:right"
+    assert_accepted("--backend=numpy", place, "--dtype=float32,float16", "--claim=stable")
+
+
 @pytest.mark.parametrize("name", ["two_pass", "online", "tiled", "pairwise", "compensated"])
 def test_a_stable_kernel_is_not_rejected_however_it_sums(name: str) -> None:
     """But for `overflow`, where a gap beyond the largest number is infinite: there they are wrong, and are told so."""

@@ -26,12 +26,12 @@ from hypothesis import strategies as st
 
 from adapters.adapter import Adapter, Observed
 from adapters.arrays import ArrayAdapter
-from adapters.layout import Layout, laid_out
+from adapters.layout import Layout
 from adapters.loading import backend_names, load_attribute
 from adapters.numpy.backend import NumpyAdapter
 from adapters.operation import building_block
 from adapters.question import Question
-from adapters.script import layout_lines, literal
+from adapters.script import literal
 from reference import FLOAT32, Problem, Quantity
 from reference.evaluation import evaluate
 from reference.grades import Grade
@@ -500,19 +500,6 @@ def test_a_literal_of_a_vocabulary_is_short() -> None:
     values = np.resize([1.0, -1.0, 0.5], (4, 128256))
     assert len(literal(values)) < 100
     assert eval(literal(values), {"h": float.fromhex}) == values.tolist()
-
-
-@pytest.mark.parametrize("layout", Layout)
-@pytest.mark.parametrize("module", ["np", "torch"])
-def test_layouts_are_those_of_the_adapters(layout: Layout, module: str) -> None:
-    values = np.arange(12.0).reshape(3, 4)
-    library = np if module == "np" else pytest.importorskip("torch")
-    scope = {module: library, "x": values if module == "np" else library.tensor(values)}
-    exec("\n".join(layout_lines(layout, module)), scope)
-    made, there = scope["x"], laid_out(values, layout)
-    assert made.tolist() == there.tolist()
-    strides = made.strides if module == "np" else tuple(8 * step for step in made.stride())
-    assert strides == there.strides
 
 
 def test_a_script_is_in_the_layout_of_the_miss() -> None:

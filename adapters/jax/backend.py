@@ -40,11 +40,14 @@ from adapters.jax.losses import (
     squared_error,
 )
 from adapters.jax.script import jax_script
+from adapters.jax.usages import PLAYERS
+from adapters.layout import LABEL_DTYPE, LABEL_DTYPES
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -84,7 +87,8 @@ def arithmetic_of(device: str) -> dict[str, Arithmetic]:
 def _in_mode(operation: Operation, mode: str) -> Operation:
     """The operation op by op or compiled; XLA compiles for each shape in both modes, and cannot raise in either."""
     function = replace(operation.function, compiled=mode == COMPILED)
-    return replace(operation, function=function, mode=mode, few_shapes=True, can_raise=False)
+    labels = LABEL_DTYPES if operation.has_loss and not operation.probabilities else (LABEL_DTYPE,)
+    return replace(operation, function=function, mode=mode, few_shapes=True, can_raise=False, label_dtypes=labels)
 
 
 def _operations(device: str) -> tuple[Operation, ...]:
@@ -249,6 +253,11 @@ class JaxAdapter(Adapter):
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """All that are played, of a user's kernel and of the main operations; see `Adapter.usages`."""
+        is_own = any(operation.function == each.function for each in self._listed)
+        return PLAIN_ONLY if is_own and operation.name not in self.main else (Usage.PLAIN, *PLAYERS)
+
     def script(self, asked: Question) -> Script | None:
         """The operation in JAX's and optax's own words; see `Adapter.script`."""
         return jax_script(asked, self.device)
@@ -256,9 +265,14 @@ class JaxAdapter(Adapter):
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         with jax.default_device(self._device):
-            inputs = Inputs(question.problem, self._device, question.layout)
-            values = question.operation.function(inputs, question.quantities)
-            return Call({quantity: _result(value) for quantity, value in values.items()}, inputs.changed())
+            inputs = Inputs(question, self._device)
+            function = question.operation.function
+            if question.usage is Usage.PLAIN:
+                values = function(inputs, question.quantities)
+            else:
+                other = Inputs(replace(question, problem=question.other), self._device)
+                values = PLAYERS[question.usage](function, inputs, other)
+            return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, inputs.changed())
 
 
 @in_default_state

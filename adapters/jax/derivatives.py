@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from adapters.jax.losses import Array, Losses, Options, linear_then_cross_entropy, reduced
-from adapters.layout import Layout, laid_out
+from adapters.layout import laid_out, of_logits
+from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -34,11 +35,13 @@ _LONGEST_LOOP = 256
 class Inputs:
     """A problem as arrays on the device; a numpy buffer that JAX took without a copy is watched for changes."""
 
-    def __init__(self, problem: Problem, device: Any, layout: Layout) -> None:
+    def __init__(self, question: Question, device: Any) -> None:
+        problem = question.problem
         self.problem, self.device = problem, device
         cast = problem.format.cast
-        target = cast(problem.target) if problem.has_probabilities else problem.target.copy()
-        self._sources = {"logits": laid_out(cast(problem.logits), layout), "target": target}
+        target = cast(problem.target) if problem.has_probabilities else problem.target.astype(question.label_dtype)
+        logits = cast(problem.logits)
+        self._sources = {"logits": laid_out(logits, of_logits(logits, question.layout)), "target": target}
         self._before = {name: source.tobytes() for name, source in self._sources.items()}
         self.logits, self.target = (jnp.asarray(source, device=device) for source in self._sources.values())
         self.cotangent = jnp.asarray(cast(problem.upstream), device=device)
@@ -111,7 +114,7 @@ class Differentiated:
         """The quantities; compiled, two functions for each shape: value and gradient, and what is of second order."""
         options, given = Options.of(inputs.problem), (inputs.logits, inputs.target, inputs.cotangent, inputs.tangent)
         if not self.compiled:
-            return _derivatives(self, quantities, options, *given)
+            return derivatives(self, quantities, options, *given)
         results: Results = {}
         for order in _ORDERS:
             if set(order) & set(quantities):
@@ -119,7 +122,7 @@ class Differentiated:
         return {quantity: results[quantity] for quantity in quantities}
 
 
-def _derivatives(
+def derivatives(
     how: Differentiated,
     quantities: tuple[Quantity, ...],
     options: Options,
@@ -128,6 +131,7 @@ def _derivatives(
     cotangent: Array,
     tangent: Array,
 ) -> Results:
+    """The quantities of one call, as a function that may be compiled."""
     loss = partial(reduced, how.losses, target, options)
 
     def gradient(at: Array) -> Array:
@@ -149,7 +153,7 @@ def _derivatives(
 
 @cache
 def _compiled(how: Differentiated, quantities: tuple[Quantity, ...], options: Options) -> Callable[..., Results]:
-    return jax.jit(partial(_derivatives, how, quantities, options))
+    return jax.jit(partial(derivatives, how, quantities, options))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 
 from adapters.jax.derivatives import Layer, forward_gradient
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
+from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
 from reference.linear import linear_layer
@@ -83,12 +84,12 @@ return jax.vjp(losses, weights, bias)[1](upstream)
 
 
 def jax_script(asked: Question, device: str) -> Script | None:
-    """The script of a quantity on a device; None if the operation is not one of the backend's.
+    """The script of a quantity on a device; None if the operation is not one of the backend's, and of a sequence of calls.
 
     Compiled, what the adapter compiles as one function is one.
     """
     code = code_of(asked.operation, LOSSES, lambda name: _losses(f"{name}(x, t)"))
-    if code is None:
+    if code is None or asked.usage is not Usage.PLAIN:
         return None
     imports = ["import jax", "import jax.numpy as jnp", "import numpy as np", "import optax"]
     return Script(
@@ -119,7 +120,7 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_array("x", problem.logits, problem), *_laid_out(asked)]
     if not asked.operation.has_loss:
         return lines
-    lines.append(_array("t", problem.target, problem) if problem.has_probabilities else _indices(problem))
+    lines.append(_array("t", problem.target, problem) if problem.has_probabilities else _indices(asked))
     lines.append(_array("upstream", problem.upstream, problem))
     if _order(asked) == 2:
         tangent = np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent
@@ -128,12 +129,12 @@ def _inputs(asked: Question) -> list[str]:
 
 
 def _laid_out(asked: Question) -> list[str]:
-    lines = layout_lines(asked.layout, "np")
+    lines = lines_of_logits(asked.problem.logits, asked.layout, "np")
     return ["x = np.asarray(x)", *lines, "x = jnp.asarray(x)"] if lines else []
 
 
-def _indices(problem: Problem) -> str:
-    return wrapped(f"t = jnp.asarray(np.array({literal(problem.target)}, dtype=np.int64))")
+def _indices(asked: Question) -> str:
+    return wrapped(f"t = jnp.asarray(np.array({literal(asked.problem.target)}, dtype=np.{asked.label_dtype}))")
 
 
 def _order(asked: Question) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.special
 
 from adapters.adapter import CPU_CAPABILITY, Call, check_callable
-from adapters.arrays import Array, ArrayAdapter, ArrayFunction, Inputs, building, result_of
+from adapters.arrays import Array, ArrayAdapter, Inputs, building, result_of
+from adapters.layout import LABEL_DTYPES, OF_TENSORS, Layout
 from adapters.numpy.absorption_free import absorption_free
 from adapters.numpy.componentwise import componentwise
 from adapters.numpy.losses import (
@@ -25,11 +26,13 @@ from adapters.numpy.losses import (
     unfused_chain,
 )
 from adapters.numpy.script import numpy_script
+from adapters.numpy.usages import PLAYERS, Results, made_by
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block
 from adapters.processor import numpy_level
 from adapters.question import Question
 from adapters.returned import called, check_shape, name_of_kernel, refused
 from adapters.script import Script
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import BLOCKED, Arithmetic
 from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
@@ -58,19 +61,34 @@ _BY_PROBLEM = (absorption_free, componentwise)
 _FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
 
 
-def _from_gradient(function: Callable[[Array, Array], tuple[Array, Array]]) -> ArrayFunction:
-    """A user's callable (logits, labels) -> (loss, gradient) per row."""
+@dataclass(frozen=True)
+class FromGradient:
+    """A user's callable (logits, labels) -> (loss, gradient) per row, as an `ArrayFunction`."""
 
-    def compute(inputs: Inputs, quantity: Quantity) -> Array:
+    function: Callable[[Array, Array], tuple[Array, Array]]
+
+    def __call__(self, inputs: Inputs, quantity: Quantity) -> Array:
+        """One call, and what is asked of it."""
+        return self._taken(self._returned(inputs), inputs, quantity)
+
+    def made(self, inputs: Inputs) -> Callable[[], Results]:
+        """One call, of which both results are read later; see `adapters.numpy.usages`."""
+        returned = self._returned(inputs)
+        return lambda: {quantity: self._taken(returned, inputs, quantity) for quantity in _FIRST_ORDER}
+
+    def _returned(self, inputs: Inputs) -> tuple[Array, Array]:
+        function = self.function
         returned = called(function, inputs.logits, inputs.labels)
         if not (isinstance(returned, tuple | list) and len(returned) == 2 and all(hasattr(each, "dtype") for each in returned)):
             raise refused(function, returned, "(loss, gradient), two arrays in the dtype of the logits")
         loss, gradient = map(np.asarray, returned)
         check_shape(function, "losses", loss.shape, inputs.logits.shape[:1])
         check_shape(function, "a gradient", gradient.shape, inputs.logits.shape)
-        return loss if quantity is Quantity.LOSS else _scaled(gradient, inputs.cotangent)
+        return loss, gradient
 
-    return compute
+    def _taken(self, returned: tuple[Array, Array], inputs: Inputs, quantity: Quantity) -> Array:
+        loss, gradient = returned
+        return loss if quantity is Quantity.LOSS else _scaled(gradient, inputs.cotangent)
 
 
 @in_default_state
@@ -166,6 +184,17 @@ _OPERATIONS = (
 )
 
 
+_LAYOUTS = (*OF_TENSORS, Layout.REVERSED, Layout.BYTE_SWAPPED)
+
+
+def _as_given(operation: Operation) -> Operation:
+    """The operation with all that arrays may be; those of a whole problem are given no arrays."""
+    if operation.function in _BY_PROBLEM:
+        return operation
+    indices = operation.has_loss and not operation.probabilities
+    return replace(operation, layouts=_LAYOUTS, label_dtypes=LABEL_DTYPES if indices else operation.label_dtypes)
+
+
 class NumpyAdapter(ArrayAdapter):
     """The backend of numpy and SciPy: losses as users compose them, and one that has no absorption."""
 
@@ -173,7 +202,7 @@ class NumpyAdapter(ArrayAdapter):
     main = ("scipy_log_softmax", "absorption_free", "absorption_free_probabilities")
     controls = ("naive", "log_of_softmax", "unfused_chain")
     packages = ("numpy", "scipy")
-    listed = _OPERATIONS
+    listed = tuple(map(_as_given, _OPERATIONS))
 
     def versions(self) -> dict[str, str]:
         """Versions of what is on trial, and the level for which NumPy dispatches."""
@@ -189,11 +218,19 @@ class NumpyAdapter(ArrayAdapter):
             Operation(
                 name,
                 f"{name}(logits, labels)",
-                _from_gradient(function),
+                FromGradient(function),
                 declared,
                 quantities=_FIRST_ORDER,
+                layouts=_LAYOUTS,
+                label_dtypes=LABEL_DTYPES,
             ),
         )
+
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """All that are played, of a user's kernel and of SciPy's main function; this project's own take whole problems."""
+        function = operation.function
+        is_main = operation.name in self.main and function not in _BY_PROBLEM
+        return (Usage.PLAIN, *PLAYERS) if is_main or isinstance(function, FromGradient) else PLAIN_ONLY
 
     def script(self, asked: Question) -> Script | None:
         """The operation in NumPy's and SciPy's own words; see `Adapter.script`."""
@@ -208,7 +245,18 @@ class NumpyAdapter(ArrayAdapter):
             _check_binary_labels(problem)
             values = function(problem, question.quantities)
             return Call({q: result_of(problem.format.cast(v)) for q, v in values.items()})
-        return super().call(question)
+        return super().call(question) if question.usage is Usage.PLAIN else _played(question)
+
+
+def _played(question: Question) -> Call:
+    """The call that counts in a sequence of calls, both quantities of one."""
+    function, quantities = question.operation.function, question.quantities
+    inputs, other = (Inputs(asked) for asked in (question, replace(question, problem=question.other)))
+    made = function.made if isinstance(function, FromGradient) else made_by(function, quantities)
+    with np.errstate(all="ignore"):
+        values = PLAYERS[question.usage](made, inputs, other)
+        results = {quantity: result_of(values[quantity]) for quantity in quantities}
+    return Call(results, inputs.changed())
 
 
 def _check_labels(problem: Problem) -> None:

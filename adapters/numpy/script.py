@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.array_script import array_inputs
+from adapters.array_script import array_inputs, other_inputs
 from adapters.question import Question
 from adapters.script import Script, function, import_of
+from adapters.usage import Usage
 from reference.quantity import Quantity
 
 _SOFTMAX = "scipy.special.softmax(x, axis=1)"
@@ -75,14 +76,34 @@ return upstream[:, None] * (2 * p * (r - (p * r).sum(axis=1, keepdims=True)))
 }
 
 
+_CALLS = {
+    Usage.PLAIN: "loss, gradient = {kernel}(x, t)\n",
+    Usage.KEPT: "loss, gradient = {kernel}(x, t)\n{kernel}(other_x, other_t)\n",
+    Usage.REUSED: """
+own_x, own_t = x.copy(), t.copy()
+x[...], t[...] = other_x, other_t
+{kernel}(x, t)
+x[...], t[...] = own_x, own_t
+loss, gradient = {kernel}(x, t)
+""",
+    Usage.THREADED: """
+with ThreadPoolExecutor(1) as thread:
+    loss, gradient = thread.submit({kernel}, x, t).result()
+""",
+}
+"""The calls of a user's kernel in each usage."""
+
+_IMPORTS = {Usage.THREADED: ["from concurrent.futures import ThreadPoolExecutor"]}
+
+
 def numpy_script(asked: Question) -> Script | None:
-    """The script of a quantity; None for the absorption-free operations, which are this project's own."""
+    """The script of a quantity; None for the operations that are this project's own, and for SciPy's in a sequence of calls."""
     observe = _observe(asked)
     if observe is None:
         return None
     return Script(
-        ["import numpy as np", "import scipy", *import_of(asked.operation)],
-        array_inputs(asked),
+        ["import numpy as np", "import scipy", *_IMPORTS.get(asked.usage, []), *import_of(asked.operation)],
+        [*array_inputs(asked), *(other_inputs(asked) if "other_" in observe else [])],
         [function("observe()", observe)],
         'f"numpy {np.__version__}, scipy {scipy.__version__}"',
     )
@@ -92,8 +113,10 @@ def _observe(asked: Question) -> str | None:
     """The body of observe()."""
     place, name, quantity = asked.operation.implementation, asked.operation.name, asked.quantity
     if place is not None:
-        loss = f"loss, gradient = {place.rpartition(':')[2]}(x, t)\n"
+        loss = _CALLS[asked.usage].format(kernel=place.rpartition(":")[2])
         return loss + ("return loss" if quantity is Quantity.LOSS else "return upstream[:, None] * np.asarray(gradient)")
+    if asked.usage is not Usage.PLAIN:
+        return None
     if name in OF_SOFTMAX:
         loss, softmax = OF_SOFTMAX[name]
         return _TEXTBOOK[quantity].format(loss=loss, softmax=softmax)

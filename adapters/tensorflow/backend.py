@@ -23,6 +23,7 @@ import tensorflow as tf
 from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
+from adapters.layout import LABEL_DTYPE
 from adapters.operation import EAGER, Operation, building_block
 from adapters.processor import has_avx512_fp16, xla_extension
 from adapters.question import Question
@@ -59,6 +60,8 @@ from adapters.tensorflow.losses import (
     weighted_cross_entropy,
 )
 from adapters.tensorflow.script import tensorflow_script
+from adapters.tensorflow.usages import PLAYERS
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
@@ -156,6 +159,7 @@ def _operation(
     mode: str, name: str, formula: str, function: LossFunction, arithmetic: Mapping[str, Arithmetic], **keys: Any
 ) -> Operation:
     keys.setdefault("options", frozenset({"reduction"}))
+    keys.setdefault("label_dtypes", (LABEL_DTYPE,) if keys.get("probabilities") else (LABEL_DTYPE, "int32"))
     return Operation(
         name,
         formula,
@@ -422,6 +426,12 @@ class TensorFlowAdapter(Adapter):
         loss, name = implementation_loss(losses_of_kernel(function)), name_of_kernel(function)
         return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
 
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """All that are played, eager, of a user's kernel and of the main operations; see `Adapter.usages`."""
+        is_own = any(operation.function is each.function for each in self._listed)
+        plays = operation.mode == EAGER and (operation.name in self.main or not is_own)
+        return (Usage.PLAIN, *PLAYERS) if plays else PLAIN_ONLY
+
     def script(self, asked: Question) -> Script | None:
         """The operation in TensorFlow's and Keras' own words; see `Adapter.script`."""
         return tensorflow_script(asked, self.device)
@@ -429,8 +439,13 @@ class TensorFlowAdapter(Adapter):
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
         with tf.device(self._place):
-            inputs = Inputs.of(question.problem, question.layout)
-            values = question.operation.function(inputs, question.quantities)
+            inputs = Inputs.of(question)
+            function = question.operation.function
+            if question.usage is Usage.PLAIN:
+                values = function(inputs, question.quantities)
+            else:
+                other = Inputs.of(replace(question, problem=question.other))
+                values = PLAYERS[question.usage](function.loss, inputs, other)
         if Quantity.LOSS in question.quantities and values[Quantity.LOSS].shape != inputs.cotangent.shape:
             raise ValueError(f"returned a loss of shape {values[Quantity.LOSS].shape}, asked for {inputs.cotangent.shape}")
         return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, inputs.changed())

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from adapters.layout import Layout, laid_out
+from adapters.layout import laid_out, of_logits
 from adapters.operation import EAGER
+from adapters.question import Question
 from adapters.tensorflow.losses import LossFunction, Options, Tensor
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -34,11 +35,13 @@ class Inputs:
     before: tuple[bytes, bytes]
 
     @classmethod
-    def of(cls, problem: Problem, layout: Layout) -> Inputs:
+    def of(cls, question: Question) -> Inputs:
         """The tensors of a problem, its logits in a layout; the cotangent is of ones unless the problem has one."""
+        problem = question.problem
         cast = problem.format.cast
-        logits = tf.constant(laid_out(cast(problem.logits), layout))
-        target = tf.constant(cast(problem.target) if problem.has_probabilities else problem.target)
+        given = cast(problem.logits)
+        logits = tf.constant(laid_out(given, of_logits(given, question.layout)))
+        target = tf.constant(cast(problem.target) if problem.has_probabilities else problem.target.astype(question.label_dtype))
         return cls(problem, logits, target, tf.constant(cast(problem.upstream)), (_bits(logits), _bits(target)))
 
     def tangent(self) -> Tensor:

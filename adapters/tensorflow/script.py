@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from adapters.operation import EAGER
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
 from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDifferentiated
 from adapters.tensorflow.losses import KERAS_REDUCTIONS
+from adapters.usage import Usage
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -118,9 +119,9 @@ return tape.gradient(losses, (weight, bias), output_gradients=upstream)
 
 
 def tensorflow_script(asked: Question, device: str) -> Script | None:
-    """The script of a quantity on a device; None if the operation is not one of the backend's."""
+    """The script of a quantity on a device; None if the operation is not one of the backend's, and of a sequence of calls."""
     code = code_of(asked.operation, LOSSES, called)
-    if code is None:
+    if code is None or asked.usage is not Usage.PLAIN:
         return None
     statements = code(asked.problem)
     keras = ["import keras"] if "keras." in statements else []
@@ -155,7 +156,7 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_tensor("x", problem.logits, problem), *_laid_out(asked)]
     if not asked.operation.has_loss:
         return lines
-    indices = wrapped(f"t = tf.constant(np.array({literal(problem.target)}, dtype=np.int64))")
+    indices = wrapped(f"t = tf.constant(np.array({literal(problem.target)}, dtype=np.{asked.label_dtype}))")
     lines.append(_tensor("t", problem.target, problem) if problem.has_probabilities else indices)
     lines.append(_tensor("upstream", problem.upstream, problem))
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
@@ -164,7 +165,7 @@ def _inputs(asked: Question) -> list[str]:
 
 
 def _laid_out(asked: Question) -> list[str]:
-    lines = layout_lines(asked.layout, "np")
+    lines = lines_of_logits(asked.problem.logits, asked.layout, "np")
     return ["x = x.numpy()", *lines, "x = tf.constant(x)"] if lines else []
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
+from adapters.layout import LABEL_DTYPE, OF_OLD, OF_TENSORS, Layout
 from adapters.operation import Operation, building_block
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -57,6 +58,8 @@ from adapters.torch.losses import (
     squared_error,
 )
 from adapters.torch.script import torch_script
+from adapters.torch.usages import PLAYERS
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.loss import Loss
@@ -279,9 +282,42 @@ def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Oper
     return [*first_order, *inference, *(replace(block, mode=COMPILED) for block in blocks)]
 
 
+_LONG_OR_INT = (LABEL_DTYPE, "int32")
+_LABELS = {
+    COMPILED: _LONG_OR_INT,
+    "logsumexp_gather": _LONG_OR_INT,
+    "log_of_softmax": _LONG_OR_INT,
+    "cross_entropy_classes_second": (LABEL_DTYPE,),
+    "cross_entropy_func": (LABEL_DTYPE,),
+    "cross_entropy_forward": (LABEL_DTYPE,),
+}
+"""By mode or operation, dtypes of class indices: gather takes no byte, nor do nll_loss2d and torch.func.jacfwd."""
+
+_OF_DUALS = tuple(layout for layout in OF_TENSORS if layout is not Layout.EXPANDED)
+"""torch.func.jvp raises for any function of an expanded tensor: it writes the direction into that layout."""
+
+_OF_GRAPHS = (*OF_OLD, Layout.EXPANDED)
+"""What torch.compile makes a graph for: each costs seconds, and no stride but 0 and 1 is another graph."""
+
+
+def _as_given(operation: Operation) -> Operation:
+    """The operation with the layouts that tensors have, and the dtypes of class indices; nll_loss takes long and byte."""
+    labels = _LABELS.get(operation.mode, _LABELS.get(operation.name, (LABEL_DTYPE, "uint8")))
+    indices = operation.has_loss and not operation.probabilities
+    by_func = isinstance(getattr(operation.function, "derivatives", None), ByFunc)
+    layouts = _OF_DUALS if by_func else _OF_GRAPHS if operation.mode == COMPILED else OF_TENSORS
+    return replace(operation, layouts=layouts, label_dtypes=labels if indices else (LABEL_DTYPE,))
+
+
 def _operations(device: str) -> tuple[Operation, ...]:
     eager = _eager_operations(device)
-    return (*eager, *_autocast_operations(eager), *_compiled_operations(eager, device))
+    return tuple(map(_as_given, (*eager, *_autocast_operations(eager), *_compiled_operations(eager, device))))
+
+
+_NOT_COMPILED = (
+    *(Usage.TWICE, Usage.FIRST_OF_TWO),  # a compiled backward gives its buffers away, and refuses to be retained
+    *(Usage.NO_GRAD, Usage.INFERENCE_MODE, Usage.CHECKPOINTED_REENTRANT),  # without a graph it is compiled once more
+)
 
 
 class TorchAdapter(Adapter):
@@ -317,7 +353,15 @@ class TorchAdapter(Adapter):
         loss = Differentiated(implementation_loss(losses_of_kernel(function)), as_used)
         name, arithmetic = name_of_kernel(function), arithmetic_of(self.device)
         return (
-            Operation(name, f"{name}(x, index)", loss, arithmetic, options=_EVERY),
+            Operation(
+                name,
+                f"{name}(x, index)",
+                loss,
+                arithmetic,
+                options=_EVERY,
+                layouts=OF_TENSORS,
+                label_dtypes=_LONG_OR_INT,
+            ),
             Operation(
                 f"{name}_probabilities",
                 f"{name}(x, q)",
@@ -325,8 +369,17 @@ class TorchAdapter(Adapter):
                 arithmetic,
                 probabilities=True,
                 options=_SOFT,
+                layouts=OF_TENSORS,
             ),
         )
+
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:
+        """All that are played, of a user's kernel and of the main operations, of which the others are made."""
+        way = getattr(operation.function, "derivatives", None)
+        if way is not as_used and not (way is by_autograd and operation.name in self.main):
+            return PLAIN_ONLY
+        left_out = _NOT_COMPILED if operation.mode == COMPILED else ()
+        return (Usage.PLAIN, *(usage for usage in PLAYERS if usage not in left_out))
 
     def script(self, asked: Question) -> Script | None:
         """The operation in PyTorch's own words; see `Adapter.script`."""
@@ -334,9 +387,12 @@ class TorchAdapter(Adapter):
 
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
-        run, quantities = Run(question.problem, self.device, question.layout), question.quantities
+        run, quantities = Run(question, self.device), question.quantities
         function = question.operation.function
-        if question.operation.has_loss:
+        if question.usage is not Usage.PLAIN:
+            other = Run(replace(question, problem=question.other), self.device)
+            values = PLAYERS[question.usage](function.loss, run, other)
+        elif question.operation.has_loss:
             values = function.derivatives(function.loss, run, quantities)
         else:
             values = {quantities[0]: function(run.logits.detach())}

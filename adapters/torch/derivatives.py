@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from adapters.layout import Layout, laid_out
+from adapters.layout import Layout, beside, laid_out, of_logits
+from adapters.question import Question
 from adapters.returned import LackError
 from adapters.torch.losses import (
     Loss,
@@ -24,8 +26,8 @@ from adapters.torch.losses import (
     target_tensor,
     to_tensor,
 )
+from reference.formats import Floats
 from reference.linear import linear_layer
-from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
@@ -38,54 +40,68 @@ _LARGEST_BASIS = 2**25
 class Run:
     """One problem on the device: leaves, their snapshots, and the loss on trial."""
 
-    def __init__(self, problem: Problem, device: str, layout: Layout) -> None:
-        self.problem, self.device, self._layout = problem, device, layout
-        self.logits = _view(to_tensor(problem.logits, problem.format, device), layout).requires_grad_()
-        self.target = _target_view(target_tensor(problem, device), layout)
-        self.options = options_of(problem, device)
+    def __init__(self, question: Question, device: str) -> None:
+        problem = question.problem
+        self.problem, self.device, self._layout = problem, device, question.layout
+        logits = to_tensor(problem.logits, problem.format, device)
+        self.logits = _view(logits, of_logits(problem.logits, self._layout)).requires_grad_()
+        self.target = self._beside(problem.target, target_tensor(problem, device, question.label_dtype))
+        self.options = options_of(problem, device, self._weight())
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
+        self._others: list[Tensor] = []
 
     def cotangent(self, shape: torch.Size) -> Tensor:
-        """The upstream gradient of a loss of this shape; that of several rows lies as the class indices do."""
-        upstream = cotangent_tensor(self.problem, shape, self.device)
-        return _target_view(upstream, self._layout) if shape else upstream
+        """The upstream gradient of a loss of this shape."""
+        return self._beside(self.problem.upstream, cotangent_tensor(self.problem, shape, self.device))
 
     def tangent(self) -> Tensor:
         """The direction of the Hessian-vector product."""
         assert self.problem.tangent is not None
-        return to_tensor(self.problem.tangent, self.problem.format, self.device)
+        return self._float(self.problem.tangent)
+
+    def _weight(self) -> Tensor | None:
+        return None if self.problem.class_weights is None else self._float(self.problem.class_weights)
+
+    def _float(self, values: Floats) -> Tensor:
+        return self._beside(values, to_tensor(values, self.problem.format, self.device))
+
+    def _beside(self, values: NDArray[Any], tensor: Tensor) -> Tensor:
+        """The tensor of an array beside the logits, laid out."""
+        return _view(tensor, beside(values, self._layout))
+
+    def watched(self, logits: Tensor) -> Tensor:
+        """Logits that are equal to its own, of which it is told too if they change."""
+        self._others.append(logits)
+        return logits
 
     def changed(self) -> tuple[str, ...]:
         """Names of the inputs whose bits are not what they were."""
-        now = {"logits": self.logits.detach(), "target": self.target}
-        return tuple(name for name, was in self._before.items() if not _same_bits(was, now[name]))
+        now = {"logits": [self.logits, *self._others], "target": [self.target]}
+        return tuple(
+            name for name, was in self._before.items() if not all(_same_bits(was, tensor.detach()) for tensor in now[name])
+        )
 
 
 def _view(tensor: Tensor, layout: Layout) -> Tensor:
     """The tensor in a memory layout: the strides and offset that numpy's view has, over storage padded with NaN, or -1."""
-    rows, classes = tensor.shape
-    positions = laid_out(np.arange(tensor.numel(), dtype=np.float64).reshape(rows, classes), layout)
     if layout is Layout.CONTIGUOUS or not tensor.numel():
         return tensor
+    positions = laid_out(np.arange(tensor.numel(), dtype=np.float64).reshape(tensor.shape), layout)
     base = positions if positions.base is None else positions.base
+    written = slice(1 if layout is Layout.EXPANDED else None)
     strides = tuple(step // positions.itemsize for step in positions.strides)
     start = (positions.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // positions.itemsize
     between = float("nan") if tensor.is_floating_point() else -1
     storage = torch.full((base.size,), between, dtype=tensor.dtype, device=tensor.device)
-    view = storage.as_strided((rows, classes), strides, start)
-    view.copy_(tensor)
+    view = storage.as_strided(tuple(tensor.shape), strides, start)
+    view[written].copy_(tensor[written])
     return view
-
-
-def _target_view(target: Tensor, layout: Layout) -> Tensor:
-    """Class indices, one a row, lie as the logits do: a column of a table."""
-    return _view(target, layout) if target.ndim == 2 else _view(target[:, None], layout)[:, 0]
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
         return False
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
     return bool((a.contiguous().view(integer) == b.contiguous().view(integer)).all())
 
 
@@ -130,10 +146,10 @@ def as_used(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
     """A kernel as training uses it, and, where the loss alone is asked, as inference does: it may go another way there."""
     if quantities == (Quantity.LOSS,):
         return loss_alone(loss, run, quantities)
-    return by_autograd(_with_graph(loss), run, quantities)
+    return by_autograd(with_graph(loss), run, quantities)
 
 
-def _with_graph(loss: Loss) -> Loss:
+def with_graph(loss: Loss) -> Loss:
     """The loss, which is told if no gradient can be taken of it."""
 
     def losses(logits: Tensor, target: Tensor, options: Options) -> Tensor:

@@ -13,6 +13,7 @@ from adapters.question import Question
 from adapters.script import Code, Script
 from adapters.torch.backend import Differentiated, TorchAdapter, arithmetic_of
 from adapters.torch.script import ENVIRONMENT, Words, torch_script
+from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32
 from reference.quantity import Quantity
@@ -48,6 +49,10 @@ class TorchKernels(TorchAdapter):
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """None: a callable is judged by --backend=torch."""
         return Adapter.implementation(self, function)
+
+    def usages(self, operation: Operation) -> tuple[Usage, ...]:  # noqa: ARG002
+        """Plain calls alone: what their claims rest on."""
+        return PLAIN_ONLY
 
     def script(self, asked: Question) -> Script | None:
         """The operation in the words of its package and PyTorch's; see `Adapter.script`."""

@@ -55,12 +55,11 @@ def to_tensor(values: Floats, fmt: Format, device: str) -> Tensor:
     return torch.from_numpy(np.array(bits)).view(DTYPES[fmt]).to(device)
 
 
-def options_of(problem: Problem, device: str) -> Options:
-    """The options of a problem, tensors on the device."""
-    weights = problem.class_weights
+def options_of(problem: Problem, device: str, weight: Tensor | None) -> Options:
+    """The options of a problem, tensors on the device; the class weights are given."""
     return Options(
         reduction=problem.reduction.value,
-        weight=None if weights is None else to_tensor(weights, problem.format, device),
+        weight=weight,
         label_smoothing=problem.label_smoothing,
         ignore_index=problem.ignored_class,
         logit_softcap=problem.logit_softcap,
@@ -238,11 +237,11 @@ def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return torch.compile(function, dynamic=True, fullgraph=True)
 
 
-def target_tensor(problem: Problem, device: str) -> Tensor:
+def target_tensor(problem: Problem, device: str, label_dtype: str) -> Tensor:
     """The target as cross_entropy takes it."""
     if problem.has_probabilities:
         return to_tensor(problem.target, problem.format, device)
-    return torch.tensor(problem.target, dtype=torch.int64, device=device)
+    return torch.from_numpy(problem.target.astype(label_dtype)).to(device)
 
 
 def cotangent_tensor(problem: Problem, shape: torch.Size, device: str) -> Tensor:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from adapters.layout import Layout
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, layout_lines, literal, wrapped
+from adapters.script import Code, Script, code_of, function, import_of, lines_beside, lines_of_logits, literal, wrapped
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
 from adapters.torch.losses import AUTOCAST, COMPILED
+from adapters.torch.usage_script import has_words, imports_of, observed, of_other
+from adapters.usage import Usage
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
@@ -174,11 +176,11 @@ _PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
 def torch_script(asked: Question, device: str, words: Words = _PYTORCH) -> Script | None:
     """The script of a quantity on a device; None if the operation is not among the words."""
     code = code_of(asked.operation, words.losses, called)
-    if code is None:
+    if code is None or not has_words(asked):
         return None
     return Script(
-        [*words.imports, *import_of(asked.operation)],
-        [*_device_lines(device), *_inputs(asked)],
+        [*words.imports, *imports_of(asked.usage), *import_of(asked.operation)],
+        [*_device_lines(device), *_inputs(asked), *_other_inputs(asked)],
         [*words.functions, *_functions(asked, code(asked.problem))],
         f'f"{words.environment}"',
     )
@@ -198,27 +200,55 @@ def _inputs(asked: Question) -> list[str]:
     if _way(asked) is by_layer:
         lines = _layer_inputs(problem)
     else:
-        leaf = asked.operation.has_loss and asked.quantity is not Quantity.LOSS and not by_func
+        leaf = asked.operation.has_loss and _goes_back(asked) and not by_func
         contiguous = asked.layout is Layout.CONTIGUOUS and problem.logits.size
         lines = [_tensor("x", problem.logits, problem, ", requires_grad=True" if leaf and contiguous else "")]
-        lines += layout_lines(asked.layout, "torch")
+        lines += lines_of_logits(problem.logits, asked.layout, "torch")
         lines += ["x.requires_grad_()"] if leaf and not contiguous else []
     if not asked.operation.has_loss:
         return lines
-    lines.append(_target(problem))
+    lines += [_target(problem, asked.label_dtype), *lines_beside("t", problem.target, asked.layout, "torch")]
     if problem.class_weights is not None:
-        lines.append(_tensor("w", problem.class_weights, problem))
-    if asked.quantity is not Quantity.LOSS and (by_func or problem.cotangent is not None):
-        lines.append(_tensor("upstream", problem.upstream, problem))
+        lines += _beside("w", problem.class_weights, asked)
+    if _goes_back(asked) and (by_func or _has_upstream(asked)):
+        lines += _beside("upstream", problem.upstream, asked)
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
-        lines.append(_tensor("v", problem.tangent, problem))
+        lines += _beside("v", problem.tangent, asked)
     return lines
 
 
-def _target(problem: Problem) -> str:
+def _goes_back(asked: Question) -> bool:
+    """True unless the loss alone is computed; in a sequence of calls the logits need a gradient all the same."""
+    return asked.quantity is not Quantity.LOSS or asked.usage is not Usage.PLAIN
+
+
+def _other_inputs(asked: Question) -> list[str]:
+    """Statements that make what the usage reads of the other batch."""
+    names = of_other(asked.usage)
+    if not names:
+        return []
+    other = asked.other
+    made = {
+        "other_x": _tensor("other_x", other.logits, other, ", requires_grad=True"),
+        "other_t": _target(other, asked.label_dtype, "other_t"),
+        "other_upstream": _tensor("other_upstream", other.upstream, other),
+    }
+    return [made[name] for name in names]
+
+
+def _beside(name: str, values: Floats, asked: Question) -> list[str]:
+    return [_tensor(name, values, asked.problem), *lines_beside(name, values, asked.layout, "torch")]
+
+
+def _has_upstream(asked: Question) -> bool:
+    """True if the cotangent is more than ones that lie one after another."""
+    return asked.problem.cotangent is not None or asked.layout is not Layout.CONTIGUOUS
+
+
+def _target(problem: Problem, label_dtype: str, name: str = "t") -> str:
     if problem.has_probabilities:
-        return _tensor("t", problem.target, problem)
-    return wrapped(f"t = torch.tensor({literal(problem.target)}, dtype=torch.int64)")
+        return _tensor(name, problem.target, problem)
+    return wrapped(f"{name} = torch.tensor({literal(problem.target)}, dtype=torch.{label_dtype})")
 
 
 def _layer_inputs(problem: Problem) -> list[str]:
@@ -236,16 +266,18 @@ def _way(asked: Question) -> object:
 
 
 def _functions(asked: Question, code: str) -> list[str]:
-    mode, problem, quantity, way = asked.operation.mode, asked.problem, asked.quantity, _way(asked)
+    mode, quantity, way = asked.operation.mode, asked.quantity, _way(asked)
     defined = "loss(x, t)" if asked.operation.has_loss else "block(x)"
     name = defined.partition("(")[0]
     if mode == AUTOCAST:
         indented = code.replace("\n", "\n    ")
         code = f"with torch.autocast(x.device.type, dtype=torch.bfloat16):\n    {indented}"
-    upstream = "torch.ones_like(losses)" if problem.cotangent is None else "upstream"
+    upstream = "upstream" if _has_upstream(asked) else "torch.ones_like(losses)"
     keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
     if not asked.operation.has_loss:
         observe = f"return {'compiled' if mode == COMPILED else 'block'}(x)"
+    elif asked.usage is not Usage.PLAIN:
+        observe = observed(asked, upstream)
     elif way is by_layer:
         observe = _LAYER.format(place=LAYER_GRADIENTS.index(quantity), **keys)
     elif isinstance(way, ByFunc):
@@ -253,5 +285,6 @@ def _functions(asked: Question, code: str) -> list[str]:
     else:
         second = ", create_graph=True" if quantity in (Quantity.HVP, Quantity.HESSIAN) else ""
         observe = _AUTOGRAD[quantity].format(graph=second, **keys)
-    compiled = [f"compiled = torch.compile({name}, dynamic=True, fullgraph=True)"] if mode == COMPILED else []
+    replaced = "compiled" if asked.usage is Usage.PLAIN else name
+    compiled = [f"{replaced} = torch.compile({name}, dynamic=True, fullgraph=True)"] if mode == COMPILED else []
     return [function(defined, code), *compiled, function("observe()", observe)]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from adapters.layout import LABEL_DTYPE, Layout
+from adapters.operation import EAGER, Operation
+from adapters.usage import Usage
+from reference.formats import Format
 from reference.quantity import Quantity
 from suites.inputs.given import OF_CASES, Given
 from suites.judging.judge import Plan, askable
@@ -13,12 +18,58 @@ from suites.judging.judge import Plan, askable
 
 def format_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
     """An operation and a format, for each that would be asked one of the quantities were it not for its limits."""
+    return [_asked_or_skipped((op, fmt), f"{op.label}-{fmt.name}", away) for op, fmt, away in _pairs(plan, asked)]
+
+
+def layout_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
+    """The same with each memory layout that an operation is asked in beside the contiguous one."""
     return [
-        _asked_or_skipped((op, fmt), f"{op.label}-{fmt.name}", op.declared_away(asked, fmt.name, plan.adapter.device))
+        _asked_or_skipped((op, fmt, layout), f"{op.label}-{fmt.name}-{layout}", away or op.given_declared_away(layout=layout))
+        for op, fmt, away in _pairs(plan, asked)
+        for layout in op.layouts
+        if layout is not Layout.CONTIGUOUS and layout.has(fmt.name)
+    ]
+
+
+def label_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
+    """The same with each dtype of class indices beside the usual one; in one format where any is compiled anew."""
+    return [
+        _asked_or_skipped((op, fmt, dtype), f"{op.label}-{fmt.name}-{dtype}", away or op.given_declared_away(label_dtype=dtype))
+        for op, fmt, away in _pairs(plan, asked)
+        for dtype in op.label_dtypes
+        if dtype != LABEL_DTYPE and fmt in _formats_of_labels(plan, op)
+    ]
+
+
+def _formats_of_labels(plan: Plan, op: Operation) -> list[Format]:
+    """The formats in which dtypes of class indices are asked: one that it takes, where each may be compiled anew."""
+    formats = _formats(plan, op)
+    return formats if op.mode == EAGER and not op.few_shapes else [f for f in formats if f.name in op.arithmetic][:1]
+
+
+def _formats(plan: Plan, op: Operation) -> list[Format]:
+    """The formats on trial that an operation has, were it not for its limits."""
+    return [fmt for fmt in plan.formats if fmt.name in op.whole.arithmetic]
+
+
+def _pairs(plan: Plan, asked: tuple[Quantity, ...]) -> Iterator[tuple[Operation, Format, str | None]]:
+    """An operation and a format, and by which limit nothing is asked of them."""
+    for op in plan.operations:
+        if set(op.whole.quantities) & set(asked):
+            for fmt in _formats(plan, op):
+                yield op, fmt, op.declared_away(asked, fmt.name, plan.adapter.device)
+
+
+def usage_combinations(plan: Plan) -> list[Any]:
+    """An operation, a format and a usage that the backend plays, for each that would be asked were it not for its limits."""
+    device = plan.adapter.device
+    return [
+        _asked_or_skipped((op, fmt, usage), f"{op.label}-{fmt.name}-{usage}", op.usage_declared_away(usage, fmt.name, device))
         for op in plan.operations
-        if set(op.whole.quantities) & set(asked)
         for fmt in plan.formats
         if fmt.name in op.whole.arithmetic
+        for usage in plan.adapter.usages(op.whole)
+        if usage is not Usage.PLAIN
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adapters.layout import Layout
+from adapters.layout import LABEL_DTYPES, Layout
+from adapters.usage import Usage
 from reference.formats import FORMATS
 from reference.options import ARGUMENTS, Array, Choice, Label, Option
 from reference.validation import INT64, Schema, names, table, text, whole
@@ -37,6 +38,8 @@ GIVEN = _OBJECT | table(
         **_PROBLEM,
         "test": text(_LONGEST_NAME, "the name of a test"),
         "layout": {"enum": list(map(str, Layout))},
+        "label_dtype": {"enum": list(LABEL_DTYPES)},
+        "usage": {"enum": list(map(str, Usage))},
         "label": {
             "type": ["number", "string"],
             "maxLength": _LONGEST_NAME,

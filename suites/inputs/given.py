@@ -28,7 +28,7 @@ OF_CASES = "test_case"
 
 FORMS = "an id, a name, a name with *, {JSON}, z:COMPRESSED or a file.json as failures print them"
 _COMPRESSED = "z:"
-_PARAMETERS = ("layout", "label")
+_PARAMETERS = ("layout", "label_dtype", "usage", "label")
 _STRICT = validator(GIVEN)
 _LONGEST_SHOWN = 60
 LARGEST_TEXT = 2**26

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from adapters.operation import Operation
-from adapters.question import Question
 from suites.judging.judge import Judge
 from suites.judging.outcomes import FailedTest
 from suites.judging.reproducer import Miss
@@ -24,7 +24,7 @@ def told_beside(judge: Judge, failed: FailedTest) -> str | None:
     operation = own_operation(judge, miss)
     if operation is None:
         return None
-    question = Question(operation, miss.measurement.problem, (miss.measurement.quantity,), miss.layout)
+    question = replace(miss.question, operation=operation)
     with suppress(pytest.skip.Exception, pytest.fail.Exception):
         (found,) = judge.measure(question)
         framework, version = next(iter(judge.plan.adapter.versions().items()))
@@ -37,5 +37,7 @@ def own_operation(judge: Judge, miss: Miss) -> Operation | None:
     """The first main operation of the backend that can be asked what was missed; none in isolation, which has it elsewhere."""
     adapter, quantity, problem = judge.plan.adapter, miss.measurement.quantity, miss.measurement.problem
     own = {operation.name: operation for operation in reversed(adapter.operations())}
-    main = [own[name] for name in adapter.main if name in own and own[name].implementation is None]
-    return next((op for op in main if op.refusal(problem) is None and quantity in op.asked(problem)), None)
+    listed = [own[name] for name in adapter.main if name in own and own[name].implementation is None]
+    main = [op for op in listed if miss.layout in op.layouts and miss.label_dtype in op.label_dtypes]
+    able = (op for op in main if op.refusal(problem) is None and miss.question.usage in adapter.usages(op))
+    return next((op for op in able if quantity in op.asked(problem)), None)

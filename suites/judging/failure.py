@@ -11,6 +11,7 @@ from _pytest.outcomes import Failed  # `pytest.fail.Exception`, which is no type
 
 from adapters.adapter import ADVICE
 from adapters.operation import Operation
+from adapters.usage import Usage
 from reference.arithmetic import Arithmetic
 from reference.grades import Grade
 from reference.problem import Problem
@@ -23,7 +24,7 @@ class Finding:
 
     `arithmetic` is that of the result, where it is not that of the operation in the format of the problem; `advice` what else
     might be declared; `note` a comment on the command; `kind` says what went wrong without numbers, operations and inputs,
-    where `what` less its numbers does not.
+    where `what` less its numbers does not. `given` says how the problem was given, if not plainly.
     """
 
     what: str
@@ -34,18 +35,27 @@ class Finding:
     note: str = ""
     kind: str = ""
     advice: str = ""
+    given: str = ""
 
     @property
     def cause(self) -> str:
         """What failures that are alike have in common."""
         return _one_line(self.kind) or without_numbers(_one_line(self.what))
 
+    def in_usage(self, usage: Usage, note: str) -> Finding:
+        """The same, which says in which usage it is: one cause whatever the usage, but another than that of plain calls."""
+        if usage is Usage.PLAIN:
+            return self
+        kind = f"{self.cause}, in a sequence of calls"
+        return replace(self, what=f"{self.what}; in usage {str(usage)!r}", kind=kind, note=note)
+
     def input(self, where: str) -> str:
         """Operation, place and problem in words; `where` names backend, device and mode."""
         declared = self.arithmetic or self.operation.whole.arithmetic[self.problem.format.name]
         by_default = f" ({BY_DEFAULT})" if self.operation.has_default_arithmetic(self.problem.format) else ""
         judged = f"{declared.describe()}{by_default}{self.advice}"
-        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}; {judged}"
+        given = f", {self.given}" if self.given else ""
+        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}{given}; {judged}"
 
     def lines(self, where: str, repro: str) -> dict[str, str]:
         """What is wrong, in four lines by name; `repro` is the command (to store its case: suites/README.md)."""

@@ -25,7 +25,7 @@ class Heard:
         """True if it was asked all that the question asks; that it raised counts where nothing less was asked."""
         same = question.problem is self.question.problem and question.operation.label == self.question.operation.label
         asked, wanted = set(self.question.quantities), set(question.quantities)
-        return same and question.layout is self.question.layout and (wanted == asked or wanted <= set(self.observed.values))
+        return same and question.manner == self.question.manner and (wanted == asked or wanted <= set(self.observed.values))
 
 
 def answer_to(question: Question, every: Iterable[Heard]) -> Heard | None:

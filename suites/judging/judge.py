@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Adapter, GivenUpError, Observed
-from adapters.layout import Layout
 from adapters.operation import Operation, modes_of
 from adapters.question import Question
+from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Format
 from reference.problem import Problem
@@ -45,6 +45,10 @@ FEW_ROWS = 2
 
 A_SELECTION = "a selection of tests"
 """Why a run is REDUCED that an option of pytest narrowed."""
+
+
+NO_SCRIPT = "no script: {} has no words for {}"
+"""What is told of a failure whose script would need words that the backend has not."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,8 @@ class Judge:
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed, claimed)
             if measurement.grade < needed:
-                missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), question.layout))
+                manner = question.layout, question.usage, question.label_dtype
+                missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), *manner))
         if missed:
             self._fail(missed[0])
 
@@ -279,15 +284,19 @@ class Judge:
         """Fail the test of an invariant."""
         operation, adapter = relation.operation, self.plan.adapter
         unsaid = self.plan.folder is not None and relation.script(adapter) is None
-        note = f"no script: {adapter.name} has no words for {operation.name}" if unsaid else ""
+        note = NO_SCRIPT.format(adapter.name, operation.name) if unsaid else ""
         finding = Finding(relation.what, relation.values, operation, relation.asked[0][0], note=note, kind=relation.said)
         self.fail(finding, shown=relation)
 
     def _fail(self, miss: Miss, at: Case | None = None) -> NoReturn:
         """Fail the test for a miss."""
-        problem, plain = miss.measurement.problem, miss.layout is Layout.CONTIGUOUS
-        given = Given(problem) if plain else Given(problem, self.test, self.parameters)
-        self.fail(finding_of(miss.measurement, miss.operation, miss.missed), at or given, shown=miss)
+        problem, question = miss.measurement.problem, miss.question
+        given = Given(problem) if question.is_plain else Given(problem, self.test, self.parameters)
+        finding = replace(finding_of(miss.measurement, miss.operation, miss.missed), given=question.told)
+        unsaid = miss.usage is not Usage.PLAIN and self.plan.folder is not None and miss.script(self.plan.adapter) is None
+        told = f"{miss.operation.name} in usage {str(miss.usage)!r}"
+        finding = finding.in_usage(miss.usage, NO_SCRIPT.format(self.plan.adapter.name, told) if unsaid else "")
+        self.fail(finding, at or given, shown=miss)
 
     def check_unanswerable(self, operation: Operation, question: Unanswerable) -> None:
         """Record what an operation does with a question that has no answer; fail unless it is right, or what the claims say."""

@@ -31,7 +31,8 @@ def _kind(question: Question) -> tuple[Any, ...]:
     """All that a limit may depend on: calls of a kind are refused together, or not at all."""
     problem = question.problem
     given = (problem.cotangent is None, problem.tangent is None, problem.reduction, *sorted(options_used(problem)))
-    return (question.operation.label, problem.format.name, problem.logits.shape, question.quantities, question.layout, given)
+    how = (question.quantities, question.manner)
+    return (question.operation.label, problem.format.name, problem.logits.shape, how, given)
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from typing import Protocol
 import numpy as np
 
 from adapters.adapter import Adapter, Observed
-from adapters.layout import Layout
+from adapters.layout import LABEL_DTYPE, Layout
 from adapters.operation import Operation
 from adapters.question import Question
 from adapters.script import short_hex
+from adapters.usage import Usage
 from reference.enclosure import Enclosure, special
 from reference.expected import Expected
 from reference.grades import Grade
@@ -59,8 +60,16 @@ class Miss:
     missed: Grade
     story: tuple[str, ...]
     layout: Layout = Layout.CONTIGUOUS
+    usage: Usage = Usage.PLAIN
+    label_dtype: str = LABEL_DTYPE
     should_raise: bool = False
     """True if an exception is what is expected."""
+
+    @property
+    def question(self) -> Question:
+        """What was asked, of this quantity alone."""
+        asked = self.measurement
+        return Question(self.operation, asked.problem, (asked.quantity,), self.layout, self.usage, self.label_dtype)
 
     @property
     def error(self) -> str | None:
@@ -107,7 +116,7 @@ def reproducer(miss: Miss, adapter: Adapter) -> str | None:
     if miss.measurement.ended or miss.measurement.problem.num_classes == 0:
         return None
     entries = entries_of(miss)
-    script = adapter.script(Question(miss.operation, miss.measurement.problem, (miss.measurement.quantity,), miss.layout))
+    script = adapter.script(miss.question)
     if script is None or not (miss.error or (entries and miss.measurement.error is None)):
         return None
     return _TEMPLATE.format(
@@ -349,6 +358,8 @@ def _docstring(miss: Miss, adapter: Adapter) -> str:
             "",
             *miss.story,
             *small_input(problem),
+            *([] if miss.question.told == "" else [f"Given: {miss.question.told}."]),
+            *([] if miss.usage is Usage.PLAIN else [f"Asked in usage {str(miss.usage)!r}."]),
             f"Run {where_seen(operation, problem, adapter, measurement.judged.format.name)}.",
             "Exits with 1 while the defect stands, 0 once it is gone, 2 if neither can be told. Expected values are certified.",
         ]

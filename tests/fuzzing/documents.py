@@ -23,7 +23,8 @@ REPORT = report(
 
 CASES = (
     {
-        "test": "test_layout", "layout": "strided", "dtype": "float32", "logits": [["0x1.4p+4", "0x0p+0 * 3", 0.5, "-inf"]],
+        "test": "test_layout", "layout": "strided", "label_dtype": "uint8", "usage": "kept", "dtype": "float32",
+        "logits": [["0x1.4p+4", "0x0p+0 * 3", 0.5, "-inf"]],
         "target": [2], "rows": 2, "temperature": 2.0, "label_smoothing": 0.5, "ignore_index": -100, "reduction": "mean",
         "class_weights": ["0x1p+0 * 6"], "cotangent": "0x1p-1", "tangent": [[1.0, "0x0p+0 * 5"]] * 2,
         "after": {"dtype": "float16", "logits": [[0.0, 1.0]], "target": [[0.5, 0.25]], "z_loss": 0.5},
@@ -57,7 +58,8 @@ CLAIMS = {
     "limit": [
         {"operations": ["*"], "modes": ["eager"], "reason": "tiles", "dtypes": ["float32"], "devices": ["cpu"]}
         | {"derivatives": 1, "targets": ["indices"], "options": ["temperature"], "classes_multiple_of": 8, "max_classes": 64}
-        | {"finite_logits": True, "overwrites": ["logits"], "returns": {"loss": "float32"}}
+        | {"finite_logits": True, "overwrites": ["logits"], "usages": ["kept"], "returns": {"loss": "float32"}}
+        | {"layouts": ["strided"], "label_dtypes": ["int32"]}
     ],
 }  # fmt: skip
 SETTING = Setting("2.13.0", "cpu", "AVX2")

@@ -50,7 +50,20 @@ def same_json(one: Any, other: Any) -> bool:
 def case_meant(entry: Any) -> dict[str, Any]:
     """What a problem of --case means, with all that it leaves out."""
     options = {argument.name: _option(argument.kind, entry.get(argument.name, argument.default)) for argument in ARGUMENTS}
-    known = {"dtype", "logits", "target", "rows", "classes", "test", "layout", "label", "after", *options}
+    known = {
+        "dtype",
+        "logits",
+        "target",
+        "rows",
+        "classes",
+        "test",
+        "layout",
+        "label_dtype",
+        "usage",
+        "label",
+        "after",
+        *options,
+    }
     assert set(entry) <= known, "an unknown key was taken"
     assert "classes" not in entry or entry["logits"] == [], "classes beside rows were ignored"
     times = entry.get("rows", 1)
@@ -62,6 +75,8 @@ def case_meant(entry: Any) -> dict[str, Any]:
         "classes": entry.get("classes", 1) if entry["logits"] == [] else None,
         "test": entry.get("test", "test_case"),
         "layout": entry.get("layout"),
+        "label_dtype": entry.get("label_dtype"),
+        "usage": entry.get("usage"),
         "label": _label(entry.get("label")),
         "after": case_meant(entry["after"]) if "after" in entry else None,
     }
@@ -239,7 +254,9 @@ CLAIM_DEFAULTS: dict[str, dict[str, Any]] = {
     "deviation": _KNOWN | {"reaches": "none", "region": None},
     "out_of_range": _KNOWN,
     "limit": {"modes": ["*"], "classes_multiple_of": 1, "finite_logits": False, "overwrites": [], "returns": {}}
-    | dict.fromkeys(("dtypes", "devices", "derivatives", "targets", "options", "max_classes")),
+    | dict.fromkeys(
+        ("dtypes", "devices", "derivatives", "targets", "options", "max_classes", "usages", "layouts", "label_dtypes")
+    ),
 }
 CLAIM_NEEDED = {
     "claim": {"operations", "dtypes", "grades"},

@@ -13,7 +13,13 @@ from adapters.limits import limits
 Tensor = torch.Tensor
 
 composed = arithmetic(composed=True)
-in_float32 = limits("the loss is kept as it is computed", returns={"loss": "float32"}, targets=["indices"], options=[])
+in_float32 = limits(
+    "the loss is kept as it is computed",
+    returns={"loss": "float32"},
+    targets=["indices"],
+    options=[],
+    label_dtypes=["int64"],
+)
 
 
 def undeclared(input: Tensor, target: Tensor, weight: Tensor | None = None, **options: Any) -> Tensor:  # noqa: A002

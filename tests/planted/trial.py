@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TypedDict
 
 from tests.command import first_failures
+from tests.planted.array_kernel import ArrayKernel
 from tests.planted.kernel import Kernel
 from tests.planted.other_losses import WrongBackend
 
-Planted = Kernel | type[WrongBackend]
+Planted = Kernel | ArrayKernel | type[WrongBackend]
 
 FOLDER = Path(__file__).parent
 
@@ -39,7 +40,7 @@ def planted_kernels() -> dict[str, Planted]:
 
 
 def _is_planted(value: object) -> bool:
-    kind = isinstance(value, Kernel) or (isinstance(value, type) and issubclass(value, WrongBackend))
+    kind = isinstance(value, Kernel | ArrayKernel) or (isinstance(value, type) and issubclass(value, WrongBackend))
     return kind and hasattr(value, "defect")
 
 
@@ -48,7 +49,8 @@ def judge(place: str, kernel: Planted, whole: bool = False) -> Outcome:
     file, _, name = place.partition(":")
     defect = kernel.defect
     at = f"{FOLDER / file}.py:{name}"
-    options = [f"--backend={at}"] if isinstance(kernel, type) else ["--backend=torch", f"--implementation={at}"]
+    backend = "numpy" if isinstance(kernel, ArrayKernel) else "torch"
+    options = [f"--backend={at}"] if isinstance(kernel, type) else [f"--backend={backend}", f"--implementation={at}"]
     options.append(f"--dtype={defect.dtype}")
     options += [] if defect.claim == "accurate" else [f"--claim={defect.claim}"]
     options += [] if whole else ["-x", "-k", defect.test]
