@@ -304,3 +304,13 @@ def test_an_amplitude_beyond_float64_is_no_bound_where_nothing_underflows() -> N
     expected = evaluate(problem, [Quantity.GRADIENT])[Quantity.GRADIENT]
     allowed = accurate_bound(problem, Quantity.GRADIENT, Arithmetic(FLOAT64, FLOAT64), expected)
     np.testing.assert_array_equal(allowed, 4 * FLOAT64.ulp(expected.scale))
+
+
+def test_what_a_row_is_multiplied_with_may_underflow_in_its_own_store() -> None:
+    """2^-8 over eleven weights of 128, and half of that, are subnormal in float16; weights enlarge what is lost."""
+    row = Problem([[0.0, 3.0]] * 11, [0] * 11, FLOAT16, class_weights=[128.0, 128.0], label_smoothing=1.0)
+    mean = row.replace(reduction="mean", cotangent=2.0**-8)
+    stored, exact = FLOAT16.round(FLOAT16.round(2.0**-8 / (11 * 128)) / 2), 2.0**-9 / (11 * 128)
+    slope = 128 * np.abs(2 / (1 + np.exp([3.0, -3.0])) - 1)
+    bound = stable_bound(mean, Quantity.GRADIENT, Arithmetic(FLOAT16, FLOAT32))[0]
+    assert (np.abs(stored - exact) * slope <= bound).all()

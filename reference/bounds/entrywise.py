@@ -126,7 +126,7 @@ def _gradient(rows: RowErrors) -> Running:
     grown = _row_roundings(rows, PLAIN_ROUNDINGS)
     size = total * rows.probabilities + weights
     error = total * rows.probability_error * (1 + grown) + size * grown
-    return Running(factors * size, factors * error + _floor(rows, factors * total), rows.arithmetic)
+    return Running(factors * size, factors * error + _floor(rows, total, 1), rows.arithmetic)
 
 
 def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:
@@ -136,44 +136,53 @@ def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:
 def _hessian(rows: RowErrors) -> Floats:
     if not rows.problem.is_weighted:
         return family_product(Analysis(rows, lift=True)).error
-    scale = (weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem))[:, :, None]
+    total = weights_of(rows.problem).sum(axis=1, keepdims=True)
+    scale = (total * factors_of(rows.problem))[:, :, None]
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp = rows.probabilities, rows.probability_error
     moved = p[:, :, None] * dp[:, None, :] + dp[:, :, None] * (p + dp)[:, None, :]
     pairs = moved * (1 + grown) + p[:, :, None] * p[:, None, :] * grown
     single = dp * (1 + grown) + p * grown
     pairs = pairs + single[:, :, None] * np.eye(rows.logits.shape[1])
-    return scale / rows.problem.temperature**2 * pairs + 4 * _floor(rows, scale[:, :, 0])[:, :, None]
+    return scale / rows.problem.temperature**2 * pairs + 4 * _floor(rows, total, 2)[:, :, None]
 
 
 def _diagonal(rows: RowErrors) -> Floats:
     """(N, K): the bound of the diagonal of the Hessian alone; other losses than cross-entropy form all entries."""
     if not rows.problem.is_weighted:
         return np.diagonal(family_product(Analysis(rows, lift=True)).error, axis1=1, axis2=2)
-    scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
+    total = weights_of(rows.problem).sum(axis=1, keepdims=True)
+    scale = total * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp = rows.probabilities, rows.probability_error
     error = (p * dp + dp * (p + dp) + dp) * (1 + grown) + (p * p + p) * grown
-    return scale / rows.problem.temperature**2 * error + 4 * _floor(rows, scale)
+    return scale / rows.problem.temperature**2 * error + 4 * _floor(rows, total, 2)
 
 
 def _hvp(rows: RowErrors) -> Floats:
     if not rows.problem.is_weighted:
         return family_product(Analysis(rows)).error
-    scale = weights_of(rows.problem).sum(axis=1, keepdims=True) * factors_of(rows.problem)
+    total = weights_of(rows.problem).sum(axis=1, keepdims=True)
+    scale = total * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp, v = rows.probabilities, rows.probability_error, np.abs(tangent_of(rows.problem))
     mean, moved = (p * v).sum(axis=1, keepdims=True), (dp * v).sum(axis=1, keepdims=True)
     # <p, v> is a sum over the classes of its own, whatever else is plain.
     moved = moved + (mean + moved) * growth(rows.arithmetic.working.unit_roundoff, rows.depth)
     error = (dp * (v + mean + moved) + p * moved) * (1 + grown) + p * (v + mean) * grown
-    floor = 4 * _floor(rows, scale) * (1 + v + v.sum(axis=1, keepdims=True))
+    floor = 4 * _floor(rows, total, 2) * (1 + v + v.sum(axis=1, keepdims=True))
     return scale / rows.problem.temperature**2 * error + floor
 
 
-def _floor(rows: RowErrors, scale: Floats) -> Floats:
-    """What underflow alone costs a derivative: one store of the result and one of a factor."""
-    return rows.arithmetic.storage_underflow * (1 + scale)
+def _floor(rows: RowErrors, total: Floats, order: int) -> Floats:
+    """What underflow alone costs a derivative: one store of the result, one of a product, and one of each number before.
+
+    What a row is multiplied with (cotangent, 1/N, s/K) may underflow in its own store; the weights then enlarge what it lost.
+    """
+    problem = rows.problem
+    stores = _factors(problem) + (0 if problem.is_plain else COMPOSITE_ROUNDINGS)
+    each = total / problem.temperature**order
+    return rows.arithmetic.storage_underflow * (1 + each * (factors_of(problem) + stores))
 
 
 def _logsumexp(rows: RowErrors) -> Floats:

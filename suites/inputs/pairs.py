@@ -41,15 +41,12 @@ SIZES = {
     "small": Size((1, 3), (2, 6)),
     "tens of classes": Size((1, 2), (7, 63)),
     "hundreds of classes": Size((1, 2), (64, 999)),
-    "thousands of classes": Size((1, 1), (1000, 4200), few=(1, 1025)),
+    "thousands of classes": Size((1, 1), (1000, 2100), few=(1, 1025)),
     "a tile of rows": Size((4, 66), (2, 11)),
     "rows and classes": Size((5, 34), (12, 66), few=(17, 33)),
-    "hundreds of rows": Size((129, 515), (2, 5)),
+    "hundreds of rows": Size((129, 260), (2, 5)),
 }
 """Sizes by name; each is a handful of milliseconds of the exact tier."""
-
-MOST_OF_A_TAIL = 12
-"""Classes from which on a tail is long."""
 
 PLACES = ("anywhere", "the maximum", "the first", "the last", "the farthest")
 """Where the label of a row is."""
@@ -64,10 +61,13 @@ FEW = 3
 """Values of an axis whose values each cost a compilation."""
 
 _REACH = 12
-"""Binary orders by which wide weights differ from 1, either way."""
+"""Binary orders by which wide weights differ from 1, either way; a third of what the format has, if that is less."""
 
 _LARGE = 16
-"""Binary order of a large cotangent, where the format has it, and of a small one."""
+"""Binary order of a large cotangent, and of a small one; half of what the format has, if that is less.
+
+Both together stay within the format: that their product overflows is no fault of the loss.
+"""
 
 Pick = Mapping[str, Any]
 """A value for each axis."""
@@ -108,16 +108,9 @@ def _values(option: Option, ask: Ask) -> tuple[Any, ...]:
     return option.values(ask.few_shapes)
 
 
-def _go_together(pick: Pick) -> bool:
-    """False of a long tail of few classes."""
-    if pick.get("hazard") != "long_tail":
-        return True
-    return SIZES[pick["size"]].classes[1] >= MOST_OF_A_TAIL
-
-
 @cache
 def picks(ask: Ask) -> tuple[Pick, ...]:
-    """Values for all axes, so that every two that can come together do so in one of them.
+    """Values for all axes, so that every two come together in one of them.
 
     >>> from reference.formats import FLOAT32
     >>> first, *_ = picks(Ask(FLOAT32, ("moderate", "offset")))
@@ -125,8 +118,7 @@ def picks(ask: Ask) -> tuple[Pick, ...]:
     {'size': 'small', 'hazard': 'moderate', 'spread': 'every row', 'cotangent': 'none', 'target': 'anywhere'}
     """
     axes = axes_of(ask)
-    rows = AllPairs(list(axes.values()), filter_func=lambda row: _go_together(dict(zip(axes, row, strict=False))))
-    return tuple(dict(zip(axes, row, strict=True)) for row in rows)
+    return tuple(dict(zip(axes, row, strict=True)) for row in AllPairs(list(axes.values())))
 
 
 def problems_in_pairs(ask: Ask, seed: int) -> list[Problem]:
@@ -243,7 +235,8 @@ def _weights(how: str, table: Table) -> Floats | None:
         return None
     shape = (table.classes,)
     if how == "wide":
-        return np.ldexp(np.ones(shape), table.random.integers(-_REACH, _REACH + 1, shape))
+        reach = min(_REACH, table.format.emax // 3)
+        return np.ldexp(np.ones(shape), table.random.integers(-reach, reach + 1, shape))
     zero = [0.0, 0.0] if how == "some 0" else []
     return table.format.round(table.each_of([1.0, 0.5, 2.0, 0.375, 3.0, 0.1, 7.0, *zero], shape))
 
@@ -252,13 +245,13 @@ def _cotangent(how: str, table: Table, shape: tuple[int, ...]) -> Floats | None:
     """The cotangent of losses of a shape."""
     if how == "none":
         return None
-    largest = 2.0 ** min(_LARGE, table.format.emax - 2)
+    largest = 2.0 ** min(_LARGE, table.format.emax // 2)
     values: dict[str, Sequence[float]] = {
         "alike": [float(table.random.choice([3.0, -0.375, 0.1]))],
         "varied": [1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0],
         "some 0": [0.0, 1.0, -3.0] if shape else [0.0],
         "large": [largest, -largest, largest / 2],
-        "small": [2.0**-_LARGE, -(2.0**-_LARGE), 3 * 2.0**-_LARGE],
+        "small": [1 / largest, -1 / largest, 3 / largest],
     }
     return table.format.round(table.each_of(list(values[how]), shape))
 

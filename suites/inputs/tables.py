@@ -58,8 +58,8 @@ class Table:
         return self.random.integers(-8, 9, self.rows).astype(np.float64)
 
     def either(self, one: Floats, other: Floats) -> Floats:
-        """(N, K): in a third of the rows one, in a third the other, in a third both, entry by entry."""
-        share = self.random.choice([0.0, 0.5, 1.0], (self.rows, 1))
+        """(N, K): in half of the rows one, in the others both, entry by entry."""
+        share = self.random.choice([0.5, 1.0], (self.rows, 1))
         return np.where(self.random.random(self.shape) < share, one, other)
 
     def levels(self, gaps: Floats, tops: Floats) -> Floats:

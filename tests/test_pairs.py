@@ -1,0 +1,140 @@
+"""Problems in pairs: every two values come together, at sizes that belong to them, with rows that differ."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.loading import load_adapter
+from adapters.operation import Operation
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
+from reference.loss import Loss
+from reference.options import OPTIONS
+from reference.problem import Problem
+from suites.inputs.hazards import HAZARDS
+from suites.inputs.pairs import SIZES, Pick, axes_of, picks, problems_in_pairs
+from suites.inputs.problems import Ask
+from suites.inputs.tables import FILLERS, Table
+from suites.judging.search import Searches
+
+EVERY = frozenset(OPTIONS)
+ASKS = {
+    "indices": Ask(
+        FLOAT32, tuple(FILLERS), options=frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
+    ),
+    "plain": Ask(BFLOAT16, tuple(FILLERS), directions=True),
+    "probabilities": Ask(FLOAT16, tuple(FILLERS), probabilities=True, options=frozenset({"temperature", "reduction"})),
+    "softcap": Ask(FLOAT64, tuple(FILLERS), options=frozenset({"logit_softcap", "z_loss", "reduction"})),
+    "focal": Ask(FLOAT32, tuple(FILLERS), loss=Loss.FOCAL, options=frozenset({"reduction"})),
+    "sigmoid": Ask(FLOAT32, ("moderate", "offset"), loss=Loss.SIGMOID, probabilities=True, options=frozenset({"reduction"})),
+    "few shapes": Ask(FLOAT32, tuple(FILLERS), options=frozenset({"reduction", "ignore_index"}), few_shapes=True),
+    "tiles of 8": Ask(FLOAT32, ("moderate", "masked"), classes_multiple=8, max_classes=4096),
+}
+
+
+def _met(chosen: tuple[Pick, ...]) -> set[frozenset[tuple[str, Any]]]:
+    return {frozenset(pair) for pick in chosen for pair in combinations(pick.items(), 2)}
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_every_pair_of_values_meets(name: str) -> None:
+    axes, met = axes_of(ASKS[name]), _met(picks(ASKS[name]))
+    for (one, values), (other, others) in combinations(axes.items(), 2):
+        for pair in ((value, beside) for value in values for beside in others):
+            assert frozenset({(one, pair[0]), (other, pair[1])}) in met
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_there_are_few_more_than_the_longest_two_axes_have_pairs(name: str) -> None:
+    first, second, *_ = sorted(map(len, axes_of(ASKS[name]).values()), reverse=True)
+    assert len(picks(ASKS[name])) <= 1.3 * first * second
+
+
+def test_every_option_is_an_axis_of_what_takes_it() -> None:
+    for loss in Loss:
+        taken = {name for name, option in OPTIONS.items() if option.is_taken_by(loss)}
+        axes = axes_of(Ask(FLOAT32, ("moderate",), loss=loss, options=frozenset(taken)))
+        assert taken <= set(axes)
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_the_problems_of_a_seed_are_the_same_and_those_of_another_are_not(name: str) -> None:
+    def told(seed: int) -> list[bytes]:
+        return [problem.logits.tobytes() for problem in problems_in_pairs(ASKS[name], seed)]
+
+    assert told(0) == told(0)
+    assert len(set(told(0)) & set(told(1))) < len(told(0)) / 4
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_sizes_are_those_of_the_axes_and_rows_differ(name: str) -> None:
+    ask = ASKS[name]
+    made = problems_in_pairs(ask, 0)
+    assert len(made) == len(picks(ask))
+    assert [problem.logits.size for problem in made] == sorted(problem.logits.size for problem in made)
+    least, most = (end(SIZES[size].rows[0] for size in axes_of(ask)["size"]) for end in (min, max))
+    shapes = [problem.logits.shape for problem in made]
+    assert {least <= rows for rows, _ in shapes} == {True}
+    assert max(rows for rows, _ in shapes) >= min(most, 17)
+    if not ask.loss.spec.binary:
+        assert all(classes % ask.classes_multiple == 0 for _, classes in shapes)
+        assert max(classes for _, classes in shapes) > 1000
+    large = [problem for problem in made if problem.num_rows > 16 and problem.num_classes > 4]
+    alike = [1 - len(np.unique(problem.logits, axis=0)) / problem.num_rows for problem in large]
+    assert not large or np.mean(alike) < 0.2
+
+
+def test_no_number_of_classes_is_left_out_for_good() -> None:
+    """Of those that were: 7 to 11 and 65 to 999; and beside the powers of 2."""
+    seen = {problem.num_classes for seed in range(20) for problem in problems_in_pairs(ASKS["plain"], seed)}
+    assert seen >= set(range(2, 12))
+    assert len(seen & set(range(65, 1000))) > 100
+    assert {31, 32, 33, 63, 64, 65, 127, 128, 129, 511, 512, 513, 1023, 1024, 1025} <= seen
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("name", FILLERS)
+@pytest.mark.parametrize("shape", [(1, 13), (3, 40), (40, 13)])
+def test_a_table_lies_in_its_hazard(name: str, fmt: Format, shape: tuple[int, int]) -> None:
+    for seed in range(5):
+        logits = FILLERS[name](Table(fmt, *shape, np.random.default_rng(seed)))
+        assert logits.shape == shape
+        assert fmt.contains(logits).all()
+        assert HAZARDS[name].holds(Problem(logits, [0] * len(logits), fmt))
+
+
+def test_every_hazard_that_has_many_entries_has_a_table() -> None:
+    """The others are about the number of rows or classes alone."""
+    assert set(HAZARDS) - set(FILLERS) == {"degenerate", "large_vocabulary"}
+
+
+def test_a_failure_is_narrowed_and_told_at_the_smallest_that_fails() -> None:
+    """Ignored rows with smoothing in a batch behind a tile of rows: what else was drawn is left out."""
+    ask, failed = ASKS["indices"], list[Problem]()
+
+    def check(problem: Problem) -> None:
+        if problem.num_rows > 32 and problem.label_smoothing > 0:
+            failed.append(problem)
+            pytest.fail("wrong", pytrace=False)
+
+    with pytest.raises(pytest.fail.Exception, match="wrong"):
+        Searches(0).run_all(ask, check, slice(None))
+    last = failed[-1]
+    assert (last.num_rows, last.num_classes, last.class_weights, last.reduction) == (33, 1, None, "none")
+
+
+def test_problems_are_made_once_for_all_operations() -> None:
+    searches, first, second = Searches(0), list[Problem](), list[Problem]()
+    searches.run_all(ASKS["few shapes"], first.append, slice(None))
+    searches.run_all(ASKS["few shapes"], second.append, slice(0, 5))
+    assert [id(problem) for problem in first[:5]] == [id(problem) for problem in second]
+
+
+@pytest.mark.parametrize("operation", load_adapter("numpy", "cpu").operations(), ids=lambda operation: operation.name)
+def test_each_operation_can_be_asked(operation: Operation) -> None:
+    if operation.loss.spec.is_log_probability and not operation.loss.spec.binary:
+        ask = Ask(FLOAT32, ("moderate",), operation.probabilities, operation.loss, operation.options)
+        assert problems_in_pairs(ask, 0)
