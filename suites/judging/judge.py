@@ -43,6 +43,9 @@ FEW_ROWS = 2
 """Rows of generated problems where every shape is compiled: enough for rows that touch each other."""
 
 
+OTHERS = 3
+"""One in so many of the problems that are made for the main operations of a framework is asked of its others."""
+
 A_SELECTION = "a selection of tests"
 """Why a run is REDUCED that an option of pytest narrowed."""
 
@@ -146,7 +149,10 @@ class Judge:
     def search_all(
         self, made: Callable[[Ask, int], list[Problem]], operation: Operation, ask: Ask, wanted: tuple[Quantity, ...]
     ) -> None:
-        """Ask all problems that are made of an ask and the seed, as `search_claims` asks those that are drawn."""
+        """Ask the problems that are made of an ask and the seed, as `search_claims` asks those that are drawn.
+
+        All of them of a user's own kernels and backends, and of the main operations of a framework; one in OTHERS of the others.
+        """
         if not set(wanted) & set(operation.quantities):
             pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
 
@@ -156,7 +162,11 @@ class Judge:
         if self.plan.given is not None:
             check(self.plan.given.problem)
         else:
-            self._searches.run_all(made, self.narrowed(operation, ask), check)
+            self._searches.run_all(made, self.narrowed(operation, ask), check, 1 if self.is_foremost(operation) else OTHERS)
+
+    def is_foremost(self, operation: Operation) -> bool:
+        """True of a user's own, and of the main operations of a framework: what is asked of all would take minutes."""
+        return self.plan.subject is not None or self.plan.adapter.role(operation) == "main"
 
     def narrowed(self, operation: Operation, ask: Ask) -> Ask:
         """The part of an ask that the operation can answer and --hazard leaves; skips the test if nothing is left."""

@@ -83,10 +83,10 @@ class Searches:
                 self._fail(key, watched)
         watched.tell_refused()
 
-    def run_all(self, made: Callable[[Ask, int], list[Problem]], ask: Ask, check: Check) -> None:
-        """Check all problems that are made of an ask and the seed; then fail with a narrowed one."""
+    def run_all(self, made: Callable[[Ask, int], list[Problem]], ask: Ask, check: Check, step: int = 1) -> None:
+        """Check the problems that are made of an ask and the seed, or one in `step`; then fail with a narrowed one."""
         watched = Watched(check, self.spent)
-        watched.check_all(self._made(made, ask))
+        watched.check_all(self._made(made, ask)[::step])
         if watched.smallest_failing is not None:
             with self.unrecorded():
                 self._fail_narrowed(ask, watched)
