@@ -32,6 +32,7 @@ ASKS = {
     "focal": Ask(FLOAT32, tuple(FILLERS), loss=Loss.FOCAL, options=frozenset({"reduction"})),
     "sigmoid": Ask(FLOAT32, ("moderate", "offset"), loss=Loss.SIGMOID, probabilities=True, options=frozenset({"reduction"})),
     "few shapes": Ask(FLOAT32, tuple(FILLERS), options=frozenset({"reduction", "ignore_index"}), few_shapes=True),
+    "few of one logit": Ask(FLOAT32, ("moderate",), True, Loss.SIGMOID, frozenset({"positive_weight"}), few_shapes=True),
     "tiles of 8": Ask(FLOAT32, ("moderate", "masked"), classes_multiple=8, max_classes=4096),
 }
 

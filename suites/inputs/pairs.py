@@ -36,7 +36,10 @@ _FILLERS = FILLERS | {MIXED: mixed}
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers of rows and of classes, from the least to the most; `few` is the one pair where every shape is compiled."""
+    """Numbers of rows and of classes, from the least to the most; `few` is the one pair where every shape is compiled.
+
+    That of two classes is for losses of one logit alone.
+    """
 
     rows: tuple[int, int]
     classes: tuple[int, int]
@@ -48,7 +51,7 @@ SIZES = {
     "tens of classes": Size((3, 4), (7, 63)),
     "hundreds of classes": Size((3, 4), (64, 999)),
     "thousands of classes": Size((4, 4), (1025, 2200), few=(4, 1025)),
-    "a tile of rows": Size((5, 66), (2, 11)),
+    "a tile of rows": Size((5, 66), (2, 11), few=(33, 2)),
     "rows and classes": Size((5, 34), (12, 66), few=(17, 33)),
     "hundreds of rows": Size((129, 260), (2, 5)),
 }
@@ -112,7 +115,7 @@ def _sizes(ask: Ask) -> tuple[str, ...]:
 
 def _fits(size: Size, ask: Ask) -> bool:
     """True if an ask has room for problems of a size."""
-    if ask.few_shapes and size.few is None:
+    if ask.few_shapes and (size.few is None or (size.few[1] == 2) != ask.loss.spec.binary):
         return False
     if ask.loss.spec.binary:
         return size.classes[0] == 2

@@ -151,7 +151,7 @@ class Judge:
     ) -> None:
         """Ask the problems that are made of an ask and the seed, as `search_claims` asks those that are drawn.
 
-        All of them of a user's own kernels and backends, and of the main operations of a framework; one in OTHERS of the others.
+        All of them of a user's own kernels and backends, and of a framework's main operations; one in OTHERS of its others.
         """
         if not set(wanted) & set(operation.quantities):
             pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
