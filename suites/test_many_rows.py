@@ -53,7 +53,7 @@ def _batch(fmt: Format, loss: Loss, probabilities: bool, rows: int, classes: int
     """Plain rows, of which no two are alike that lie a tile apart: their periods are primes. Kept, as what is expected is."""
     row, column = np.arange(rows)[:, None], np.arange(classes)
     logits = (5 * row + 3 * column) % 17 / 4.0
-    labels = row[:, 0] * 2 % classes
+    labels = row[:, 0] * 4 % CLASSES % classes  # of two classes too, both are labels
     one_hot = 1.0 * (row % 3 == 0 if loss.spec.binary else column == labels[:, None])
     return Problem(
         logits,
