@@ -9,7 +9,7 @@ import torch
 from tests.planted.kernel import Call, Kernel, Rows, Tensor, planted
 
 
-class _Tiled(Kernel):
+class Tiled(Kernel):
     """The sum over the classes in some of them; `kept` says which."""
 
     def kept(self, classes: int) -> Tensor:
@@ -25,13 +25,13 @@ class _Tiled(Kernel):
     "test_loss",
     link="https://github.com/tenstorrent/tt-metal/issues/53209",
 )
-class LastTileShort(_Tiled):
+class LastTileShort(Tiled):
     def kept(self, classes: int) -> Tensor:
         return torch.arange(classes) < max(4 * (classes // 4), 1)
 
 
 @planted("tiles", "the first 65536 classes, one block's worth", "test_large_vocabulary", dtype="float32")
-class FirstBlock(_Tiled):
+class FirstBlock(Tiled):
     def kept(self, classes: int) -> Tensor:
         return torch.arange(classes) < 65536
 
@@ -42,7 +42,7 @@ class FirstBlock(_Tiled):
     "test_loss",
     link="https://github.com/pytorch/pytorch/issues/143644",
 )
-class OddRow(_Tiled):
+class OddRow(Tiled):
     def kept(self, classes: int) -> Tensor:
         return torch.arange(classes) < classes - classes % 2
 
@@ -245,7 +245,7 @@ class GradientOfOwnShard(Kernel):
     "a last block that is full is taken for one that is empty: K a multiple of 1024",
     "test_large_vocabulary or test_case",
 )
-class FullLastBlock(_Tiled):
+class FullLastBlock(Tiled):
     def kept(self, classes: int) -> Tensor:
         kept = classes - 1024 if classes % 1024 == 0 else classes
         return torch.arange(classes) < kept
