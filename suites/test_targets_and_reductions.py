@@ -1,4 +1,4 @@
-"""Options of a loss that weigh, smooth or ignore targets and reduce rows, all at once; and the temperature."""
+"""Options of a loss that weigh, smooth or ignore targets and reduce rows, all at once and few classes; pairs are in test_pairs.py."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ def test_options(judge: Judge, operation: Operation, fmt: Format) -> None:
     if not operation.options:
         pytest.skip(f"{operation.name} has no options")
     ask = Ask(fmt, HAZARDS, options=frozenset(OPTIONS), directions=True)
-    judge.search_claims("options", operation, ask, tuple(Quantity))
+    judge.search_claims("options", operation, ask, tuple(Quantity), examples=judge.plan.effort.examples // 2)
