@@ -33,7 +33,7 @@ def test_degenerate(judge: Judge, operation: Operation, fmt: Format) -> None:
 def test_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout) -> None:
     """The values count, not where they lie; what lies between them is NaN (-1 for indices): reading it shows."""
     ask = judge.narrowed(operation, Ask(fmt, ("moderate",), directions=True))
-    examples = max(2, judge.plan.effort.examples // 4)
+    examples = max(2, judge.plan.effort.examples // 8)
 
     def check(problem: Problem) -> None:
         judge.check(Question(operation, _showing(problem, operation, layout), tuple(Quantity), layout))

@@ -1,4 +1,4 @@
-"""Options of a loss that weigh, smooth or ignore targets and reduce rows, all at once; and the temperature."""
+"""Options of a loss that weigh, smooth or ignore targets and reduce rows, of few classes, all at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from reference.quantity import Quantity
 from suites.inputs.problems import Ask
 from suites.judging.judge import Judge
 
+FEWEST = 15
+"""Problems at the least effort; test_pairs.py covers pairs at every size."""
+
 HAZARDS = ("moderate", "absorption", "overflow", "offset", "ties", "masked")
 
 
@@ -19,4 +22,5 @@ def test_options(judge: Judge, operation: Operation, fmt: Format) -> None:
     if not operation.options:
         pytest.skip(f"{operation.name} has no options")
     ask = Ask(fmt, HAZARDS, options=frozenset(OPTIONS), directions=True)
-    judge.search_claims("options", operation, ask, tuple(Quantity))
+    examples = max(FEWEST, judge.plan.effort.examples // 2)
+    judge.search_claims("options", operation, ask, tuple(Quantity), examples=examples)
