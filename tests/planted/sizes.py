@@ -218,7 +218,7 @@ class InferenceOfWholeTiles(_Inference):
         return torch.where(a == 0, 0.0, a * (lse - rows.x)).sum(dim=1)
 
 
-@planted("rows", "rows behind the 65535 of a grid are never written", "test_more_rows_than_a_grid_has", "loss[65535]")
+@planted("rows", "rows behind the 65535 of a grid are never written", "test_more_rows_than_a_grid_has", "returned as 0")
 class RowsBehindTheGrid(Kernel):
     def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
         return torch.where(torch.arange(len(a)) < 65535, super().losses(rows, a, call), 0.0)
