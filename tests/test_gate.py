@@ -39,11 +39,14 @@ PLANTED = places(
         "derivatives": "FirstUpstream AbsoluteUpstream DividesTwice OnlyTarget NeighboursRow "
         "ZeroHessian TwiceTheHessian LogaddexpTwice FirstDirection",
         "half": "StoredLogProbability RoundsGaps HessianOverflows",
+        "layouts": "WeightsByPointer",
         "masks": "FillsMasked ZeroTimesInfinity HidesInfiniteLoss GradientTouchesMasked SkipsNan",
         "offsets": "OffsetInside NoShift ShiftedByMean",
         "other_losses": "RefusesNoClasses LogOfSigmoid",
         "refusals": "RefusesLargeGaps",
+        "sizes": "SevenToEleven AlikeTakenForOnes",
         "state": "VariesByAnUlp KeepsBuffer InferenceGoesAnotherWay FlushesSubnormals",
+        "usages": "ScalesSavedGradient",
     }
 )
 """Of every file and category some that are judged in a second or two."""

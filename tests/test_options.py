@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 CODE = [path for folder in ("reference", "adapters", "suites") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 SPELLED = {
+    "suites/inputs/pairs.py": {"reduction"},  # the same
+    "suites/judging/narrowing.py": {"reduction"},  # the same
     "suites/inputs/problems.py": {"reduction"},  # the cotangent has the shape of the reduced loss
     "suites/judging/recorder.py": {"reduction"},  # a sum or mean of plain rows is as plain as they are
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,17 +30,18 @@ LOST = {
 """Rows behind a tile that are not written, or written in another place; by the number of rows that shows it."""
 
 
-def run(folder: Path, afterwards: str) -> tuple[int, str]:
+def run(folder: Path, afterwards: str, *options: str) -> tuple[int, str]:
     (folder / "kernel.py").write_text(KERNEL.replace("AFTERWARDS", afterwards))
-    return run_here(f"--implementation={folder / 'kernel.py'}:kernel", *ASKED)
+    return run_here(f"--implementation={folder / 'kernel.py'}:kernel", *ASKED, *options)
 
 
 @pytest.mark.parametrize("defect", LOST)
 def test_a_kernel_that_is_right_in_its_first_rows_alone_fails(defect: str, tmp_path: Path) -> None:
     status, output = run(tmp_path, defect)
     assert status == 1
-    assert "FAILS: 1 test failed for 1 cause" in output
-    assert "(test_many_rows 1)" in output
+    assert re.search(r"\(.*test_many_rows 1", output)
+    status, output = run(tmp_path, defect, "-k", "test_many_rows")
+    assert status == 1
     assert f"; float32, N={LOST[defect]}, K=7, " in output
 
 

@@ -75,9 +75,10 @@ MILD = ("moderate", "absorption", "offset", "ties", "masked")
 ALONE = ("overflow", "offset", "masked", "nonfinite")
 """Hazards of one row among moderate ones, which may spoil the others."""
 
-COTANGENTS = ("none", "alike", "varied", "some 0", "large", "small")
-WEIGHTS = ("none", "varied", "some 0", "wide")
-IGNORED = ("none", "some", "the first class", "the last class", "255", "-1", "all but one")
+NOT_GIVEN = "not given"
+COTANGENTS = (NOT_GIVEN, "alike", "varied", "some 0", "large", "small")
+WEIGHTS = (NOT_GIVEN, "varied", "some 0", "wide")
+IGNORED = (NOT_GIVEN, "some", "the first class", "the last class", "255", "-1", "all but one")
 FEW = 3
 """Values of an axis whose values each cost a compilation."""
 
@@ -141,7 +142,7 @@ def picks(ask: Ask) -> tuple[Pick, ...]:
     >>> from reference.formats import FLOAT32
     >>> first, *_ = picks(Ask(FLOAT32, ("moderate", "offset")))
     >>> first
-    {'size': 'small', 'hazard': 'moderate', 'spread': 'every row', 'cotangent': 'none', 'target': 'anywhere'}
+    {'size': 'small', 'hazard': 'moderate', 'spread': 'every row', 'cotangent': 'not given', 'target': 'anywhere'}
     """
     axes = axes_of(ask)
     return tuple(dict(zip(axes, row, strict=True)) for row in AllPairs(list(axes.values())))
@@ -152,8 +153,8 @@ def plain_picks(ask: Ask) -> tuple[Pick, ...]:
     """Every hazard at every size without an option: in each of a few rows, or of many rows in all, mixed, and in one.
 
     >>> from reference.formats import FLOAT32
-    >>> {pick["hazard"] for pick in plain_picks(Ask(FLOAT32, ("moderate", "masked"))) if pick["size"] == "tens of classes"}
-    {'moderate', 'masked'}
+    >>> [pick["hazard"] for pick in plain_picks(Ask(FLOAT32, ("moderate", "masked"))) if pick["size"] == "tens of classes"]
+    ['moderate', 'masked']
     """
     cotangents = cycle(COTANGENTS)
     owed = {name: _values(option, ask)[0] for name, option in OPTIONS.items() if _is_owed(option, ask)}
@@ -287,7 +288,7 @@ def _probabilities(ask: Ask, rows: int, classes: int, random: Generator) -> Floa
 def _ignoring(how: str, target: NDArray[Any], classes: int, random: Generator) -> int:
     """The label that is ignored; it is written into the target of some rows, of all but one or of none."""
     index = {"the first class": 0, "the last class": classes - 1, "255": 255, "-1": -1}.get(how, -100)
-    if how == "none":
+    if how == NOT_GIVEN:
         return index
     ignored = (how == "all but one") | (random.random(target.size) < 0.4)
     ignored[random.integers(target.size)] = target.size == 1  # a row that counts, where there is another
@@ -297,7 +298,7 @@ def _ignoring(how: str, target: NDArray[Any], classes: int, random: Generator) -
 
 def _weights(how: str, table: Table) -> Floats | None:
     """(K,) class weights."""
-    if how == "none":
+    if how == NOT_GIVEN:
         return None
     shape = (table.classes,)
     if how == "wide":
@@ -309,7 +310,7 @@ def _weights(how: str, table: Table) -> Floats | None:
 
 def _cotangent(how: str, table: Table, shape: tuple[int, ...]) -> Floats | None:
     """The cotangent of losses of a shape."""
-    if how == "none":
+    if how == NOT_GIVEN:
         return None
     largest = 2.0 ** min(_LARGE, table.format.emax // 2)
     values: dict[str, Sequence[float]] = {
