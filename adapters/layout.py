@@ -60,13 +60,17 @@ def beside(values: NDArray[Any], layout: Layout) -> Layout:
 
 def _possible(values: NDArray[Any], layout: Layout) -> Layout:
     """The layout itself, or contiguous where an array cannot have it: rows that differ, or what is no float of NumPy's."""
+    if not (values.size and values.ndim):
+        return Layout.CONTIGUOUS
     differ = layout is Layout.EXPANDED and len({row.tobytes() for row in values}) > 1
     whole = layout is Layout.BYTE_SWAPPED and values.dtype.kind != "f"
-    return Layout.CONTIGUOUS if differ or whole or not values.size or not values.ndim else layout
+    return Layout.CONTIGUOUS if differ or whole else layout
 
 
 def laid_out(values: NDArray[Any], layout: Layout) -> NDArray[Any]:
     """Values in a memory layout, as a view of a larger array where the layout has gaps; a vector lies as one column does."""
+    if layout is Layout.CONTIGUOUS:
+        return values
     if layout is Layout.BYTE_SWAPPED:
         return values.astype(values.dtype.newbyteorder("S"))
     return _table_laid_out(values, layout) if values.ndim == 2 else _table_laid_out(values[:, None], layout)[:, 0]

@@ -258,3 +258,10 @@ def test_a_script_shows_what_its_test_found(name: str, backend: str, manner: str
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
     assert ended.value.code == STANDS
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_scalar_has_no_layout(layout: Layout) -> None:
+    """The cotangent of a mean, which an operation is handed that has no reduction."""
+    scalar = np.array(3.0)
+    assert laid_out(scalar, beside(scalar, layout)) == 3.0
