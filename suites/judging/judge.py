@@ -43,7 +43,7 @@ FEW_ROWS = 2
 """Rows of generated problems where every shape is compiled: enough for rows that touch each other."""
 
 
-OTHERS = 3
+OTHERS = 6
 """One in so many of the problems that are made for the main operations of a framework is asked of its others."""
 
 A_SELECTION = "a selection of tests"
