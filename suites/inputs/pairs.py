@@ -31,7 +31,6 @@ from suites.inputs.problems import Ask, of_loss
 from suites.inputs.tables import FILLERS, Table, mixed, moderate
 
 MIXED = "mixed"
-_FILLERS = FILLERS | {MIXED: mixed}
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,8 @@ def _key(ask: Ask) -> int:
 def _problem(pick: Pick, ask: Ask, random: Generator) -> Problem:
     rows, classes = _shape(SIZES[pick["size"]], ask, random)
     table = Table(ask.format, rows, classes, random)
-    logits = of_loss(_spread(pick["spread"], table, _FILLERS[pick["hazard"]](table)), ask)
+    filled = mixed(table, ask.hazards) if pick["hazard"] == MIXED else FILLERS[pick["hazard"]](table)
+    logits = of_loss(_spread(pick["spread"], table, filled), ask)
     options = {name: value for name, value in pick.items() if name in OPTIONS}
     target = _target(pick, ask, logits, random)
     for name in options:

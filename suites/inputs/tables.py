@@ -192,18 +192,19 @@ def long_tail(table: Table) -> Floats:
 
 
 def bit_patterns(table: Table) -> Floats:
-    """Any finite members."""
+    """Any finite members whose gaps are finite too: those that overflow are a hazard of their own."""
     values = table.format.from_bits(table.random.integers(0, 2**table.format.bits, table.shape, dtype=np.uint64))
-    return np.where(np.isfinite(values), values, 1.0)
+    return np.where(np.abs(values) <= table.format.largest / 4, values, 1.0)
 
 
 _FINITE = (moderate, absorption, overflow, underflow, offset, ties, long_tail, subnormal, bit_patterns)
 
 
-def mixed(table: Table) -> Floats:
-    """Rows of all hazards that are finite, in turn."""
-    rows, kind = np.empty(table.shape), table.turns(len(_FINITE))
-    for place, filler in enumerate(_FINITE):
+def mixed(table: Table, hazards: tuple[str, ...]) -> Floats:
+    """Rows of those of the hazards that are finite, in turn."""
+    asked = [filler for filler in _FINITE if filler.__name__ in hazards] or [moderate]
+    rows, kind = np.empty(table.shape), table.turns(len(asked))
+    for place, filler in enumerate(asked):
         rows[kind == place] = filler(table)[kind == place]
     return rows
 
