@@ -17,18 +17,13 @@ ASKED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *BUILDING_BLOCKS)
 """All but Hessians, of which rows of many classes have millions of entries: a product needs none."""
 
 
-def _asked(operation: Operation) -> tuple[Quantity, ...]:
-    """Where every shape is compiled, no product: it would be another program for each shape and set of options."""
-    return tuple(quantity for quantity in ASKED if quantity is not Quantity.HVP) if operation.few_shapes else ASKED
-
-
 def _ask(fmt: Format) -> Ask:
     return Ask(fmt, tuple(FILLERS), options=frozenset(OPTIONS), directions=True)
 
 
 @pytest.mark.asks(*ASKED)
 def test_sizes(judge: Judge, operation: Operation, fmt: Format) -> None:
-    judge.search_all(plain_problems, operation, _ask(fmt), _asked(operation))
+    judge.search_all(plain_problems, operation, _ask(fmt), ASKED)
 
 
 @pytest.mark.asks(Quantity.LOSS)
@@ -43,4 +38,4 @@ def test_the_loss_alone(judge: Judge, operation: Operation, fmt: Format) -> None
 def test_pairs(judge: Judge, operation: Operation, fmt: Format) -> None:
     if not operation.options:
         pytest.skip(f"{operation.name} has no options")
-    judge.search_all(problems_in_pairs, operation, _ask(fmt), _asked(operation))
+    judge.search_all(problems_in_pairs, operation, _ask(fmt), ASKED)

@@ -155,8 +155,6 @@ class Judge:
         """
         if not set(wanted) & set(operation.quantities):
             pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
-        if operation.few_shapes and not self.is_foremost(operation):
-            pytest.skip(f"{operation.name} is compiled for every shape and option: asked of main operations alone")
 
         def check(problem: Problem) -> None:
             self.check(Question(operation, problem, wanted))
