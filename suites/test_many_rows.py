@@ -29,8 +29,7 @@ QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *BUILDING_BLOCKS)
 @pytest.mark.asks(*QUANTITIES)
 def test_many_rows(judge: Judge, operation: Operation, fmt: Format) -> None:
     """Where every shape is compiled, the largest batch alone."""
-    step = operation.classes_multiple
-    classes = 1 if operation.loss.spec.binary else -(-CLASSES // step) * step
+    classes = _classes(operation, CLASSES)
     for rows in ROWS[-1:] if operation.few_shapes else ROWS:
         batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, rows, classes))
         judge.check(Question(operation, batch, QUANTITIES))
@@ -43,9 +42,13 @@ def test_more_rows_than_a_grid_has(judge: Judge, operation: Operation, fmt: Form
         pytest.skip(f"{operation.name} is no main operation of class indices")
     if find_spec("numba") is None:
         pytest.skip("so many rows need numba: pip install -e '.[fast]'")
-    classes = 1 if operation.loss.spec.binary else -(-2 // operation.classes_multiple) * operation.classes_multiple
-    batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, MORE_THAN_A_GRID, classes))
+    batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, MORE_THAN_A_GRID, _classes(operation, 2)))
     judge.check(Question(operation, batch, (Quantity.LOSS, Quantity.GRADIENT)))
+
+
+def _classes(operation: Operation, least: int) -> int:
+    """The fewest classes from so many on that the operation takes; one of a sigmoid."""
+    return 1 if operation.loss.spec.binary else -(-least // operation.classes_multiple) * operation.classes_multiple
 
 
 @lru_cache(maxsize=128)

@@ -66,8 +66,7 @@ def usage_combinations(plan: Plan) -> list[Any]:
     return [
         _asked_or_skipped((op, fmt, usage), f"{op.label}-{fmt.name}-{usage}", op.usage_declared_away(usage, fmt.name, device))
         for op in plan.operations
-        for fmt in plan.formats
-        if fmt.name in op.whole.arithmetic
+        for fmt in _formats(plan, op)
         for usage in plan.adapter.usages(op.whole)
         if usage is not Usage.PLAIN
     ]

@@ -27,7 +27,7 @@ from reference.options import OPTIONS, Array, Label, Option
 from reference.problem import Problem
 from reference.reduction import Reduction
 from suites.inputs.hazards import NONFINITE
-from suites.inputs.problems import Ask, of_loss
+from suites.inputs.problems import NUMBERS, Ask, of_loss
 from suites.inputs.tables import FILLERS, Table, mixed, moderate
 
 MIXED = "mixed"
@@ -104,9 +104,7 @@ def axes_of(ask: Ask) -> dict[str, tuple[Any, ...]]:
     }
     if not (ask.loss.spec.binary or ask.probabilities):
         axes["target"] = PLACES
-    return axes | {
-        name: _values(option, ask) for name, option in OPTIONS.items() if name in ask.options or _is_owed(option, ask)
-    }
+    return axes | {option.name: _values(option, ask) for option in ask.varied}
 
 
 def _sizes(ask: Ask) -> tuple[str, ...]:
@@ -120,10 +118,6 @@ def _fits(size: Size, ask: Ask) -> bool:
     if ask.loss.spec.binary:
         return size.classes[0] == 2
     return ask.max_classes is None or size.classes[0] <= ask.max_classes
-
-
-def _is_owed(option: Option, ask: Ask) -> bool:
-    return option.is_essential and option.is_taken_by(ask.loss)
 
 
 def _values(option: Option, ask: Ask) -> tuple[Any, ...]:
@@ -156,7 +150,7 @@ def plain_picks(ask: Ask) -> tuple[Pick, ...]:
     ['moderate', 'masked']
     """
     cotangents = cycle(COTANGENTS)
-    owed = {name: _values(option, ask)[0] for name, option in OPTIONS.items() if _is_owed(option, ask)}
+    owed = {option.name: _values(option, ask)[0] for option in ask.owed}
     chosen = []
     for size in _sizes(ask):
         for hazard, spread in _hazards_at(SIZES[size], ask):
@@ -315,7 +309,7 @@ def _cotangent(how: str, table: Table, shape: tuple[int, ...]) -> Floats | None:
     largest = 2.0 ** min(_LARGE, table.format.emax // 2)
     values: dict[str, Sequence[float]] = {
         "alike": [float(table.random.choice([3.0, -0.375, 0.1]))],
-        "varied": [1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0],
+        "varied": NUMBERS,
         "some 0": [0.0, 1.0, -3.0] if shape else [0.0],
         "large": [largest, -largest, largest / 2],
         "small": [1 / largest, -1 / largest, 3 / largest],
@@ -324,4 +318,4 @@ def _cotangent(how: str, table: Table, shape: tuple[int, ...]) -> Floats | None:
 
 
 def _direction(table: Table, shape: tuple[int, ...]) -> Floats:
-    return table.format.round(table.each_of([1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0, 0.0], shape))
+    return table.format.round(table.each_of([*NUMBERS, 0.0], shape))

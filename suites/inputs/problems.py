@@ -16,6 +16,9 @@ from reference.problem import Problem
 from reference.reduction import Reduction
 from suites.inputs.hazards import HAZARDS, Shape
 
+NUMBERS = (1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0)
+"""Numbers of varied sign and size, none of them 0."""
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -37,6 +40,17 @@ class Ask:
     few_shapes: bool = False
     classes_multiple: int = 1
     max_classes: int | None = None
+
+    @property
+    def owed(self) -> list[Option]:
+        """The options without which the loss is another."""
+        return [option for option in OPTIONS.values() if option.is_essential and option.is_taken_by(self.loss)]
+
+    @property
+    def varied(self) -> list[Option]:
+        """The options that problems have different values of: those that are asked, and those that are owed."""
+        owed = self.owed
+        return [option for option in OPTIONS.values() if option.name in self.options or option in owed]
 
     @property
     def shape(self) -> Shape:
@@ -81,7 +95,7 @@ def of_loss(logits: Floats, ask: Ask) -> Floats:
 
 def _numbers(fmt: Format, shape: tuple[int, ...], zero: bool = True) -> st.SearchStrategy[Floats]:
     """Small numbers of varied sign and size; large arrays repeat a short pattern."""
-    values = [1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0] + ([0.0] if zero else [])
+    values = [*NUMBERS, 0.0] if zero else NUMBERS
     size = int(np.prod(shape))
     pattern = st.lists(st.sampled_from(values), min_size=1, max_size=max(1, min(size, 12)))
     return pattern.map(lambda drawn: fmt.round(np.resize(np.array(drawn), shape)))
@@ -93,9 +107,8 @@ def _cotangent(fmt: Format, rows: int, reduction: Reduction) -> st.SearchStrateg
 
 
 def _options(ask: Ask, shape: tuple[int, int]) -> st.SearchStrategy[dict[str, Any]]:
-    """Values of the options that may vary, and of those without which the loss is another."""
-    asked = [o for o in OPTIONS.values() if o.name in ask.options or (o.is_essential and o.is_taken_by(ask.loss))]
-    able = [o for o in asked if shape[0] or not isinstance(o.kind, Label)]
+    """Values of the options that vary."""
+    able = [o for o in ask.varied if shape[0] or not isinstance(o.kind, Label)]
     return st.fixed_dictionaries({o.name: _values(ask, o, shape) for o in sorted(able, key=lambda o: o.turn)})
 
 

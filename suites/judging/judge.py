@@ -141,10 +141,8 @@ class Judge:
         self, name: str, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], examples: int | None = None
     ) -> None:
         """Search for a problem at which the operation misses the grade that it is held to for a wanted quantity."""
-        if not set(wanted) & set(operation.quantities):
-            pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
-        ask = self.narrowed(operation, ask)
-        self.search(name, ask, lambda problem: self.check(Question(operation, problem, wanted)), examples)
+        check = self._holding(operation, wanted)
+        self.search(name, self.narrowed(operation, ask), check, examples)
 
     def search_all(
         self, made: Callable[[Ask, int], list[Problem]], operation: Operation, ask: Ask, wanted: tuple[Quantity, ...]
@@ -153,16 +151,17 @@ class Judge:
 
         All of them of a user's own kernels and backends, and of a framework's main operations; one in OTHERS of its others.
         """
-        if not set(wanted) & set(operation.quantities):
-            pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
-
-        def check(problem: Problem) -> None:
-            self.check(Question(operation, problem, wanted))
-
+        check = self._holding(operation, wanted)
         if self.plan.given is not None:
             check(self.plan.given.problem)
         else:
             self._searches.run_all(made, self.narrowed(operation, ask), check, 1 if self.is_foremost(operation) else OTHERS)
+
+    def _holding(self, operation: Operation, wanted: tuple[Quantity, ...]) -> Callable[[Problem], None]:
+        """A check of what is wanted of an operation; skips the test if it has none of that."""
+        if not set(wanted) & set(operation.quantities):
+            pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
+        return lambda problem: self.check(Question(operation, problem, wanted))
 
     def is_foremost(self, operation: Operation) -> bool:
         """True of a user's own, and of the main operations of a framework: what is asked of all would take minutes."""

@@ -100,18 +100,20 @@ class Searches:
 
     def _fail_narrowed(self, ask: Ask, watched: Watched) -> NoReturn:
         """Fail at the smallest problem, or at what is left of it; one that does not fail again says so."""
-        again, failing = Watched(watched.check, self.spent, watched.before), watched.smallest_failing
-        assert failing is not None
-        failure = watched.smallest
-        with suppress(_Enough):
-            if not watched.is_enough:
-                repeated = again.fails(failing)
-                failure = again.last if repeated else _once(watched.smallest)
-                if repeated and not ask.few_shapes:
-                    narrowed(failing, again.fails, ask.classes_multiple)
-                    failure = again.last
+        failure = watched.smallest if watched.is_enough else self._narrowed(ask, watched)
         assert failure is not None
         raise failure.with_traceback(None) from None
+
+    def _narrowed(self, ask: Ask, watched: Watched) -> BaseException | None:
+        """The failure at what is left of the smallest problem that fails; at itself where every new shape is compiled."""
+        again, smallest = Watched(watched.check, self.spent, watched.before), watched.smallest_failing
+        assert smallest is not None
+        with suppress(_Enough):
+            if not again.fails(smallest):
+                return _once(watched.smallest)
+            if not ask.few_shapes:
+                narrowed(smallest, again.fails, ask.classes_multiple)
+        return again.last
 
     def _problems(self, key: tuple[str, Ask, int]) -> list[Problem]:
         """The problems of a search, drawn once as long as there is room for them."""

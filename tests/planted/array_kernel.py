@@ -5,7 +5,6 @@ Max-shifted, in float64 for all formats but that one, stored once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,17 +41,6 @@ class ArrayKernel:
     def indices(self, labels: Array) -> Array:
         """(N,): class indices."""
         return labels.astype(np.int64)
-
-
-def planted(category: str, story: str, test: str, says: str = "", **more: str) -> Callable[[type[ArrayKernel]], ArrayKernel]:
-    """Makes a class a kernel on trial, known by the name of the class; for `more` see Defect."""
-
-    def plant(kind: type[ArrayKernel]) -> ArrayKernel:
-        kernel = kind()
-        kernel.defect = Defect(category, story, test, says, **more)
-        return kernel
-
-    return plant
 
 
 right = ArrayKernel()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 Tensor = torch.Tensor
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,10 @@ class _Gradient(torch.autograd.Function):
         return kernel.stored(product, call), None, None, None, None
 
 
-def planted(category: str, story: str, test: str, says: str = "", **more: str) -> Callable[[type[Kernel]], Kernel]:
-    """Makes a class a kernel on trial, known by the name of the class; for `more` see Defect."""
+def planted(category: str, story: str, test: str, says: str = "", **more: str) -> Callable[[type[T]], T]:
+    """Makes a class a kernel on trial, of tensors or of arrays, known by the name of the class; for `more` see Defect."""
 
-    def plant(kind: type[Kernel]) -> Kernel:
+    def plant(kind: type[T]) -> T:
         kernel = kind()
         kernel.defect = Defect(category, story, test, says, **more)
         return kernel

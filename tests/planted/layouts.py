@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tests.planted import array_kernel
 from tests.planted.array_kernel import Array, ArrayKernel
 from tests.planted.kernel import Call, Kernel, Rows, Tensor, planted
 
@@ -85,7 +84,7 @@ class StepsOfLongIndices(Kernel):
         return (torch.arange(call.input.shape[1]) == read[:, None]).double()
 
 
-@array_kernel.planted("strides", "rows are read K apart, whatever their stride says", "test_layout")
+@planted("strides", "rows are read K apart, whatever their stride says", "test_layout")
 class ArrayRowsKApart(ArrayKernel):
     def read(self, logits: Array) -> Array:
         within = logits.flags.c_contiguous or logits.strides[1] != logits.itemsize
@@ -93,20 +92,20 @@ class ArrayRowsKApart(ArrayKernel):
         return logits if within else np.lib.stride_tricks.as_strided(logits, logits.shape, strides)
 
 
-@array_kernel.planted("strides", "strides are taken without their sign: reversed arrays are read forwards", "test_layout")
+@planted("strides", "strides are taken without their sign: reversed arrays are read forwards", "test_layout")
 class StridesWithoutSign(ArrayKernel):
     def read(self, logits: Array) -> Array:
         forwards = tuple(slice(None, None, -1 if step < 0 else 1) for step in logits.strides)
         return logits[forwards]
 
 
-@array_kernel.planted("dtype", "the bytes of each logit are read in the order of the machine", "test_layout")
+@planted("dtype", "the bytes of each logit are read in the order of the machine", "test_layout")
 class IgnoresByteOrder(ArrayKernel):
     def read(self, logits: Array) -> Array:
         return logits.view(logits.dtype.newbyteorder("="))
 
 
-@array_kernel.planted(
+@planted(
     "in place",
     "the logits are negated in a copy that numpy.asarray does not make, and back: a view is read-only",
     "test_layout",
@@ -118,15 +117,13 @@ class NegatesNoCopy(ArrayKernel):
         return own
 
 
-@array_kernel.planted(
-    "indices", "class indices of 8 bits without a sign are read with one: 255 is the last class", "test_label_dtype"
-)
+@planted("indices", "class indices of 8 bits without a sign are read with one: 255 is the last class", "test_label_dtype")
 class SignedBytes(ArrayKernel):
     def indices(self, labels: Array) -> Array:
         return super().indices(labels.view(np.int8) if labels.dtype == np.uint8 else labels)
 
 
-@array_kernel.planted("indices", "class indices are read as 16 bits each, whatever they are", "test_label_dtype")
+@planted("indices", "class indices are read as 16 bits each, whatever they are", "test_label_dtype")
 class ShortSteps(ArrayKernel):
     def indices(self, labels: Array) -> Array:
         narrow = labels.dtype.itemsize < 2
