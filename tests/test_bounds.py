@@ -314,3 +314,13 @@ def test_what_a_row_is_multiplied_with_may_underflow_in_its_own_store() -> None:
     slope = 128 * np.abs(2 / (1 + np.exp([3.0, -3.0])) - 1)
     bound = stable_bound(mean, Quantity.GRADIENT, Arithmetic(FLOAT16, FLOAT32))[0]
     assert (np.abs(stored - exact) * slope <= bound).all()
+
+
+def test_a_gradient_that_is_stored_before_its_cotangent_may_underflow_there() -> None:
+    """p is 5.7e-8, and 2^-24 = 6.0e-8 once it is stored in float16: 128 times that is 4.6 ulp off."""
+    problem = Problem([[-12.671875, 4.0]], [1], FLOAT16, cotangent=[128.0])
+    p = 1 / (1 + np.exp(16.671875))
+    stored = 128 * FLOAT16.round(p)
+    bound = stable_bound(problem, Quantity.GRADIENT, Arithmetic(FLOAT16, FLOAT32).storing_once())[0, 0]
+    assert stored == 2.0**-17
+    assert abs(stored - 128 * p) <= bound <= 128 * 2.0**-25 + 3 * 2.0**-24

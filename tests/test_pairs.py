@@ -28,6 +28,7 @@ ASKS = {
     ),
     "plain": Ask(BFLOAT16, tuple(FILLERS), directions=True),
     "probabilities": Ask(FLOAT16, tuple(FILLERS), probabilities=True, options=frozenset({"temperature", "reduction"})),
+    "probabilities and a label": Ask(FLOAT32, ("moderate",), probabilities=True, options=frozenset({"ignore_index"})),
     "softcap": Ask(FLOAT64, tuple(FILLERS), options=frozenset({"logit_softcap", "z_loss", "reduction"})),
     "focal": Ask(FLOAT32, tuple(FILLERS), loss=Loss.FOCAL, options=frozenset({"reduction"})),
     "sigmoid": Ask(FLOAT32, ("moderate", "offset"), loss=Loss.SIGMOID, probabilities=True, options=frozenset({"reduction"})),

@@ -247,6 +247,9 @@ def stable_bound(
     if arithmetic.stores_once:
         known = expected or evaluate(problem, [quantity])[quantity]
         bound = _stored_once(known.values.approximate(), bound, arithmetic)
+        if quantity is Quantity.GRADIENT and problem.cotangent is not None:
+            # A kernel that is not handed the cotangent stores before it: what underflows there is then enlarged by it.
+            bound = bound + np.abs(factors_of(problem)) * arithmetic.storage_underflow / 2
     return np.where(np.isnan(bound), np.inf, bound)
 
 

@@ -280,9 +280,12 @@ def _probabilities(ask: Ask, rows: int, classes: int, random: Generator) -> Floa
 
 
 def _ignoring(how: str, target: NDArray[Any], classes: int, random: Generator) -> int:
-    """The label that is ignored; it is written into the target of some rows, of all but one or of none."""
+    """The label that is ignored; it is written into the target of some rows, of all but one or of none.
+
+    Rows of probabilities have no place for it: there it must change nothing.
+    """
     index = {"the first class": 0, "the last class": classes - 1, "255": 255, "-1": -1}.get(how, -100)
-    if how == NOT_GIVEN:
+    if how == NOT_GIVEN or target.ndim == 2:
         return index
     ignored = (how == "all but one") | (random.random(target.size) < 0.4)
     ignored[random.integers(target.size)] = target.size == 1  # a row that counts, where there is another
