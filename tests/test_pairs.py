@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +15,25 @@ from reference.loss import Loss
 from reference.options import OPTIONS
 from reference.problem import Problem
 from suites.inputs.hazards import HAZARDS
-from suites.inputs.pairs import ALONE, MIXED, SIZES, Pick, axes_of, picks, plain_picks, plain_problems, problems_in_pairs
+from suites.inputs.pairs import (
+    ALONE,
+    MIXED,
+    SIZES,
+    Made,
+    Pair,
+    axes_of,
+    pairs_of,
+    pairs_there_are,
+    picks,
+    plain_picks,
+    plain_problems,
+    problems_in_pairs,
+)
 from suites.inputs.problems import Ask
 from suites.inputs.tables import FILLERS, Table
 from suites.judging.search import Searches
 
-Made = Callable[[Ask, int], list[Problem]]
+How = Callable[[Ask, int], Made]
 ASKS = {
     "indices": Ask(
         FLOAT32, tuple(FILLERS), options=frozenset({"class_weights", "label_smoothing", "ignore_index", "reduction"})
@@ -38,16 +50,12 @@ ASKS = {
 }
 
 
-def _met(chosen: tuple[Pick, ...]) -> set[frozenset[tuple[str, Any]]]:
-    return {frozenset(pair) for pick in chosen for pair in combinations(pick.items(), 2)}
-
-
 @pytest.mark.parametrize("name", ASKS)
 def test_every_pair_of_values_meets(name: str) -> None:
-    axes, met = axes_of(ASKS[name]), _met(picks(ASKS[name]))
+    axes, met = axes_of(ASKS[name]), set[Pair]().union(*map(pairs_of, picks(ASKS[name])))
     for (one, values), (other, others) in combinations(axes.items(), 2):
         for pair in ((value, beside) for value in values for beside in others):
-            assert frozenset({(one, pair[0]), (other, pair[1])}) in met
+            assert frozenset({(one, pair[0]), (other, pair[1])}) in met & pairs_there_are(ASKS[name])
 
 
 @pytest.mark.parametrize("name", ASKS)
@@ -76,22 +84,22 @@ def test_every_hazard_comes_at_every_size(name: str) -> None:
             } <= met
 
 
-@pytest.mark.parametrize("made", [plain_problems, problems_in_pairs], ids=lambda made: made.__name__)
+@pytest.mark.parametrize("how", [plain_problems, problems_in_pairs], ids=lambda how: how.__name__)
 @pytest.mark.parametrize("name", ASKS)
-def test_the_problems_of_a_seed_are_the_same_and_those_of_another_are_not(name: str, made: Made) -> None:
+def test_the_problems_of_a_seed_are_the_same_and_those_of_another_are_not(name: str, how: How) -> None:
     def told(seed: int) -> list[bytes]:
-        return [problem.logits.tobytes() for problem in made(ASKS[name], seed)]
+        return [problem.logits.tobytes() for problem in how(ASKS[name], seed).problems]
 
     assert told(0) == told(0)
     assert len(set(told(0)) & set(told(1))) < len(told(0)) / 4
 
 
-@pytest.mark.parametrize("made", [plain_problems, problems_in_pairs], ids=lambda made: made.__name__)
+@pytest.mark.parametrize("how", [plain_problems, problems_in_pairs], ids=lambda how: how.__name__)
 @pytest.mark.parametrize("name", ASKS)
-def test_sizes_are_those_of_the_axes_and_rows_differ(name: str, made: Made) -> None:
+def test_sizes_are_those_of_the_axes_and_rows_differ(name: str, how: How) -> None:
     ask = ASKS[name]
-    problems = made(ask, 0)
-    assert len(problems) == len((plain_picks if made is plain_problems else picks)(ask))
+    problems = how(ask, 0).problems
+    assert len(problems) == len((plain_picks if how is plain_problems else picks)(ask))
     assert [problem.logits.size for problem in problems] == sorted(problem.logits.size for problem in problems)
     least, most = (end(SIZES[size].rows[0] for size in axes_of(ask)["size"]) for end in (min, max))
     shapes = [problem.logits.shape for problem in problems]
@@ -107,7 +115,7 @@ def test_sizes_are_those_of_the_axes_and_rows_differ(name: str, made: Made) -> N
 
 def test_no_number_of_classes_is_left_out_for_good() -> None:
     """Of those that were: 7 to 11 and 65 to 999; and beside the powers of 2."""
-    seen = {problem.num_classes for seed in range(20) for problem in plain_problems(ASKS["plain"], seed)}
+    seen = {problem.num_classes for seed in range(20) for problem in plain_problems(ASKS["plain"], seed).problems}
     assert seen >= set(range(2, 12))
     assert len(seen & set(range(65, 1000))) > 100
     assert {31, 32, 33, 63, 64, 65, 127, 128, 129, 511, 512, 513, 1025, 2047, 2048, 2049} <= seen
@@ -139,20 +147,19 @@ def test_a_failure_is_narrowed_and_told_at_the_smallest_that_fails() -> None:
             pytest.fail("wrong", pytrace=False)
 
     with pytest.raises(pytest.fail.Exception, match="wrong"):
-        Searches(0).run_all(problems_in_pairs, ask, check)
+        Searches(0).run_all(problems_in_pairs(ask, 0).problems, ask, check)
     last = failed[-1]
     assert (last.num_rows, last.class_weights, last.reduction, last.cotangent) == (33, None, "none", None)
 
 
 def test_problems_are_made_once_for_all_operations() -> None:
-    searches, first, second = Searches(0), list[Problem](), list[Problem]()
-    searches.run_all(plain_problems, ASKS["few shapes"], first.append)
-    searches.run_all(plain_problems, ASKS["few shapes"], second.append)
-    assert [id(problem) for problem in first] == [id(problem) for problem in second]
+    searches, ask = Searches(0), ASKS["few shapes"]
+    assert searches.made(plain_problems, ask) is searches.made(plain_problems, ask)
+    assert searches.made(plain_problems, ask) is not searches.made(problems_in_pairs, ask)
 
 
 @pytest.mark.parametrize("operation", load_adapter("numpy", "cpu").operations(), ids=lambda operation: operation.name)
 def test_each_operation_can_be_asked(operation: Operation) -> None:
     if operation.loss.spec.is_log_probability and not operation.loss.spec.binary:
         ask = Ask(FLOAT32, ("moderate",), operation.probabilities, operation.loss, operation.options)
-        assert problems_in_pairs(ask, 0)
+        assert problems_in_pairs(ask, 0).problems

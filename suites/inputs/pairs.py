@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import cycle
+from itertools import combinations, cycle
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,44 @@ Both together stay within the format: that their product overflows is no fault o
 Pick = Mapping[str, Any]
 """A value for each axis."""
 
+Pair = frozenset[tuple[str, Any]]
+"""Two axes, each with a value."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Problems that were made, from the smallest to the largest.
+
+    Arguments:
+      picks: what was picked for each problem.
+      owed: the pairs that are to meet in them; none where pairs are not what they are made for.
+    """
+
+    picks: dict[Problem, Pick]
+    owed: frozenset[Pair] = frozenset()
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The problems alone."""
+        return list(self.picks)
+
+
+def pairs_of(pick: Pick) -> set[Pair]:
+    """The pairs that meet in a pick.
+
+    >>> [sorted(pair) for pair in pairs_of({"size": "small", "hazard": "ties"})]
+    [[('hazard', 'ties'), ('size', 'small')]]
+    """
+    return {frozenset(pair) for pair in combinations(pick.items(), 2)}
+
+
+def pairs_there_are(ask: Ask) -> frozenset[Pair]:
+    """Every pair of values of two axes of an ask."""
+    owed = set[Pair]()
+    for (one, values), (other, others) in combinations(axes_of(ask).items(), 2):
+        owed |= {frozenset({(one, value), (other, beside)}) for value in values for beside in others}
+    return frozenset(owed)
+
 
 def axes_of(ask: Ask) -> dict[str, tuple[Any, ...]]:
     """The axes of an ask, and their values, the simplest first."""
@@ -167,19 +205,20 @@ def _hazards_at(size: Size, ask: Ask) -> list[tuple[str, str]]:
     return [(name, "every row") for name in in_all] + [(name, "one row") for name in ALONE if name in ask.hazards]
 
 
-def plain_problems(ask: Ask, seed: int) -> list[Problem]:
-    """A problem for each of the plain picks, from the smallest to the largest; the same for the same seed."""
-    return _problems(plain_picks(ask), ask, seed)
+def plain_problems(ask: Ask, seed: int) -> Made:
+    """A problem for each of the plain picks; the same for the same seed."""
+    return Made(_problems(plain_picks(ask), ask, seed))
 
 
-def problems_in_pairs(ask: Ask, seed: int) -> list[Problem]:
+def problems_in_pairs(ask: Ask, seed: int) -> Made:
     """The same for the picks that cover all pairs."""
-    return _problems(picks(ask), ask, seed)
+    return Made(_problems(picks(ask), ask, seed), pairs_there_are(ask))
 
 
-def _problems(chosen: tuple[Pick, ...], ask: Ask, seed: int) -> list[Problem]:
-    made = [_problem(pick, ask, np.random.default_rng([seed, _key(ask), place])) for place, pick in enumerate(chosen)]
-    return sorted(made, key=lambda problem: problem.logits.size)
+def _problems(chosen: tuple[Pick, ...], ask: Ask, seed: int) -> dict[Problem, Pick]:
+    randoms = (np.random.default_rng([seed, _key(ask), place]) for place in range(len(chosen)))
+    made = [(_problem(pick, ask, random), pick) for pick, random in zip(chosen, randoms, strict=True)]
+    return dict(sorted(made, key=lambda problem_and_pick: problem_and_pick[0].logits.size))
 
 
 def _key(ask: Ask) -> int:

@@ -23,6 +23,7 @@ from reference.quantity import Quantity
 from suites.inputs.cases import Case
 from suites.inputs.given import OF_CASES, Given
 from suites.inputs.hazards import LARGE_CLASSES, MANY_CLASSES, NONFINITE
+from suites.inputs.pairs import Made
 from suites.inputs.problems import Ask
 from suites.judging.claims import Claims
 from suites.judging.effort import Effort
@@ -144,9 +145,7 @@ class Judge:
         check = self._holding(operation, wanted)
         self.search(name, self.narrowed(operation, ask), check, examples)
 
-    def search_all(
-        self, made: Callable[[Ask, int], list[Problem]], operation: Operation, ask: Ask, wanted: tuple[Quantity, ...]
-    ) -> None:
+    def search_all(self, how: Callable[[Ask, int], Made], operation: Operation, ask: Ask, wanted: tuple[Quantity, ...]) -> None:
         """Ask the problems that are made of an ask and the seed, as `search_claims` asks those that are drawn.
 
         All of them of a user's own kernels and backends, and of a framework's main operations; one in OTHERS of its others.
@@ -154,8 +153,17 @@ class Judge:
         check = self._holding(operation, wanted)
         if self.plan.given is not None:
             check(self.plan.given.problem)
-        else:
-            self._searches.run_all(made, self.narrowed(operation, ask), check, 1 if self.is_foremost(operation) else OTHERS)
+            return
+        ask = self.narrowed(operation, ask)
+        made = self._searches.made(how, ask)
+        pairs = self.recorder.pairs_of(operation.label, ask.format.name)
+        pairs.owed |= made.owed
+
+        def meets(problem: Problem) -> None:
+            with pairs.meeting(made.picks.get(problem, {})):  # what a failure is narrowed to was not picked
+                check(problem)
+
+        self._searches.run_all(made.problems[:: 1 if self.is_foremost(operation) else OTHERS], ask, meets)
 
     def _holding(self, operation: Operation, wanted: tuple[Quantity, ...]) -> Callable[[Problem], None]:
         """A check of what is wanted of an operation; skips the test if it has none of that."""

@@ -18,6 +18,7 @@ from reference.special_values import Requirement
 from suites.inputs.cases import describe_problem
 from suites.judging.claims import Label
 from suites.judging.measurement import Measurement
+from suites.judging.meeting import Pairs
 from suites.judging.profile import Places, Profile, Share, Tally
 
 Key = tuple[str, str, Quantity]
@@ -122,8 +123,14 @@ class Recorder:
     """Deviations, by id, that did not show on a processor on which they were never seen, and where they were asked for."""
     test: Share = field(default_factory=Share)
     """What the test that runs, or ran last, has measured."""
+    pairs: dict[tuple[str, str], Pairs] = field(default_factory=dict)
+    """The pairs of values that an operation (by label) was asked in a dtype."""
     is_paused: bool = False
     _places: Places = field(default_factory=Places, repr=False)
+
+    def pairs_of(self, operation: str, dtype: str) -> Pairs:
+        """The pairs of an operation, by its label, in a dtype."""
+        return self.pairs.setdefault((operation, dtype), Pairs())
 
     def add(
         self, operation: str, dtype: str, measurement: Measurement, counts: bool = True, claimed: Grade = Grade.ACCURATE

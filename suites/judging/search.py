@@ -33,6 +33,7 @@ from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
 from reference.problem import Problem
+from suites.inputs.pairs import Made
 from suites.inputs.problems import Ask, problems
 from suites.judging.failure import JudgeFailed
 from suites.judging.narrowing import narrowed
@@ -69,6 +70,7 @@ class Searches:
     spent: Callable[[], int] = lambda: 0
     unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
     _drawn: dict[tuple[str, Ask, int], list[Problem]] = field(default_factory=dict)
+    _made: dict[tuple[str, Ask], Made] = field(default_factory=dict)
 
     def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
         """Check every problem that is drawn, also after one has failed; then fail with the smallest that fails.
@@ -83,20 +85,21 @@ class Searches:
                 self._fail(key, watched)
         watched.tell_refused()
 
-    def run_all(self, made: Callable[[Ask, int], list[Problem]], ask: Ask, check: Check, step: int = 1) -> None:
-        """Check the problems that are made of an ask and the seed, or one in `step`; then fail with a narrowed one."""
+    def run_all(self, problems: Iterable[Problem], ask: Ask, check: Check) -> None:
+        """Check problems that were made of an ask, all of them; then fail with a narrowed one."""
         watched = Watched(check, self.spent)
-        watched.check_all(self._made(made, ask)[::step])
+        watched.check_all(problems)
         if watched.smallest_failing is not None:
             with self.unrecorded():
                 self._fail_narrowed(ask, watched)
         watched.tell_refused()
 
-    def _made(self, made: Callable[[Ask, int], list[Problem]], ask: Ask) -> list[Problem]:
-        key = (made.__name__, ask, 0)
-        if key not in self._drawn:
-            self._drawn[key] = made(ask, self.seed)
-        return self._drawn[key]
+    def made(self, how: Callable[[Ask, int], Made], ask: Ask) -> Made:
+        """The problems that are made of an ask and the seed; made once, however many operations are asked them."""
+        key = (how.__name__, ask)
+        if key not in self._made:
+            self._made[key] = how(ask, self.seed)
+        return self._made[key]
 
     def _fail_narrowed(self, ask: Ask, watched: Watched) -> NoReturn:
         """Fail at the smallest problem, or at what is left of it; one that does not fail again says so."""

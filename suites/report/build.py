@@ -27,6 +27,7 @@ from suites.judging.recorder import CaseOutcome, Key, Record, order_of, worst_en
 from suites.report.recommended import Recommendation, recommendations
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
 from suites.report.verdict import verdict_of
+from suites.report.wording import counted
 
 PACKAGES = ("hypothesis", "ml_dtypes", "numpy", "pytest", "python-flint", "scipy")
 """Packages of the suite itself whose versions a report names."""
@@ -38,7 +39,8 @@ def build_report(judge: Judge, ending: Ending, scripts: Mapping[str, str] = Mapp
     `scripts` are paths of reproducers: of deviations by their id, of failures by the test with the smallest input.
     """
     plan = judge.plan
-    reduced_by = (*plan.reduced_by, *(() if plan.selects_tests else ending.reduced_by))
+    unmet = () if plan.selects_tests else (*ending.reduced_by, *_unmet(judge))
+    reduced_by = (*plan.reduced_by, *unmet)
     verdict, reason = verdict_of(ending, reduced_by)
     report: Report = {
         "schema": SCHEMA_NAME,
@@ -69,11 +71,31 @@ def build_report(judge: Judge, ending: Ending, scripts: Mapping[str, str] = Mapp
     }
     if limits := _limits(plan):
         report["limits"] = limits
+    if pairs := _pairs(judge):
+        report["pairs"] = pairs
     if judge.recorder.not_seen:
         report["not_seen_on_this_processor"] = [{"deviation": name, "at": at} for name, at in sorted(judge.recorder.not_seen)]
     report["identifier"] = identifier(report)
     jsonschema.validate(report, SCHEMA)
     return report
+
+
+def _pairs(judge: Judge) -> list[dict[str, Any]]:
+    """How many pairs of values met, by operation and dtype."""
+    foremost = {operation.label for operation in judge.plan.operations if judge.is_foremost(operation)}
+    return [
+        {"operation": label, "dtype": dtype, "met": pairs.met, "of": len(pairs.owed), "all_must": label in foremost}
+        for (label, dtype), pairs in judge.recorder.pairs.items()
+        if pairs.owed
+    ]
+
+
+def _unmet(judge: Judge) -> tuple[str, ...]:
+    """Why a run is REDUCED whose foremost operations were not asked every pair: the first of those that are missing."""
+    known = judge.recorder.pairs
+    short = [(row["operation"], row["dtype"]) for row in _pairs(judge) if row["all_must"] and row["met"] < row["of"]]
+    missing = [f"{label} {dtype}: {pair}" for label, dtype in short for pair in known[label, dtype].missing]
+    return (f"{counted(len(missing), 'pair')} of values that did not meet ({missing[0]})",) if missing else ()
 
 
 def _limits(plan: Plan) -> list[dict[str, Any]]:

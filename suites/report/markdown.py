@@ -25,6 +25,7 @@ from suites.report.wording import (
     left_out,
     limits,
     not_seen,
+    pairs_line,
     platform_line,
     processor,
     run_again,
@@ -51,6 +52,7 @@ def markdown(report: Report) -> str:
         answered(report),
         _made_with(report),
         SEARCHED,
+        _pairs(report),
         _vacuous(report),
         _results(report),
         _worst(report),
@@ -152,6 +154,11 @@ def _folded(comparison: ReportComparison) -> list[str]:
         "\n".join([f"<details><summary>{plain(said)}</summary>", "", *(f"- {item}" for item in items), "", "</details>"])
         for said, items in lists
     ]
+
+
+def _pairs(report: Report) -> str:
+    said = pairs_line(report)
+    return f"Pairs of options, sizes, targets and hazards that met: {plain(said)}." if said else ""
 
 
 def _vacuous(report: Report) -> str:

@@ -31,6 +31,7 @@ from suites.report.wording import (
     limits,
     losses,
     not_seen,
+    pairs_line,
     processor,
     rests_on,
     seen_deviations,
@@ -101,8 +102,15 @@ class Written:
 
 def summary_lines(report: Report, written: Written = Written()) -> list[str]:
     """The report in plain lines: grades with worst errors, deviations seen, causes of failures, what was written, verdict."""
-    tables = (_loss_lines, _block_lines, _unmeasured_lines, _vacuous_lines, _limit_lines, _deviation_lines, _not_seen_lines)
-    lines = [*HEADING, "", *(line for table in tables for line in table(report)), *cause_lines(report, written.folder), ""]
+    tables = (_loss_lines, _block_lines, _unmeasured_lines, _pairs_lines, _vacuous_lines)
+    known = (_limit_lines, _deviation_lines, _not_seen_lines)
+    lines = [
+        *HEADING,
+        "",
+        *(line for table in (*tables, *known) for line in table(report)),
+        *cause_lines(report, written.folder),
+        "",
+    ]
     return [one_line(line) for line in [*lines, *written.said, *_last_lines(report)]]
 
 
@@ -182,6 +190,11 @@ def _unmeasured_lines(report: Report) -> list[str]:
     return ["", f"not measured: {len(missing)} of {counted(len(report['results']), 'row')} of operation, dtype and quantity"]
 
 
+def _pairs_lines(report: Report) -> list[str]:
+    said = pairs_line(report)
+    return ["", f"pairs of options, sizes, targets and hazards that met: {said}"] if said else []
+
+
 def _vacuous_lines(report: Report) -> list[str]:
     """Where a bound of `stable` says nothing."""
     said = vacuous_line(report)
@@ -239,10 +252,8 @@ def summary_tables(report: Report, written: Written = Written()) -> RenderableTy
         ),
     )
     parts: list[RenderableType] = [*map(_plain, HEADING), *(table for table in tables if table is not None)]
-    causes = cause_lines(report, written.folder)
-    parts += map(
-        _plain, [*_unmeasured_lines(report), *_vacuous_lines(report), *causes, "", *written.said, *_last_lines(report)]
-    )
+    asked = [*_unmeasured_lines(report), *_pairs_lines(report), *_vacuous_lines(report)]
+    parts += map(_plain, [*asked, *cause_lines(report, written.folder), "", *written.said, *_last_lines(report)])
     assert isinstance(parts[-1], Text)
     parts[-1].stylize(STYLES[report["verdict"]], 0, len(report["verdict"]))
     return Group(*parts)

@@ -164,6 +164,20 @@ def vacuous_line(report: Report) -> str:
     return f"{'; '.join(parts)}"
 
 
+def pairs_line(report: Report) -> str:
+    """How many pairs of values met in main operations, and in others; nothing, if no pairs were asked.
+
+    >>> pairs_line({"pairs": [{"operation": "softmax", "dtype": "float32", "met": 812, "of": 812, "all_must": True}]})
+    '812 of 812'
+    """
+    rows = report.get("pairs", [])
+    parts = []
+    for must, said in ((True, "{} of {}"), (False, "{} of {} where one problem in six is asked")):
+        met, owed = (sum(row[key] for row in rows if row["all_must"] is must) for key in ("met", "of"))
+        parts += [said.format(met, owed)] if owed else []
+    return ", ".join(parts)
+
+
 def short_name(report: Report, operation: str) -> str:
     """An operation without its mode where a report has one mode only.
 
