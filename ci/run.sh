@@ -15,7 +15,7 @@ trap 'rm -rf "$compiled"' EXIT
 export JAX_COMPILATION_CACHE_DIR="$compiled/jax" TORCHINDUCTOR_CACHE_DIR="$compiled/inductor"
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 # Each backend and mode in a process of its own, and the tests in two that leave out none, two at a time, the longest first:
-# a long one that begins late has the machine to itself at the end. What a run says is shown whole, when it ends.
+# a long one that begins late has the machine to itself at the end. What a run says is shown whole, and how long it took.
 suites() {
     local backend="$1" mode="$2"
     .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q &&
@@ -29,8 +29,8 @@ emulated() {
 }
 tests() { .venv/bin/pytest tests/ -q -k "$*"; }
 told() {
-    local said status=0
-    said=$("$@" 2>&1) || status=$?
+    local said status=0 TIMEFORMAT="%0R s, %0U s of processor time"
+    said=$( { time "$@"; } 2>&1) || status=$?
     printf '%s\n' "== $*" "$said"
     return "$status"
 }
