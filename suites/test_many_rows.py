@@ -14,6 +14,7 @@ from reference.formats import Format
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.reduction import Reduction
 from suites.judging.judge import Judge
 
 ROWS = tuple(2**power + 1 for power in range(2, 9))
@@ -21,6 +22,9 @@ ROWS = tuple(2**power + 1 for power in range(2, 9))
 
 MORE_THAN_A_GRID = 2**16 + 1
 """A CUDA grid has 65535 blocks along its second axis, and 16 bits hold 65535 too."""
+
+IN_A_MEAN = 2**12 + 1
+"""Rows of a mean, and one more than four chunks of 1024 have: a loss in chunks adds their means, or takes the mean of them."""
 
 CLASSES = 7
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *BUILDING_BLOCKS)
@@ -44,6 +48,20 @@ def test_more_rows_than_a_grid_has(judge: Judge, operation: Operation, fmt: Form
         pytest.skip("so many rows need numba: pip install -e '.[fast]'")
     batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, MORE_THAN_A_GRID, _classes(operation, 2)))
     judge.check(Question(operation, batch, (Quantity.LOSS, Quantity.GRADIENT)))
+
+
+@pytest.mark.asks(Quantity.LOSS)
+def test_a_mean_of_many_rows(judge: Judge, operation: Operation, fmt: Format) -> None:
+    if "reduction" not in operation.options or not judge.is_foremost(operation):
+        pytest.skip(f"{operation.name} is no main operation with reductions")
+    batch = _batch(fmt, operation.loss, operation.probabilities, IN_A_MEAN, _classes(operation, 2))
+    mean = judge.in_place_of(_mean_of(batch))
+    judge.check(Question(operation, mean, (Quantity.LOSS, Quantity.GRADIENT)))
+
+
+@lru_cache(maxsize=16)
+def _mean_of(batch: Problem) -> Problem:
+    return batch.replace(reduction=Reduction.MEAN, cotangent=None)
 
 
 def _classes(operation: Operation, least: int) -> int:

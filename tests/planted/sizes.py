@@ -187,6 +187,14 @@ class MeanOfMeans(Kernel):
         return torch.stack([block.mean() for block in losses.split(128)]).mean() * rows_per_count
 
 
+@planted("rows", "the means of chunks of 1024 rows are added: the loss is as many times too large", "test_a_mean_of_many_rows")
+class MeansAdded(Kernel):
+    def reduced(self, losses: Tensor, call: Call) -> Tensor:
+        if call.reduction != "mean":
+            return super().reduced(losses, call)
+        return super().reduced(losses, call) * -(-len(losses) // 1024)
+
+
 class _Inference(Kernel):
     """Takes another way where the logits of more than 64 classes want no gradient."""
 
