@@ -18,6 +18,7 @@ from reference.loss import Loss
 from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.reduction import Reduction
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
 EAGER = "eager"
@@ -49,6 +50,7 @@ class Operation:
         an operation of the backend.
       composed: by format name, the arithmetic that the backend declares for its own operations, by which a kernel of the
         user's that is made of them is judged; nothing for an operation of the backend. See `of_kernel`.
+      per_row: True of a kernel of the user's that returns a loss for each row: a sum or mean of them is the adapter's.
       limits: what it is declared not to do; see `within`.
       beyond: itself as it was before its limits took something away.
     """
@@ -69,6 +71,7 @@ class Operation:
     can_raise: bool = True
     implementation: str | None = None
     composed: Mapping[str, Arithmetic] = field(default_factory=dict)
+    per_row: bool = False
     limits: tuple[Limit, ...] = ()
     beyond: Operation | None = None
 
@@ -184,6 +187,12 @@ class Operation:
     def target(self) -> str:
         """The kind of its target, one of `TARGETS`."""
         return TARGETS[self.probabilities]
+
+    def reduced_by_adapter(self, problem: Problem) -> str:
+        """Who took the sum or mean that a problem asks for, if that is not the kernel; else nothing."""
+        if not self.per_row or problem.reduction is Reduction.NONE:
+            return ""
+        return f"the adapter takes the {problem.reduction} of what {self.name} returns for each row"
 
     def declared_away(self, quantities: Iterable[Quantity], dtype: str, device: str) -> str | None:
         """The limit by which none of the quantities that it would have is asked in a dtype; None if one is."""

@@ -186,6 +186,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     judge.plan.adapter.take_written()  # what was written before is no output of this test
     try:
         yield
+        judge.sharing.end_test()
     finally:
         item.user_properties += judge.recorder.test.as_properties()
         if written := judge.plan.adapter.take_written():

@@ -250,6 +250,7 @@ class JaxAdapter(Adapter):
             Differentiated(losses_of_kernel(function)),
             arithmetic_of(self.device),
             options=_REDUCED,
+            per_row=True,
         )
         return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
 

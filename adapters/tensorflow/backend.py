@@ -424,7 +424,8 @@ class TensorFlowAdapter(Adapter):
         """The operations by which a callable (labels=, logits=) -> losses is judged, in every mode."""
         check_callable(function, "(labels, logits) -> losses, as tf.nn.sparse_softmax_cross_entropy_with_logits")
         loss, name = implementation_loss(losses_of_kernel(function)), name_of_kernel(function)
-        return tuple(_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
+        in_modes = (_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
+        return tuple(replace(operation, per_row=True) for operation in in_modes)
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
         """All that are played, eager, of a user's kernel and of the main operations; see `Adapter.usages`."""

@@ -45,9 +45,9 @@ class Run:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Note how a test ended, and why it failed."""
         report = yield
-        self.outcomes.add(item.name, report)
+        failure = None if call.excinfo is None else call.excinfo.value
+        self.outcomes.add(item.name, report, failure)
         if report.failed:
-            failure = None if call.excinfo is None else call.excinfo.value
             self.outcomes.add_failure(failed_test(item.name, failure, str(report.longrepr)))
             self.judge.repro.write(str(report.longrepr))
         return report

@@ -50,6 +50,11 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         action="store_true",
         help="take what the start-up probe finds of an implementation as its declared limits; the run is then REDUCED",
     )
+    option(
+        "--fail-shared",
+        action="store_true",
+        help="fail what an implementation misses no worse than the framework's own operation, as its claims file knows",
+    )
     option("--device", default="cpu", help="cpu, cuda or cuda:INDEX (default: cpu)")
     option(
         "--mode",

@@ -25,7 +25,7 @@ from suites.inputs.cases import Case, cases_matching, stored_cases
 from suites.inputs.given import OF_CASES, Given, given_from, is_given
 from suites.inputs.hazards import HAZARDS
 from suites.judging.claims import Claims
-from suites.judging.claims_file import claims_path
+from suites.judging.claims_file import claims_of, claims_path
 from suites.judging.dead_entries import live_claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import A_SELECTION, Plan
@@ -66,11 +66,19 @@ def plan_of(option: Any) -> Plan:
         given=given,
         folder=Path(option.report) if option.report else None,
         subject=subject_of(option.backend, option.implementation),
+        framework=_framework(option, adapter),
     )
     _check_formats(plan)
     _check_cases(option.case, plan)
     plan = replace(plan, reduced_by=_reduced_by(option, plan))
     return _probed(plan, option.accept_limits) if _is_probed(option) else plan
+
+
+def _framework(option: Any, adapter: Adapter) -> Claims:
+    """What is known of the framework's own operations, where a kernel may share what it misses with them."""
+    if option.implementation is None or option.fail_shared:
+        return Claims()
+    return claims_of(adapter, claims_path(option.backend))
 
 
 def _within(chosen: tuple[Operation, ...], claims: Claims, adapter: Adapter) -> tuple[Operation, ...]:
@@ -176,7 +184,8 @@ def _check_cases(given: str | None, plan: Plan) -> None:
 def _command(option: Any) -> str:
     given = {name: getattr(option, name) for name in ("backend", "implementation", "device", "mode", "claims", "claim")}
     changed = {name: value for name, value in given.items() if value and (name, value) != ("device", "cpu")}
-    flags = [flag for flag, is_set in (("--isolate", option.isolate), (ACCEPT, option.accept_limits)) if is_set]
+    given_flags = {"--isolate": option.isolate, ACCEPT: option.accept_limits, "--fail-shared": option.fail_shared}
+    flags = [flag for flag, is_set in given_flags.items() if is_set]
     return " ".join(["pytest suites/", *(f"--{name}={shlex.quote(value)}" for name, value in changed.items()), *flags])
 
 

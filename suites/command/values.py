@@ -24,6 +24,9 @@ _ALLOWED = {
 }
 """What each option that takes a text takes; none of them may be empty."""
 
+_OF_IMPLEMENTATIONS = {"accept_limits": "takes what is seen", "fail_shared": "fails what is shared"}
+"""What options do that need a kernel."""
+
 _OF_PLUGINS = {"hypothesispytest": "hypothesis_seed", "terminal": "verbose"}
 """Plugins that the suites need, by an option that each adds."""
 
@@ -45,8 +48,10 @@ def check_options(option: Any) -> None:
     for name in ("call_timeout", "call_memory"):
         if getattr(option, name) is not None and not option.isolate:
             raise ValueError(f"--{name.replace('_', '-')}: it limits the calls of --isolate; give that too, or leave it out")
-    if option.accept_limits and option.implementation is None:
-        raise ValueError("--accept-limits: it takes what is seen of an --implementation; give that too, or leave it out")
+    for name, does in _OF_IMPLEMENTATIONS.items():
+        if getattr(option, name) and option.implementation is None:
+            told = f"--{name.replace('_', '-')}: it {does} of an --implementation"
+            raise ValueError(f"{told}; give that too, or leave it out")
 
 
 def name_of(given: str, known: Iterable[str], option: str) -> str:

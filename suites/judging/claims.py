@@ -157,6 +157,10 @@ class Deviation:
         """True if it speaks of this quantity of this operation in this dtype."""
         return quantity in self.quantities and self.scope.covers(operation, dtype)
 
+    def reaches_to(self, problem: Problem) -> bool:
+        """True if the problem lies in its region."""
+        return self.region is not None and self.region.contains(problem)
+
     def names(self, case: Case) -> bool:
         """True if it lists this case."""
         return any(fnmatchcase(case.name, pattern) for pattern in self.cases)
@@ -238,15 +242,24 @@ class Claims:
         regions = (
             deviation.reaches
             for deviation in self.deviations
-            if deviation.region is not None
-            and deviation.concerns(operation, problem.format.name, quantity)
-            and deviation.region.contains(problem)
+            if deviation.concerns(operation, problem.format.name, quantity) and deviation.reaches_to(problem)
         )
         return min(regions, default=grade) if grade > Grade.NONE else grade
 
     def deviations_at(self, operation: Operation, quantity: Quantity, case: Case) -> tuple[Deviation, ...]:
         """The deviations that list this case."""
         return tuple(d for d in self.deviations if d.concerns(operation, case.problem.format.name, quantity) and d.names(case))
+
+    def known_at(
+        self, operation: Operation, quantity: Quantity, problem: Problem, case: Case | None = None
+    ) -> tuple[Deviation, ...]:
+        """The deviations that list a stored case, or in whose region the problem lies."""
+        return tuple(
+            deviation
+            for deviation in self.deviations
+            if deviation.concerns(operation, problem.format.name, quantity)
+            and ((case is not None and deviation.names(case)) or deviation.reaches_to(problem))
+        )
 
     def as_declared(self, operation: Operation, device: str) -> Operation:
         """An operation in the arithmetic that is declared of it, within its limits on a device.

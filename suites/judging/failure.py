@@ -55,7 +55,8 @@ class Finding:
         by_default = f" ({BY_DEFAULT})" if self.operation.has_default_arithmetic(self.problem.format) else ""
         judged = f"{declared.describe()}{by_default}{self.advice}"
         given = f", {self.given}" if self.given else ""
-        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}{given}; {judged}"
+        reduced = f" ({by})" if (by := self.operation.reduced_by_adapter(self.problem)) else ""
+        return f"{self.operation.formula}, {where}; {describe_input(self.problem)}{reduced}{given}; {judged}"
 
     def lines(self, where: str, repro: str) -> dict[str, str]:
         """What is wrong, in four lines by name; `repro` is the command (to store its case: suites/README.md)."""

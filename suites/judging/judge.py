@@ -37,6 +37,7 @@ from suites.judging.relation import Relation
 from suites.judging.repro import Repro
 from suites.judging.reproducer import Miss, Reproducible, miss_of_deviation, miss_of_label
 from suites.judging.search import Searches
+from suites.judging.sharing import Sharing
 from suites.judging.subject import Subject
 from suites.judging.unanswerable import Unanswerable, outcome_of
 
@@ -82,6 +83,8 @@ class Plan:
     """The decorator that it proposes; empty if there is none, or if it was accepted."""
     heard: tuple[Heard, ...] = ()
     """What a kernel answered before its tests began."""
+    framework: Claims = field(default_factory=Claims)
+    """What is known of the framework's own operations, of which a kernel may share what it misses; nothing if it may not."""
 
     @property
     def selects_tests(self) -> bool:
@@ -116,6 +119,7 @@ class Judge:
         plan = self.plan
         self._searches = Searches(plan.seed, lambda: plan.adapter.spent, self.recorder.paused)
         self._refusals = Refusals(self._contradicted)
+        self.sharing = Sharing(plan.adapter, plan.framework, self.measure, self.observe)
         self.repro = Repro(
             plan.command,
             f"--effort={plan.effort.name} --hypothesis-seed={plan.seed}",
@@ -125,6 +129,7 @@ class Judge:
     def begin_test(self, name: str, parameters: Mapping[str, Any]) -> None:
         """From now on, what fails is the next test."""
         self.recorder.begin_test()
+        self.sharing.begin_test()
         self.test, self.parameters = name, parameters
 
     def in_place_of(self, problem: Problem) -> Problem:
@@ -274,10 +279,12 @@ class Judge:
         for measurement in self.measure(question.about(*askable(operation, problem, question.quantities))):
             claimed = self.plan.claims.claimed(operation, problem.format.name, measurement.quantity)
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
-            self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed, claimed)
-            if measurement.grade < needed:
-                manner = question.layout, question.usage, question.label_dtype
-                missed.append(Miss("", operation, measurement, needed, ("Input: generated.",), *manner))
+            manner = question.layout, question.usage, question.label_dtype
+            miss = Miss("", operation, measurement, needed, ("Input: generated.",), *manner)
+            is_shared = measurement.grade < needed and self.sharing.takes(miss)
+            self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed and not is_shared, claimed)
+            if measurement.grade < needed and not is_shared:
+                missed.append(miss)
         if missed:
             self._fail(missed[0])
 
@@ -335,6 +342,8 @@ class Judge:
         if known is not None:
             self.deviations_seen.setdefault(known.id, miss)
             pytest.xfail(f"out of range, {known.id}: {known.reason}")
+        if observed.error is None and self.sharing.takes_label(miss, question.label):
+            return
         values = f"expected {'an answer' if observed.error else 'an exception'}; observed that it {outcome}"
         kind = f"an answer to a question without one: {question.rule(observed)}"
         self.fail(Finding(f"{told}; {question.rule(observed)}", values, operation, problem, kind=kind), shown=miss)
@@ -357,6 +366,8 @@ class Judge:
         # Where a deviation was seen on this processor, one that was not excuses nothing more.
         here = [d for d in shown if d.strict] or shown
         needed = min((d.reaches for d in here if d.misses <= claimed), default=claimed)
+        miss = Miss("", operation, measurement, needed, (f"Case {case.name}: {case.story}.",))
+        is_shared = reached < needed and self.sharing.takes(miss, case)
         self.recorder.add_case(
             CaseOutcome(
                 case.name,
@@ -369,7 +380,7 @@ class Judge:
                 unspecified_outcomes(measurement),
             ),
             measurement,
-            counts=needed == claimed,
+            counts=needed == claimed and not is_shared,
         )
         absent = [d for d in deviations if d not in shown]
         if stale := [d for d in absent if d.strict]:
@@ -380,8 +391,7 @@ class Judge:
             self.fail(Finding(told, values_of(measurement), operation, case.problem, measurement.arithmetic), case)
         for deviation in absent:
             self.recorder.not_seen.append((deviation.id, f"{case.id}, {operation.label}, {quantity}"))
-        if reached < needed:
-            miss = Miss("", operation, measurement, needed, (f"Case {case.name}: {case.story}.",))
+        if reached < needed and not is_shared:
             self._fail(miss, case if deviations else None)
         for deviation in shown:
             self.deviations_seen.setdefault(deviation.id, miss_of_deviation(deviation, case, operation, measurement))

@@ -10,8 +10,12 @@ from suites.inputs.given import OF_CASES
 from suites.judging.failure import JudgeFailed, without_numbers
 from suites.judging.relation import Relation
 from suites.judging.reproducer import Miss
+from suites.judging.sharing import Shared, SharedFailure
 
-ENDINGS = ("passed", "failed", "xfailed", "skipped", "error")
+SHARED = "shared"
+"""How a test ended that failed as the framework's own operation is known to."""
+
+ENDINGS = ("passed", "failed", "xfailed", "skipped", "error", SHARED)
 """How a test may end; one that fails outside its own call, in a fixture, is an error."""
 
 
@@ -75,10 +79,16 @@ class Outcomes:
     causes: dict[str, Cause] = field(default_factory=dict)
     skipped_for: str = ""
     """The reason of the first test that was skipped."""
+    shared: dict[Shared, list[str]] = field(default_factory=dict)
+    """What was shared with the framework, each with the tests that failed for it."""
 
-    def add(self, test: str, report: pytest.TestReport) -> None:
-        """Take in the report of a phase of a test."""
+    def add(self, test: str, report: pytest.TestReport, raised: BaseException | None = None) -> None:
+        """Take in the report of a phase of a test, and what the test raised."""
         ending = ending_of(report)
+        if ending == "xfailed" and isinstance(raised, SharedFailure):
+            ending = SHARED
+            for shared in raised.found:
+                self.shared.setdefault(shared, []).append(test)
         if ending is not None:
             self.ended[ending].append(test)
         if ending == "skipped" and not self.skipped_for and isinstance(report.longrepr, tuple):
@@ -112,7 +122,7 @@ class Outcomes:
         for ending, tests in self.ended.items():
             for test in sorted(tests):
                 function, _, parameters = test.partition("[")
-                if function != OF_CASES or ending in ("failed", "error"):
+                if function != OF_CASES or ending in ("failed", "error", SHARED):
                     table.setdefault(function, {}).setdefault(ending, []).append(parameters.removesuffix("]"))
         return dict(sorted(table.items()))
 

@@ -22,6 +22,7 @@ from suites.report.wording import (
     lowest_left_out,
     reached,
     share,
+    shared,
     short_number,
     subject,
     vacuous,
@@ -236,7 +237,9 @@ def _held(report: Report, results: Sequence[Result]) -> str:
         return "Nothing of it was judged."
     limited = any(results[0]["operation"] in found for found in limits(report).values())
     tried = "" if report["verdict"] == CONFORMS else " that was tried"
-    return f"Every claim{tried} held{', within its declared limits' if limited else ''}."
+    common = [s for s in shared(report) if any(_is_of(test, results[0]["operation"]) for test in s["tests"])]
+    but = f", but for {counted(len(common), 'deviation')} that it shares with {common[0]['operation']}" if common else ""
+    return f"Every claim{tried} held{', within its declared limits' if limited else ''}{but}."
 
 
 def _is_of(test: str, operation: str) -> bool:

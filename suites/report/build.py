@@ -24,6 +24,7 @@ from suites.judging.judge import Judge, Plan
 from suites.judging.outcomes import Cause, Ending
 from suites.judging.profile import Profile, binned, class_edges, gap_edges
 from suites.judging.recorder import CaseOutcome, Key, Record, order_of, worst_entry
+from suites.judging.sharing import Shared
 from suites.report.recommended import Recommendation, recommendations
 from suites.report.schema import SCHEMA, SCHEMA_NAME, Report, identifier
 from suites.report.verdict import verdict_of
@@ -75,6 +76,8 @@ def build_report(judge: Judge, ending: Ending, scripts: Mapping[str, str] = Mapp
         report["pairs"] = pairs
     if judge.recorder.not_seen:
         report["not_seen_on_this_processor"] = [{"deviation": name, "at": at} for name, at in sorted(judge.recorder.not_seen)]
+    if ending.outcomes.shared:
+        report["shared_with_the_framework"] = [_shared(shared, tests) for shared, tests in ending.outcomes.shared.items()]
     report["identifier"] = identifier(report)
     jsonschema.validate(report, SCHEMA)
     return report
@@ -96,6 +99,13 @@ def _unmet(judge: Judge) -> tuple[str, ...]:
     short = [(row["operation"], row["dtype"]) for row in _pairs(judge) if row["all_must"] and row["met"] < row["of"]]
     missing = [f"{label} {dtype}: {pair}" for label, dtype in short for pair in known[label, dtype].missing]
     return (f"{counted(len(missing), 'pair')} of values that did not meet ({missing[0]})",) if missing else ()
+
+
+def _shared(shared: Shared, tests: list[str]) -> dict[str, Any]:
+    """A known deviation of the framework that the kernel has too, and the tests that failed for it."""
+    entry = shared.entry
+    known = {"deviation": entry.id, "reason": entry.reason, "link": entry.link}
+    return {"framework": shared.framework, "operation": shared.operation, **known, "adapter": shared.reduced, "tests": tests}
 
 
 def _limits(plan: Plan) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ _WORSE: dict[str, Callable[[str | None, str | None], bool]] = {
     "gone": lambda before, after: before not in (None, "skipped") and after is None,
     "skipped now": lambda before, after: before not in (None, "skipped") and after == "skipped",
     "newly showing what is declared": lambda before, after: before == "passed" and after == "xfailed",
+    "newly failing as the framework does": lambda before, after: before in ("passed", "xfailed") and after == "shared",
 }
 """What may become of a test, by how it ended before and after; None where it is not in the report."""
 

@@ -16,6 +16,7 @@ from suites.report.wording import (
     NOT_SEEN,
     SEARCHED,
     TOLERANCES,
+    by_adapter,
     by_role,
     counted,
     environment_line,
@@ -31,6 +32,8 @@ from suites.report.wording import (
     run_again,
     seen_deviations,
     share,
+    shared,
+    shared_line,
     subject,
     vacuous,
     vacuous_line,
@@ -60,6 +63,7 @@ def markdown(report: Report) -> str:
         _limits(report),
         _deviations(report),
         _not_seen(report),
+        _shared(report),
         _unspecified(report),
         _out_of_range(report),
         f"Run again: {code(run_again(report))}",
@@ -81,6 +85,7 @@ def summary_markdown(report: Report) -> str:
         _limits(report),
         _deviations(seen),
         _not_seen(report),
+        _shared(report),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -262,6 +267,20 @@ def _not_seen(report: Report) -> str:
     said = f"It is {code(processor(report))}. They were seen on others, and are neither stale nor confirmed here."
     head = f"## Deviations {NOT_SEEN}\n\n{said}\n\n"
     return head + table(["deviation", "asked for at"], rows) if rows else ""
+
+
+def _shared(report: Report) -> str:
+    rows = [
+        [
+            link(plain(s["deviation"]), place) if (place := https(s["link"])) else plain(s["deviation"]),
+            code(s["operation"]),
+            plain(f"{s['reason']}{by_adapter(s)}"),
+            ", ".join(map(code, s["tests"])),
+        ]
+        for s in shared(report)
+    ]
+    head = f"## Shared with the framework\n\n{plain(shared_line(report))}.\n\n"
+    return head + table(["deviation", "operation", "reason", "tests"], rows) if rows else ""
 
 
 def _unspecified(report: Report) -> str:

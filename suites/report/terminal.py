@@ -22,6 +22,7 @@ from suites.report.wording import (
     LOSS_COLUMNS,
     NOT_SEEN,
     blocks,
+    by_adapter,
     cell,
     counted,
     environment_line,
@@ -35,6 +36,8 @@ from suites.report.wording import (
     processor,
     rests_on,
     seen_deviations,
+    shared,
+    shared_line,
     subject,
     vacuous_line,
     verdict_line,
@@ -103,7 +106,7 @@ class Written:
 def summary_lines(report: Report, written: Written = Written()) -> list[str]:
     """The report in plain lines: grades with worst errors, deviations seen, causes of failures, what was written, verdict."""
     tables = (_loss_lines, _block_lines, _unmeasured_lines, _pairs_lines, _vacuous_lines)
-    known = (_limit_lines, _deviation_lines, _not_seen_lines)
+    known = (_limit_lines, _deviation_lines, _not_seen_lines, _shared_lines)
     lines = [
         *HEADING,
         "",
@@ -217,6 +220,15 @@ def _not_seen_lines(report: Report) -> list[str]:
     return ["", f"{counted(len(lines), 'known deviation')} {NOT_SEEN} ({processor(report)}):", *lines] if lines else []
 
 
+def _shared_lines(report: Report) -> list[str]:
+    """What a kernel misses as the framework's own operation does, in a count of its own."""
+    lines = [
+        f"  {s['deviation']} of {s['operation']} ({counted(len(s['tests']), 'test')}): {_cut(s['reason'])}{by_adapter(s)}"
+        for s in shared(report)
+    ]
+    return ["", f"{shared_line(report)}:", *lines] if lines else []
+
+
 def _filled(header: Sequence[str], rows: list[list[RenderableType]]) -> Table | None:
     """A table with its rows; None if there are none."""
     if not rows:
@@ -249,6 +261,13 @@ def summary_tables(report: Report, written: Written = Written()) -> RenderableTy
         _filled(
             [f"deviation {NOT_SEEN} ({processor(report)})", "cases"],
             [[_plain(name), str(len(places))] for name, places in not_seen(report).items()],
+        ),
+        _filled(
+            [shared_line(report), "of", "tests", "cause"],
+            [
+                [_plain(s["deviation"]), _plain(s["operation"]), str(len(s["tests"])), _plain(f"{s['reason']}{by_adapter(s)}")]
+                for s in shared(report)
+            ],
         ),
     )
     parts: list[RenderableType] = [*map(_plain, HEADING), *(table for table in tables if table is not None)]

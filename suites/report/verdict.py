@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from suites.report.wording import counted
+from suites.report.wording import counted, first_of
 
 if TYPE_CHECKING:  # reading a report imports no pytest
-    from suites.judging.outcomes import Ending
+    from suites.judging.outcomes import Ending, Outcomes
 
 CONFORMS, REDUCED, FAILS, NOTHING_RAN, INTERRUPTED = "CONFORMS", "REDUCED", "FAILS", "NOTHING RAN", "INTERRUPTED"
 
 VERDICTS = {
-    CONFORMS: "Every claim held, and nothing was left out.",
+    CONFORMS: "Every claim held, but for what the framework's own operation misses too, and nothing was left out.",
     REDUCED: "Every claim that was tried held, but the run was narrowed: it says nothing about the rest.",
     FAILS: "A claim, or a test of an invariant, failed.",
     NOTHING_RAN: "No test ran: nothing was judged.",
@@ -40,7 +40,7 @@ def verdict_of(ending: Ending, reduced_by: Sequence[str]) -> tuple[str, str]:
 def _verdict(ending: Ending, reduced_by: Sequence[str]) -> tuple[str, str]:
     counts, causes = ending.outcomes.counts, ending.outcomes.causes
     wrong = counts["failed"] + counts["error"]
-    failed = f"{counted(wrong, 'test')} failed for {counted(len(causes), 'cause')}"
+    failed = f"{counted(wrong, 'test')} failed for {counted(len(causes), 'cause')}{_shared(ending.outcomes)}"
     if ending.exit_status not in (0, TESTS_FAILED, NO_TESTS):
         return INTERRUPTED, f"{_interruption(ending)}{f'; {failed} before' if wrong else ''}"
     if wrong:
@@ -52,14 +52,26 @@ def _verdict(ending: Ending, reduced_by: Sequence[str]) -> tuple[str, str]:
     if ending.exit_status != 0:
         return FAILS, f"pytest ended with exit status {ending.exit_status}"
     if reduced_by or not counts["passed"]:
-        return REDUCED, f"{_held(counts)} that was tried"
-    return CONFORMS, _held(counts)
+        return REDUCED, f"{_held(ending.outcomes)} that was tried"
+    return CONFORMS, _held(ending.outcomes)
 
 
-def _held(counts: dict[str, int]) -> str:
+def _held(outcomes: Outcomes) -> str:
     """What a run without failures says."""
+    counts, shared = outcomes.counts, _shared(outcomes)
     known = f", {counted(counts['xfailed'], 'test')} showed what is known" if counts["xfailed"] else ""
-    return f"{counted(counts['passed'], 'test')} passed{known}; every claim held"
+    return f"{counted(counts['passed'], 'test')} passed{known}{shared}; every {'other ' if shared else ''}claim held"
+
+
+def _shared(outcomes: Outcomes) -> str:
+    """How many failures a kernel shares with which operations of the framework, and which entries of it; or nothing."""
+    if not outcomes.shared:
+        return ""
+    failures = counted(outcomes.counts["shared"], "failure")
+    (framework,) = {shared.framework for shared in outcomes.shared}
+    operations = dict.fromkeys(shared.operation for shared in outcomes.shared)
+    entries = dict.fromkeys(shared.entry.id for shared in outcomes.shared)
+    return f", {failures} shared with {framework}'s own {' and '.join(operations)} ({first_of([*entries])})"
 
 
 def _interruption(ending: Ending) -> str:

@@ -334,6 +334,27 @@ def not_seen(report: Report) -> dict[str, list[str]]:
     return table
 
 
+def shared(report: Report) -> list[dict[str, Any]]:
+    """Known deviations of the framework that a kernel has too."""
+    return list(report.get("shared_with_the_framework", []))
+
+
+def shared_line(report: Report) -> str:
+    """How many failures are shared, with whom, and how to make them fail."""
+    failures = counted(report["tests"].get("shared", 0), "failure")
+    whose = " and ".join(dict.fromkeys(f"{s['framework']}'s own operations" for s in shared(report)))
+    return f"{failures} shared with {whose}, no worse than there (--fail-shared fails them)"
+
+
+def by_adapter(entry: Mapping[str, Any]) -> str:
+    """Who took the sum or mean of a shared failure, after its reason; nothing, if that was the kernel.
+
+    >>> by_adapter({"adapter": "the adapter takes the mean"}), by_adapter({"adapter": ""})
+    ('; the adapter takes the mean', '')
+    """
+    return f"; {entry['adapter']}" if entry["adapter"] else ""
+
+
 TOLERANCES = (
     "The rtol and atol of |observed - expected| <= atol + rtol |expected| that are honest for plain cross-entropy of at most "
     "so many classes, with logits at most 20 below the largest. Promised ones hold for every such input if the operation has "
