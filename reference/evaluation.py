@@ -29,7 +29,7 @@ from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity, quant
 from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
 from reference.tiers import Tier, tier_named, uses_fast
-from reference.weights import mean_denominator, rational, row_factors
+from reference.weights import mean_denominator, rational, row_factors, unit
 
 if TYPE_CHECKING:
     from reference.fast.evaluate import FastRows
@@ -76,9 +76,9 @@ class _Evaluator:
         return self.kept[key]
 
     def derivative_factor(self, row: Row, order: int) -> fmpq:
-        """F / T^order of a row, where the mean does not divide by zero."""
+        """F / (T/s)^order of a row, where the mean does not divide by zero."""
         assert self.factors is not None
-        return self.factors[row.index] / rational(self.problem.temperature) ** order
+        return self.factors[row.index] / unit(self.problem) ** order
 
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""

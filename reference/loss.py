@@ -1,7 +1,8 @@
 """The losses that are defined: their names, formulas, traits and targets.
 
-x is a row of K logits, y = x/T (or c tanh(x/c)/T with a softcap c), p = softmax(y), lse = log sum exp(y), q the target as
-probabilities, t the target as a class index, e_t its unit vector, L = lse - y_t, g the focusing exponent, w = 1 - p_t.
+x is a row of K logits, y = s x/T with their scale s (or c tanh(s x/c)/T with a softcap c), p = softmax(y),
+lse = log sum exp(y), q the target as probabilities, t the target as a class index, e_t its unit vector, L = lse - y_t,
+g the focusing exponent, w = 1 - p_t.
 
 | loss          | value                                      | gradient in y           | Hessian in y                          |
 |---------------|--------------------------------------------|-------------------------|---------------------------------------|

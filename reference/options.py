@@ -211,6 +211,15 @@ _TABLE = (
         is_plain=True,
         changes_logits=True,
     ),
+    Option(
+        "logit_scale",
+        1.0,
+        _POSITIVE,
+        _OF_CROSS_ENTROPY,
+        drawn=(1.0, 0.0625, 0.5),  # powers of 2, by which a product is exact: a kernel may scale before it shifts
+        is_plain=True,
+        changes_logits=True,
+    ),
     Option("logit_softcap", None, _POSITIVE, _OF_CROSS_ENTROPY, drawn=(None, 30.0, 1.0, 50.0), changes_logits=True),
     Option("z_loss", 0.0, _NOT_NEGATIVE, _OF_CROSS_ENTROPY, drawn=(0.0, 1e-4, 0.5)),
     Option(

@@ -42,10 +42,11 @@ class Problem:
       ignore_index: rows whose class index equals it contribute exactly nothing; class indices only.
       reduction: 'none' (one loss a row), 'sum', or 'mean'. As PyTorch defines it, the mean of class indices divides by
         the sum of the class weights of the rows that count, the mean of probabilities by N.
-      temperature: T > 0 and finite: the logits are divided by T exactly.
+      temperature: T > 0 and finite: the logits are divided by T exactly, behind scale and softcap.
       cotangent: upstream gradient, (N,) for 'none' and () otherwise, finite, members of `format`; None means 1.
       tangent: (N, K), finite members of `format`: the direction of the Hessian-vector product; None means no product.
-      logit_softcap: c > 0 and finite: the logits become c tanh(x/c), before the temperature; None means they do not.
+      logit_scale: s > 0 and finite: the logits are multiplied by s exactly, before anything else.
+      logit_softcap: c > 0 and finite: the logits, scaled, become c tanh(s x/c), before the temperature; None means they do not.
       z_loss: z >= 0 and finite: adds z lse^2 to each row that counts, whatever its class weights; the mean divides both.
       focusing: g >= 0 and finite: the exponent of a focal loss.
       positive_weight: >= 0 and finite: the weight of the positive class of a sigmoid loss.
@@ -74,6 +75,7 @@ class Problem:
     temperature: float = 1.0
     cotangent: Floats | None = None
     tangent: Floats | None = None
+    logit_scale: float = 1.0
     logit_softcap: float | None = None
     z_loss: float = 0.0
     focusing: float = 0.0
@@ -116,6 +118,11 @@ class Problem:
     def is_plain(self) -> bool:
         """True if the loss of a row is one log-probability: class indices, no weights, smoothing or other loss option."""
         return not (self.has_probabilities or any(self.gives(argument) and not argument.is_plain for argument in ARGUMENTS))
+
+    @property
+    def changes_logits(self) -> bool:
+        """True if an option changes the logits before the softmax is taken of them."""
+        return any(option.changes_logits and self.gives(option) for option in OPTIONS.values())
 
     @property
     def is_binary(self) -> bool:

@@ -24,9 +24,9 @@ class Quantity(StrEnum):
     | weight_gradient | d<cotangent, loss>/dW of the linear layer in front of the logits | (K, N + 1)  |
     | bias_gradient   | d<cotangent, loss>/db of that layer: the sum of the gradient's rows | (K,)     |
 
-    With a temperature T the row is x/T, so the gradient carries 1/T and the Hessian 1/T^2. The table is that of
-    cross-entropy; `reference.loss` has the other losses. The diagonal is a quantity of its own because tree boosting and
-    coordinate descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its
+    With a temperature T and a scale s the row is s x/T, so the gradient carries s/T and the Hessian (s/T)^2. The table
+    is that of cross-entropy; `reference.loss` has the other losses. The diagonal is a quantity of its own because tree
+    boosting and coordinate descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its
     log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x). The linear layer is that of
     `reference.linear`; the two quantities are defined for a problem with a `feature` only.
     """

@@ -77,7 +77,7 @@ def takes(problem: Problem, quantity: Quantity) -> bool:
     """True if the compiled tier has formulas for the quantity of such a problem: class indices, no other option."""
     if quantity is Quantity.LOSS and problem.reduction is not Reduction.NONE:
         return False
-    plain = problem.is_plain and problem.temperature == 1.0 and problem.num_classes > 1
+    plain = problem.is_plain and not problem.changes_logits and problem.num_classes > 1
     bounded = problem.tangent is None or bool((np.abs(problem.tangent) < LARGEST_DIRECTION).all())
     return plain and quantity in FAST_QUANTITIES and (bounded or quantity is not Quantity.HVP)
 

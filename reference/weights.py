@@ -1,7 +1,8 @@
 """Effective weights: index and soft targets, smoothing, class weights, reductions and cotangents reduce to a >= 0 and f.
 
-For every row the loss is  f sum_c a_c (lse(x) - x_c). Both are here twice: as exact rationals, row by row, for the oracle,
-and in float64 for all rows (names that end in `_of`), for the bounds, which multiply errors by them.
+For every row the loss is  f sum_c a_c (lse(x/d) - x_c/d), where d is the unit T/s of temperature and scale. All are here
+twice: as exact rationals, row by row, for the oracle, and in float64 for all rows (names that end in `_of`), for the bounds,
+which multiply errors by them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from reference.reduction import Reduction
 def rational(value: float) -> fmpq:
     """The exact rational value of a finite float64."""
     return fmpq(*float(value).as_integer_ratio())
+
+
+def unit(problem: Problem) -> fmpq:
+    """T/s, by which the logits are divided; with a softcap each derivative still is, behind the rate of the softcap."""
+    return rational(problem.temperature) / rational(problem.logit_scale)
 
 
 def class_weights(problem: Problem) -> Floats:
@@ -85,6 +91,11 @@ def weights_of(problem: Problem) -> Floats:
         mass = np.where(np.arange(classes) == counted[:, None], 1.0, 0.0)
     s = problem.label_smoothing
     return np.where(problem.ignored[:, None], 0.0, weights * ((1 - s) * mass + s / classes))
+
+
+def unit_of(problem: Problem) -> float:
+    """T/s, or the nearest number > 0 that float64 has."""
+    return min(max(problem.temperature / problem.logit_scale, 5e-324), np.finfo(np.float64).max)
 
 
 def factors_of(problem: Problem) -> Floats:

@@ -133,6 +133,19 @@ TABLE = [
     Known("cap-infinite-lse", CAPPED, Quantity.LOGSUMEXP, (0,), plus(10, SURE), "of the capped row"),
     Known("cap-temperature", CAPPED.replace(temperature=2.0), LOSS, (0,), plus(10, log1p_exp(10)), "capped, then divided"),
     Known("cap-zero-gradient", EQUAL_CAPPED, GRADIENT, (0, 0), Fraction(1, 2), "s = 1"),
+    Known("z-scale", ONE.replace(logit_scale=2.0), GRADIENT, (0, 0), Fraction(3), "2 z (s x) s"),
+    Known("z-scale-hessian", ONE.replace(logit_scale=3.0), HESSIAN, (0, 0, 0), Fraction(9, 2), "2 z s^2"),
+    Known("cap-scale", CAPPED.replace(logit_scale=0.5), LOSS, (0,), plus(20, SURE), "logits 10 and -10: the cap comes last"),
+    Known("cap-scale-gradient", EQUAL_CAPPED.replace(logit_scale=3.0), GRADIENT, (0, 0), Fraction(3, 2), "s/2"),
+    Known("cap-scale-hessian", EQUAL_CAPPED.replace(logit_scale=3.0), HESSIAN, (0, 0, 1), Fraction(-9, 4), "-s^2/4"),
+    Known(
+        "scale-temperature",
+        TWO_ZEROS.replace(z_loss=0.0, logit_scale=3.0, temperature=2.0),
+        HESSIAN,
+        (0, 0, 0),
+        Fraction(9, 16),
+        "(3/2)^2/4",
+    ),
     Known("cap-zero-hessian", EQUAL_CAPPED, HESSIAN, (0, 0, 1), Fraction(-1, 4), "s = 1"),
 ]
 
@@ -403,6 +416,8 @@ DIFFERENTIATED = [
     Problem(X3, [1], FLOAT64, z_loss=0.3, temperature=2.0, tangent=T3),
     Problem(X3, [1], FLOAT64, logit_softcap=3.0, tangent=T3),
     Problem(X3, [1], FLOAT64, logit_softcap=3.0, z_loss=0.3, temperature=0.7, label_smoothing=0.1, tangent=T3),
+    Problem(X3, [1], FLOAT64, logit_scale=0.3, tangent=T3),
+    Problem(X3, [1], FLOAT64, logit_scale=1.7, logit_softcap=3.0, z_loss=0.3, temperature=0.7, tangent=T3),
     Problem(X3, [2], FLOAT64, z_loss=0.3, class_weights=[1.0, 2.0, 0.5], cotangent=[-3.0], tangent=T3),
     soft(X3, Q3, KL, tangent=T3, temperature=0.7, reduction="mean"),
     soft(X3, Q3, SQUARED, tangent=T3, cotangent=[3.0]),

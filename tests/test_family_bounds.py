@@ -79,11 +79,16 @@ class Textbook:
 
     @property
     def tanh(self) -> Floats:
-        return self.r(np.tanh(self.r(self.x / self.problem.logit_softcap)))
+        return self.r(np.tanh(self.r(self.scaled(self.x) / self.problem.logit_softcap)))
+
+    def scaled(self, values: Floats) -> Floats:
+        """Times the scale, a number of the format."""
+        scale = self.problem.logit_scale
+        return values if scale == 1.0 else self.r(scale * values)
 
     @property
     def y(self) -> Floats:
-        """Behind the softcap, where there is one over T; without one the shift comes before the temperature."""
+        """Behind the softcap, where there is one over T; without one the shift comes before scale and temperature."""
         cap, t = self.problem.logit_softcap, self.problem.temperature
         if cap is None:
             return self.x
@@ -96,8 +101,11 @@ class Textbook:
 
     @property
     def gaps(self) -> Floats:
-        gaps, t = self.r.inside(self.y - self.top), self.problem.temperature
-        return gaps if t == 1.0 or self.problem.logit_softcap is not None else self.r.inside(gaps / t)
+        gaps, s, t = self.r.inside(self.y - self.top), self.problem.logit_scale, self.problem.temperature
+        if self.problem.logit_softcap is not None:
+            return gaps
+        gaps = gaps if s == 1.0 else self.r.inside(gaps * s)
+        return gaps if t == 1.0 else self.r.inside(gaps / t)
 
     @property
     def log_sum(self) -> Floats:
@@ -115,7 +123,7 @@ class Textbook:
     @property
     def lse(self) -> Floats:
         capped = self.problem.logit_softcap is not None
-        return self.r((self.top if capped else self.r(self.top / self.problem.temperature)) + self.log_sum)
+        return self.r((self.top if capped else self.r(self.scaled(self.top) / self.problem.temperature)) + self.log_sum)
 
     @property
     def labels(self) -> Floats:
@@ -204,10 +212,10 @@ def textbook(t: Textbook) -> dict[Quantity, Floats]:
             rate = r(1 - r(t.tanh * t.tanh))
             bend = r(r(2 * temperature / cap * t.tanh) * rate)
             inner = r(r(rate * product(r(rate * v))) - r(r(slope * bend) * v))
-        return inner if temperature == 1.0 else r(inner / temperature**2)
+        return t.scaled(t.scaled(inner if temperature == 1.0 else r(inner / temperature**2)))
 
     gradient = slope if cap is None else r(slope * r(1 - r(t.tanh * t.tanh)))
-    gradient = gradient if temperature == 1.0 else r(gradient / temperature)
+    gradient = t.scaled(gradient if temperature == 1.0 else r(gradient / temperature))
     assert problem.tangent is not None
     tangent = np.hstack([problem.tangent, 0 * problem.tangent]) if problem.is_binary else problem.tangent
     units = np.eye(t.x.shape[1])
@@ -234,6 +242,13 @@ KINDS = [
     Kind("z-loss", {"z_loss": 0.25}, "indices"),
     Kind("z-loss-temperature", {"z_loss": 0.5, "temperature": 0.7}, "probabilities"),
     Kind("softcap", {"logit_softcap": 5.0}, "indices"),
+    Kind("scale", {"logit_scale": 0.375, "z_loss": 0.25}, "indices"),
+    Kind("scale-softcap", {"logit_scale": 1.5, "logit_softcap": 5.0}, "indices"),
+    Kind(
+        "scale-softcap-temperature",
+        {"logit_scale": 0.4375, "logit_softcap": 3.0, "temperature": 0.7},
+        "indices",
+    ),
     Kind("softcap-temperature-z", {"logit_softcap": 8.0, "temperature": 1.5, "z_loss": 0.125}, "probabilities"),
     Kind("kl", {"loss": Loss.KL_DIVERGENCE}, "probabilities"),
     Kind("squared", {"loss": Loss.SQUARED_ERROR}, "probabilities"),
@@ -488,14 +503,15 @@ LOSING = [kind for kind in KINDS if kind.target in ("indices", "probabilities") 
 def test_a_lost_power_changes_nothing_by_more_than_its_amplitude(kind: Kind, gap: float, arithmetic: Arithmetic) -> None:
     """A class far below, of label 0, and the same row without it: S loses a power, and nothing else changes."""
     problem, lost = drawn(kind, FLOAT64, 3, 3.0, 11), np.exp(-gap)
-    far = problem.logits.max(axis=1, keepdims=True) - gap * problem.temperature
+    unit = problem.temperature / problem.logit_scale
+    far = problem.logits.max(axis=1, keepdims=True) - gap * unit
     target = np.pad(problem.target, ((0, 0), (0, 1))) if problem.has_probabilities else problem.target
     present = problem.replace(logits=np.hstack([problem.logits, far]), target=target, tangent=None)
     absent = present.replace(logits=np.hstack([problem.logits, np.full_like(far, -np.inf)]))
     for order, quantity in enumerate(DERIVED[:3]):
         values, without = (exact_values(p, quantity) for p in (present, absent))
         change = np.abs(values - without).reshape(problem.num_rows, -1).max(axis=1)
-        allowed = amplitude_of(problem, arithmetic, order)[:, 0] / problem.temperature**order * lost
+        allowed = amplitude_of(problem, arithmetic, order)[:, 0] / unit**order * lost
         rounding = 2.0**-50 * np.abs(values).reshape(problem.num_rows, -1).max(axis=1)
         assert (change <= allowed + rounding).all(), quantity
 
@@ -634,6 +650,24 @@ def test_a_capped_row_is_shifted_by_a_wrong_maximum() -> None:
     np.testing.assert_array_equal(rows.log_sum, np.log(rows.total) + rows.shift_error)
     np.testing.assert_array_equal(plain.log_sum, np.log(plain.total))
     assert (rows.gap_error >= rows.logit_error).all()
+
+
+def test_a_scale_rounds_each_product_in_front_of_the_softcap() -> None:
+    """u r more in the ratio r, which tanh flattens by its slope."""
+    scaled = Problem([[2.0, -4.0, 1.0]], [0], FLOAT32, logit_scale=1.5, logit_softcap=3.0)
+    plain = Problem([[3.0, -6.0, 1.5]], [0], FLOAT32, logit_softcap=3.0)
+    with_scale, without = (RowErrors(problem, declared(FLOAT32)).saturation.error for problem in (scaled, plain))
+    ratio = np.array([[1.0, 2.0, 0.5]])
+    owed = FLOAT32.unit_roundoff * ratio / np.cosh(ratio) ** 2
+    assert (with_scale - without > 0.99 * owed).all()
+    assert (with_scale - without < 1.01 * owed).all()
+
+
+def test_a_scale_rounds_the_gap_once_more() -> None:
+    """Two numbers, s and T, are two roundings beside the shift's."""
+    problem = Problem([[3.0, 0.0]], [0], FLOAT32, logit_scale=1.5, temperature=0.75)
+    error = RowErrors(problem, declared(FLOAT32)).gap_error[0, 1]
+    assert error == pytest.approx(3 * 6.0 * FLOAT32.unit_roundoff, rel=1e-6)
 
 
 def test_the_temperature_rounds_the_maximum_in_lse() -> None:

@@ -42,7 +42,7 @@ PLANTED = places(
         "layouts": "WeightsByPointer",
         "masks": "FillsMasked ZeroTimesInfinity HidesInfiniteLoss GradientTouchesMasked SkipsNan",
         "offsets": "OffsetInside NoShift ShiftedByMean",
-        "other_losses": "RefusesNoClasses LogOfSigmoid",
+        "other_losses": "RefusesNoClasses LogOfSigmoid CapsBeforeTheScale ScaleWithoutGradient",
         "refusals": "RefusesLargeGaps",
         "sizes": "SevenToEleven AlikeTakenForOnes",
         "state": "VariesByAnUlp KeepsBuffer InferenceGoesAnotherWay FlushesSubnormals",

@@ -139,6 +139,7 @@ CONFIDENT = [
     Known("confident-log-softmax", PAIR, LOG_SOFTMAX, (0, 0), minus(SURE), "minus the loss"),
     Known("confident-hvp", PAIR.replace(tangent=[[1.0, 0.0]]), HVP, (0, 1), minus(SLOPE), "the Hessian's first column"),
     Known("hvp-along-ones", PAIR.replace(tangent=[[3.0, 3.0]]), HVP, (0, 0), 0.0, "the Hessian's rows sum to 0"),
+    Known("scale-loss", PAIR.replace(logit_scale=0.5), LOSS, (0,), log1p_exp(10), "the row is x/2"),
     Known("temperature-loss", PAIR.replace(temperature=2.0), LOSS, (0,), log1p_exp(10), "the row is x/2"),
     Known(
         "temperature-gradient",

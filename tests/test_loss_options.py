@@ -66,7 +66,7 @@ def test_every_loss_takes_reduction_cotangent_and_tangent(loss: Loss) -> None:
 def test_only_cross_entropy_with_its_own_options_may_be_plain(option: str) -> None:
     homes = [loss for loss in Loss if option in arguments_of(loss)] or [Loss.FOCAL]
     given = {} if option == "loss" else {option: GIVEN[option]}
-    expected = option in ("ignore_index", "temperature")
+    expected = option in ("ignore_index", "temperature", "logit_scale")
     assert of(homes[0], **given).is_plain == expected
     assert of(Loss.CROSS_ENTROPY).is_plain
 

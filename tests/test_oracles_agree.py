@@ -53,7 +53,7 @@ def _is_cheap(problem: Problem) -> bool:
     x = np.where(problem.logits == -np.inf, np.nan, problem.logits)
     if not np.isfinite(x).any(axis=1).all() or np.isinf(x).any() or (np.isnan(problem.logits)).any():
         return False
-    return bool((np.nanmax(x, axis=1) - np.nanmin(x, axis=1) <= CHEAP_GAP * problem.temperature).all())
+    return bool((np.nanmax(x, axis=1) - np.nanmin(x, axis=1) <= CHEAP_GAP * problem.temperature / problem.logit_scale).all())
 
 
 def _asks(fmt: Format, probabilities: bool) -> Ask:

@@ -12,13 +12,15 @@ from adapters.loading import load_adapter
 from adapters.operation import Operation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.loss import Loss
-from reference.options import OPTIONS
+from reference.options import OPTIONS, Axes
 from reference.problem import Problem
 from suites.inputs.hazards import HAZARDS
 from suites.inputs.pairs import (
     ALONE,
     MIXED,
+    NOT_GIVEN,
     SIZES,
+    WEIGHTS,
     Made,
     Pair,
     axes_of,
@@ -28,6 +30,7 @@ from suites.inputs.pairs import (
     plain_picks,
     plain_problems,
     problems_in_pairs,
+    weights_along,
 )
 from suites.inputs.problems import Ask
 from suites.inputs.tables import FILLERS, Table
@@ -163,3 +166,10 @@ def test_each_operation_can_be_asked(operation: Operation) -> None:
     if operation.loss.spec.is_log_probability and not operation.loss.spec.binary:
         ask = Ask(FLOAT32, ("moderate",), operation.probabilities, operation.loss, operation.options)
         assert problems_in_pairs(ask, 0).problems
+
+
+@pytest.mark.parametrize("how", WEIGHTS)
+@pytest.mark.parametrize(("axes", "shape"), [(Axes.CLASSES, (5,)), (Axes.ROWS, (3,)), (Axes.LOGITS, (3, 5))])
+def test_weights_have_the_axes_of_their_option(how: str, axes: Axes, shape: tuple[int, ...]) -> None:
+    weights = weights_along(how, Table(FLOAT32, 3, 5, np.random.default_rng(0)), axes)
+    assert weights is None if how == NOT_GIVEN else weights is not None and weights.shape == shape

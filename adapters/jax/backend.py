@@ -174,10 +174,10 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ..
     return (
         _loss(
             "softcap_z_loss",
-            "optax's integer-label loss of c tanh(x/c), + z logsumexp^2",
+            "optax's integer-label loss of c tanh(s x/c), + z logsumexp^2",
             softcap_z_loss,
             arithmetic,
-            options=_REDUCED | {"logit_softcap", "z_loss"},
+            options=_REDUCED | {"logit_scale", "logit_softcap", "z_loss"},
         ),
         soft("kl_divergence", "optax.kl_divergence(log_softmax(x), q)", kl_divergence, Loss.KL_DIVERGENCE),
         soft("squared_error_of_softmax", "sum((jax.nn.softmax(x) - q)^2)", squared_error, Loss.SQUARED_ERROR),

@@ -22,6 +22,7 @@ class Options:
 
     reduction: Reduction = Reduction.NONE
     label_smoothing: float = 0.0
+    logit_scale: float = 1.0
     logit_softcap: float | None = None
     z_loss: float = 0.0
     focusing: float = 0.0
@@ -29,7 +30,14 @@ class Options:
     @classmethod
     def of(cls, problem: Problem) -> Options:
         """The options that a problem sets, at their defaults where it sets none."""
-        return cls(problem.reduction, problem.label_smoothing, problem.logit_softcap, problem.z_loss, problem.focusing)
+        return cls(
+            reduction=problem.reduction,
+            label_smoothing=problem.label_smoothing,
+            logit_scale=problem.logit_scale,
+            logit_softcap=problem.logit_softcap,
+            z_loss=problem.z_loss,
+            focusing=problem.focusing,
+        )
 
 
 Losses = Callable[[Array, Array, Options], Array]
@@ -82,9 +90,10 @@ def logsumexp_pick(logits: Array, labels: Array, _: Options) -> Array:
 
 
 def softcap_z_loss(logits: Array, labels: Array, options: Options) -> Array:
-    """Cross-entropy of y = c tanh(x/c), plus z logsumexp(y)^2, as language models write it."""
-    cap = options.logit_softcap
-    capped = logits if cap is None else cap * jnp.tanh(logits / cap)
+    """Cross-entropy of y = c tanh(s x/c), plus z logsumexp(y)^2, as language models write it."""
+    cap, scale = options.logit_softcap, options.logit_scale
+    scaled = logits if scale == 1.0 else scale * logits
+    capped = scaled if cap is None else cap * jnp.tanh(scaled / cap)
     losses = optax.softmax_cross_entropy_with_integer_labels(capped, labels)
     return losses + options.z_loss * jax.nn.logsumexp(capped, axis=1) ** 2 if options.z_loss else losses
 

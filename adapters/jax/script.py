@@ -32,7 +32,8 @@ def _losses(losses: str, before: str = "") -> Code:
 
 def _softcap_z_loss(problem: Problem) -> str:
     cap, z = problem.logit_softcap, problem.z_loss
-    capped = "" if cap is None else f"x = {cap!r} * jnp.tanh(x / {cap!r})\n"
+    scaled = "" if problem.logit_scale == 1.0 else f"x = {problem.logit_scale!r} * x\n"
+    capped = scaled + ("" if cap is None else f"x = {cap!r} * jnp.tanh(x / {cap!r})\n")
     penalty = f" + {z!r} * jax.nn.logsumexp(x, axis=1) ** 2" if z else ""
     return _losses(f"{_INTEGER_LABELS}(x, t){penalty}", capped)(problem)
 

@@ -53,12 +53,12 @@ class _Rows:
         usable = finite & regular[:, None]
         top = np.where(usable, x, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
         top = np.where(np.isfinite(top), top, 0.0)
-        temperature = _dd(problem.temperature)
-        gaps = (_dd(top) - _dd(np.where(usable, x, top))) / temperature
+        unit = _dd(problem.temperature) / _dd(problem.logit_scale)
+        gaps = (_dd(top) - _dd(np.where(usable, x, top))) / unit
         powers = dd.select(usable, _exp_of_distinct(-gaps), _dd(0.0))
         left_out = np.arange(x.shape[1]) == np.argmax(np.where(usable, x, -np.inf), axis=1)[:, None]
         others = dd.select(left_out, _dd(0.0), powers).sum(axis=1)
-        return cls(problem, regular, left_out, _dd(top) / temperature, gaps, powers, others, _dd(1.0) + others)
+        return cls(problem, regular, left_out, _dd(top) / unit, gaps, powers, others, _dd(1.0) + others)
 
     @property
     def masked(self) -> Bools:
@@ -92,13 +92,13 @@ class _Rows:
         return _dd(p.class_weights[p.target[~p.ignored]]).sum(axis=0)[0] if (~p.ignored).any() else _dd(0.0)
 
     def factors(self, order: int) -> DoubleDouble:
-        """(N, 1): total weight A, times the cotangent, over the denominator and T^order."""
+        """(N, 1): total weight A, times the cotangent, over the denominator and (T/s)^order."""
         factor = self._upstream(order)
         return self.weights().sum(axis=1) * factor
 
     def _upstream(self, order: int) -> DoubleDouble:
         p = self.problem
-        scale = self.denominator() * _dd(p.temperature**order)
+        scale = self.denominator() * _dd(p.temperature**order) / _dd(p.logit_scale**order)
         return _dd(np.broadcast_to(p.upstream, (p.num_rows,))[:, None]) / scale
 
     def loss(self) -> Floats:

@@ -97,7 +97,7 @@ def _scaled(gradient: Array, cotangent: Array) -> Array:
     return cotangent.astype(gradient.dtype)[:, None] * gradient
 
 
-_OF_PROBABILITIES = frozenset({"class_weights", "label_smoothing", "reduction", "temperature"})
+_OF_PROBABILITIES = frozenset({"class_weights", "label_smoothing", "reduction", "temperature", "logit_scale"})
 
 
 def _control(

@@ -69,13 +69,17 @@ class _Rows:
 
     @cached_property
     def halves(self) -> Array:
-        """T |d|/2: the gap itself may overflow where its weight is small or T is not 1. 0 at masked classes."""
+        """|d|/2 times the unit T/s: the gap itself may overflow where its weight is small, or by T/s. 0 at masked classes."""
         return self.top / 2 - np.where(self.masked, self.top, self.logits) / 2
+
+    def _of_unit(self, values: Array) -> Array:
+        """Values times the scale s and over the temperature T."""
+        return values * self._working(self.problem.logit_scale) / self._working(self.problem.temperature)
 
     @cached_property
     def gaps(self) -> Array:
         """|d|; infinite where it overflows."""
-        return 2 * (self.halves / self._working(self.problem.temperature))
+        return 2 * self._of_unit(self.halves)
 
     @cached_property
     def powers(self) -> Array:
@@ -119,16 +123,18 @@ class _Rows:
         return self._working(self._working(problem.class_weights)[problem.target[counted]].sum())
 
     def _times(self, values: Array, order: int) -> Array:
-        """A derivative of each row times its cotangent, over the mean's denominator and T^order."""
+        """A derivative of each row times its cotangent, over the mean's denominator and (T/s)^order."""
         shape = (-1,) + (1,) * (values.ndim - 1)
         upstream = self._working(np.broadcast_to(self.problem.upstream, len(values))) / self.denominator
-        scaled = values * upstream.reshape(shape) / self._working(self.problem.temperature) ** order
+        scaled = values * upstream.reshape(shape)
+        for _ in range(order):
+            scaled = self._of_unit(scaled)
         undefined = np.where(self.regular.reshape(shape), scaled, np.nan)
         return np.where(self.problem.ignored.reshape(shape), 0, undefined)
 
     def loss(self) -> Array:
         """Sum of a g, and A log1p(R)."""
-        far = (_sum(self.weights * self.halves) / self._working(self.problem.temperature))[:, 0]
+        far = self._of_unit(_sum(self.weights * self.halves))[:, 0]
         infinite = ((self.weights > 0) & self.masked).any(axis=1)
         far = np.where(infinite, np.inf, far)
         losses = 2 * far + (_sum(self.weights) * np.log1p(self.others))[:, 0]
@@ -166,7 +172,7 @@ class _Rows:
 
     def logsumexp(self) -> Array:
         """m + log1p(R)."""
-        lse = self.top / self._working(self.problem.temperature) + np.log1p(self.others)
+        lse = self._of_unit(self.top) + np.log1p(self.others)
         return np.where(self.regular, lse, np.nan)[:, 0]
 
 

@@ -281,10 +281,10 @@ def _of_softmax(mode: str) -> list[Operation]:
         _operation(
             mode,
             "softcap_z_loss",
-            "tf.nn.sparse_softmax_cross_entropy_with_logits(index, y) + z tf.reduce_logsumexp(y)^2, y = c tf.tanh(x/c)",
+            "tf.nn.sparse_softmax_cross_entropy_with_logits(index, y) + z tf.reduce_logsumexp(y)^2, y = c tf.tanh(s x/c)",
             softcap_z_loss,
             half,
-            options=frozenset({"reduction", "logit_softcap", "z_loss"}),
+            options=frozenset({"reduction", "logit_scale", "logit_softcap", "z_loss"}),
         ),
         _operation(
             mode,

@@ -25,6 +25,7 @@ class Options:
     reduction: Reduction = Reduction.NONE
     ignored: int | None = None
     smoothing: float = 0.0
+    logit_scale: float = 1.0
     logit_softcap: float | None = None
     z_loss: float = 0.0
     focusing: float = 0.0
@@ -37,6 +38,7 @@ class Options:
             reduction=problem.reduction,
             ignored=problem.ignored_class,
             smoothing=problem.label_smoothing,
+            logit_scale=problem.logit_scale,
             logit_softcap=problem.logit_softcap,
             z_loss=problem.z_loss,
             focusing=problem.focusing,
@@ -94,9 +96,10 @@ def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor
 
 
 def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """Cross-entropy of y plus z logsumexp(y)^2, y = c tanh(x/c), as language models write it."""
-    cap = options.logit_softcap
-    capped = logits if cap is None else cap * tf.tanh(logits / cap)
+    """Cross-entropy of y plus z logsumexp(y)^2, y = c tanh(s x/c), as language models write it."""
+    cap, scale = options.logit_softcap, options.logit_scale
+    scaled = logits if scale == 1.0 else scale * logits
+    capped = scaled if cap is None else cap * tf.tanh(scaled / cap)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=capped)
     if options.z_loss:
         losses += options.z_loss * tf.reduce_logsumexp(capped, axis=1) ** 2

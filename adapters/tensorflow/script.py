@@ -33,7 +33,8 @@ def called(name: str, more: str = "") -> Code:
 
 def _softcap_z_loss(problem: Problem) -> str:
     cap, z = problem.logit_softcap, problem.z_loss
-    capped = "" if cap is None else f"x = {cap!r} * tf.tanh(x / {cap!r})\n"
+    scaled = "" if problem.logit_scale == 1.0 else f"x = {problem.logit_scale!r} * x\n"
+    capped = scaled + ("" if cap is None else f"x = {cap!r} * tf.tanh(x / {cap!r})\n")
     losses = "losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=x)\n"
     penalty = f"losses += {z!r} * tf.reduce_logsumexp(x, axis=1) ** 2\n" if z else ""
     return _reduced("losses", capped + losses + penalty)(problem)

@@ -180,9 +180,9 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
         ),
         (
             "softcap_z_loss",
-            "F.cross_entropy(c tanh(x/c), index) + z logsumexp^2",
+            "F.cross_entropy(c tanh(s x/c), index) + z logsumexp^2",
             Differentiated(softcap_z_loss),
-            {"options": frozenset({"reduction", "logit_softcap", "z_loss"})},
+            {"options": frozenset({"reduction", "logit_scale", "logit_softcap", "z_loss"})},
         ),
         ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), soft | {"loss": Loss.KL_DIVERGENCE}),
         (

@@ -34,6 +34,7 @@ class Options:
     label_smoothing: float
     ignore_index: int | None
     """None where no row is ignored: then it is not passed."""
+    logit_scale: float = 1.0
     logit_softcap: float | None = None
     z_loss: float = 0.0
     focusing: float = 0.0
@@ -62,6 +63,7 @@ def options_of(problem: Problem, device: str, weight: Tensor | None) -> Options:
         weight=weight,
         label_smoothing=problem.label_smoothing,
         ignore_index=problem.ignored_class,
+        logit_scale=problem.logit_scale,
         logit_softcap=problem.logit_softcap,
         z_loss=problem.z_loss,
         focusing=problem.focusing,
@@ -130,9 +132,10 @@ def scaled_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Te
 
 
 def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-    """cross_entropy(y) + z logsumexp(y)^2 of y = c tanh(x/c), as language models write it."""
-    cap = options.logit_softcap
-    capped = logits if cap is None else cap * torch.tanh(logits / cap)
+    """cross_entropy(y) + z logsumexp(y)^2 of y = c tanh(s x/c), as language models write it."""
+    cap, scale = options.logit_softcap, options.logit_scale
+    scaled = logits if scale == 1.0 else scale * logits
+    capped = scaled if cap is None else cap * torch.tanh(scaled / cap)
     losses = F.cross_entropy(capped, target, reduction="none")
     if options.z_loss:
         losses = losses + options.z_loss * torch.logsumexp(capped, dim=1) ** 2

@@ -56,7 +56,8 @@ def _scaled(problem: Problem) -> str:
 
 def _softcap_z_loss(problem: Problem) -> str:
     cap, z = problem.logit_softcap, problem.z_loss
-    capped = "" if cap is None else f"x = {cap!r} * torch.tanh(x / {cap!r})\n"
+    scaled = "" if problem.logit_scale == 1.0 else f"x = {problem.logit_scale!r} * x\n"
+    capped = scaled + ("" if cap is None else f"x = {cap!r} * torch.tanh(x / {cap!r})\n")
     penalty = f" + {z!r} * torch.logsumexp(x, dim=1) ** 2" if z else ""
     return _reduced(f'F.cross_entropy(x, t, reduction="none"){penalty}', capped)(problem)
 

@@ -101,8 +101,9 @@ class Analysis:
         """
         top, log_sum = self.rows.top, self.rows.tail
         moved = self.known(top)
-        if (temperature := self.rows.problem.temperature) != 1.0:
-            moved = Running(moved.size, moved.size * inverse_error(moved.arithmetic, temperature), moved.arithmetic).rounded()
+        if self.rows.units:
+            inverted = moved.size * inverse_error(moved.arithmetic, self.rows.problem.temperature)
+            moved = Running(moved.size, inverted, moved.arithmetic).rounded(self.rows.units)
         return moved.plus(self.running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
 
     @cached_property
@@ -142,7 +143,7 @@ class Analysis:
 
     @cached_property
     def saturation(self) -> Running:
-        """(N, K): |tanh(x/c)| of a softcap c."""
+        """(N, K): |tanh(s x/c)| of a softcap c."""
         t = self.rows.saturation
         return self.running(t.size, t.error)
 

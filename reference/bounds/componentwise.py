@@ -4,7 +4,7 @@ c is the class of the maximum. No 1 meets a small number whose size matters, and
 
     R = sum_{i != c} E_i    L_i = |d_i| + log1p(R)    p_i = E_i / (1 + R)    q_i = 1 - p_i = (sum_{j != i} E_j) / (1 + R)
     gradient      A p_i - a_i = p_i sum_{j != i} a_j - a_i q_i       Hessian  A p_i q_i, -A p_i p_j
-    product       A p_i (w_i - <p, w>), w = v - v_c                  softcap  1 - tanh^2 = (2 e^-r / (1 + e^-2r))^2, r = |x|/c
+    product       A p_i (w_i - <p, w>), w = v - v_c                  softcap  1 - tanh^2 = (2 e^-r / (1 + e^-2r))^2, r = s|x|/c
 
 (Blanchard, Higham and Higham, IMA J. Numer. Anal. 41(4), 2021, Algorithm 4.1, for the sum.) What is left is the rounding of
 the gap: x_i - m is off by |d_i| u, which exp carries over to E_i as a relative error. No algorithm that shifts in the working
@@ -237,13 +237,16 @@ class CarefulAnalysis(Analysis):
         """(N, K): the rate of a softcap, (2 e^-r / (1 + e^-2r))^2.
 
         r = |x|/c is off by u r. e^-r and e^-2r are then off by alpha u and r u, 2 r u; e^-2r counts at most half in its sum.
-        A reciprocal of c, or base 2, adds to u r.
+        A scale of the logits, a reciprocal of c, or base 2, adds to u r.
         """
-        problem, arithmetic = self.rows.problem, self.rows.arithmetic
+        arithmetic = self.rows.arithmetic
         u = arithmetic.working.unit_roundoff
-        assert problem.logit_softcap is not None
-        off = u + inverse_error(arithmetic, problem.logit_softcap) + (growth(u, 2) if arithmetic.base_2 else 0.0)
-        ratio = np.minimum(np.abs(problem.logits) / problem.logit_softcap, 700.0)
+        off = (
+            growth(u, 1 + self.rows.is_scaled)
+            + inverse_error(arithmetic, self.rows.cap)
+            + (growth(u, 2) if arithmetic.base_2 else 0.0)
+        )
+        ratio = np.minimum(self.rows.ratio, 700.0)
         size = 1.0 / np.cosh(ratio) ** 2
         moved = np.expm1((6 * arithmetic.exp_ulps + 9) * u + 4 * ratio * off)
         return self.running(size, size * moved + self.rows.lost_quotient).rounded()

@@ -1,6 +1,6 @@
 """The error bounds of the grades 'stable', 'componentwise' and 'accurate', per entry, from the exact gaps of each row.
 
-Nothing here is fitted. Symbols: x a row divided by the temperature, m its maximum, d_i = x_i - m <= 0, E_i = exp(d_i),
+Nothing here is fitted. Symbols: x a row, scaled and over the temperature, m its maximum, d_i = x_i - m <= 0, E_i = exp(d_i),
 S = sum E, p = E/S, L_i = log S - d_i (the loss of class i), u the unit roundoff of the working format, u_o of a store
 into a narrower format, alpha = 2 exp_ulps and lambda = 2 log_ulps (an error of mu ulps is at most 2 mu u relative),
 h the depth of the sum, omega the absolute error of an underflowing exp.
@@ -36,7 +36,7 @@ from reference.bounds.family import (
     reduced,
 )
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth, growth_of, inverse_error
+from reference.bounds.running import Running, growth, growth_of
 from reference.bounds.softplus import softplus_error
 from reference.evaluation import evaluate
 from reference.expected import Expected
@@ -45,7 +45,7 @@ from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, SECOND_ORDER, Quantity, quantity_named
 from reference.reduction import Reduction
-from reference.weights import denominator_of, factors_of, tangent_of, weights_of
+from reference.weights import denominator_of, factors_of, tangent_of, unit_of, weights_of
 
 SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
@@ -73,13 +73,18 @@ def _label_roundings(problem: Problem) -> int:
     return SMOOTHED_ROUNDINGS if problem.class_weights is not None else SMOOTHED_ROUNDINGS - 1
 
 
+def _scalings(problem: Problem) -> int:
+    """Numbers of the unit T/s that are not 1: each multiplies or divides a derivative once an order."""
+    return (problem.temperature != 1.0) + (problem.logit_scale != 1.0)
+
+
 def _factors(problem: Problem) -> int:
     """Numbers that a gradient is multiplied with or divided by one after the other; second derivatives have room for them."""
-    return (problem.cotangent is not None) + (problem.reduction is Reduction.MEAN) + (problem.temperature != 1.0)
+    return (problem.cotangent is not None) + (problem.reduction is Reduction.MEAN) + _scalings(problem)
 
 
 _ORDERS = {PLAIN_ROUNDINGS: 1, SECOND_ORDER_ROUNDINGS: 2}
-"""How often a derivative with so many roundings is divided by the temperature."""
+"""How often a derivative with so many roundings is divided by the temperature, and multiplied by the scale."""
 
 
 def _row_roundings(rows: RowErrors, plain: int) -> float:
@@ -89,6 +94,8 @@ def _row_roundings(rows: RowErrors, plain: int) -> float:
         count += COMPOSITE_ROUNDINGS - PLAIN_ROUNDINGS
     if plain == PLAIN_ROUNDINGS:
         count += max(_factors(rows.problem) - 1, 0)
+    else:
+        count += _ORDERS[plain] * max(_scalings(rows.problem) - 1, 0)
     working = count if rows.problem.is_plain else count + rows.depth
     if rows.problem.reduction is Reduction.MEAN:
         working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
@@ -121,7 +128,7 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
 def _gradient(rows: RowErrors) -> Running:
     if not rows.problem.is_weighted:
         return family_gradient(Analysis(rows))
-    weights, factors = weights_of(rows.problem), factors_of(rows.problem) / rows.problem.temperature
+    weights, factors = weights_of(rows.problem), factors_of(rows.problem) / unit_of(rows.problem)
     total = weights.sum(axis=1, keepdims=True)
     grown = _row_roundings(rows, PLAIN_ROUNDINGS)
     size = total * rows.probabilities + weights
@@ -144,7 +151,7 @@ def _hessian(rows: RowErrors) -> Floats:
     pairs = moved * (1 + grown) + p[:, :, None] * p[:, None, :] * grown
     single = dp * (1 + grown) + p * grown
     pairs = pairs + single[:, :, None] * np.eye(rows.logits.shape[1])
-    return scale / rows.problem.temperature**2 * pairs + 4 * _floor(rows, total, 2)[:, :, None]
+    return scale / unit_of(rows.problem) ** 2 * pairs + 4 * _floor(rows, total, 2)[:, :, None]
 
 
 def _diagonal(rows: RowErrors) -> Floats:
@@ -156,7 +163,7 @@ def _diagonal(rows: RowErrors) -> Floats:
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
     p, dp = rows.probabilities, rows.probability_error
     error = (p * dp + dp * (p + dp) + dp) * (1 + grown) + (p * p + p) * grown
-    return scale / rows.problem.temperature**2 * error + 4 * _floor(rows, total, 2)
+    return scale / unit_of(rows.problem) ** 2 * error + 4 * _floor(rows, total, 2)
 
 
 def _hvp(rows: RowErrors) -> Floats:
@@ -171,7 +178,7 @@ def _hvp(rows: RowErrors) -> Floats:
     moved = moved + (mean + moved) * growth(rows.arithmetic.working.unit_roundoff, rows.depth)
     error = (dp * (v + mean + moved) + p * moved) * (1 + grown) + p * (v + mean) * grown
     floor = 4 * _floor(rows, total, 2) * (1 + v + v.sum(axis=1, keepdims=True))
-    return scale / rows.problem.temperature**2 * error + floor
+    return scale / unit_of(rows.problem) ** 2 * error + floor
 
 
 def _floor(rows: RowErrors, total: Floats, order: int) -> Floats:
@@ -181,20 +188,19 @@ def _floor(rows: RowErrors, total: Floats, order: int) -> Floats:
     """
     problem = rows.problem
     stores = _factors(problem) + (0 if problem.is_plain else COMPOSITE_ROUNDINGS)
-    each = total / problem.temperature**order
+    each = total / unit_of(problem) ** order
     return rows.arithmetic.storage_underflow * (1 + each * (factors_of(problem) + stores))
 
 
 def _logsumexp(rows: RowErrors) -> Floats:
-    """lse = m/T + log S: the offset enters only through the rounding of the result, and of m/T where T is not 1."""
-    problem, u = rows.problem, rows.arithmetic.working.unit_roundoff
+    """lse = s m/T + log S: the offset enters only through the rounding of the result, and of s m/T where s or T is not 1."""
+    u = rows.arithmetic.working.unit_roundoff
     top = rows.top[:, 0]
     size = np.abs(top + np.log(rows.total[:, 0]))
     # The class at the maximum has no gap to be off by: the smallest D_i is that of log S, and a little more.
     tau = rows.log_error.min(axis=1)
     stored = rows.arithmetic.storage_roundoff
-    rounded = u + (1 + u) * inverse_error(rows.arithmetic, problem.temperature)
-    divided = 0.0 if problem.temperature == 1.0 else rounded * np.abs(top)
+    divided = rows.unit_error * np.abs(top)
     return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
 
 
@@ -299,7 +305,7 @@ def accurate_bound(problem: Problem, quantity: Quantity | str, arithmetic: Arith
 
     Where the result alone is stored in a narrower format, and nothing multiplies it there, those ulps are of the working
     format, and one of the result comes to them. Each of the K powers may lose omega to underflow; they enter with weight at
-    most A |f| (loss, gradient, Hessian; other losses: `amplitude_of`), over T for each derivative, and the tangent's size in
+    most A |f| (loss, gradient, Hessian; other losses: `amplitude_of`), over T/s for each derivative, and the tangent's size in
     a product; in a sum over the rows, the sum of theirs. Under flush-to-zero a subnormal result may be lost as well.
 
     Arguments:
@@ -340,7 +346,7 @@ def lost_to_underflow(
     if quantity not in BUILDING_BLOCKS:
         factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
         order = _DERIVATIVES.get(quantity, 1)
-        amplitude = amplitude_of(problem, arithmetic, order) * factors / problem.temperature**order
+        amplitude = amplitude_of(problem, arithmetic, order) * factors / unit_of(problem) ** order
     if quantity is Quantity.HVP and problem.tangent is not None:
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes

@@ -2,7 +2,7 @@
 
 Each loss is written once more in running-error analysis (running.py) as a framework computes it, starting from the errors
 of log_softmax and softmax (row_errors.py). Every product, sum and difference is rounded to the working format and stored.
-The gradient is taken in y = x/T (behind the softcap) and chained; the Hessian is the derivative of the gradient along unit
+The gradient is taken in y = s x/T (behind the softcap) and chained; the Hessian is the derivative of the gradient along unit
 vectors, as automatic differentiation takes it, so one formula bounds it and its product with the tangent:
 
   kl_divergence   q log q and q L are stored apart; log q is off by lambda u |log q|
@@ -14,7 +14,7 @@ vectors, as automatic differentiation takes it, so one formula bounds it and its
   softcap         s = 1 - tanh^2 by subtraction: an absolute error, whatever s
   linear layer    the gradient's own bound, times |feature|, plus a sum over the N rows
 
-At the end come the cotangent, the mean's denominator and 1/T, and EXTRA_ROUNDINGS for another order of the products.
+At the end come the cotangent, the mean's denominator, 1/T and s, and EXTRA_ROUNDINGS for another order of the products.
 Where 1 - p_t may be computed as 0, a focal loss with g < 1 (Hessian: g < 2) has no bound: w^(g-1) is infinite there.
 """
 
@@ -34,7 +34,7 @@ from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.reduction import Reduction
-from reference.weights import denominator_of, factors_of, tangent_of, weights_of
+from reference.weights import denominator_of, factors_of, tangent_of, unit_of, weights_of
 
 EXTRA_ROUNDINGS = 4
 """Rounded products and stores that another order of the same factors may have."""
@@ -231,12 +231,12 @@ BOUNDS: dict[Loss, FamilyBounds] = {
 
 
 def finished(a: Analysis, given: Running, order: int) -> Running:
-    """Times the cotangent, over the mean's denominator and T^order, in whatever order."""
+    """Times the cotangent, over the mean's denominator and (T/s)^order, in whatever order."""
     problem = a.rows.problem
-    factor = factors_of(problem) / problem.temperature**order
+    factor = factors_of(problem) / unit_of(problem) ** order
     depth = a.rows.arithmetic.summation.depth(problem.num_rows) if problem.reduction is Reduction.MEAN else 0
     chained = a.running(factor, factor * inverses_error(a.rows, order))
-    return given.times(chained).rounded(EXTRA_ROUNDINGS, depth)
+    return given.times(chained).rounded(EXTRA_ROUNDINGS + order * a.rows.is_scaled, depth)
 
 
 def inverses_error(rows: RowErrors, order: int) -> float:

@@ -8,7 +8,7 @@ Derivation of `stable` (the max-shifted algorithm, every operation rounded; not 
   tau   = -log(1 - eta);  tau += lambda u (log S + tau)    absolute error of log S (monotone log of a relative error)
           where the sum is stored: tau += u_o (log S + tau)
   D_i   = tau + u |d_i|;  D_i += u (L_i + D_i);  D_i += u_o (L_i + D_i)    error of log_softmax_i, subtracted and stored
-  (A temperature divides d_i: twice u |d_i|. Divided before the shift it would cost u |x_i|, which is not stable.)
+  (A temperature divides d_i: twice u |d_i|; so a scale multiplies it. Before the shift it would cost u |x_i|, not stable.)
   dp_i  = p_i (exp(D_i)(1 + alpha u) - 1)      error of p_i taken as exp of the stored log_softmax (where it is not stored
                                               before that: of D_i without its last term), or, if larger,
           p_i ((1 + eps_i)(1 + eta/(1-eta))(1 + u) - 1)    taken as E_i / S
@@ -36,9 +36,9 @@ Declared otherwise (`Arithmetic`, `Summation.tile`), each off unless it is decla
 
 where omega_r is what rounding to nearest loses to underflow.
 
-A softcap moves each logit over T by at most delta_i (quotient, tanh, product, division, each rounded and stored) before it
-is shifted, and the maximum by at most delta_max. A shift of the whole row changes no probability, so what is left of it is
-delta_i in d_i, the rounding of the shift, and the factor exp(delta_max) of S against which powers underflow.
+A softcap moves each logit over T by at most delta_i (scale, quotient, tanh, product, division, each rounded and stored)
+before it is shifted, and the maximum by at most delta_max. A shift of the whole row changes no probability, so what is left
+of it is delta_i in d_i, the rounding of the shift, and the factor exp(delta_max) of S against which powers underflow.
 A sigmoid loss is that of the row [x, 0]: softplus as max(x, 0) + log1p(exp(-|x|)) is at least as accurate as its
 log_softmax, for log1p rounds no sum and nothing else differs.
 """
@@ -55,6 +55,9 @@ from reference.arithmetic import Arithmetic
 from reference.bounds.running import Running, growth, inverse_error
 from reference.formats import Bools, Floats
 from reference.problem import Problem
+from reference.weights import unit_of
+
+_LARGEST = np.finfo(np.float64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +78,11 @@ class RowErrors:
 
     @cached_property
     def saturation(self) -> Running:
-        """tanh(x/c), from a rounded quotient."""
-        assert self.problem.logit_softcap is not None
-        ratio = np.abs(self.problem.logits) / self.problem.logit_softcap
-        ratio = np.minimum(ratio, np.finfo(np.float64).max)
-        inverted = ratio * inverse_error(self.arithmetic, self.problem.logit_softcap)
-        quotient = Running(ratio, inverted, self.arithmetic).rounded()
+        """tanh(s x/c), from a rounded quotient, and a rounded product where there is a scale."""
+        ratio, given = self.ratio, Running.exact(np.minimum(np.abs(self.problem.logits), _LARGEST), self.arithmetic)
+        scaled = given.scaled(self.problem.logit_scale).error if self.is_scaled else given.error
+        inverted = ratio * inverse_error(self.arithmetic, self.cap)
+        quotient = Running(ratio, scaled / self.cap + inverted, self.arithmetic).rounded()
         nearest = np.minimum(np.maximum(ratio - quotient.error, 0.0), 700.0)
         moved = np.minimum(quotient.error / np.cosh(nearest) ** 2, 1.0)
         size = np.tanh(ratio)
@@ -88,12 +90,46 @@ class RowErrors:
         return Running(size, moved + faithful * (size + moved), self.arithmetic).rounded()
 
     @cached_property
+    def ratio(self) -> Floats:
+        """(N, K): s |x|/c of a softcap c."""
+        return np.minimum(np.abs(self.problem.logits) / self.cap * self.problem.logit_scale, _LARGEST)
+
+    @property
+    def cap(self) -> float:
+        """c of a problem that has a softcap."""
+        assert self.problem.logit_softcap is not None
+        return self.problem.logit_softcap
+
+    @property
+    def is_scaled(self) -> bool:
+        """True if the logits are multiplied by a scale, which may round each product on its way."""
+        return self.problem.logit_scale != 1.0
+
+    @property
+    def unit(self) -> float:
+        """What `logits` are still divided by: T/s, or T behind a softcap."""
+        return unit_of(self.problem) if self.problem.logit_softcap is None else self.problem.temperature
+
+    @property
+    def units(self) -> int:
+        """How many rounded products or quotients that takes: one with T, and one with the scale in front of no softcap."""
+        return (self.problem.temperature != 1.0) + (self.is_scaled and self.problem.logit_softcap is None)
+
+    @property
+    def unit_error(self) -> float:
+        """Relative error of these, where there are any."""
+        u = growth(self.arithmetic.working.unit_roundoff, self.units)
+        if self.problem.temperature != 1.0:
+            u = u + (1 + u) * inverse_error(self.arithmetic, self.problem.temperature)
+        return u
+
+    @cached_property
     def logits(self) -> Floats:
-        """The rows that the softmax is taken of, before the temperature: [x, 0] for a sigmoid, c tanh(x/c) if capped."""
+        """The rows that the softmax is taken of, over `unit`: [x, 0] for a sigmoid, c tanh(s x/c) if capped."""
         given, cap = self.problem.logits, self.problem.logit_softcap
         if self.problem.is_binary:
             return np.hstack([given, np.zeros_like(given)])
-        return given if cap is None else cap * np.tanh(given / cap)
+        return given if cap is None else np.copysign(cap * np.tanh(self.ratio), given)
 
     @cached_property
     def logit_error(self) -> Floats:
@@ -117,16 +153,16 @@ class RowErrors:
 
     @cached_property
     def top(self) -> Floats:
-        """(N, 1): the maximum over T; 0 in a row without a finite logit."""
+        """(N, 1): the maximum over `unit`; 0 in a row without a finite logit."""
         x = np.where(self.finite, self.logits, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-        return np.where(np.isfinite(x), x, 0.0) / self.problem.temperature
+        return np.where(np.isfinite(x), x, 0.0) / self.unit
 
     @cached_property
     def gaps(self) -> Floats:
-        """|d_i|, (N, K): how far each logit over T lies below the maximum; 0 at masked classes."""
+        """|d_i|, (N, K): how far each logit over `unit` lies below the maximum; 0 at masked classes."""
         x = np.where(self.finite, self.logits, -np.inf)
         with np.errstate(invalid="ignore", over="ignore"):
-            gap = (x.max(axis=1, keepdims=True) - x) / self.problem.temperature
+            gap = (x.max(axis=1, keepdims=True) - x) / self.unit
         return np.where(self.finite, np.minimum(gap, np.finfo(np.float64).max), 0.0)
 
     @cached_property
@@ -162,9 +198,8 @@ class RowErrors:
     @cached_property
     def gap_error(self) -> Floats:
         """(N, K): absolute error of d_i, up to a shift of the whole row that the softmax does not see."""
-        u = self.arithmetic.working.unit_roundoff * (1 if self.problem.temperature == 1.0 else 2)
-        if self.problem.temperature != 1.0:
-            u = u + (1 + u) * inverse_error(self.arithmetic, self.problem.temperature)
+        u, scaled = self.arithmetic.working.unit_roundoff, self.unit_error
+        u = u + (1 + u) * scaled
         return self.logit_error + u * (self.gaps + self.logit_error + self.shift_error)
 
     @cached_property

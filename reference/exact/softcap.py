@@ -1,10 +1,11 @@
-"""Logits behind a softcap, c tanh(x/c): finite whatever the logits, so nothing is masked and an infinite logit owes a number.
+"""Logits behind a softcap, c tanh(x/w): finite whatever the logits, so nothing is masked and an infinite logit owes a number.
 
-With u = x/c, y = c tanh(u)/T, s = dy/dx T = sech^2(u) and d2y/dx2 T = -(2/c) tanh(u) s, the chain rule of a row loss l(y) is
+The width w of the softcap is c, over the scale of the logits where they have one. With u = x/w, y = c tanh(u)/T and d the unit
+T w/c = T/scale, s = dy/dx d = sech^2(u) and d2y/dx2 d^2 = -T (2/c) tanh(u) s, the chain rule of a row loss l(y) is
 
     gradient_i = l'_i s_i      Hessian_ij = l''_ij s_i s_j - [i = j] T l'_i (2/c) tanh(u_i) s_i
 
-in units of 1/T and 1/T^2. Gaps are differences of tanh without cancellation: for u > v >= 0,
+in units of 1/d and 1/d^2. Gaps are differences of tanh without cancellation: for u > v >= 0,
 tanh u - tanh v = 2 e^(-2v) (1 - e^(-2(u-v))) / ((1 + e^(-2u)) (1 + e^(-2v))).
 """
 
@@ -24,49 +25,55 @@ from reference.weights import rational
 _ZERO = fmpq(0)
 
 
-def _decay(x: float, cap: fmpq) -> Number:
-    """e^(-2|x|/c) <= 1, of which tanh and sech^2 are made; exactly 0 at the infinities."""
-    return _ZERO if np.isinf(x) else arb(-2 * abs(rational(x)) / cap).exp()
+def _decay(x: float, width: fmpq) -> Number:
+    """e^(-2|x|/w) <= 1, of which tanh and sech^2 are made; exactly 0 at the infinities."""
+    return _ZERO if np.isinf(x) else arb(-2 * abs(rational(x)) / width).exp()
 
 
-def _tanh(x: float, cap: fmpq) -> Number:
-    """tanh(x/c), exact at 0 and at the infinities."""
-    return rational(float(np.sign(x))) if x == 0 or np.isinf(x) else arb(rational(x) / cap).tanh()
+def _tanh(x: float, width: fmpq) -> Number:
+    """tanh(x/w), exact at 0 and at the infinities."""
+    return rational(float(np.sign(x))) if x == 0 or np.isinf(x) else arb(rational(x) / width).tanh()
 
 
-def _sech2(x: float, cap: fmpq) -> Number:
-    """sech^2(x/c) = 4 e^(-2|u|) / (1 + e^(-2|u|))^2, exact at 0 and at the infinities."""
+def _sech2(x: float, width: fmpq) -> Number:
+    """sech^2(x/w) = 4 e^(-2|u|) / (1 + e^(-2|u|))^2, exact at 0 and at the infinities."""
     if x == 0:
         return fmpq(1)
-    power = _decay(x, cap)
+    power = _decay(x, width)
     return 4 * power / ((1 + power) * (1 + power))
 
 
-def _rise(high: float, low: float, cap: fmpq) -> Number:
-    """tanh(high/c) - tanh(low/c) for high >= low, without cancellation."""
+def _rise(high: float, low: float, width: fmpq) -> Number:
+    """tanh(high/w) - tanh(low/w) for high >= low, without cancellation."""
     if high == low:
         return _ZERO
     if low < 0 < high:
-        return _tanh(high, cap) - _tanh(low, cap)
+        return _tanh(high, width) - _tanh(low, width)
     # tanh is odd: two negative numbers are taken as their sizes, the one nearer to 0 as v of the head.
     inner, outer = (low, high) if low >= 0 else (high, low)
-    fraction = fmpq(1) if np.isinf(outer) else -arb(-2 * abs(rational(outer) - rational(inner)) / cap).expm1()
-    return 2 * _decay(inner, cap) * fraction / ((1 + _decay(outer, cap)) * (1 + _decay(inner, cap)))
+    fraction = fmpq(1) if np.isinf(outer) else -arb(-2 * abs(rational(outer) - rational(inner)) / width).expm1()
+    return 2 * _decay(inner, width) * fraction / ((1 + _decay(outer, width)) * (1 + _decay(inner, width)))
 
 
 class CappedSoftmax(Softmax):
-    """The softmax of c tanh(x/c)/T."""
+    """The softmax of c tanh(x/w)/T."""
 
     @staticmethod
     def _levels(row: Row) -> tuple[Number, list[Number | None]]:
-        cap, highest = rational(_cap(row)), max(row.logits)
-        unit = cap / rational(row.problem.temperature)
-        return unit * _tanh(highest, cap), [unit * _rise(highest, x, cap) for x in row.logits]
+        width, highest = _width(row), max(row.logits)
+        most = _cap(row) / rational(row.problem.temperature)
+        return most * _tanh(highest, width), [most * _rise(highest, x, width) for x in row.logits]
 
 
-def _cap(row: Row) -> float:
+def _cap(row: Row) -> fmpq:
+    """c, exactly."""
     assert row.problem.logit_softcap is not None
-    return row.problem.logit_softcap
+    return rational(row.problem.logit_softcap)
+
+
+def _width(row: Row) -> fmpq:
+    """c over the scale, exactly: what a logit is divided by before its tanh is taken."""
+    return _cap(row) / rational(row.problem.logit_scale)
 
 
 @dataclass(frozen=True)
@@ -77,20 +84,20 @@ class Capped:
     behind: RowLoss
 
     @cached_property
-    def cap(self) -> fmpq:
-        """The softcap c, exactly."""
-        return rational(_cap(self.row))
+    def width(self) -> fmpq:
+        """w, exactly."""
+        return _width(self.row)
 
     @cached_property
     def rates(self) -> list[Number]:
-        """s = sech^2(x/c) of each distinct class: dy/dx times T."""
-        return [_sech2(x, self.cap) for x in self.row.logits]
+        """s = sech^2(x/w) of each distinct class: dy/dx times d."""
+        return [_sech2(x, self.width) for x in self.row.logits]
 
     @cached_property
     def bends(self) -> list[Number]:
-        """-T (2/c) tanh(u) s of each distinct class: d2y/dx2 times T^2."""
-        twice = -2 * rational(self.row.problem.temperature) / self.cap
-        return [twice * _tanh(x, self.cap) * s for x, s in zip(self.row.logits, self.rates, strict=True)]
+        """-T (2/c) tanh(u) s of each distinct class: d2y/dx2 times d^2."""
+        twice = -2 * rational(self.row.problem.temperature) / _cap(self.row)
+        return [twice * _tanh(x, self.width) * s for x, s in zip(self.row.logits, self.rates, strict=True)]
 
     def loss(self) -> tuple[Term | float, float]:
         """The loss of the row behind the softcap, and its size: the softcap changes only the derivatives."""

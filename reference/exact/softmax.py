@@ -1,6 +1,6 @@
 """The oracle: every quantity enclosed by ball arithmetic (Arb), from the definition, with no cancellation.
 
-For a row x with maximum m at the M classes of gap 0, g_i = (m - x_i)/T, E_i = exp(-g_i) and one maximum left out,
+For a row s x with maximum m at the M classes of gap 0, g_i = (m - s x_i)/T, E_i = exp(-g_i) and one maximum left out,
 
     R = sum of all E but one maximum      S = 1 + R          lse = m/T + log1p(R)
     loss = sum_c a_c g_c + A log1p(R)     p_i = E_i / S      1 - p_i = R_i / S,  R_i = S - E_i (R at a maximum)
@@ -28,7 +28,7 @@ from flint import arb, fmpq
 
 from reference.enclosure import Entry, enclose, special
 from reference.exact.row import Row
-from reference.weights import rational
+from reference.weights import rational, unit
 
 _ZERO = fmpq(0)
 _NO_BALL = arb(0)
@@ -76,10 +76,10 @@ class Softmax:
 
     @staticmethod
     def _levels(row: Row) -> tuple[Number, list[Number | None]]:
-        """The largest logit over T, and how far each class lies below it: exactly 0 at the maxima, None if masked."""
-        temperature = rational(row.problem.temperature)
-        top = rational(max(x for x in row.logits if x != -np.inf)) / temperature
-        return top, [None if x == -np.inf else top - rational(x) / temperature for x in row.logits]
+        """The largest logit over T/s, and how far each class lies below it: exactly 0 at the maxima, None if masked."""
+        divisor = unit(row.problem)
+        top = rational(max(x for x in row.logits if x != -np.inf)) / divisor
+        return top, [None if x == -np.inf else top - rational(x) / divisor for x in row.logits]
 
     @staticmethod
     def _power(gap: Number | None) -> Number:

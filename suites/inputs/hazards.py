@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from reference.formats import Floats, Format
 from reference.problem import Problem
 from reference.thresholds import Thresholds, thresholds
+from reference.weights import unit_of
 
 T = TypeVar("T")
 
@@ -108,18 +109,18 @@ class Spread:
 
     @cached_property
     def gaps(self) -> Floats:
-        """Gaps below the largest finite logit over the temperature; NaN where a logit is not finite."""
+        """Gaps below the largest finite logit over the unit T/s; NaN where a logit is not finite."""
         with np.errstate(over="ignore"):
-            return (self.top - self.finite) / self.problem.temperature
+            return (self.top - self.finite) / unit_of(self.problem)
 
     @property
     def margin(self) -> Floats:
-        """(N,): gap between the two largest logits of each row over the temperature; NaN unless both are finite."""
+        """(N,): gap between the two largest logits of each row over the unit T/s; NaN unless both are finite."""
         if self.logits.shape[1] < 2:
             return np.full(self.logits.shape[0], np.nan)
         second, first = np.partition(self.logits, -2, axis=1)[:, -2:].T
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(np.isfinite(first) & np.isfinite(second), (first - second) / self.problem.temperature, np.nan)
+            return np.where(np.isfinite(first) & np.isfinite(second), (first - second) / unit_of(self.problem), np.nan)
 
     @property
     def thresholds(self) -> Thresholds:

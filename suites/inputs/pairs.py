@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from reference.formats import Floats
 from reference.loss import Target
-from reference.options import OPTIONS, Array, Label, Option
+from reference.options import OPTIONS, Array, Axes, Label, Option
 from reference.problem import Problem
 from reference.reduction import Reduction
 from suites.inputs.hazards import NONFINITE
@@ -233,10 +233,11 @@ def _problem(pick: Pick, ask: Ask, random: Generator) -> Problem:
     options = {name: value for name, value in pick.items() if name in OPTIONS}
     target = _target(pick, ask, logits, random)
     for name in options:
-        if isinstance(OPTIONS[name].kind, Label):
+        kind = OPTIONS[name].kind
+        if isinstance(kind, Label):
             options[name] = _ignoring(options[name], target, logits.shape[1], random)
-        elif isinstance(OPTIONS[name].kind, Array):
-            options[name] = _weights(options[name], table)
+        elif isinstance(kind, Array):
+            options[name] = weights_along(options[name], table, kind.axes)
     shape = logits.shape[:1] if options.get("reduction", Reduction.NONE) is Reduction.NONE else ()
     return Problem(
         logits,
@@ -332,11 +333,11 @@ def _ignoring(how: str, target: NDArray[Any], classes: int, random: Generator) -
     return index
 
 
-def _weights(how: str, table: Table) -> Floats | None:
-    """(K,) class weights."""
+def weights_along(how: str, table: Table, axes: Axes) -> Floats | None:
+    """Weights, one for each class, row or logit."""
     if how == NOT_GIVEN:
         return None
-    shape = (table.classes,)
+    shape = {Axes.CLASSES: (table.classes,), Axes.ROWS: (table.rows,), Axes.LOGITS: (table.rows, table.classes)}[axes]
     if how == "wide":
         reach = min(_REACH, table.format.emax // 3)
         return np.ldexp(np.ones(shape), table.random.integers(-reach, reach + 1, shape))

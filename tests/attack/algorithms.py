@@ -18,7 +18,7 @@ Algorithm = Callable[[Computer[Any], Problem], Any]
 
 
 def row_of(c: Computer[Any], problem: Problem) -> Any:
-    """What is shifted: x, [x, 0] for a sigmoid loss, or c tanh(x/c) over T."""
+    """What is shifted: x, [x, 0] for a sigmoid loss, or c tanh(s x/c) over T."""
     x = c.exact(problem.logits)
     if problem.is_binary:
         x = c.joined([x, c.exact(np.zeros_like(problem.logits))])
@@ -29,9 +29,22 @@ def row_of(c: Computer[Any], problem: Problem) -> Any:
 
 
 def saturation(c: Computer[Any], problem: Problem) -> Any:
-    """tanh(x/c)."""
+    """tanh(s x/c)."""
     assert problem.logit_softcap is not None
-    return c.tanh(c.divide(c.exact(problem.logits), number(c, problem.logit_softcap)))
+    return c.tanh(c.divide(scaled(c, problem, c.exact(problem.logits)), number(c, problem.logit_softcap)))
+
+
+def scaled(c: Computer[Any], problem: Problem, values: Any) -> Any:
+    """Values times the scale of the logits, where they have one."""
+    return values if problem.logit_scale == 1.0 else c.multiply(values, number(c, problem.logit_scale))
+
+
+def over_unit(c: Computer[Any], problem: Problem, values: Any) -> Any:
+    """Values scaled and divided by the temperature, unless those in front of the softcap were."""
+    if problem.logit_softcap is not None:
+        return values
+    values = scaled(c, problem, values)
+    return values if problem.temperature == 1.0 else c.divide(values, number(c, problem.temperature))
 
 
 def number(c: Computer[Any], value: float) -> Any:
@@ -40,10 +53,8 @@ def number(c: Computer[Any], value: float) -> Any:
 
 
 def gap_of(c: Computer[Any], problem: Problem, values: Any, top: Any) -> Any:
-    """values - top, divided by the temperature unless the softcap was."""
-    shifted = c.subtract(values, top)
-    divided = problem.temperature != 1.0 and problem.logit_softcap is None
-    return c.divide(shifted, number(c, problem.temperature)) if divided else shifted
+    """values - top, over the unit T/s."""
+    return over_unit(c, problem, c.subtract(values, top))
 
 
 def gaps_of(c: Computer[Any], problem: Problem) -> Any:
@@ -75,9 +86,7 @@ def by_quotient(c: Computer[Any], problem: Problem) -> Any:
 
 def logsumexp(c: Computer[Any], problem: Problem) -> Any:
     """m + log S, stored."""
-    top = c.largest(row_of(c, problem))
-    if problem.temperature != 1.0 and problem.logit_softcap is None:
-        top = c.divide(top, number(c, problem.temperature))
+    top = over_unit(c, problem, c.largest(row_of(c, problem)))
     return c.store(c.add(top, c.log(total_of(c, problem))))[..., 0]
 
 
@@ -132,7 +141,7 @@ def gradient_of(c: Computer[Any], problem: Problem, p: Any) -> Any:
 
 
 def finished(c: Computer[Any], problem: Problem, derivative: Any, order: int) -> Any:
-    """Times the cotangent, divided by the mean's denominator and by the temperature, each stored."""
+    """Times the cotangent, divided by the mean's denominator and by the unit T/s, each stored."""
     derivative = c.store(derivative)
     if problem.cotangent is not None:
         given = np.broadcast_to(problem.cotangent, (problem.num_rows,))[:, None]
@@ -141,6 +150,8 @@ def finished(c: Computer[Any], problem: Problem, derivative: Any, order: int) ->
         derivative = c.store(c.divide(derivative, denominator(c, problem)))
     for _ in range(order if problem.temperature != 1.0 else 0):
         derivative = c.store(c.divide(derivative, number(c, problem.temperature)))
+    for _ in range(order if problem.logit_scale != 1.0 else 0):
+        derivative = c.store(scaled(c, problem, derivative))
     return derivative
 
 

@@ -46,6 +46,7 @@ class Case:
 
 
 _SCALED = {"cotangent": 3.0, "temperature": 0.75}
+_SCALED_CAP = {"logit_scale": 0.4375, "logit_softcap": 8.0, "temperature": 1.5, "soft": True}
 _SMOOTHED = {"weighted": True, "soft": True, "label_smoothing": 0.3}
 _REDUCED = ({}, _SCALED, _SMOOTHED | _SCALED, {"weighted": True})
 CASES: dict[str, Case] = {
@@ -56,6 +57,8 @@ CASES: dict[str, Case] = {
     "linear layer": Case(({"layer": True}, {"layer": True, "weighted": True, "reduction": "mean"}), Shape(6, 3)),
     "z_loss": Case(({"z_loss": 0.25}, {"z_loss": 0.5, "temperature": 0.75, "soft": True}), Shape(1, 6)),
     "softcap": Case(({"logit_softcap": 5.0}, {"logit_softcap": 8.0, "temperature": 1.5, "soft": True}), Shape(1, 6)),
+    "scale": Case(({"logit_scale": 0.4375}, {"logit_scale": 1.375, "temperature": 0.75, "soft": True}), Shape(1, 6)),
+    "scale, softcap": Case(({"logit_scale": 1.375, "logit_softcap": 5.0}, _SCALED_CAP), Shape(1, 6)),
     "kl_divergence": Case(({"loss": Loss.KL_DIVERGENCE, "soft": True},), Shape(1, 6)),
     "squared_error": Case(({"loss": Loss.SQUARED_ERROR, "soft": True},), Shape(1, 6)),
     "focal": Case(({"loss": Loss.FOCAL, "focusing": 2.0}, {"loss": Loss.FOCAL, "focusing": 3.5, "at_top": True}), Shape(1, 6)),
@@ -117,14 +120,14 @@ def _lines() -> Iterator[Line]:
     for declared in ("online", "base 2", "reciprocals"):
         yield Line(Quantity.SOFTMAX, "quotient", declared)
         yield from (Line(quantity, way, declared) for quantity, way in _ONE_WAY.items() if quantity not in _SHORT)
-    for case in ("factors", "sum", "mean"):
+    for case in ("factors", "sum", "mean", "scale"):
         yield from (
             Line(quantity, way, declared, case)
             for declared in ("recursive", "reciprocals")
             for quantity, way in _ONE_WAY.items()
         )
     yield from (Line(quantity, way, "recursive", "linear layer") for quantity in _LAYER for way in ALGORITHMS[quantity])
-    for case in ("z_loss", "softcap", "kl_divergence", "squared_error", "focal", "sigmoid"):
+    for case in ("z_loss", "softcap", "scale, softcap", "kl_divergence", "squared_error", "focal", "sigmoid"):
         for quantity in (*_DERIVED, Quantity.HESSIAN):
             yield Line(quantity, "textbook", "recursive", case)
     for case in ("z_loss", "softcap", "focal"):

@@ -161,7 +161,8 @@ def random_problem(rng: Generator, rows: int, family: str) -> Problem:
     fmt = FORMATS[str(rng.choice(list(FORMATS)))]
     shape = (rows, int(rng.integers(1, MAX_CLASSES + 1)))
     temperature = float(rng.choice([1.0, 1.0, 2.0, 0.75, 0.3]))
-    logits = FAMILIES[family](rng, fmt, shape, temperature)
+    scale = _scale(rng)
+    logits = FAMILIES[family](rng, fmt, shape, temperature / scale)
     options = _options(rng, fmt, shape)
     if rng.random() < 0.35:
         target = _probabilities(rng, fmt, shape)
@@ -169,13 +170,19 @@ def random_problem(rng: Generator, rows: int, family: str) -> Problem:
         ignore_index = [None, -100, 0][int(rng.integers(3))]
         target = _indices(rng, logits, ignore_index)
         options["ignore_index"] = -100 if ignore_index is None else ignore_index
-    return Problem(logits, target, fmt, temperature=temperature, **options)
+    return Problem(logits, target, fmt, temperature=temperature, logit_scale=scale, **options)
+
+
+def _scale(rng: Generator) -> float:
+    """A scale of the logits, most often none."""
+    return float(rng.choice([1.0, 1.0, 0.0625, 0.3, 3.0]))
 
 
 def _extended_options(rng: Generator, fmt: Format, shape: Shape, loss: Loss) -> dict[str, Any]:
     """Reduction, cotangent and tangent, and those options that the loss takes."""
     drawn = _options(rng, fmt, shape) | {
         "temperature": float(rng.choice([1.0, 2.0, 0.75])),
+        "logit_scale": _scale(rng),
         "logit_softcap": float(rng.choice([0.5, 5.0, 30.0, 50.0])) if rng.random() < 0.6 else None,
         "z_loss": float(rng.choice([1e-4, 0.5, 2.0])),
         "focusing": float(rng.choice([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0])),
@@ -203,10 +210,11 @@ def random_loss_problem(rng: Generator, rows: int, family: str) -> Problem:
         return _binary_problem(rng, rows, family, loss, fmt)
     shape = (rows, int(rng.integers(1, MAX_CLASSES + 1)))
     options = _extended_options(rng, fmt, shape, loss)
-    logits = FAMILIES[family](rng, fmt, shape, options.get("temperature", 1.0))
+    logits = FAMILIES[family](rng, fmt, shape, options.get("temperature", 1.0) / options.get("logit_scale", 1.0))
     if options.get("logit_softcap") is not None:
         # mpmath pays 3 bits for every |x|/c
-        options["logit_softcap"] = max(options["logit_softcap"], float(np.abs(logits[np.isfinite(logits)]).max()) / 50.0)
+        largest = float(np.abs(logits[np.isfinite(logits)]).max()) * options["logit_scale"]
+        options["logit_softcap"] = max(options["logit_softcap"], largest / 50.0)
     if loss is Loss.CROSS_ENTROPY and np.isfinite(logits).all():
         options["feature"] = fmt.round(rng.choice([1.0, -1.0, 0.0, 0.375, -20.0], size=rows))
     if loss.spec.takes_indices and (not loss.spec.takes_probabilities or rng.random() < 0.6):

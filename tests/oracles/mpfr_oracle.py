@@ -122,6 +122,7 @@ class MpfrRow:
         logits = problem.logits[index].tolist() + [0.0] * problem.is_binary
         cap, size = problem.logit_softcap, len(logits)
         jets = {i: Jet.logit(x, i, size) for i, x in enumerate(logits) if cap is not None or x != -inf}
+        jets = {i: jet.times(mpfr(problem.logit_scale)) for i, jet in jets.items()}
         if cap is not None:
             jets = {i: jet.capped(mpfr(cap)) for i, jet in jets.items()}
         scaled = {i: jet.times(1 / mpfr(problem.temperature)) for i, jet in jets.items()}
@@ -183,11 +184,16 @@ class MpfrRow:
             return Jet.constant(0, self.size)
         return (_sum(others).power(mpfr(self.problem.focusing)) * self.log_p(t)).times(mpfr(-1))
 
+    @property
+    def unit(self) -> Real:
+        """What a logit is multiplied by where there is no softcap."""
+        return mpfr(self.problem.logit_scale) / mpfr(self.problem.temperature)
+
     def hidden_slope(self) -> list[Real]:
         """What a label on a masked class adds to the gradient: it keeps its -a there."""
         if self.problem.loss is Loss.SQUARED_ERROR:
             return [mpfr(0)] * self.size
-        return [mpfr(0) if i in self.scaled else -a / mpfr(self.problem.temperature) for i, a in enumerate(self.labels())]
+        return [mpfr(0) if i in self.scaled else -a * self.unit for i, a in enumerate(self.labels())]
 
     def factor(self) -> Real:
         """Cotangent over what a mean divides by."""
@@ -261,9 +267,11 @@ def _layer(problem: Problem, rows: list[MpfrRow], quantity: Quantity) -> list[Re
 def _bits(problem: Problem) -> int:
     """Bits for what cancels in a row: log p in the size of the logits, 1 - p in the smallest power, once in each derivative."""
     finite = [abs(x) for x in problem.logits.ravel().tolist() if not isinf(x)] or [0.0]
-    largest = max(finite) / problem.temperature
+    largest = max(finite) * problem.logit_scale / problem.temperature
     gap = min(2 * largest, WIDEST_GAP)
-    capped = 0.0 if problem.logit_softcap is None else min(2 * max(finite) / problem.logit_softcap, WIDEST_GAP)
+    capped = (
+        0.0 if problem.logit_softcap is None else min(2 * max(finite) * problem.logit_scale / problem.logit_softcap, WIDEST_GAP)
+    )
     size = log2(1.0 + largest) if largest < inf else 2200.0
     return ceil(_bits_of(gap) + capped / log(2.0) + size)
 

@@ -1,8 +1,8 @@
 """The second oracle: every quantity in mpmath, from the plain unshifted definition, to check the certified one against.
 
 It shares nothing with `reference.exact.softmax` but the containers of inputs. Where that one keeps exact gaps and sums apart,
-this one computes  p_i = exp(x_i/T) / sum_j exp(x_j/T)  and  lse = log sum_j exp(x_j/T)  as they stand and pays for the
-cancellation with working bits: enough for the smallest 1 - p and loss of the row, exp(-largest gap), to keep about 280
+this one computes  p_i = exp(x_i/T) / sum_j exp(x_j/T)  and  lse = log sum_j exp(x_j/T)  of scaled x as they stand and pays
+for the cancellation with working bits: enough for the smallest 1 - p and loss of the row, exp(-largest gap), to keep about 280
 correct bits. mpmath's exponents are unlimited, so nothing overflows.
 
 The effective weights come straight from the definition of PyTorch's CrossEntropyLoss:
@@ -71,6 +71,7 @@ class OracleRow:
     tangent: list[Real] | None = None
     options: Problem | None = None
     ignored: bool = False
+    scale: float = 1.0
 
     @cached_property
     def _pairs(self) -> list[tuple[Real, Real]]:
@@ -83,10 +84,14 @@ class OracleRow:
 
     @property
     def capped(self) -> list[Real]:
-        """The logits behind the softcap."""
-        if self.cap is None:
-            return list(self.logits)
-        return [self.cap * MP.tanh(MP.mpf(x) / self.cap) for x in self.logits]
+        """The logits, scaled, behind the softcap."""
+        scaled = [x if self.scale == 1.0 or isinf(x) else MP.mpf(x) * self.scale for x in self.logits]
+        return scaled if self.cap is None else [self.cap * MP.tanh(MP.mpf(x) / self.cap) for x in scaled]
+
+    @property
+    def inner(self) -> Real:
+        """The derivative of a logit over T by the logit as it is given; that of the softcap comes on top."""
+        return MP.mpf(self.scale) / self.temperature
 
     @property
     def scaled(self) -> list[Real]:
@@ -132,11 +137,12 @@ def working_bits(problem: Problem, index: int) -> int:
     """Bits that leave SPARE_BITS after the worst cancellation of the row; a multiple of 64, so that powers are reused."""
     finite = [x for x in problem.logits[index].tolist() if abs(x) < inf]
     finite = finite + [0.0] * problem.is_binary or [0.0]
-    gap = (max(finite) - min(finite)) / problem.temperature
-    size = max(map(abs, finite)) / problem.temperature
+    unit = problem.temperature / problem.logit_scale
+    gap = (max(finite) - min(finite)) / unit
+    size = max(map(abs, finite)) / unit
     bits = SPARE_BITS + gap / log(2.0) * _cancellations(problem) + log2(1.0 + size)
     if problem.logit_softcap is not None:
-        bits += 3 * max(map(abs, finite)) / problem.logit_softcap  # 1 - tanh^2 is 4 exp(-2 |x|/c)
+        bits += 3 * max(map(abs, finite)) * problem.logit_scale / problem.logit_softcap  # 1 - tanh^2 is 4 exp(-2 |x|/c)
     return min(ceil(bits / _STEP_BITS) * _STEP_BITS, MAX_BITS)
 
 
@@ -159,6 +165,7 @@ def oracle_row(problem: Problem, index: int) -> OracleRow:
         tangent,
         problem,
         _is_ignored(problem, index),
+        problem.logit_scale,
     )
 
 
@@ -225,14 +232,14 @@ def _loss(row: OracleRow) -> Results:
 
 
 def _gradient(row: OracleRow) -> Results:
-    f = row.factor / row.temperature
+    f = row.factor * row.inner
     values = [(row.mass * p - a) * f for p, a in zip(row.p, row.weights, strict=True)]
     size = abs(f) * row.error
     return Results(values, [(row.mass * p + a) * size for p, a in zip(row.p, row.weights, strict=True)])
 
 
 def _hessian(row: OracleRow) -> Results:
-    f = row.mass * row.factor / MP.mpf(row.temperature) ** 2
+    f = row.mass * row.factor * row.inner**2
     values, errors = [], []
     for i, p_i in enumerate(row.p):
         for j, p_j in enumerate(row.p):
@@ -244,7 +251,7 @@ def _hessian(row: OracleRow) -> Results:
 
 def _hvp(row: OracleRow) -> Results:
     assert row.tangent is not None
-    f = row.mass * row.factor / MP.mpf(row.temperature) ** 2
+    f = row.mass * row.factor * row.inner**2
     pairs = list(zip(row.p, row.tangent, strict=True))
     mean = sum((p * v for p, v in pairs), MP.zero)
     size = sum((p * abs(v) for p, v in pairs), MP.zero)
@@ -253,7 +260,7 @@ def _hvp(row: OracleRow) -> Results:
 
 
 def _diagonal(row: OracleRow) -> Results:
-    f = row.mass * row.factor / MP.mpf(row.temperature) ** 2
+    f = row.mass * row.factor * row.inner**2
     values = [(p - p * p) * f for p in row.p]
     return Results(values, [(p + p * p) * abs(f) * row.error for p in row.p])
 
@@ -364,11 +371,11 @@ def _extended_derivatives(row: OracleRow) -> tuple[list[Real], Matrix]:
         return [MP.zero] * len(row.p), [[MP.zero] * len(row.p) for _ in row.p]
     slope, curvature = _behind_cap(row)
     size, t = range(len(slope)), MP.mpf(row.temperature)
-    rate, bend = [MP.one] * len(slope), [MP.zero] * len(slope)
+    rate, bend = [MP.mpf(row.scale)] * len(slope), [MP.zero] * len(slope)
     if row.cap is not None:
         tanh = [y / row.cap for y in row.capped]
-        rate = [1 - u * u for u in tanh]
-        bend = [-2 * u * s / row.cap for u, s in zip(tanh, rate, strict=True)]
+        rate = [row.scale * (1 - u * u) for u in tanh]
+        bend = [-2 * u * s * row.scale / row.cap for u, s in zip(tanh, rate, strict=True)]
     f = row.factor
     gradient = [f * slope[i] * rate[i] / t for i in size]
     return gradient, [

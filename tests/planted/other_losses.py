@@ -100,6 +100,26 @@ class CapsPadding(WrongBackend):
         return problem.replace(logits=np.hstack([problem.logits, padding]), tangent=None)
 
 
+@planted("scale", "the softcap comes first, and what it leaves is scaled", "test_options or test_case")
+class CapsBeforeTheScale(WrongBackend):
+    operation = "cross_entropy_indices"
+    options = frozenset({"logit_scale", "logit_softcap"})
+
+    def asked(self, problem: Problem, quantity: Quantity) -> Problem:
+        if problem.logit_softcap is None:
+            return problem
+        return problem.replace(logit_scale=1.0, temperature=1.0 / problem.logit_scale)
+
+
+@planted("scale", "the backward pass forgets the scale of the logits", "test_options or test_case")
+class ScaleWithoutGradient(WrongBackend):
+    operation = "cross_entropy_indices"
+    options = frozenset({"logit_scale"})
+
+    def answer(self, problem: Problem, quantity: Quantity, right: Floats) -> Floats:
+        return right / problem.logit_scale if quantity is Quantity.GRADIENT else right
+
+
 @planted(
     "shards", "the last layer forgets its bias", "test_linear_layer", link="https://github.com/apple/ml-cross-entropy/issues/52"
 )
