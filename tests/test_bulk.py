@@ -87,6 +87,12 @@ def test_the_same_seed_gives_the_same_rows_and_another_gives_others() -> None:
     assert not any(np.array_equal(a.logits, b.logits) for a, b in zip(first, other, strict=True))
 
 
+def test_few_shapes_are_asked_where_every_shape_is_compiled() -> None:
+    for rows in (400, 10**5):
+        shapes = {problem.logits.shape for problem in bulk_problems(replace(ask_of(FLOAT32), few_shapes=True), 0, rows)}
+        assert len(shapes) == 2
+
+
 def test_limits_of_an_operation_are_kept() -> None:
     given = list(bulk_problems(replace(ask_of(FLOAT32), classes_multiple=8, max_classes=100), 0, 3000))
     assert {problem.num_classes % 8 for problem in given} == {0}

@@ -36,6 +36,9 @@ SHARES: dict[tuple[int, int], float] = {
 }
 """Numbers of classes, from the least to the most, and the part of the rows that have them: 1010 in a million or more."""
 
+FEW_SHARES = {(2, 2): 0.9, (16, 31): 0.1}
+"""The same where every shape is compiled."""
+
 BANDS = {"normal": 0.6, "underflow": 0.2, "offset": 0.2}
 """Kinds of batches, and the part of the rows that they have."""
 
@@ -102,14 +105,15 @@ def bins_of(band: Band, fmt: Format) -> Floats:
 def bulk_problems(ask: Ask, seed: int, rows: int) -> Iterator[Problem]:
     """About so many rows in batches, the same for the same seed: one number of classes of each range, and every band of it.
 
-    Of a number of classes that has few rows, one band.
+    Of a number of classes that has few rows, one band. Where every shape is compiled, bands are alike in rows.
     """
-    for place, ((least, most), share) in enumerate(SHARES.items()):
+    for place, ((least, most), share) in enumerate((FEW_SHARES if ask.few_shapes else SHARES).items()):
         classes = _classes(ask, least, most, np.random.default_rng([seed, place]))
         if classes is None:
             continue
         wanted = round(rows * share)
         parts = BANDS if wanted >= FEW else {list(BANDS)[place % len(BANDS)]: 1.0}
+        parts = dict.fromkeys(parts, 1 / len(parts)) if ask.few_shapes else parts
         for name, part in parts.items():
             yield from _batches(ask, (seed, place), classes, name, max(round(wanted * part), FEWEST))
 
