@@ -28,7 +28,7 @@ from reference.problem import Problem
 from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity, quantity_named
 from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
-from reference.tiers import Tier, tier_named, uses_fast
+from reference.tiers import Tier, takes, tier_named, uses_fast
 from reference.weights import mean_denominator, rational, row_factors, unit
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
 
 
 def _settled(values: Enclosure, fmt: Format) -> Bools:
-    """True where the rounding is decided, the ulp is known, and the radius is small enough to measure in it.
+    """True where the rounding into a format is decided, the ulp is known, and the radius is small enough to measure in it.
 
     A number beyond the range of float64 has no observation near it: there the rounding alone is asked for.
     """
@@ -379,3 +379,30 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier 
 
         evaluator = _Evaluator(problem, fast=evaluate_fast(problem, wanted))
     return {quantity: _quantity(evaluator, quantity) for quantity in wanted}
+
+
+@in_default_state
+def enclose(problem: Problem, quantities: Iterable[Quantity]) -> dict[Quantity, Expected]:
+    """What the compiled tier alone says of rows of a plain problem, without the exact tier behind it.
+
+    Arguments:
+      problem: finite logits, class indices and reduction 'none', for which the compiled tier has formulas.
+      quantities: some of those that it has.
+
+    Returns:
+      Certified values as of `evaluate`, but a rounding, or on which side of a power of two a value lies, may be left open. Rows
+      that the compiled tier does not take are NaN.
+
+    Raises:
+      ValueError: the compiled tier has no formulas for it.
+    """
+    from reference.fast.evaluate import evaluate_fast
+
+    wanted = tuple(quantities)
+    if not all(takes(problem, quantity) for quantity in wanted):
+        raise ValueError(f"{', '.join(wanted)} of such a problem; allowed: what the compiled tier has formulas for")
+    fast = evaluate_fast(problem, wanted)
+    for values in fast.values.values():
+        values.hi[~fast.taken] = np.nan
+    owed = {quantity: np.zeros(values.shape, dtype=np.int8) for quantity, values in fast.values.items()}
+    return {quantity: _expected(values, fast.scales.get(quantity), owed[quantity]) for quantity, values in fast.values.items()}

@@ -48,6 +48,19 @@ def test_disagreement_is_seen() -> None:
     assert not fast_agreement.true_of_itself(moved, exact, problem.format)[exact.side != 0].any()
 
 
+@pytest.mark.parametrize(
+    ("row", "fmt"),
+    [([47.59473800659180, -38.81605529785156], FLOAT32), ([-88.72280883789062, 40.42119598388672], FLOAT32)],
+    ids=["a tail of exp(-86)", "a tail of exp(-129)"],
+)
+def test_a_gap_on_a_midpoint_is_decided_by_the_sign_of_a_tail_below_the_radii_of_float32(row: list[float], fmt: Format) -> None:
+    problem = Problem(fmt.round(np.array([row])), [int(np.argmin(row))], fmt)
+    values = evaluate_fast(problem, (Quantity.LOSS,)).values[Quantity.LOSS]
+    rounded, decided = values.rounded(fmt)
+    assert decided.all()
+    assert rounded == evaluate(problem, [Quantity.LOSS], Tier.EXACT)[Quantity.LOSS].values.rounded(fmt)[0]
+
+
 def _row_near(midpoint: mpmath.mpf, fmt: Format, levels: int) -> Floats:
     """Logits of which the second has nearly the probability `midpoint`, more nearly with every level.
 

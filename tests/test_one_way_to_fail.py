@@ -46,6 +46,7 @@ FAILED_BY = {
         "test_nonfinite",
         "test_options",
         "test_large_vocabulary",
+        "test_bulk",
         "test_many_rows",
         "test_more_rows_than_a_grid_has",
         "test_a_mean_of_many_rows",

@@ -16,7 +16,7 @@ from suites.inputs.hazards import HAZARDS, UNMARKED, Spread, hazards_of
 from suites.judging.claims import Claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan
-from suites.judging.profile import Profile, Tally, binned, class_edges, gap_edges, place_of
+from suites.judging.profile import NO_GAP, Profile, Tally, binned, class_edges, gap_edges, place_of
 
 ABSORBED = Problem([[20.0, 0.0]], [0], FLOAT32)
 
@@ -77,13 +77,13 @@ def test_rows_that_are_summed_have_no_gap() -> None:
 def test_a_row_without_two_finite_logits_has_no_gap(logits: list[list[float]]) -> None:
     problem = Problem(logits, [0], FLOAT32)
     assert np.isnan(Spread(problem).margin).all()
-    assert place_of(problem).gaps == (None,)
+    assert place_of(problem).gaps.tolist() == [NO_GAP]
 
 
 def test_the_gap_is_that_of_the_two_largest_over_the_temperature() -> None:
     problem = Problem([[0.0, 8.0, 6.0, -np.inf]], [0], FLOAT32, temperature=2.0)
     assert Spread(problem).margin.tolist() == [1.0]
-    assert place_of(Problem([[8.0, 6.0]], [0], FLOAT32, logit_softcap=30.0)).gaps == (None,)
+    assert place_of(Problem([[8.0, 6.0]], [0], FLOAT32, logit_softcap=30.0)).gaps.tolist() == [NO_GAP]
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=str)

@@ -7,7 +7,8 @@ with w = v - v_c, where f is an exact factor of the row in two parts and c its l
     f p_j, f R / S, f (1 + (R - R_t)) / S      VALUE_ERROR
     f - f q, q <= 1/4                          VALUE_ERROR f q, and 4 u of the second parts, which are rounded twice
     loss       log1p(R), or R itself below 2^_LINEAR, within LOG1P_ERROR and R's own error; g_t is exact in two parts, and
-               what is added to its second part is rounded twice: 4 u of the parts there
+               what is added to its second part is rounded twice: 4 u of the parts there; below _TINY_TAIL g_t of g_t
+               alone, above which the loss lies by less than 2 R
     f p_i p_j, f p_i (1 - p_i)                 2 VALUE_ERROR + 5 u^2 < 3 VALUE_ERROR
     <p, w>     M = sum E_j w_j, |M| <= W = sum E_j |w_j|: EXP, 5 u^2 for the product, 3 u^2 (1 + 2^-50) for each of 40 levels of
                sums of either sign, 2^-850 for what is left out: 2 VALUE_ERROR of W with the share F / S
@@ -61,6 +62,9 @@ _UPWARD = 1.0 + 2.0**-22
 
 _SMALLEST_RADIUS = 2.0**-126
 """The smallest normal number of float32, in which radii are stored."""
+
+_TINY_TAIL = 2.0**-110
+"""A log1p(R) smaller than this part of g_t is told as its sign and a bound: a radius of float32 could be larger than it."""
 
 _LINEAR = -300
 """Binary exponent of R below which log1p(R) is R, within R/2 < 2^-279 for K < 2^20."""
@@ -204,13 +208,15 @@ def put_loss(x: Floats, top: int, target: int, columns: Columns, total: Total) -
         _put(columns, 0, Number(th, tl, radius, k))
         return
     power = power_of_two(k)
+    if power * th < _TINY_TAIL * gh:
+        # Far below the gap, which is exact in two parts and may be a midpoint, the tail is told as its sign and a bound.
+        _put(columns, 0, Number(gh, gl, 2.0 * power * th + 2.0**40 * power_of_two(LOWEST), 0))
+        columns.side[0] = 1
+        return
     first, rest = two_sum(gh, power * th)
     rounded = 4.0 * UNIT * (abs(gl) + abs(rest) + power * abs(tl))
     h, low = fast_two_sum(first, rest + (gl + power * tl))
     _put(columns, 0, Number(h, low, power * radius + rounded + 2.0**40 * power_of_two(LOWEST), 0))
-    # A tail below 2^LOWEST leaves exactly the gap, which may be a midpoint: the loss lies above it.
-    if power == 0.0:
-        columns.side[0] = 1
 
 
 @compiled

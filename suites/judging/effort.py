@@ -1,4 +1,4 @@
-"""How hard a run searches: the number of generated problems per property, operation and dtype."""
+"""How hard a run searches: the number of generated problems per property, operation and dtype, and of rows in bulk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """Examples of a property; `large` is for problems of very many classes."""
+    """Examples of a property; `large` is for problems of very many classes, `rows` for rows that are judged in bulk."""
 
     name: str
     examples: int
     large: int
+    rows: int
 
     @property
     def is_reduced(self) -> bool:
@@ -22,9 +23,9 @@ class Effort:
 EFFORTS: dict[str, Effort] = {
     effort.name: effort
     for effort in (
-        Effort("quick", examples=15, large=4),
-        Effort("standard", examples=40, large=8),
-        Effort("thorough", examples=1000, large=200),
+        Effort("quick", examples=15, large=4, rows=4_000),
+        Effort("standard", examples=40, large=8, rows=1_000_000),
+        Effort("thorough", examples=1000, large=200, rows=4_000_000),
     )
 }
 """By name; standard is the default."""

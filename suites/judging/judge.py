@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from adapters.adapter import Adapter, GivenUpError, Observed
-from adapters.operation import Operation, modes_of
+from adapters.operation import EAGER, Operation, modes_of
 from adapters.question import Question
 from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
+from reference.expected import Expected
 from reference.formats import Format
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -36,6 +37,7 @@ from suites.judging.refusals import Refusals
 from suites.judging.relation import Relation
 from suites.judging.repro import Repro
 from suites.judging.reproducer import Miss, Reproducible, miss_of_deviation, miss_of_label
+from suites.judging.screening import enclosed, screened, worst_row
 from suites.judging.search import Searches
 from suites.judging.sharing import Sharing
 from suites.judging.subject import Subject
@@ -47,6 +49,15 @@ FEW_ROWS = 2
 
 OTHERS = 6
 """One in so many of the problems that are made for the main operations of a framework is asked of its others."""
+
+SLOWER = 10
+"""One in so many of the rows in bulk is asked where calls are compiled or cast."""
+
+OTHERS_IN_BULK = 50
+"""One in so many of them is asked of a framework's other operations."""
+
+Evaluate = Callable[[Problem, tuple[Quantity, ...], Format], dict[Quantity, Expected]]
+"""What is expected of the quantities of a problem, to be rounded into a format."""
 
 A_SELECTION = "a selection of tests"
 """Why a run is REDUCED that an option of pytest narrowed."""
@@ -170,11 +181,29 @@ class Judge:
 
         self._searches.run_all(made.problems[:: 1 if self.is_foremost(operation) else OTHERS], ask, meets)
 
-    def _holding(self, operation: Operation, wanted: tuple[Quantity, ...]) -> Callable[[Problem], None]:
+    def search_bulk(
+        self, made: Callable[[Ask, int, int], Iterable[Problem]], operation: Operation, ask: Ask, wanted: tuple[Quantity, ...]
+    ) -> None:
+        """Ask rows by the hundred thousand, made of an ask and the seed, which are screened: see suites/judging/screening.py.
+
+        As many as the effort has; a part of them of a framework's other operations, and where calls are slow.
+        """
+        check = self._holding(operation, wanted)
+        if self.plan.given is not None:
+            check(self.plan.given.problem)
+            return
+        narrowed, slow = self.narrowed(operation, ask), operation.few_shapes or operation.mode != EAGER
+        part = OTHERS_IN_BULK if not self.is_foremost(operation) else SLOWER if slow else 1
+        problems = made(narrowed, self.plan.seed, self.plan.effort.rows // part)
+        self._searches.run_screened(problems, narrowed, self._holding(operation, wanted, screening=True), check)
+
+    def _holding(
+        self, operation: Operation, wanted: tuple[Quantity, ...], screening: bool = False
+    ) -> Callable[[Problem], None]:
         """A check of what is wanted of an operation; skips the test if it has none of that."""
         if not set(wanted) & set(operation.quantities):
             pytest.skip(f"{operation.name} has none of {', '.join(wanted)}")
-        return lambda problem: self.check(Question(operation, problem, wanted))
+        return lambda problem: self.check(Question(operation, problem, wanted), screening)
 
     def is_foremost(self, operation: Operation) -> bool:
         """True of a user's own, and of the main operations of a framework: what is asked of all would take minutes."""
@@ -249,22 +278,22 @@ class Judge:
         at = Given(problem, self.test, self.parameters, after=first)
         self.fail(Finding(f"{operation.label} {what}", values, operation, problem), at)
 
-    def measure(self, question: Question) -> list[Measurement]:
-        """How each quantity compares with the reference.
+    def measure(self, question: Question, evaluate: Evaluate | None = None) -> list[Measurement]:
+        """How each quantity compares with the reference, or with what `evaluate` expects in its place.
 
         An exception costs only the quantities that raise it when they are asked alone; all of them, if none does.
         """
         operation, problem, quantities = question.operation, question.problem, question.quantities
         observed = self._ask(question)
         if observed.error is not None and len(quantities) > 1:
-            alone = [m for q in quantities for m in self.measure(question.about(q))]
+            alone = [m for q in quantities for m in self.measure(question.about(q), evaluate)]
             if any(measurement.error is not None for measurement in alone):
                 return alone
         error = observed.error or "; ".join(observed.violations) or None
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
             returned = None if fmt == problem.format else fmt
-            for quantity, expected in self._expected.evaluate(problem, tuple(group), fmt).items():
+            for quantity, expected in (evaluate or self._expected.evaluate)(problem, tuple(group), fmt).items():
                 arithmetic = operation.arithmetic_of(quantity, problem.format)
                 wrong = error or _misshapen(observed, quantity, expected.values.shape)
                 values = np.full(expected.values.shape, np.nan) if wrong else observed.values[quantity]
@@ -272,19 +301,26 @@ class Judge:
                 measurements.append(Measurement(problem, quantity, arithmetic, expected, values, wrong, returned, ended))
         return measurements
 
-    def check(self, question: Question) -> None:
-        """Measure what can be asked of it and record all of it; then fail if a quantity misses the grade that it is held to."""
+    def check(self, question: Question, screening: bool = False) -> None:
+        """Measure what can be asked of it and record all of it; then fail if a quantity misses the grade that it is held to.
+
+        Where rows are many they are screened, and the failure is at one of them.
+        """
         operation, problem = question.operation, question.problem
         missed = []
-        for measurement in self.measure(question.about(*askable(operation, problem, question.quantities))):
+        asked = question.about(*askable(operation, problem, question.quantities))
+        for measurement in self.measure(asked, enclosed if screening else None):
             claimed = self.plan.claims.claimed(operation, problem.format.name, measurement.quantity)
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
+            if screening:
+                measurement = screened(measurement, needed)
+            misses = measurement.grade < needed
             manner = question.layout, question.usage, question.label_dtype
             miss = Miss("", operation, measurement, needed, ("Input: generated.",), *manner)
-            is_shared = measurement.grade < needed and self.sharing.takes(miss)
+            is_shared = misses and self.sharing.takes(miss)
             self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed and not is_shared, claimed)
-            if measurement.grade < needed and not is_shared:
-                missed.append(miss)
+            if misses and not is_shared:
+                missed.append(replace(miss, measurement=worst_row(measurement, needed)) if screening else miss)
         if missed:
             self._fail(missed[0])
 

@@ -17,6 +17,9 @@ from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.special_values import Requirement
 
+_NARROW = 2.0**-20
+"""Part of an error, or of an ulp where that is more, within which it is measured."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
@@ -121,6 +124,17 @@ class Measurement:
     def _is_faithful(self) -> Bools:
         distance, uncertainty = self._distance
         return distance - uncertainty < FAITHFUL_ULPS
+
+    @property
+    def undecided(self) -> Bools:
+        """True where what is expected is known too little: the rounding, the ulp, or the error in a millionth of itself.
+
+        Not where less than a quarter of an ulp is missing: what was returned is the nearest number by half of that ulp too.
+        """
+        distance, uncertainty = self._distance
+        near = np.isfinite(self.observed) & (distance + uncertainty < 0.25)
+        known = self._rounding[1] & self.expected.values.binade_known & ~np.isnan(self.expected.values.hi)
+        return ~near & ~(known & ~(uncertainty > _NARROW * np.maximum(distance, 1.0)))
 
     @cached_property
     def returned_nonzero(self) -> Bools:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from reference.formats import Format
+from reference.formats import Format, Integers
 from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -124,26 +124,29 @@ class Share:
         return [("grade", self.counts.label), ("worst_ulps", self.worst_ulps), *rests, *left]
 
 
-@dataclass(frozen=True)
+NO_GAP = -1
+"""The bin of a row that has no gap."""
+
+
+@dataclass(frozen=True, eq=False)
 class Place:
     """Where a problem lies: its hazards, its bin of K, and each row's bin of the gap between its two largest logits."""
 
     hazards: tuple[str, ...]
     classes: int
-    gaps: tuple[int | None, ...]
+    gaps: Integers
+    """(N,); NO_GAP where a row has none to speak of."""
 
 
 def place_of(problem: Problem) -> Place:
     """The place of a problem; a row without two finite logits, or behind a softcap, has no gap to speak of."""
     spread = Spread(problem)
-    edges = gap_edges(problem.format)
+    edges, margin = gap_edges(problem.format), spread.margin
+    spoken = ~np.isnan(margin) & (problem.logit_softcap is None)
     return Place(
         hazards=hazards_of(problem),
         classes=bisect_right(class_edges(problem.format), spread.logits.shape[1]) - 1,
-        gaps=tuple(
-            None if np.isnan(margin) or problem.logit_softcap is not None else bisect_right(edges, margin) - 1
-            for margin in spread.margin.tolist()
-        ),
+        gaps=np.where(spoken, np.searchsorted(edges, np.where(spoken, margin, 0.0), "right") - 1, NO_GAP),
     )
 
 
@@ -174,23 +177,23 @@ class Profile:
         self.by_classes.setdefault(place.classes, Tally()).add(whole)
         for hazard in place.hazards:
             self.by_hazard.setdefault(hazard, Share()).add(measurement, whole, counts)
-        for row, gap in _rows(measurement, place):
-            shown = whole if len(place.gaps) == 1 else tally(measurement, row)
+        for rows, gap in _rows(measurement, place):
+            shown = whole if len(place.gaps) == 1 else tally(measurement, rows)
             self.by_gap.setdefault(gap, Tally()).add(shown)
         return whole
 
 
-def _rows(measurement: Measurement, place: Place) -> Iterator[tuple[int, int]]:
-    """Rows with a gap, and the bins of their gaps; none where rows are summed, since several gaps enter then."""
+def _rows(measurement: Measurement, place: Place) -> Iterator[tuple[Integers, int]]:
+    """Rows whose gaps are of one bin, and that bin; none where rows are summed, since several gaps enter then."""
     problem = measurement.problem
     summed = measurement.quantity in LAYER_GRADIENTS or (
         measurement.quantity is Quantity.LOSS and problem.reduction is not Reduction.NONE
     )
     if summed and len(place.gaps) > 1:
         return
-    for row, gap in enumerate(place.gaps):
-        if gap is not None:
-            yield row, gap
+    for gap in np.unique(place.gaps).tolist():
+        if gap != NO_GAP:
+            yield np.flatnonzero(place.gaps == gap), gap
 
 
 def binned(tallies: dict[int, Tally], edges: tuple[float, ...]) -> list[dict[str, Any]]:

@@ -14,15 +14,21 @@ from reference.formats import FORMATS
 from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
+from reference.reduction import Reduction
 from reference.special_values import Requirement
 from suites.inputs.cases import describe_problem
 from suites.judging.claims import Label
 from suites.judging.measurement import Measurement
 from suites.judging.meeting import Pairs
 from suites.judging.profile import Places, Profile, Share, Tally
+from suites.judging.screening import one_row
 
 Key = tuple[str, str, Quantity]
 """Operation label, dtype name, quantity."""
+
+
+MOST_TOLD = 2**14
+"""Logits of the largest problem of rows in bulk whose input is told whole."""
 
 
 class Spot(NamedTuple):
@@ -77,7 +83,7 @@ class Record(Share):
             ratio = float(np.nan_to_num(measurement.least_error / measurement.stable_bound)[measurement.measurable].max())
         self.worst_ratio = max(self.worst_ratio, ratio)
         if self.worst is None or shown.worst_ulps > self.worst_ulps:
-            self.worst = measurement
+            self.worst = _told(measurement)
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,16 @@ class Recorder:
             yield
         finally:
             self.is_paused = False
+
+
+def _told(measurement: Measurement) -> Measurement:
+    """A measurement whose input can be told: of many plain rows, the one of the largest error alone."""
+    problem = measurement.problem
+    together = problem.reduction is not Reduction.NONE or problem.cotangent is not None or problem.tangent is not None
+    if problem.logits.size <= MOST_TOLD or problem.num_rows == 1 or together or options_used(problem):
+        return measurement
+    errors = np.where(measurement.measurable, measurement.scaled_ulps, -1.0)
+    return one_row(measurement, int(np.unravel_index(int(np.argmax(errors)), errors.shape)[0]))
 
 
 def worst_entry(measurement: Measurement) -> dict[str, Any]:

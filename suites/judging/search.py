@@ -94,6 +94,26 @@ class Searches:
                 self._fail_narrowed(ask, watched)
         watched.tell_refused()
 
+    def run_screened(self, problems: Iterable[Problem], ask: Ask, screen: Check, check: Check) -> None:
+        """Screen problems, none of which is kept; check what fails there as `run_all` does, and fail as that does.
+
+        First the problem of the failure, a row that was judged alone, then all rows together.
+        """
+        screening, watched = Watched(screen, self.spent), Watched(check, self.spent)
+        for problem in problems:
+            with suppress(_Enough):
+                if screening.fails(problem):
+                    with self.unrecorded():
+                        any(map(watched.fails, _suspects(screening.last, problem)))
+            if screening.is_enough or watched.is_enough:
+                break
+        with self.unrecorded():
+            if watched.smallest_failing is not None:
+                self._fail_narrowed(ask, watched)
+            if screening.first is not None:
+                raise _once(screening.first).with_traceback(None) from None
+        screening.tell_refused()
+
     def made(self, how: Callable[[Ask, int], Made], ask: Ask) -> Made:
         """The problems that are made of an ask and the seed; made once, however many operations are asked them."""
         key = (how.__name__, ask)
@@ -179,6 +199,12 @@ class Searches:
         with patch.object(providers, "_get_local_constants", Constants, create=True):
             holds()
         return drawn
+
+
+def _suspects(failure: BaseException | None, problem: Problem) -> list[Problem]:
+    """What is checked where screening fails: its problem, if that is a part, and the whole."""
+    told = [failure.finding.problem] if isinstance(failure, JudgeFailed) else []
+    return [*(part for part in told if part is not problem), problem]
 
 
 _NOT_REPEATED = "the same problem passed when it was tried again: the operation is not deterministic"
