@@ -16,7 +16,7 @@ from flint import arb, ctx, fmpq
 from numpy.typing import NDArray
 
 from reference.enclosure import Enclosure, special
-from reference.exact.formulas import diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
+from reference.exact.formulas import block_product_of, diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
 from reference.exact.row import Row, rows_of
 from reference.exact.softmax import Softmax, Term, shifted_term, sum_term
 from reference.exact.special_rows import filled, row_shape, special_loss, special_row, spread
@@ -25,7 +25,7 @@ from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format
 from reference.linear import feature_of
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity, quantity_named
+from reference.quantity import ALONG_A_TANGENT, BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, Quantity, quantity_named
 from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
 from reference.tiers import Tier, takes, tier_named, uses_fast
@@ -82,7 +82,7 @@ class _Evaluator:
 
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""
-        if quantity not in BUILDING_BLOCKS:
+        if quantity not in OF_LOGITS:
             if row.ignored and not self.undefined_mean:
                 return filled(quantity, row, 0.0), None
             if self.undefined_mean and quantity is not Quantity.LOSS:
@@ -139,6 +139,14 @@ def _regular_softmax(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
     return spread(row, [softmax.probability_term(i).entry() for i in range(len(row.count))]), None
 
 
+def _regular_block_product(quantity: Quantity) -> Callable[[_Evaluator, Row], tuple[Enclosure, Floats]]:
+    def regular(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
+        entries, scales = block_product_of(quantity, row, evaluator.softmax(row))
+        return spread(row, entries), np.array(scales)[row.inverse]
+
+    return regular
+
+
 _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | None]]] = {
     Quantity.LOSS: _regular_loss,
     Quantity.GRADIENT: _regular_gradient,
@@ -148,6 +156,7 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
     Quantity.LOGSUMEXP: _regular_logsumexp,
     Quantity.LOG_SOFTMAX: _regular_log_softmax,
     Quantity.SOFTMAX: _regular_softmax,
+    **{quantity: _regular_block_product(quantity) for quantity in BLOCK_PRODUCTS},
 }
 
 
@@ -173,7 +182,7 @@ def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[
 
 
 def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_mean: bool) -> Requirement:
-    if quantity in BUILDING_BLOCKS:
+    if quantity in OF_LOGITS:
         if quantity is Quantity.LOGSUMEXP and row.kind in (RowKind.ALL_MASKED, RowKind.MANY_POSITIVE_INFINITIES):
             return Requirement.LIMIT_OR_NAN
         return REQUIREMENTS[row.kind]
@@ -358,8 +367,8 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier 
       What is expected of each quantity: its entries as enclosures, their scales, and whether a number is required.
 
     Raises:
-      ValueError: a name that is not known, a Hessian of more than MAX_HESSIAN_CLASSES classes, a Hessian-vector product
-        without a tangent, a gradient of the linear layer without a feature, or the compiled tier without numba.
+      ValueError: a name that is not known, a Hessian of more than MAX_HESSIAN_CLASSES classes, a product without a tangent,
+        a gradient of the linear layer without a feature, or the compiled tier without numba.
 
     >>> expected = evaluate(Problem([[20.0, 0.0]], [0], "float32"), ["loss", "gradient"])
     >>> float(expected["loss"].values.approximate()[0])
@@ -369,8 +378,8 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier 
     wanted, tier = tuple(quantity_named(quantity) for quantity in given), tier_named(tier)
     if Quantity.HESSIAN in wanted and problem.num_classes > MAX_HESSIAN_CLASSES:
         raise ValueError(f"a Hessian of K = {problem.num_classes} classes; allowed: K <= {MAX_HESSIAN_CLASSES}")
-    if Quantity.HVP in wanted and problem.tangent is None:
-        raise ValueError("a Hessian-vector product without a direction; give the problem a tangent of shape (N, K)")
+    if problem.tangent is None and (along := [quantity for quantity in wanted if quantity in ALONG_A_TANGENT]):
+        raise ValueError(f"{along[0]} without a direction; give the problem a tangent of shape (N, K)")
     if set(LAYER_GRADIENTS) & set(wanted):
         feature_of(problem)
     evaluator = _Evaluator(problem)

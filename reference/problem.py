@@ -44,7 +44,8 @@ class Problem:
         the sum of the class weights of the rows that count, the mean of probabilities by N.
       temperature: T > 0 and finite: the logits are divided by T exactly, behind scale and softcap.
       cotangent: upstream gradient, (N,) for 'none' and () otherwise, finite, members of `format`; None means 1.
-      tangent: (N, K), finite members of `format`: the direction of the Hessian-vector product; None means no product.
+      tangent: (N, K), finite members of `format`: the direction of the Hessian-vector product, and the cotangent of a
+        log_softmax or softmax; None means no product.
       logit_scale: s > 0 and finite: the logits are multiplied by s exactly, before anything else.
       logit_softcap: c > 0 and finite: the logits, scaled, become c tanh(s x/c), before the temperature; None means they do not.
       z_loss: z >= 0 and finite: adds z lse^2 to each row that counts, whatever its class weights; the mean divides both.

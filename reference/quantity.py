@@ -21,12 +21,18 @@ class Quantity(StrEnum):
     | softmax     | exp(x_c - lse(x))                                     | (N, K)                    |
     | logsumexp   | lse(x) = log sum_c exp(x_c)                           | (N,)                      |
 
+    | log_softmax_vjp | d<u, log_softmax>/dx = u - p sum_c u_c            | (N, K)                    |
+    | softmax_vjp     | d<u, softmax>/dx = p (u - sum_c p_c u_c)          | (N, K)                    |
+    | logsumexp_vjp   | d<u, lse>/dx = u p                                | (N, K)                    |
+
     | weight_gradient | d<cotangent, loss>/dW of the linear layer in front of the logits | (K, N + 1)  |
     | bias_gradient   | d<cotangent, loss>/db of that layer: the sum of the gradient's rows | (K,)     |
 
-    With a temperature T and a scale s the row is s x/T, so the gradient carries s/T and the Hessian (s/T)^2. The table
-    is that of cross-entropy; `reference.loss` has the other losses. The diagonal is a quantity of its own because tree
-    boosting and coordinate descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its
+    With a temperature T and a scale s the row is s x/T, so the gradient carries s/T and the Hessian (s/T)^2. A vector-Jacobian
+    product is what the backward pass of a building block returns. Its cotangent u has the block's shape: it is the problem's
+    tangent, and for logsumexp the problem's cotangent, which is that of every row where the loss is reduced. The table is
+    that of cross-entropy; `reference.loss` has the other losses. The diagonal is a quantity of its own because tree boosting
+    and coordinate descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its
     log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x). The linear layer is that of
     `reference.linear`; the two quantities are defined for a problem with a `feature` only.
     """
@@ -39,12 +45,31 @@ class Quantity(StrEnum):
     LOG_SOFTMAX = "log_softmax"
     SOFTMAX = "softmax"
     LOGSUMEXP = "logsumexp"
+    LOG_SOFTMAX_VJP = "log_softmax_vjp"
+    SOFTMAX_VJP = "softmax_vjp"
+    LOGSUMEXP_VJP = "logsumexp_vjp"
     WEIGHT_GRADIENT = "weight_gradient"
     BIAS_GRADIENT = "bias_gradient"
 
 
 BUILDING_BLOCKS = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
-"""Quantities of the logits alone: no target, weight, reduction or cotangent enters them."""
+"""Quantities of the logits alone."""
+
+PRODUCT_OF = {
+    Quantity.LOG_SOFTMAX: Quantity.LOG_SOFTMAX_VJP,
+    Quantity.SOFTMAX: Quantity.SOFTMAX_VJP,
+    Quantity.LOGSUMEXP: Quantity.LOGSUMEXP_VJP,
+}
+"""The vector-Jacobian product of each building block."""
+
+BLOCK_PRODUCTS = tuple(PRODUCT_OF.values())
+"""Derivatives of the building blocks, by a cotangent of their own."""
+
+OF_LOGITS = (*BUILDING_BLOCKS, *BLOCK_PRODUCTS)
+"""Quantities that no target, weight or reduction enters."""
+
+ALONG_A_TANGENT = (Quantity.HVP, Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP)
+"""Quantities that are defined for a problem with a tangent only."""
 
 SECOND_ORDER = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
 """Second derivatives of the loss, whole or in part."""

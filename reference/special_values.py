@@ -21,6 +21,9 @@
 | all -inf                | NaN                 | NaN        | -inf      | reported; logsumexp: limit or NaN    |
 | two or more +inf        | NaN                 | NaN        | +inf      | reported; logsumexp: limit or NaN    |
 
+Their vector-Jacobian products are numbers wherever the softmax is one, with its p = 0 at -inf and p = e_j at a single +inf, and
+else NaN. What is required of them is what is required of the softmax.
+
 -inf is the limit of a class that is removed: continuous, so a number is expected. A single +inf has a limit too, but every
 framework documents or returns NaN, so either passes. So it is with a mean, which divides by the weights of the targets: where
 those are 0, and label smoothing leaves a loss at other classes, it grows without bound as they go to 0, but who divides both

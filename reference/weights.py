@@ -113,6 +113,11 @@ def denominator_of(problem: Problem) -> float:
     return total if total > 0 else np.inf
 
 
+def upstream_of(problem: Problem) -> Floats:
+    """(N, 1): the cotangent of each row, the same where the loss is reduced."""
+    return np.broadcast_to(problem.upstream, (problem.num_rows,))[:, None]
+
+
 def tangent_of(problem: Problem) -> Floats:
     """(N, K): the tangent; (N, 2) for the row [x, 0], whose 0 does not move."""
     assert problem.tangent is not None

@@ -13,6 +13,7 @@ from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic
 from reference.bounds import entrywise
 from reference.bounds.componentwise import CarefulRows
 from reference.bounds.entrywise import stable_bound
+from reference.bounds.running import Running
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32
 from reference.loss import Loss
 from reference.problem import Problem
@@ -88,6 +89,17 @@ def test_a_bound_without_the_sum_over_the_tangent_is_found_out(monkeypatch: pyte
     assert line.ratio("first_order", FLOAT32, FEW) <= 1.0
     monkeypatch.setattr(entrywise, "growth", lambda unit, roundings: 0.0)
     assert line.ratio("first_order", FLOAT32, FEW) > 1.1
+
+
+def test_a_product_whose_sum_over_the_cotangent_costs_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p = 1/24 of every class, of cotangents that cancel."""
+    attack = next(Line(Quantity.LOG_SOFTMAX_VJP, "quotient", "recursive").attacks(FLOAT32))
+    problem = attack.problem(np.zeros(24), np.where(np.arange(24) < 12, 1.1, -1.1))
+    assert 0.2 < attack.first_order(problem) <= 1.0
+    monkeypatch.setattr(
+        Running, "summed", lambda given: Running(given.size.sum(-1, keepdims=True), np.zeros((1, 1)), given.arithmetic)
+    )
+    assert attack.first_order(problem) > 1.03
 
 
 def test_both_arithmetics_compute_the_same_numbers() -> None:

@@ -14,7 +14,7 @@ from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.grades import ACCURATE_ULPS, Grade
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import BLOCK_PRODUCTS, Quantity
 from suites.judging.measurement import Measurement
 
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
@@ -26,6 +26,7 @@ QUANTITIES = (
     Quantity.HESSIAN,
     Quantity.HVP,
     DIAGONAL,
+    *BLOCK_PRODUCTS,
 )
 EXP_ULPS = 0.501
 """float64 exp and log, rounded once more into the format."""
@@ -65,6 +66,9 @@ def textbook(problem: Problem, summation: Summation) -> dict[Quantity, Floats]:
         Quantity.HESSIAN: fmt.round(p[:, :, None] * np.eye(problem.num_classes) - outer),
         Quantity.HVP: fmt.round(p * fmt.round(v - mean)),
         DIAGONAL: fmt.round(p * fmt.round(1 - p)),
+        Quantity.LOG_SOFTMAX_VJP: fmt.round(v - fmt.round(p * rounded_sum(v, fmt, summation)[:, None])),
+        Quantity.SOFTMAX_VJP: fmt.round(p * fmt.round(v - mean)),
+        Quantity.LOGSUMEXP_VJP: p,
     }
 
 

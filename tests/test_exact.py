@@ -24,15 +24,16 @@ from reference.evaluation import MAX_HESSIAN_CLASSES, PRECISIONS, evaluate
 from reference.expected import Expected
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.quantity import LAYER_GRADIENTS, OF_LOGITS, Quantity
 from reference.special_values import Requirement
 from tests.oracles.agreement import FAMILIES, check_values, random_problem
 
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
 LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP
+LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP = Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP
 EVERYTHING = tuple(q for q in Quantity if q not in LAYER_GRADIENTS)
-OF_THE_TARGET = tuple(q for q in EVERYTHING if q not in BUILDING_BLOCKS)
+OF_THE_TARGET = tuple(q for q in EVERYTHING if q not in OF_LOGITS)
 INF, NAN = math.inf, math.nan
 MUST, LIMIT, REPORTED = Requirement.MUST, Requirement.LIMIT_OR_NAN, Requirement.UNSPECIFIED
 REST = Requirement.REST_OR_NOT_FINITE
@@ -82,9 +83,7 @@ class Line:
             return MUST
         if quantity is LOGSUMEXP and self.lse_requirement is not None:
             return self.lse_requirement
-        return (
-            self.block_requirement if quantity in BUILDING_BLOCKS and self.block_requirement is not None else self.requirement
-        )
+        return self.block_requirement if quantity in OF_LOGITS and self.block_requirement is not None else self.requirement
 
 
 def nothing(value: float) -> dict[Quantity, ArrayLike]:
@@ -96,12 +95,26 @@ HALVES = [[0.25, 0.0, -0.25], [0.0, 0.0, 0.0], [-0.25, 0.0, 0.25]]
 """diag(p) - p p^T of p = (1/2, 0, 1/2)."""
 
 CURVED: dict[Quantity, ArrayLike] = {HESSIAN: HALVES, HVP: [-0.75, 0.0, 0.75], DIAGONAL: [0.25, 0.0, 0.25]}
-MASKED_BLOCKS: dict[Quantity, ArrayLike] = {LOG_SOFTMAX: [-LN2, -INF, -LN2], SOFTMAX: [0.5, 0.0, 0.5], LOGSUMEXP: LN2}
+MASKED_BLOCKS: dict[Quantity, ArrayLike] = {
+    LOG_SOFTMAX: [-LN2, -INF, -LN2],
+    SOFTMAX: [0.5, 0.0, 0.5],
+    LOGSUMEXP: LN2,
+    LOG_SOFTMAX_VJP: [-2.5, 2.0, 0.5],
+    SOFTMAX_VJP: [-0.75, 0.0, 0.75],
+    LOGSUMEXP_VJP: [0.5, 0.0, 0.5],
+}
 MASKED: dict[Quantity, ArrayLike] = CURVED | MASKED_BLOCKS
 FLAT: dict[Quantity, ArrayLike] = {HESSIAN: 0.0, HVP: 0.0, DIAGONAL: 0.0}
-HIGH_BLOCKS: dict[Quantity, ArrayLike] = {LOG_SOFTMAX: [-INF, 0.0, -INF], SOFTMAX: [0.0, 1.0, 0.0], LOGSUMEXP: INF}
+HIGH_BLOCKS: dict[Quantity, ArrayLike] = {
+    LOG_SOFTMAX: [-INF, 0.0, -INF],
+    SOFTMAX: [0.0, 1.0, 0.0],
+    LOGSUMEXP: INF,
+    LOG_SOFTMAX_VJP: [1.0, -5.0, 4.0],
+    SOFTMAX_VJP: 0.0,
+    LOGSUMEXP_VJP: [0.0, 1.0, 0.0],
+}
 HIGH: dict[Quantity, ArrayLike] = FLAT | HIGH_BLOCKS
-NAN_BLOCKS: dict[Quantity, ArrayLike] = dict.fromkeys(BUILDING_BLOCKS, NAN)
+NAN_BLOCKS: dict[Quantity, ArrayLike] = dict.fromkeys(OF_LOGITS, NAN)
 
 NAN_ROW = [0.0, NAN, INF]
 MASKED_ROW = [0.0, -INF, 0.0]
@@ -516,7 +529,7 @@ def test_a_hessian_of_the_most_classes() -> None:
 
 
 def test_a_product_without_a_direction_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a Hessian-vector product without a direction; give the problem a tangent"):
+    with pytest.raises(ValueError, match=r"hvp without a direction; give the problem a tangent"):
         evaluate(Problem([[0.0, 1.0]], [0], FLOAT32), [HVP])
 
 
@@ -534,6 +547,7 @@ def test_no_rows(reduction: str) -> None:
         LOG_SOFTMAX: (0, 3),
         SOFTMAX: (0, 3),
         LOGSUMEXP: (0,),
+        **dict.fromkeys((LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP), (0, 3)),
     }
     if reduction != "none":
         loss_of_nothing = evaluate(problem, [LOSS])[LOSS]

@@ -19,6 +19,7 @@ from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, Prob
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
 LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP
+LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP = Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP
 INF, NAN = math.inf, math.nan
 
 DIGITS = 60
@@ -140,6 +141,28 @@ CONFIDENT = [
     Known("confident-hvp", PAIR.replace(tangent=[[1.0, 0.0]]), HVP, (0, 1), minus(SLOPE), "the Hessian's first column"),
     Known("hvp-along-ones", PAIR.replace(tangent=[[3.0, 3.0]]), HVP, (0, 0), 0.0, "the Hessian's rows sum to 0"),
     Known("scale-loss", PAIR.replace(logit_scale=0.5), LOSS, (0,), log1p_exp(10), "the row is x/2"),
+    Known("pulled-log-softmax", PAIR.replace(tangent=[[1.0, 0.0]]), LOG_SOFTMAX_VJP, (0, 0), TAIL, "1 - p = p_2"),
+    Known("pulled-log-softmax-other", PAIR.replace(tangent=[[1.0, 0.0]]), LOG_SOFTMAX_VJP, (0, 1), minus(TAIL), "-p_2"),
+    Known(
+        "pulled-log-softmax-both", PAIR.replace(tangent=[[1.0, -1.0]]), LOG_SOFTMAX_VJP, (0, 0), 1.0, "u sums to 0: u itself"
+    ),
+    Known(
+        "pulled-softmax", PAIR.replace(tangent=[[1.0, 0.0]]), SOFTMAX_VJP, (0, 0), SLOPE, "p_1 p_2, where p_1 is 1 in float32"
+    ),
+    Known(
+        "pulled-softmax-along-ones", PAIR.replace(tangent=[[3.0, 3.0]]), SOFTMAX_VJP, (0, 1), 0.0, "probabilities add up to 1"
+    ),
+    Known(
+        "pulled-logsumexp", PAIR.replace(cotangent=[-4.0]), LOGSUMEXP_VJP, (0, 1), times(-4, TAIL), "u p, whatever the target"
+    ),
+    Known(
+        "pulled-softmax-tempered",
+        PAIR.replace(temperature=4.0, tangent=[[1.0, 0.0]]),
+        SOFTMAX_VJP,
+        (0, 1),
+        times(-4, SLOWER),
+        "the row is x/4, and 1/4",
+    ),
     Known("temperature-loss", PAIR.replace(temperature=2.0), LOSS, (0,), log1p_exp(10), "the row is x/2"),
     Known(
         "temperature-gradient",

@@ -120,6 +120,12 @@ class Analysis:
         """(N, K): v_i - <p, v>, a rounded difference at full size."""
         return v.running.plus(self.p.times(v.running).summed())
 
+    def less_share(self, u: Direction) -> Running:
+        """(N, K): u_i - p_i sum(u), a rounded difference; the sum errs by its terms, whatever they cancel to."""
+        total, summed = u.values.sum(-1, keepdims=True), u.running.summed()
+        share = self.p.times(Running(np.abs(total), summed.error, summed.arithmetic))
+        return u.running.plus(share, np.abs(u.values - self.p.size * total))
+
     @cached_property
     def miss(self) -> Running:
         """(N, 1): 1 - p_t, a rounded difference, whose size is the sum of the other probabilities."""

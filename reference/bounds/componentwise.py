@@ -4,6 +4,7 @@ c is the class of the maximum. No 1 meets a small number whose size matters, and
 
     R = sum_{i != c} E_i    L_i = |d_i| + log1p(R)    p_i = E_i / (1 + R)    q_i = 1 - p_i = (sum_{j != i} E_j) / (1 + R)
     gradient      A p_i - a_i = p_i sum_{j != i} a_j - a_i q_i       Hessian  A p_i q_i, -A p_i p_j
+    product of log_softmax with u   u_c q_c - p_c sum_{j != c} u_j, and u_i - p_i sum(u) elsewhere
     product       A p_i (w_i - <p, w>), w = v - v_c                  softcap  1 - tanh^2 = (2 e^-r / (1 + e^-2r))^2, r = s|x|/c
 
 (Blanchard, Higham and Higham, IMA J. Numer. Anal. 41(4), 2021, Algorithm 4.1, for the sum.) What is left is the rounding of
@@ -33,12 +34,13 @@ import numpy as np
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import LABEL_ROUNDINGS, Analysis, Direction
+from reference.bounds.block_products import block_product
 from reference.bounds.family import family_gradient, family_loss, family_product, finished, layer_gradient, reduced
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth, inverse_error, product
 from reference.formats import Bools, Floats
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.weights import weights_of
 
 
@@ -211,6 +213,17 @@ class CarefulAnalysis(Analysis):
         arithmetic = self.rows.arithmetic
         return Running(turned[0], turned[1], arithmetic).times(Running(parts[0], parts[1], arithmetic))
 
+    def less_share(self, u: Direction) -> Running:
+        """(N, K): u_c (1 - p_c) - p_c sum_{j != c} u_j at the maximum c; elsewhere u_i - p_i sum(u), where p_i is at most 1/2."""
+        others = np.where(self.rows.left_out, 0.0, u.running.size)
+        summed = Running(others, np.zeros_like(others), u.running.arithmetic).summed()
+        at_top = self.complement.times(u.running).plus(self.p.times(summed))
+        elsewhere = super().less_share(u)
+        size, error = (
+            np.where(self.rows.left_out, *parts) for parts in ((at_top.size, elsewhere.size), (at_top.error, elsewhere.error))
+        )
+        return Running(size, error, self.p.arithmetic)
+
     @cached_property
     def miss(self) -> Running:
         """(N, 1): 1 - p_t."""
@@ -266,6 +279,8 @@ def componentwise_errors(problem: Problem, quantity: Quantity, arithmetic: Arith
         return a.lse.error[:, 0]
     if quantity is Quantity.HESSIAN_DIAGONAL:
         return _diagonal(a)
+    if quantity in BLOCK_PRODUCTS:
+        return block_product(a, quantity).error
     if quantity in LAYER_GRADIENTS:
         return layer_gradient(problem, family_gradient(a), quantity)
     return family_gradient(a).error if quantity is Quantity.GRADIENT else family_product(a).error

@@ -25,6 +25,7 @@ import numpy as np
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import Analysis
+from reference.bounds.block_products import block_product
 from reference.bounds.componentwise import componentwise_errors
 from reference.bounds.family import (
     amplitude_of,
@@ -43,9 +44,9 @@ from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, SECOND_ORDER, Quantity, quantity_named
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, SECOND_ORDER, Quantity, quantity_named
 from reference.reduction import Reduction
-from reference.weights import denominator_of, factors_of, tangent_of, unit_of, weights_of
+from reference.weights import denominator_of, factors_of, tangent_of, unit_of, upstream_of, weights_of
 
 SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
@@ -204,6 +205,10 @@ def _logsumexp(rows: RowErrors) -> Floats:
     return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
 
 
+def _block_product(quantity: Quantity) -> Callable[[RowErrors], Floats]:
+    return lambda rows: block_product(Analysis(rows), quantity).error
+
+
 def _softmax(rows: RowErrors) -> Floats:
     """(N, K): the error of softmax itself: the probabilities, stored."""
     return Running(rows.probabilities, rows.probability_error, rows.arithmetic).stored().error
@@ -218,6 +223,7 @@ _STABLE = {
     Quantity.LOG_SOFTMAX: lambda rows: rows.log_error,
     Quantity.SOFTMAX: _softmax,
     Quantity.LOGSUMEXP: _logsumexp,
+    **{quantity: _block_product(quantity) for quantity in BLOCK_PRODUCTS},
     Quantity.WEIGHT_GRADIENT: _layer_gradient(Quantity.WEIGHT_GRADIENT),
     Quantity.BIAS_GRADIENT: _layer_gradient(Quantity.BIAS_GRADIENT),
 }
@@ -225,6 +231,9 @@ _STABLE = {
 _ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS: (...,), Quantity.LOGSUMEXP: (...,)}
 """What a sigmoid loss keeps of the bounds of the row [x, 0]; of any other quantity the first column."""
 
+
+_SHIFTED = (Quantity.HVP, Quantity.SOFTMAX_VJP, Quantity.LOG_SOFTMAX_VJP)
+"""Products along a direction, of which the algorithm of componentwise.py treats the maximum apart: it is as stable."""
 
 _DERIVATIVES = {Quantity.LOSS: 0} | dict.fromkeys(SECOND_ORDER, 2)
 """How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
@@ -247,7 +256,7 @@ def stable_bound(
     quantity = quantity_named(quantity)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         bound = _STABLE[quantity](RowErrors(problem, arithmetic.inside))
-        if quantity is Quantity.HVP:  # v may be shifted first by its entry at the maximum: as stable, and off elsewhere
+        if quantity in _SHIFTED:  # v may be shifted first by its entry at the maximum: as stable, and off elsewhere
             bound = np.maximum(bound, componentwise_errors(problem, quantity, arithmetic))
         bound = _entries(problem, quantity, bound * SLACK)
     if arithmetic.stores_once:
@@ -331,7 +340,11 @@ def stores_last(quantity: Quantity, arithmetic: Arithmetic) -> bool:
     What differentiates it again, multiplies it by a cotangent or adds it to other rows may work in that format, after the
     store and outside of the kernel.
     """
-    return arithmetic.stores_once and arithmetic.storage_roundoff > 0.0 and quantity not in (*SECOND_ORDER, *LAYER_GRADIENTS)
+    return (
+        arithmetic.stores_once
+        and arithmetic.storage_roundoff > 0.0
+        and quantity not in (*SECOND_ORDER, *LAYER_GRADIENTS, *BLOCK_PRODUCTS)
+    )
 
 
 def lost_to_underflow(
@@ -343,7 +356,9 @@ def lost_to_underflow(
     """
     quantity, each = quantity_named(quantity), arithmetic.rounding_underflow if each is None else each
     amplitude = np.ones((problem.num_rows, 1))
-    if quantity not in BUILDING_BLOCKS:
+    if quantity in BLOCK_PRODUCTS:
+        amplitude = _product_amplitude(problem, quantity)
+    if quantity not in OF_LOGITS:
         factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
         order = _DERIVATIVES.get(quantity, 1)
         amplitude = amplitude_of(problem, arithmetic, order) * factors / unit_of(problem) ** order
@@ -355,6 +370,15 @@ def lost_to_underflow(
     # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
     lost = np.where(np.isnan(lost), 0.0, lost)
     return lost + (arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0)
+
+
+def _product_amplitude(problem: Problem, quantity: Quantity) -> Floats:
+    """(N, 1): what a building block's product with u multiplies a power with, and the result's own underflow."""
+    if quantity is Quantity.LOGSUMEXP_VJP:
+        return 1 + np.abs(upstream_of(problem)) / unit_of(problem)
+    u = np.abs(tangent_of(problem))
+    reach = 2 * u.max(axis=1, keepdims=True, initial=0.0) if quantity is Quantity.SOFTMAX_VJP else u.sum(axis=1, keepdims=True)
+    return np.asarray(1 + reach / unit_of(problem))
 
 
 def _shaped(problem: Problem, quantity: Quantity, lost: Floats, shape: tuple[int, ...]) -> Floats:

@@ -7,19 +7,21 @@ from flint import arb, fmpq
 from reference.enclosure import Entry
 from reference.exact.family import ROW_LOSSES, RowLoss, Sized, entropy_term
 from reference.exact.row import Row
-from reference.exact.softcap import Capped, CappedSoftmax
+from reference.exact.softcap import Capped, CappedSoftmax, rates_of
 from reference.exact.softmax import (
     Softmax,
     Term,
     diagonal_entries,
     gradient_terms,
-    hvp_entries,
+    less_share_terms,
     loss_term,
     pair_entries,
     plain_term,
+    product_terms,
     sum_term,
 )
-from reference.weights import rational
+from reference.quantity import Quantity
+from reference.weights import rational, unit, upstream_of
 
 
 def row_softmax(row: Row) -> Softmax:
@@ -87,9 +89,31 @@ def product_of(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], l
     """The Hessian of a regular row times its tangent at its distinct classes, and the sizes of its terms."""
     formulas = _row_loss(row, softmax)
     if formulas is None:
-        return hvp_entries(row, softmax, factor)
+        terms, sizes = product_terms(row, softmax, row.total_weight * factor)
+        return [term.entry() for term in terms], sizes
     entries = [entry.times(factor) for entry in formulas.product([rational(v) for v in row.tangent])]
     return [plain_term(entry.value).entry() for entry in entries], _sizes(entries)
+
+
+def block_product_of(quantity: Quantity, row: Row, softmax: Softmax) -> tuple[list[Entry], list[float]]:
+    """The vector-Jacobian product of a building block at the distinct classes of a row, and the sizes of its terms."""
+    terms, sizes = _block_terms(quantity, row, softmax)
+    if row.problem.logit_softcap is None:
+        return [term.entry() for term in terms], sizes
+    rates = rates_of(row)
+    capped = [plain_term((term.exact + term.ball) * rate) for term, rate in zip(terms, rates, strict=True)]
+    return [term.entry() for term in capped], [size * float(arb(rate)) for size, rate in zip(sizes, rates, strict=True)]
+
+
+def _block_terms(quantity: Quantity, row: Row, softmax: Softmax) -> tuple[list[Term], list[float]]:
+    """By the logits behind a softcap."""
+    factor = 1 / unit(row.problem)
+    if quantity is Quantity.SOFTMAX_VJP:
+        return product_terms(row, softmax, factor)
+    if quantity is Quantity.LOG_SOFTMAX_VJP:
+        return less_share_terms(row, softmax, factor)
+    scale = rational(float(upstream_of(row.problem)[row.index, 0])) * factor
+    return [softmax.probability_term(i).scaled(scale) for i in range(len(row.count))], [0.0] * len(row.count)
 
 
 def _sizes(entries: list[Sized]) -> list[float]:

@@ -65,6 +65,12 @@ class CappedSoftmax(Softmax):
         return most * _tanh(highest, width), [most * _rise(highest, x, width) for x in row.logits]
 
 
+def rates_of(row: Row) -> list[Number]:
+    """sech^2(x/w) of each distinct class: what a derivative by y is multiplied with, in units of 1/d."""
+    width = _width(row)
+    return [_sech2(x, width) for x in row.logits]
+
+
 def _cap(row: Row) -> fmpq:
     """c, exactly."""
     assert row.problem.logit_softcap is not None
@@ -91,7 +97,7 @@ class Capped:
     @cached_property
     def rates(self) -> list[Number]:
         """s = sech^2(x/w) of each distinct class: dy/dx times d."""
-        return [_sech2(x, self.width) for x in self.row.logits]
+        return rates_of(self.row)
 
     @cached_property
     def bends(self) -> list[Number]:

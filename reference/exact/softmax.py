@@ -216,9 +216,8 @@ def pair_entries(row: Row, softmax: Softmax, factor: fmpq) -> list[Entry]:
 _ZERO_ENTRY = special(0.0)
 
 
-def hvp_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], list[float]]:
-    """Entries of the distinct classes, and the size of the terms whose difference each one is."""
-    scale = row.total_weight * factor
+def product_terms(row: Row, softmax: Softmax, scale: fmpq) -> tuple[list[Term], list[float]]:
+    """p (v - <p, v>) times an exact scale at the distinct classes, and the size of the terms whose difference each one is."""
     tangent = [rational(v) for v in row.tangent]
     highest = softmax.highest
     centre = sum((n * v for n, v, top in zip(row.count, tangent, highest, strict=True) if top), _ZERO) / softmax.maxima
@@ -228,9 +227,27 @@ def hvp_entries(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Entry], 
     below = [n * p_i * w_i for n, p_i, w_i, top in zip(row.count, p, w, highest, strict=True) if not top]
     mean = sum(below, _ZERO)
     size = sum((n * p_i * abs(w_i) for n, p_i, w_i in zip(row.count, p, w, strict=True)), _ZERO)
-    entries = []
+    terms = []
     for p_i, w_i, top in zip(p, w, highest, strict=True):
         exact, rest = (w_i / softmax.maxima, -softmax.deficit * w_i - p_i * mean) if top else (_ZERO, p_i * (w_i - mean))
-        entries.append(sum_term(exact, rest).scaled(scale).entry())
+        terms.append(sum_term(exact, rest).scaled(scale))
     scales = [float(arb(abs(scale) * p_i * (abs(w_i) + size))) for p_i, w_i in zip(p, w, strict=True)]
-    return entries, scales
+    return terms, scales
+
+
+def less_share_terms(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], list[float]]:
+    """u - p sum(u) of the tangent u, times an exact factor, at the distinct classes, and the sizes of its terms.
+
+    Those are u_i and p_i u_j, or, where that is less, the other u_j and (1 - p_i) u_j: near 1 it is u_i (1 - p_i) less the
+    others' share.
+    """
+    u = [rational(v) for v in row.tangent]
+    total = sum((n * v for n, v in zip(row.count, u, strict=True)), _ZERO)
+    mass = sum((n * abs(v) for n, v in zip(row.count, u, strict=True)), _ZERO)
+    terms, scales = [], []
+    for i, v in enumerate(u):
+        share = softmax.probability_term(i).scaled(-total * factor)
+        terms.append(Term(share.exact + factor * v, share.ball, share.sign))
+        near = arb(mass - abs(v) + mass * softmax.complement(i))
+        scales.append(float(min(near, arb(abs(v) + mass * softmax.probability(i))) * abs(factor)))
+    return terms, scales

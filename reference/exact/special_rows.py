@@ -12,10 +12,10 @@ import numpy as np
 from flint import fmpq
 
 from reference.enclosure import Enclosure, Entry, special
-from reference.exact.formulas import gradient_of, loss_of
+from reference.exact.formulas import block_product_of, gradient_of, loss_of
 from reference.exact.row import Row
 from reference.exact.softmax import Number, Softmax, Term
-from reference.quantity import BUILDING_BLOCKS, SECOND_ORDER, Quantity
+from reference.quantity import BLOCK_PRODUCTS, OF_LOGITS, SECOND_ORDER, Quantity
 from reference.special_values import RowKind
 from reference.weights import rational
 
@@ -62,7 +62,7 @@ def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> 
     if quantity is Quantity.LOSS:
         term = special_loss(row)
         return Enclosure.of([term.entry() if isinstance(term, Term) else special(term)], ())
-    if quantity not in BUILDING_BLOCKS and row.weightless:
+    if quantity not in OF_LOGITS and row.weightless:
         return filled(quantity, row, 0.0)
     if quantity is Quantity.LOGSUMEXP and row.kind is not RowKind.NAN:
         return filled(quantity, row, -np.inf if row.kind is RowKind.ALL_MASKED else np.inf)
@@ -70,6 +70,8 @@ def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> 
         return filled(quantity, row, np.nan)
     if quantity is Quantity.GRADIENT:
         return spread(row, _limit_gradient(row, factor(1)))
+    if quantity in BLOCK_PRODUCTS:
+        return spread(row, block_product_of(quantity, row, _LimitSoftmax(row))[0])
     if quantity in SECOND_ORDER:
         return _limit_curvature(quantity, row, 2 * rational(row.problem.z_loss) * factor(2))
     there, elsewhere = (1.0, 0.0) if quantity is Quantity.SOFTMAX else (0.0, -np.inf)

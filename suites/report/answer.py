@@ -10,7 +10,7 @@ from typing import Any
 
 from reference.formats import FORMATS
 from reference.grades import NOT_MEASURED, Grade
-from reference.quantity import Quantity
+from reference.quantity import PRODUCT_OF, Quantity
 from suites.report.schema import Report, Result
 from suites.report.verdict import CONFORMS, NOTHING_RAN
 from suites.report.wording import (
@@ -34,6 +34,7 @@ LOST_FIRST = (Quantity.LOSS, Quantity.GRADIENT)
 _NAMES = {quantity: str(quantity).replace("_", " ") for quantity in Quantity} | {
     Quantity.HESSIAN: "Hessian",
     Quantity.HVP: "Hessian-vector product",
+    **{product: f"vector-Jacobian product of {block}" for block, product in PRODUCT_OF.items()},
 }
 
 

@@ -34,6 +34,9 @@ _NAMES = {
     "log_softmax": "log p",
     "softmax": "p",
     "logsumexp": "lse",
+    "log_softmax_vjp": "uᵀD log p",
+    "softmax_vjp": "uᵀD p",
+    "logsumexp_vjp": "uᵀD lse",
     "weight_gradient": "dW",
     "bias_gradient": "db",
 }

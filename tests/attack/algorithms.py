@@ -10,7 +10,7 @@ import numpy as np
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.reduction import Reduction
-from reference.weights import class_weights, tangent_of, weights_of
+from reference.weights import class_weights, tangent_of, upstream_of, weights_of
 from tests.attack.computers import Computer
 from tests.attack.rescaled import sum_of_powers
 
@@ -193,6 +193,44 @@ def weight_gradient(c: Computer[Any], problem: Problem, p: Any) -> Any:
     return c.joined([c.transposed(gradient), c.store(c.total(c.transposed(weighted)))])
 
 
+def _less_share(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """u - p sum(u)."""
+    u = c.exact(tangent_of(problem))
+    return over_temperature(c, problem, c.subtract(u, c.multiply(p, c.total(u))))
+
+
+def _block_deviation(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """p (u - <p, u>)."""
+    u = c.exact(tangent_of(problem))
+    return over_temperature(c, problem, c.multiply(p, c.subtract(u, c.total(c.multiply(p, u)))))
+
+
+def _block_parts(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """p u - p <p, u>."""
+    moved = c.multiply(p, c.exact(tangent_of(problem)))
+    return over_temperature(c, problem, c.subtract(moved, c.multiply(p, c.total(moved))))
+
+
+def _all_moved(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """u p, u one number a row."""
+    return over_temperature(c, problem, c.multiply(p, c.exact(upstream_of(problem))))
+
+
+def over_temperature(c: Computer[Any], problem: Problem, product: Any) -> Any:
+    """A building block's product divided by the temperature, each stored."""
+    product = c.store(product)
+    if problem.temperature == 1.0:
+        return product
+    return c.store(c.divide(product, number(c, problem.temperature)))
+
+
+def less_share_of_powers(c: Computer[Any], problem: Problem) -> Any:
+    """u - (sum(u) / S) E: as the derivative of the log of a sum has it."""
+    u, powers = c.exact(tangent_of(problem)), c.exp(gaps_of(c, problem))
+    share = c.multiply(c.divide(c.total(u), total_of(c, problem)), powers)
+    return over_temperature(c, problem, c.subtract(u, share))
+
+
 WAYS = {"exp": by_exp, "quotient": by_quotient}
 """The two ways to a probability."""
 
@@ -208,6 +246,13 @@ ALGORITHMS: dict[Quantity, dict[str, Algorithm]] = {
         for name, way in WAYS.items()
         for form, product in (("difference", _product), ("parts", _product_in_parts))
     },
+    Quantity.LOG_SOFTMAX_VJP: {name: _of(way, _less_share) for name, way in WAYS.items()} | {"powers": less_share_of_powers},
+    Quantity.SOFTMAX_VJP: {
+        f"{name}, {form}": _of(way, product)
+        for name, way in WAYS.items()
+        for form, product in (("difference", _block_deviation), ("parts", _block_parts))
+    },
+    Quantity.LOGSUMEXP_VJP: {name: _of(way, _all_moved) for name, way in WAYS.items()},
     Quantity.BIAS_GRADIENT: {name: _of(way, bias_gradient) for name, way in WAYS.items()},
     Quantity.WEIGHT_GRADIENT: {name: _of(way, weight_gradient) for name, way in WAYS.items()},
 }

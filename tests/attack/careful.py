@@ -13,8 +13,8 @@ import numpy as np
 
 from reference.problem import Problem
 from reference.quantity import Quantity
-from reference.weights import tangent_of, weights_of
-from tests.attack.algorithms import Algorithm, at_target, finished, gaps_of, number, reduced, weights
+from reference.weights import tangent_of, upstream_of, weights_of
+from tests.attack.algorithms import Algorithm, at_target, finished, gaps_of, number, over_temperature, reduced, weights
 from tests.attack.computers import Computer
 
 
@@ -110,6 +110,26 @@ def _product(c: Computer[Any], problem: Problem) -> Any:
     return _weighted(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
 
 
+def _less_share(c: Computer[Any], problem: Problem) -> Any:
+    """u_i (1 - p_i) - p_i times the others' u at the maximum, u_i - p_i times all of them elsewhere."""
+    row, u = _Row(c, problem), c.exact(tangent_of(problem))
+    others = row.others(u, row.top)
+    at_top = c.subtract(c.multiply(u, row.complements), c.multiply(row.p, others))
+    less = c.subtract(u, c.multiply(row.p, c.add(u[:, row.top : row.top + 1], others)))
+    parts = [(at_top if i == row.top else less)[:, i : i + 1] for i in range(problem.num_classes)]
+    return over_temperature(c, problem, c.joined(parts))
+
+
+def _block_deviation(c: Computer[Any], problem: Problem) -> Any:
+    row, v = _Row(c, problem), tangent_of(problem)
+    w = c.subtract(c.exact(v), c.exact(v[:, row.top : row.top + 1]))
+    return over_temperature(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
+
+
+def _all_moved(c: Computer[Any], problem: Problem) -> Any:
+    return over_temperature(c, problem, c.multiply(_Row(c, problem).p, c.exact(upstream_of(problem))))
+
+
 def _logsumexp(c: Computer[Any], problem: Problem) -> Any:
     row, top = _Row(c, problem), number(c, float(problem.logits.max()))
     if problem.temperature != 1.0:
@@ -125,5 +145,8 @@ CAREFUL: dict[Quantity, Algorithm] = {
     Quantity.GRADIENT: _gradient,
     Quantity.HESSIAN_DIAGONAL: _diagonal,
     Quantity.HVP: _product,
+    Quantity.LOG_SOFTMAX_VJP: _less_share,
+    Quantity.SOFTMAX_VJP: _block_deviation,
+    Quantity.LOGSUMEXP_VJP: _all_moved,
 }
 """By quantity; cross-entropy alone."""

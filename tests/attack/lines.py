@@ -9,7 +9,7 @@ from typing import Any
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import Format
 from reference.loss import Loss
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import OF_LOGITS, Quantity
 from tests.attack.algorithms import ALGORITHMS
 from tests.attack.careful import CAREFUL
 from tests.attack.search import COMPONENTWISE, Attack, Shape, worst_of
@@ -84,7 +84,7 @@ class Line:
         arithmetic = Arithmetic(fmt, fmt, **_ULPS | DECLARED[self.declared])
         case = CASES[self.case]
         for options in case.options:
-            if not (options.get("soft") and self.quantity in BUILDING_BLOCKS):
+            if not (options.get("soft") and self.quantity in OF_LOGITS):
                 bound = replace(arithmetic, **self.hidden)
                 yield Attack(self.quantity, self.way, arithmetic, case.shape, options, bound)
 
@@ -119,6 +119,9 @@ def _lines() -> Iterator[Line]:
         yield from (Line(quantity, way, declared) for quantity, way in _SHORT.items())
     for declared in ("online", "base 2", "reciprocals"):
         yield Line(Quantity.SOFTMAX, "quotient", declared)
+        yield Line(Quantity.LOG_SOFTMAX_VJP, "quotient", declared)
+        yield Line(Quantity.LOG_SOFTMAX_VJP, "powers", declared)
+        yield Line(Quantity.SOFTMAX_VJP, "quotient, difference", declared)
         yield from (Line(quantity, way, declared) for quantity, way in _ONE_WAY.items() if quantity not in _SHORT)
     for case in ("factors", "sum", "mean", "scale"):
         yield from (

@@ -13,7 +13,7 @@ from reference.bounds.entrywise import componentwise_bound, stable_bound
 from reference.evaluation import evaluate
 from reference.formats import Floats
 from reference.problem import Problem
-from reference.quantity import SECOND_ORDER, Quantity
+from reference.quantity import ALONG_A_TANGENT, SECOND_ORDER, Quantity
 from suites.judging.measurement import Measurement
 from tests.attack.algorithms import ALGORITHMS, Algorithm
 from tests.attack.careful import CAREFUL
@@ -66,8 +66,10 @@ class Attack:
             options["cotangent"] = (
                 options["cotangent"] if "reduction" in options else np.full(self.shape.rows, options["cotangent"])
             )
-        if self.quantity in SECOND_ORDER:
+        if self.quantity in (*SECOND_ORDER, *ALONG_A_TANGENT):
             options["tangent"] = tangent
+        if self.quantity is Quantity.LOGSUMEXP_VJP:
+            options["cotangent"] = tangent[:, 0]
         return Problem(logits, target, fmt, **options)
 
     @property

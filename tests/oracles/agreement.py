@@ -21,7 +21,7 @@ from reference.formats import FORMATS, Floats, Format
 from reference.loss import Loss, Target
 from reference.options import ARGUMENTS, arguments_of
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, Quantity
 from reference.reduction import Reduction
 from reference.thresholds import thresholds
 from tests.oracles.mpmath_oracle import (
@@ -42,7 +42,10 @@ MAX_GAP = 2000.0
 """Largest gap generated; the cost of mpmath grows with it."""
 
 ALWAYS = (Quantity.LOSS, Quantity.GRADIENT, Quantity.LOG_SOFTMAX)
-SOMETIMES = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
+SOMETIMES = (
+    *(Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL),
+    *(Quantity.SOFTMAX, Quantity.LOGSUMEXP, *BLOCK_PRODUCTS),
+)
 """Compared on every fourth batch."""
 
 Generator = np.random.Generator
@@ -272,7 +275,7 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
             row = oracle_row(problem, index)
             for quantity, table in tables.items():
                 entries = table[index]
-                hidden = undefined and quantity not in BUILDING_BLOCKS
+                hidden = undefined and quantity not in OF_LOGITS
                 results = Results.filled(np.nan, len(entries)) if hidden else ROW_RESULTS[quantity](row)
                 _compare(problem, quantity, entries, results, f"row {index}")
     for quantity in set(summed) & set(given):

@@ -61,3 +61,13 @@ def hvp_by_differences(row: OracleRow) -> list[Real]:
     """Derivative of the gradient along the row's tangent."""
     assert row.tangent is not None
     return _central(_gradient, row, row.tangent)
+
+
+def block_product_by_differences(row: OracleRow, block: Quantity) -> list[Real]:
+    """Differences of a building block's sum along the row's cotangent for it, class by class."""
+    cotangent = [row.upstream] if block is Quantity.LOGSUMEXP else (row.tangent or [])[: _free(row)]
+
+    def along(moved: OracleRow) -> list[Real]:
+        return [sum((u * v for u, v in zip(cotangent, ROW_RESULTS[block](moved).values, strict=True)), MP.zero)]
+
+    return [_central(along, row, _unit(row, i))[0] for i in range(_free(row))]

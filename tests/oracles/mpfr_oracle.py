@@ -21,7 +21,7 @@ from gmpy2 import mpfr
 
 from reference.loss import Loss, Target
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 
 Real = Any
 """An mpfr."""
@@ -197,8 +197,13 @@ class MpfrRow:
 
     def factor(self) -> Real:
         """Cotangent over what a mean divides by."""
+        return self.upstream / divisor(self.problem)
+
+    @property
+    def upstream(self) -> Real:
+        """The cotangent of the row."""
         given = self.problem.upstream
-        return mpfr(float(given if given.ndim == 0 else given[self.index])) / divisor(self.problem)
+        return mpfr(float(given if given.ndim == 0 else given[self.index]))
 
 
 def divisor(problem: Problem) -> Real:
@@ -240,9 +245,27 @@ def _block(row: MpfrRow, quantity: Quantity) -> list[Real]:
     return [row.log_p(i).value if i in row.scaled else -inf for i in kept]
 
 
+def _block_product(row: MpfrRow, quantity: Quantity) -> list[Real]:
+    """The slopes of a building block's entries, added up along its cotangent; log p of a masked class moves by itself alone."""
+    kept = 1 if row.problem.is_binary else row.size
+    if quantity is Quantity.LOGSUMEXP_VJP:
+        return row.lse.times(row.upstream).slope[:kept]
+    assert row.problem.tangent is not None
+    u = [mpfr(v) for v in row.problem.tangent[row.index].tolist()]
+    if quantity is Quantity.SOFTMAX_VJP:
+        parts = [row.p(i).times(v) for i, v in enumerate(u)]
+    else:
+        masked = Jet.logit(0, 0, row.size).times(row.unit)
+        moved = [Jet(masked.value, [masked.slope[0] * (i == j) for j in range(row.size)], masked.bend) for i in range(row.size)]
+        parts = [((row.scaled.get(i) or moved[i]) + row.lse.times(mpfr(-1))).times(v) for i, v in enumerate(u)]
+    return _sum(parts).slope[:kept]
+
+
 def _at_precision(problem: Problem, quantity: Quantity, rows: list[MpfrRow]) -> list[Real]:
     if quantity in (Quantity.SOFTMAX, Quantity.LOG_SOFTMAX, Quantity.LOGSUMEXP):
         return [value for row in rows for value in _block(row, quantity)]
+    if quantity in BLOCK_PRODUCTS:
+        return [value for row in rows for value in _block_product(row, quantity)]
     if quantity in LAYER_GRADIENTS:
         return _layer(problem, rows, quantity)
     each = [value for row in rows for value in _of_loss(row, quantity)]

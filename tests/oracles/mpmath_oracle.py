@@ -72,6 +72,7 @@ class OracleRow:
     options: Problem | None = None
     ignored: bool = False
     scale: float = 1.0
+    upstream: Real = 1
 
     @cached_property
     def _pairs(self) -> list[tuple[Real, Real]]:
@@ -166,6 +167,7 @@ def oracle_row(problem: Problem, index: int) -> OracleRow:
         problem,
         _is_ignored(problem, index),
         problem.logit_scale,
+        MP.mpf(float(np.broadcast_to(problem.upstream, problem.num_rows)[index])),
     )
 
 
@@ -303,6 +305,38 @@ def _second_jacobian(row: OracleRow, i: int, j: int, k: int) -> Real:
     return p[i] * ((i == k) - p[k]) * ((i == j) - p[j]) - p[i] * p[j] * ((j == k) - p[k])
 
 
+def _block_jacobian(row: OracleRow, quantity: Quantity) -> Matrix:
+    """Rows d block_i/dy of log_softmax and softmax; of logsumexp its one gradient."""
+    if quantity is Quantity.LOGSUMEXP_VJP:
+        return [row.p]
+    if quantity is Quantity.SOFTMAX_VJP:
+        return _jacobian(row)
+    return [[(i == j) - p_j for j, p_j in enumerate(row.p)] for i in range(len(row.p))]
+
+
+def _block_product(quantity: Quantity) -> Callable[[OracleRow], Results]:
+    """u^T J, times dy/dx; its error is that of the sizes of the products that are added."""
+
+    def product(row: OracleRow) -> Results:
+        u = [row.upstream] if quantity is Quantity.LOGSUMEXP_VJP else row.tangent
+        assert u is not None
+        rates = [row.inner] * len(row.p)
+        if row.cap is not None:
+            rates = [
+                rate * (1 - MP.tanh(MP.mpf(x) * row.scale / row.cap) ** 2) for rate, x in zip(rates, row.logits, strict=True)
+            ]
+        lines = list(zip(u, _block_jacobian(row, quantity), strict=True))
+        values, errors = [], []
+        for j, rate in enumerate(rates):
+            values.append(rate * sum((u_i * line[j] for u_i, line in lines), MP.zero))
+            own = 0 if quantity is Quantity.LOGSUMEXP_VJP else abs(u[j]) * (row.p[j] if quantity is Quantity.SOFTMAX_VJP else 1)
+            size = own + row.p[j] * sum((abs(u_i) for u_i in u), MP.zero)
+            errors.append(size * row.error * (rate if row.cap is None else 1 + abs(rate)))
+        return Results(values, errors)
+
+    return product
+
+
 def _target(row: OracleRow) -> int:
     return row.weights.index(1)
 
@@ -402,7 +436,9 @@ def _extended(row: OracleRow, quantity: Quantity) -> Results:
     return _lost([sum((h * v for h, v in zip(line, row.tangent, strict=True)), MP.zero) for line in hessian])
 
 
-BUILT = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
+PRODUCTS = (Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP)
+BUILT = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP, *PRODUCTS)
+WEIGHTED_RESULTS |= {quantity: _block_product(quantity) for quantity in PRODUCTS}
 
 
 def _is_extended(row: OracleRow) -> bool:
