@@ -17,7 +17,7 @@ from reference.formats import Format
 from reference.loss import Loss
 from reference.options import OPTIONS
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.quantity import ALONG_A_TANGENT, LAYER_GRADIENTS, OF_LOGITS, PRODUCT_OF, Quantity
 from reference.reduction import Reduction
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
@@ -100,7 +100,7 @@ class Operation:
     @property
     def has_loss(self) -> bool:
         """True if it computes a loss or its derivatives, False if only building blocks such as log_softmax."""
-        return not set(self.quantities) <= set(BUILDING_BLOCKS)
+        return not set(self.quantities) <= set(OF_LOGITS)
 
     @property
     def whole(self) -> Operation:
@@ -241,7 +241,7 @@ class Operation:
 
     def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
         """The wanted quantities that this operation has and this problem defines, in the order of the operation."""
-        undefined: set[Quantity] = set() if problem.tangent is not None else {Quantity.HVP}
+        undefined: set[Quantity] = set() if problem.tangent is not None else set(ALONG_A_TANGENT)
         if problem.feature is None:
             undefined |= set(LAYER_GRADIENTS)
         return tuple(q for q in self.quantities if q in wanted and q not in undefined)
@@ -261,5 +261,10 @@ def building_block(
     quantity: Quantity, formula: str, function: Any, arithmetic: Mapping[str, Arithmetic], name: str | None = None
 ) -> Operation:
     """An operation that computes one building block of the loss; named for it unless told otherwise."""
-    assert quantity in BUILDING_BLOCKS
     return Operation(name or str(quantity), formula, function, arithmetic, quantities=(quantity,))
+
+
+def differentiable(block: Operation) -> Operation:
+    """A building block that has a backward pass too: it is asked for its vector-Jacobian product beside its value."""
+    (quantity,) = block.quantities
+    return replace(block, quantities=(quantity, PRODUCT_OF[quantity]))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from adapters.layout import Layout, beside, of_logits
 from adapters.operation import Operation
 from reference.problem import Problem
+from reference.quantity import BLOCK_PRODUCTS, Quantity
 
 Code = Callable[[Problem], str]
 """The statements of loss(x, t): x the logits, t the target; they return the loss, with the options of the problem."""
@@ -43,6 +44,10 @@ class Script:
     inputs: Sequence[str]
     functions: Sequence[str]
     environment: str
+
+
+UPSTREAM = dict.fromkeys(BLOCK_PRODUCTS, "v") | {Quantity.LOGSUMEXP_VJP: "upstream"}
+"""The name of the cotangent of each product of a building block."""
 
 
 def literal(values: NDArray[Any]) -> str:

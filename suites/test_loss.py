@@ -1,4 +1,4 @@
-"""The loss, and log_softmax, softmax and logsumexp, on logits of every hazard that leaves them finite."""
+"""The loss, and log_softmax, softmax and logsumexp with their backward passes, on finite logits of every hazard."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from adapters.operation import Operation
 from reference.formats import Format
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, BUILDING_BLOCKS, Quantity
 from suites.inputs.problems import Ask
 from suites.judging.judge import Judge
 
@@ -31,3 +31,9 @@ def test_loss(judge: Judge, operation: Operation, fmt: Format) -> None:
 @pytest.mark.asks(*BUILDING_BLOCKS)
 def test_building_blocks(judge: Judge, operation: Operation, fmt: Format) -> None:
     judge.search_claims("building blocks", operation, Ask(fmt, (*HAZARDS, "masked")), BUILDING_BLOCKS)
+
+
+@pytest.mark.asks(*BLOCK_PRODUCTS)
+def test_derivatives_of_building_blocks(judge: Judge, operation: Operation, fmt: Format) -> None:
+    ask = Ask(fmt, (*HAZARDS, "masked"), directions=True)
+    judge.search_claims("derivatives of building blocks", operation, ask, BLOCK_PRODUCTS)

@@ -13,7 +13,7 @@ from adapters.question import Question
 from reference.formats import Format
 from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import OF_LOGITS, Quantity
 from reference.reduction import Reduction
 from suites.judging.judge import Judge
 
@@ -27,7 +27,7 @@ IN_A_MEAN = 2**12 + 1
 """Rows of a mean, and one more than four chunks of 1024 have: a loss in chunks adds their means, or takes the mean of them."""
 
 CLASSES = 7
-QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *BUILDING_BLOCKS)
+QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *OF_LOGITS)
 
 
 @pytest.mark.asks(*QUANTITIES)

@@ -7,13 +7,13 @@ import pytest
 from adapters.operation import Operation
 from reference.formats import Format
 from reference.options import OPTIONS
-from reference.quantity import BUILDING_BLOCKS, Quantity
+from reference.quantity import OF_LOGITS, Quantity
 from suites.inputs.pairs import plain_problems, problems_in_pairs
 from suites.inputs.problems import Ask
 from suites.inputs.tables import FILLERS
 from suites.judging.judge import Judge
 
-ASKED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *BUILDING_BLOCKS)
+ASKED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *OF_LOGITS)
 """All but Hessians, of which rows of many classes have millions of entries: a product needs none."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from adapters.adapter import Call, Observed, Result
 from adapters.bulk import Bulk
-from adapters.operation import LOSS_QUANTITIES, Operation, building_block
+from adapters.operation import LOSS_QUANTITIES, Operation, building_block, differentiable
 from adapters.question import Question
 from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic
@@ -31,7 +31,7 @@ def _named(name: str, quantities: tuple[Quantity, ...] = LOSS_QUANTITIES) -> Ope
 OPERATIONS = (
     replace(_named("wrong"), label_dtypes=("int64", "int32")),
     replace(_named("wrong_sigmoid"), loss=Loss.SIGMOID, probabilities=True),
-    building_block(Quantity.LOG_SOFTMAX, "wrong", None, _ARITHMETIC, "wrong_block"),
+    differentiable(building_block(Quantity.LOG_SOFTMAX, "wrong", None, _ARITHMETIC, "wrong_block")),
     _named("wrong_layer", LAYER_GRADIENTS),
     *(_named(name) for name in ("changing", "right")),
     *(_named(name, _FIRST_ORDER) for name in ("refusing", "ending", "raising", "misshapen", "at_once", "forgetful")),
@@ -60,6 +60,7 @@ WRONG: dict[Quantity, Callable[[Floats], Floats]] = {
     Quantity.HESSIAN: _hessian,
     Quantity.HVP: _gradient,
     Quantity.LOG_SOFTMAX: _gradient,
+    Quantity.LOG_SOFTMAX_VJP: _gradient,
     Quantity.WEIGHT_GRADIENT: lambda x: np.full((x.shape[1], len(x) + 1), 9.0),
     Quantity.BIAS_GRADIENT: lambda x: np.full(x.shape[1], 9.0),
 }

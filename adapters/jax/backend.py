@@ -42,7 +42,7 @@ from adapters.jax.losses import (
 from adapters.jax.script import jax_script
 from adapters.jax.usages import PLAYERS
 from adapters.layout import LABEL_DTYPE, LABEL_DTYPES
-from adapters.operation import EAGER, Operation, building_block
+from adapters.operation import EAGER, Operation, building_block, differentiable
 from adapters.processor import xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -139,10 +139,22 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
         ),
         _loss("log_softmax_pick", "-jax.nn.log_softmax(x)[t]", log_softmax_pick, arithmetic),
         _loss("logsumexp_pick", "jax.nn.logsumexp(x) - x[t]", logsumexp_pick, arithmetic),
-        building_block(Quantity.LOG_SOFTMAX, "jax.nn.log_softmax(x)", Block(partial(jax.nn.log_softmax, axis=1)), arithmetic),
-        building_block(Quantity.SOFTMAX, "jax.nn.softmax(x)", Block(partial(jax.nn.softmax, axis=1)), arithmetic),
-        building_block(Quantity.LOGSUMEXP, "jax.nn.logsumexp(x)", Block(partial(jax.nn.logsumexp, axis=1)), arithmetic),
+        differentiable(
+            building_block(
+                Quantity.LOG_SOFTMAX, "jax.nn.log_softmax(x)", Block(partial(jax.nn.log_softmax, axis=1)), arithmetic
+            )
+        ),
+        differentiable(
+            building_block(Quantity.SOFTMAX, "jax.nn.softmax(x)", Block(partial(jax.nn.softmax, axis=1)), arithmetic)
+        ),
+        differentiable(
+            building_block(Quantity.LOGSUMEXP, "jax.nn.logsumexp(x)", Block(partial(jax.nn.logsumexp, axis=1)), arithmetic)
+        ),
     )
+
+
+def _block(quantity: Quantity, formula: str, function: Callable[..., Any], arithmetic: dict[str, Arithmetic]) -> Operation:
+    return differentiable(building_block(quantity, formula, Block(partial(function, axis=1)), arithmetic))
 
 
 def _forward(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, Operation]:

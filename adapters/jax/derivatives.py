@@ -17,7 +17,7 @@ from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.linear import linear_layer
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
 Results = dict[Quantity, Array]
@@ -190,11 +190,26 @@ class Block:
     compiled: bool = False
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
-        """The block's one quantity: (N, K), or (N,) for a logsumexp."""
-        run = _compiled_block(self.function) if self.compiled else self.function
-        return {quantities[0]: run(inputs.logits)}
+        """The block, (N, K) or (N,) for a logsumexp, and the vector-Jacobian product of its reverse pass, (N, K)."""
+        return {quantity: self._of(inputs, quantity) for quantity in quantities}
+
+    def _of(self, inputs: Inputs, quantity: Quantity) -> Array:
+        if quantity not in BLOCK_PRODUCTS:
+            return _compiled_block(self.function)(inputs.logits) if self.compiled else self.function(inputs.logits)
+        rows = jnp.broadcast_to(inputs.cotangent, inputs.logits.shape[:1])
+        upstream = rows if quantity is Quantity.LOGSUMEXP_VJP else inputs.tangent
+        return (_compiled_product if self.compiled else block_product)(self.function, inputs.logits, upstream)
 
 
 @cache
 def _compiled_block(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return jax.jit(function)
+
+
+def block_product(function: Callable[[Array], Array], logits: Array, upstream: Array) -> Array:
+    """The product of the block's Jacobian with a cotangent of its shape, (N, K)."""
+    (product,) = jax.vjp(function, logits)[1](upstream)
+    return product
+
+
+_compiled_product = jax.jit(block_product, static_argnums=0)

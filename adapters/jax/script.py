@@ -6,13 +6,13 @@ import numpy as np
 
 from adapters.jax.derivatives import Layer, forward_gradient
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
+from adapters.script import UPSTREAM, Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
 from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
 _INTEGER_LABELS = "optax.softmax_cross_entropy_with_integer_labels"
@@ -119,6 +119,10 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_array(name, values, problem) for name, values in named]
     else:
         lines = [_array("x", problem.logits, problem), *_laid_out(asked)]
+    if asked.quantity is Quantity.LOGSUMEXP_VJP:
+        return [*lines, _array("upstream", np.broadcast_to(problem.upstream, (problem.num_rows,)), problem)]
+    if asked.quantity in BLOCK_PRODUCTS and problem.tangent is not None:
+        return [*lines, _array("v", problem.tangent, problem)]
     if not asked.operation.has_loss:
         return lines
     lines.append(_array("t", problem.target, problem) if problem.has_probabilities else _indices(asked))
@@ -146,8 +150,13 @@ def _order(asked: Question) -> int:
 def _functions(asked: Question) -> list[str]:
     how, quantity = asked.operation.function, asked.quantity
     if not asked.operation.has_loss:
-        run = "jax.jit(block)(x)" if how.compiled else "block(x)"
-        return [function("observe()", f"return np.asarray({run})")]
+        name, more = "block", ""
+        product = []
+        if quantity in BLOCK_PRODUCTS:
+            name, more = "product", f", {UPSTREAM[quantity]}"
+            product = [function("product(x, upstream)", "return jax.vjp(block, x)[1](upstream)[0]")]
+        run = f"jax.jit({name})(x{more})" if how.compiled else f"{name}(x{more})"
+        return [*product, function("observe()", f"return np.asarray({run})")]
     decorator = "@jax.jit\n" if how.compiled else ""
     if isinstance(how, Layer):
         run = decorator + function("gradients(features, weights, bias, t, upstream)", _LAYER)

@@ -26,6 +26,7 @@ from reference.formats import Bools, Floats
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.reduction import Reduction
+from reference.weights import upstream_of
 
 
 def _dd(values: object) -> DoubleDouble:
@@ -163,6 +164,28 @@ class _Rows:
     def softmax(self) -> Floats:
         near_one = (_dd(1.0) - self.others / self.total).value()
         return self._regular_or_nan(np.where(self.left_out, near_one, self.probabilities().value()))
+
+    def log_softmax_vjp(self) -> Floats:
+        """u - p sum(u); at the maximum that is left out, the sum of the others with its sign turned, and (1 - p) sum(u)."""
+        assert self.problem.tangent is not None
+        u = _dd(self.problem.tangent)
+        others, total = dd.select(self.left_out, _dd(0.0), u).sum(axis=1), u.sum(axis=1)
+        at_top = self.complements() * total - others
+        return self._pulled(dd.select(self.left_out, at_top, u - self.probabilities() * total))
+
+    def softmax_vjp(self) -> Floats:
+        """p (w - <p, w>), w = u - u_c."""
+        assert self.problem.tangent is not None
+        u, p = self.problem.tangent, self.probabilities()
+        w = _dd(u) - _dd(u[self.left_out][:, None])
+        return self._pulled(p * (w - (p * w).sum(axis=1)))
+
+    def logsumexp_vjp(self) -> Floats:
+        """u p."""
+        return self._pulled(_dd(upstream_of(self.problem)) * self.probabilities())
+
+    def _pulled(self, values: DoubleDouble) -> Floats:
+        return self._regular_or_nan((values * _dd(self.problem.logit_scale) / _dd(self.problem.temperature)).value())
 
     def logsumexp(self) -> Floats:
         return self._regular_or_nan((self.top + dd.log1p(self.others)).value())[:, 0]

@@ -38,7 +38,7 @@ from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
 from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
+from reference.quantity import LAYER_GRADIENTS, OF_LOGITS, Quantity
 
 IN_STORAGE = {f.name: Arithmetic(f, f, exp_ulps=4.0, log_ulps=4.0, summation=BLOCKED) for f in (FLOAT64, FLOAT32, FLOAT16)}
 """SciPy computes in the dtype that it is given; numpy's SIMD exp and log are within 4 ulps (SVML's documented class)."""
@@ -104,7 +104,7 @@ def _control(
     name: str, formula: str, function: Callable[..., Any], arithmetic: dict[str, Arithmetic], *more: Quantity
 ) -> tuple[Operation, Operation]:
     """Cross-entropy of this project's own: of class indices, with the building blocks and more, and of probabilities."""
-    quantities, options = (*LOSS_QUANTITIES, *more, *BUILDING_BLOCKS), _OF_PROBABILITIES | {"ignore_index"}
+    quantities, options = (*LOSS_QUANTITIES, *more, *OF_LOGITS), _OF_PROBABILITIES | {"ignore_index"}
     indices = Operation(name, formula, function, arithmetic, quantities=quantities, options=options)
     of_probabilities = Operation(
         f"{name}_probabilities",

@@ -18,6 +18,7 @@ from reference.formats import FLOAT64, Bools, Floats
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.reduction import Reduction
+from reference.weights import upstream_of
 
 
 def _sum(terms: Array) -> Array:
@@ -169,6 +170,26 @@ class _Rows:
     def softmax(self) -> Array:
         """p."""
         return np.where(self.regular, self.p, np.nan)
+
+    def log_softmax_vjp(self) -> Array:
+        """u_c (1 - p_c) less p_c times the others' u at the maximum c, u - p sum(u) elsewhere."""
+        u = self._working(self.problem.tangent)
+        others = _sum(np.where(self.left_out, 0, u))
+        elsewhere = u - self.p * (u[self.left_out][:, None] + others)
+        return self._pulled(np.where(self.left_out, u * self.complements - self.p * others, elsewhere))
+
+    def softmax_vjp(self) -> Array:
+        """p (w - <p, w>), w = u - u_c."""
+        u = self._working(self.problem.tangent)
+        w = u - u[self.left_out][:, None]
+        return self._pulled(self.p * (w - _sum(self.p * w)))
+
+    def logsumexp_vjp(self) -> Array:
+        """u p."""
+        return self._pulled(self._working(upstream_of(self.problem)) * self.p)
+
+    def _pulled(self, values: Array) -> Array:
+        return np.where(self.regular, self._of_unit(values), np.nan)
 
     def logsumexp(self) -> Array:
         """m + log1p(R)."""

@@ -24,7 +24,7 @@ from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.layout import LABEL_DTYPE
-from adapters.operation import EAGER, Operation, building_block
+from adapters.operation import EAGER, Operation, building_block, differentiable
 from adapters.processor import has_avx512_fp16, xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -369,7 +369,7 @@ def _blocks(mode: str) -> list[Operation]:
             half,
         ),
     ]
-    return [replace(block, mode=mode, few_shapes=mode == XLA) for block in blocks]
+    return [replace(differentiable(block), mode=mode, few_shapes=mode == XLA) for block in blocks]
 
 
 def _beyond_xla(mode: str) -> list[Operation]:

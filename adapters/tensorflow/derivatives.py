@@ -18,7 +18,7 @@ from adapters.question import Question
 from adapters.tensorflow.losses import LossFunction, Options, Tensor
 from reference.linear import linear_layer
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 
 COMPILED, XLA = "compiled", "xla"
 MODES = (EAGER, COMPILED, XLA)
@@ -48,6 +48,10 @@ class Inputs:
         """(N, K): the direction of the Hessian-vector product."""
         assert self.problem.tangent is not None
         return tf.constant(self.problem.format.cast(self.problem.tangent))
+
+    def row_cotangents(self) -> Tensor:
+        """(N,): the cotangent of each row."""
+        return tf.broadcast_to(self.cotangent, tf.shape(self.logits)[:1])
 
     def units(self) -> list[Tensor]:
         """The unit vector of each class, for all rows: the rows of a batch do not interact."""
@@ -221,17 +225,31 @@ class LayerDifferentiated:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A building block in a mode."""
+    """A building block in a mode, with its backward pass."""
 
     function: Callable[[Tensor], Tensor]
     mode: str = EAGER
     _traced: dict[Any, Any] = field(default_factory=dict)
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
-        """The one quantity asked for: a tensor for its name."""
-        run, dtype = self.function, inputs.logits.dtype
-        if self.mode != EAGER:
-            if dtype not in self._traced:
-                self._traced[dtype] = _traced(self.function, self.mode, (inputs.logits,))
-            run = self._traced[dtype]
-        return {quantities[0]: run(inputs.logits)}
+        """The block, and the vector-Jacobian product of its backward pass."""
+        return {quantity: self._of(inputs, quantity) for quantity in quantities}
+
+    def _of(self, inputs: Inputs, quantity: Quantity) -> Tensor:
+        run: Callable[..., Tensor] = self.function
+        given: tuple[Tensor, ...] = (inputs.logits,)
+        if quantity in BLOCK_PRODUCTS:
+            run = self._pulled
+            given += (inputs.row_cotangents() if quantity is Quantity.LOGSUMEXP_VJP else inputs.tangent(),)
+        if self.mode == EAGER:
+            return run(*given)
+        key = (quantity, inputs.logits.dtype)
+        if key not in self._traced:
+            self._traced[key] = _traced(run, self.mode, given)
+        return self._traced[key](*given)
+
+    def _pulled(self, logits: Tensor, cotangent: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            values = self.function(logits)
+        return tape.gradient(values, logits, output_gradients=cotangent)

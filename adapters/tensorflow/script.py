@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from adapters.operation import EAGER
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
+from adapters.script import UPSTREAM, Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
 from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDifferentiated
 from adapters.tensorflow.losses import KERAS_REDUCTIONS
 from adapters.usage import Usage
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
 _REDUCED = {Reduction.NONE: "{}", Reduction.SUM: "tf.reduce_sum({})", Reduction.MEAN: "tf.reduce_mean({})"}
@@ -104,6 +106,12 @@ with tf.GradientTape() as tape:
     gradient = loss_and_gradient(x, t, upstream)[1]
 return tape.gradient(gradient, x, output_gradients=v)
 """
+_BLOCK_PRODUCT = """
+with tf.GradientTape() as tape:
+    tape.watch(x)
+    values = block(x)
+return tape.gradient(values, x, output_gradients=upstream)
+"""
 _UNITS = "units = [tf.constant(np.tile(unit, (x.shape[0], 1)), x.dtype) for unit in np.eye(x.shape[1])]\n"
 _JACOBIAN = """
 with tf.GradientTape() as tape:
@@ -155,6 +163,10 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_tensor(name, values, problem) for name, values in named]
     else:
         lines = [_tensor("x", problem.logits, problem), *_laid_out(asked)]
+    if asked.quantity is Quantity.LOGSUMEXP_VJP:
+        return [*lines, _tensor("upstream", np.broadcast_to(problem.upstream, (problem.num_rows,)), problem)]
+    if asked.quantity in BLOCK_PRODUCTS and problem.tangent is not None:
+        return [*lines, _tensor("v", problem.tangent, problem)]
     if not asked.operation.has_loss:
         return lines
     indices = wrapped(f"t = tf.constant(np.array({literal(problem.target)}, dtype=np.{asked.label_dtype}))")
@@ -172,6 +184,8 @@ def _laid_out(asked: Question) -> list[str]:
 
 def _functions(asked: Question) -> list[str]:
     mode, quantity = asked.operation.mode, asked.quantity
+    if quantity in BLOCK_PRODUCTS:
+        return [function("product(x, upstream)", _BLOCK_PRODUCT), _observe(mode, "product", f"x, {UPSTREAM[quantity]}", "")]
     if not asked.operation.has_loss:
         return [_observe(mode, "block", "x", "")]
     if isinstance(asked.operation.function, LayerDifferentiated):

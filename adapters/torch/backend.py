@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
 from adapters.layout import LABEL_DTYPE, OF_OLD, OF_TENSORS, Layout
-from adapters.operation import Operation, building_block
+from adapters.operation import Operation, building_block, differentiable
 from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
@@ -30,6 +30,7 @@ from adapters.torch.derivatives import (
     Run,
     as_used,
     by_autograd,
+    by_backward,
     by_layer,
     loss_alone,
 )
@@ -164,7 +165,7 @@ def _eager_operations(device: str) -> tuple[Operation, ...]:
             options=_EVERY,
         ),
         *_family_operations(arithmetic),
-        *_building_blocks(arithmetic, lambda function: function),
+        *map(differentiable, _building_blocks(arithmetic, lambda function: function)),
     )
 
 
@@ -248,7 +249,7 @@ def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
 
 
 def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Operation]:
-    """First order only: torch.compile has no double backward; and two graphs without derivatives, which are compiled otherwise.
+    """First order only: torch.compile has no double backward; and graphs without derivatives, which are compiled otherwise.
 
     Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
     """
@@ -395,7 +396,7 @@ class TorchAdapter(Adapter):
         elif question.operation.has_loss:
             values = function.derivatives(function.loss, run, quantities)
         else:
-            values = {quantities[0]: function(run.logits.detach())}
+            values = by_backward(function, run, quantities)
         results = {quantity: _result(values[quantity]) for quantity in quantities}
         return Call(results, run.changed())
 

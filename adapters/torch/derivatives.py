@@ -28,7 +28,7 @@ from adapters.torch.losses import (
 )
 from reference.formats import Floats
 from reference.linear import linear_layer
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
 Results = dict[Quantity, Tensor]
@@ -180,6 +180,18 @@ def by_layer(layer: Layer, run: Run, quantities: tuple[Quantity, ...]) -> Result
         gradients = torch.autograd.grad(losses, (weight, bias), run.cotangent(losses.shape).to(losses.dtype))
         results |= dict(zip(LAYER_GRADIENTS, gradients, strict=True))
     return results
+
+
+def by_backward(block: Callable[[Tensor], Tensor], run: Run, quantities: tuple[Quantity, ...]) -> Results:
+    """A building block of logits that need no gradient, and the vector-Jacobian product that its backward pass returns."""
+    return {q: _block_product(block, run, q) if q in BLOCK_PRODUCTS else block(run.logits.detach()) for q in quantities}
+
+
+def _block_product(block: Callable[[Tensor], Tensor], run: Run, product: Quantity) -> Tensor:
+    values = block(run.logits)
+    upstream = run.cotangent(values.shape) if product is Quantity.LOGSUMEXP_VJP else run.tangent()
+    (result,) = torch.autograd.grad(values, run.logits, upstream.to(values.dtype))
+    return result
 
 
 def _hessian_row(gradient: Tensor, logits: Tensor, k: int) -> Tensor:

@@ -9,9 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from adapters.layout import Layout
 from adapters.question import Question
-from adapters.script import Code, Script, code_of, function, import_of, lines_beside, lines_of_logits, literal, wrapped
+from adapters.script import (
+    UPSTREAM,
+    Code,
+    Script,
+    code_of,
+    function,
+    import_of,
+    lines_beside,
+    lines_of_logits,
+    literal,
+    wrapped,
+)
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
 from adapters.torch.losses import AUTOCAST, COMPILED
 from adapters.torch.usage_script import has_words, imports_of, observed, of_other
@@ -19,7 +32,7 @@ from adapters.usage import Usage
 from reference.formats import Floats
 from reference.linear import linear_layer
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
 
@@ -201,11 +214,16 @@ def _inputs(asked: Question) -> list[str]:
     if _way(asked) is by_layer:
         lines = _layer_inputs(problem)
     else:
-        leaf = asked.operation.has_loss and _goes_back(asked) and not by_func
+        pulled = asked.quantity in BLOCK_PRODUCTS
+        leaf = (asked.operation.has_loss or pulled) and _goes_back(asked) and not by_func
         contiguous = asked.layout is Layout.CONTIGUOUS and problem.logits.size
         lines = [_tensor("x", problem.logits, problem, ", requires_grad=True" if leaf and contiguous else "")]
         lines += lines_of_logits(problem.logits, asked.layout, "torch")
         lines += ["x.requires_grad_()"] if leaf and not contiguous else []
+    if asked.quantity is Quantity.LOGSUMEXP_VJP:
+        return lines + _beside("upstream", np.broadcast_to(problem.upstream, (problem.num_rows,)), asked)
+    if asked.quantity in BLOCK_PRODUCTS and problem.tangent is not None:
+        return lines + _beside("v", problem.tangent, asked)
     if not asked.operation.has_loss:
         return lines
     lines += [_target(problem, asked.label_dtype), *lines_beside("t", problem.target, asked.layout, "torch")]
@@ -276,7 +294,8 @@ def _functions(asked: Question, code: str) -> list[str]:
     upstream = "upstream" if _has_upstream(asked) else "torch.ones_like(losses)"
     keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
     if not asked.operation.has_loss:
-        observe = f"return {'compiled' if mode == COMPILED else 'block'}(x)"
+        call, given = f"{'compiled' if mode == COMPILED else 'block'}(x)", UPSTREAM.get(quantity, "")
+        observe = f"return torch.autograd.grad({call}, x, {given})[0]" if given else f"return {call}"
     elif asked.usage is not Usage.PLAIN:
         observe = observed(asked, upstream)
     elif way is by_layer:

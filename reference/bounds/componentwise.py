@@ -214,7 +214,7 @@ class CarefulAnalysis(Analysis):
         return Running(turned[0], turned[1], arithmetic).times(Running(parts[0], parts[1], arithmetic))
 
     def less_share(self, u: Direction) -> Running:
-        """(N, K): u_c (1 - p_c) - p_c sum_{j != c} u_j at the maximum c; elsewhere u_i - p_i sum(u), where p_i is at most 1/2."""
+        """(N, K): u_c (1 - p_c) - p_c sum_{j != c} u_j at the maximum c; elsewhere u_i - p_i sum(u), of p_i <= 1/2."""
         others = np.where(self.rows.left_out, 0.0, u.running.size)
         summed = Running(others, np.zeros_like(others), u.running.arithmetic).summed()
         at_top = self.complement.times(u.running).plus(self.p.times(summed))

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from adapters.adapter import Adapter, Call, Result
-from adapters.operation import Operation, building_block
+from adapters.operation import Operation, building_block, differentiable
 from adapters.question import Question
 from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
@@ -53,7 +53,10 @@ class CorrectlyRounded(Adapter):
 
     def operations(self) -> tuple[Operation, ...]:
         losses = [operation for loss in Loss for operation in _of_loss(loss)]
-        blocks = [building_block(quantity, "the reference's own value", None, _ARITHMETIC) for quantity in BUILDING_BLOCKS]
+        blocks = [
+            differentiable(building_block(quantity, "the reference's own value", None, _ARITHMETIC))
+            for quantity in BUILDING_BLOCKS
+        ]
         layer = Operation("layer", "the reference's own value", None, _ARITHMETIC, quantities=LAYER_GRADIENTS)
         diagonal = replace(
             _of_loss(Loss.CROSS_ENTROPY)[0], name="diagonal", quantities=(Quantity.LOSS, Quantity.HESSIAN_DIAGONAL)
