@@ -24,7 +24,7 @@ EFFORTS: dict[str, Effort] = {
     effort.name: effort
     for effort in (
         Effort("quick", examples=15, large=4, rows=4_000),
-        Effort("standard", examples=40, large=8, rows=1_000_000),
+        Effort("standard", examples=40, large=8, rows=200_000),
         Effort("thorough", examples=1000, large=200, rows=4_000_000),
     )
 }
