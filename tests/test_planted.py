@@ -170,7 +170,7 @@ def test_alarms_are_searched_seed_by_seed_and_told_by_kind() -> None:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alarms are searched with as few examples as will do."""
     monkeypatch.setitem(EFFORTS, "thorough", EFFORTS["quick"])
-    monkeypatch.setattr(alarms, "_BROAD", Effort("broad", 2, 1))
+    monkeypatch.setattr(alarms, "_BROAD", Effort("broad", 2, 1, 0))
 
 
 @pytest.mark.usefixtures("few")

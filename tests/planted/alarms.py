@@ -56,7 +56,7 @@ _DEEP = ("test_options", "test_building_blocks", "test_linear_layer")
 
 _DEEPLY = f"({' or '.join(_DEEP)}) and not large"
 
-_BROAD = Effort("broad", examples=100, large=20)
+_BROAD = Effort("broad", examples=100, large=20, rows=4_000)
 """How hard all others search, whose problems are alike but for their hazards."""
 
 _PACKAGES = ("hypothesis", "numpy", "python-flint", "torch")
