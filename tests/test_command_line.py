@@ -33,7 +33,7 @@ USAGE_ERROR = 4
         (['--case={"tset":"test_loss"}'], "unknown keys ['tset']; allowed: dtype, logits, target, "),
         (
             ['--case={"test":"test_losses","dtype":"float32","logits":[[0.0]],"target":[0]}'],
-            "--case: test 'test_losses' is not known; allowed: test_absorption, test_building_blocks, test_case, ",
+            "--case: test 'test_losses' is not known; allowed: test_a_mean_of_many_rows, test_absorption, ",
         ),
         (
             ["--claim=good"],
