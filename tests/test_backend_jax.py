@@ -14,6 +14,7 @@ import optax
 
 from adapters.adapter import Adapter, AdapterError
 from adapters.jax.backend import ADAPTER
+from adapters.jax.programs import Programs, mappings
 from adapters.operation import Operation, modes_of
 from adapters.question import Question
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
@@ -102,3 +103,20 @@ def test_indices_out_of_range_wrap_or_give_nan(adapter: Adapter, mode: str) -> N
 def test_what_is_not_callable_is_refused(adapter: Adapter) -> None:
     with pytest.raises(AdapterError, match="is not callable"):
         adapter.implementation(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(mappings() == 0, reason="the system does not say how many memory mappings a process has")
+def test_compiled_programs_are_forgotten_before_no_mapping_is_left() -> None:
+    """Each has some 25; 65530 are the end of the process."""
+    adapter = ADAPTER()
+    operation = next(op for op in adapter.operations() if op.mode == "compiled" and op.name.endswith("integer_labels"))
+    start = mappings()
+
+    def grown(room: Programs, calls: range) -> int:
+        adapter._programs = room
+        for classes in calls:
+            adapter.call(Question(operation, Problem([[0.0] * classes], [0], FLOAT32), (Quantity.LOSS,)))
+        return mappings() - start
+
+    assert grown(Programs(), range(2, 12)) > 150
+    assert grown(Programs(most=start + 100, interval=2), range(12, 22)) < 150

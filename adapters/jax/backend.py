@@ -39,6 +39,7 @@ from adapters.jax.losses import (
     softcap_z_loss,
     squared_error,
 )
+from adapters.jax.programs import Programs
 from adapters.jax.script import jax_script
 from adapters.jax.usages import PLAYERS
 from adapters.layout import LABEL_DTYPE, LABEL_DTYPES
@@ -236,6 +237,7 @@ class JaxAdapter(Adapter):
         kind, _, index = self.device.partition(":")
         self._device = jax.devices("cpu")[0] if kind == "cpu" else _gpus()[int(index)]
         self._listed = _operations(self.device)
+        self._programs = Programs()
 
     def versions(self) -> dict[str, str]:
         """Versions of what is on trial, and what else decides what XLA compiles."""
@@ -277,6 +279,7 @@ class JaxAdapter(Adapter):
 
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
+        self._programs.make_room()
         with jax.default_device(self._device):
             inputs = Inputs(question, self._device)
             function = question.operation.function
