@@ -27,7 +27,7 @@ emulated() {
     env "$1" TORCHINDUCTOR_CACHE_DIR="$TORCHINDUCTOR_CACHE_DIR/$1" \
         .venv/bin/pytest suites/test_cases.py suites/test_out_of_range.py --backend="$2" --mode="$3" --operation="$4" -q
 }
-tests() { .venv/bin/pytest tests/ -q -k "$*"; }
+tests() { .venv/bin/pytest tests/ -q --durations=25 -k "$*"; }
 told() {
     local said status=0 TIMEFORMAT="%0R s, %0U s of processor time"
     said=$( { time "$@"; } 2>&1) || status=$?
