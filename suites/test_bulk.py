@@ -8,7 +8,6 @@ import pytest
 
 from adapters.operation import Operation
 from reference.formats import Format
-from reference.loss import Loss
 from reference.quantity import Quantity
 from suites.inputs.bulk import bulk_problems
 from suites.inputs.problems import Ask
@@ -18,7 +17,7 @@ from suites.judging.judge import Judge
 @pytest.mark.asks(Quantity.LOSS)
 def test_bulk(judge: Judge, operation: Operation, fmt: Format) -> None:
     """Class indices alone, for which the compiled tier has formulas."""
-    if operation.probabilities or operation.loss is not Loss.CROSS_ENTROPY:
+    if operation.probabilities or not operation.loss.spec.is_log_probability:
         pytest.skip(f"{operation.name} is no cross-entropy of class indices")
     if find_spec("numba") is None:
         pytest.skip("so many rows need numba: pip install -e '.[fast]'")

@@ -123,12 +123,14 @@ class Region:
     min_classes: int = 0
     options: tuple[str, ...] = ()
     reductions: tuple[str, ...] = ()
+    min_rows: int = 0
     max_rows: int | None = None
 
     def contains(self, problem: Problem) -> bool:
         """True if the problem meets every condition."""
         return (
             problem.num_classes >= self.min_classes
+            and problem.num_rows >= self.min_rows
             and (self.max_rows is None or problem.num_rows <= self.max_rows)
             and (not self.reductions or problem.reduction in self.reductions)
             and (not self.options or bool(options_used(problem) & set(self.options)))

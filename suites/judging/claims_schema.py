@@ -37,6 +37,7 @@ _REGION = table(
     {
         "hazards": names(HAZARDS, least=1),
         "min_classes": whole(),
+        "min_rows": whole(),
         "max_rows": whole(),
         "options": names(OPTIONS, least=1),
         "reductions": names(Reduction, least=1),

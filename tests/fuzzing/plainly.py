@@ -248,7 +248,7 @@ def _plain(value: Any) -> Any:
 
 _WHERE = {"modes": ["*"], "processors": []}
 _KNOWN = _WHERE | {"link": "", "versions": "", "devices": []}
-REGION = {"hazards": [], "min_classes": 0, "options": [], "reductions": [], "max_rows": None}
+REGION = {"hazards": [], "min_classes": 0, "options": [], "reductions": [], "min_rows": 0, "max_rows": None}
 CLAIM_DEFAULTS: dict[str, dict[str, Any]] = {
     "claim": _WHERE,
     "deviation": _KNOWN | {"reaches": "none", "region": None},
