@@ -48,7 +48,7 @@ CLAIMS = {
     "claim": [_WHERE | {"grades": {"loss": "stable", "gradient": "accurate"}}],
     "deviation": [
         {"id": "tail", "quantities": ["loss"], "cases": ["absorption/*"], "misses": "accurate", "reaches": "finite"}
-        | {"region": {"hazards": ["ties"], "min_classes": 2, "min_rows": 1, "max_rows": 9, "options": ["z_loss"], "reductions": ["mean"]}}
+        | {"region": {"hazards": ["ties"], "min_classes": 2, "max_rows": 9, "options": ["z_loss"], "reductions": ["mean"]}}
         | _WHERE
         | _KNOWN,
         {"id": "bare", "operations": ["*"], "dtypes": ["float64"], "quantities": ["loss"], "cases": ["ties/*"]}
