@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from adapters.layout import Layout, beside, of_logits
 from adapters.operation import Operation
+from reference.formats import Floats
 from reference.problem import Problem
 from reference.quantity import BLOCK_PRODUCTS, Quantity
+from reference.weights import upstream_of
 
 Code = Callable[[Problem], str]
 """The statements of loss(x, t): x the logits, t the target; they return the loss, with the options of the problem."""
@@ -48,6 +50,21 @@ class Script:
 
 UPSTREAM = dict.fromkeys(BLOCK_PRODUCTS, "v") | {Quantity.LOGSUMEXP_VJP: "upstream"}
 """The name of the cotangent of each product of a building block."""
+
+
+def block_cotangent(quantity: Quantity, problem: Problem) -> Floats:
+    """The cotangent of a building block's product: (N,) of a logsumexp, the problem's tangent (N, K) of the others."""
+    if quantity is Quantity.LOGSUMEXP_VJP:
+        return upstream_of(problem)[:, 0]
+    assert problem.tangent is not None
+    return problem.tangent
+
+
+def softcapped(problem: Problem, tanh: str) -> str:
+    """Statements that make c tanh(s x/c) of x, by a backend's tanh: none where there is neither a scale nor a softcap."""
+    scale, cap = problem.logit_scale, problem.logit_softcap
+    scaled = "" if scale == 1.0 else f"x = {scale!r} * x\n"
+    return scaled + ("" if cap is None else f"x = {cap!r} * {tanh}(x / {cap!r})\n")
 
 
 def literal(values: NDArray[Any]) -> str:

@@ -140,17 +140,9 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
         ),
         _loss("log_softmax_pick", "-jax.nn.log_softmax(x)[t]", log_softmax_pick, arithmetic),
         _loss("logsumexp_pick", "jax.nn.logsumexp(x) - x[t]", logsumexp_pick, arithmetic),
-        differentiable(
-            building_block(
-                Quantity.LOG_SOFTMAX, "jax.nn.log_softmax(x)", Block(partial(jax.nn.log_softmax, axis=1)), arithmetic
-            )
-        ),
-        differentiable(
-            building_block(Quantity.SOFTMAX, "jax.nn.softmax(x)", Block(partial(jax.nn.softmax, axis=1)), arithmetic)
-        ),
-        differentiable(
-            building_block(Quantity.LOGSUMEXP, "jax.nn.logsumexp(x)", Block(partial(jax.nn.logsumexp, axis=1)), arithmetic)
-        ),
+        _block(Quantity.LOG_SOFTMAX, "jax.nn.log_softmax(x)", jax.nn.log_softmax, arithmetic),
+        _block(Quantity.SOFTMAX, "jax.nn.softmax(x)", jax.nn.softmax, arithmetic),
+        _block(Quantity.LOGSUMEXP, "jax.nn.logsumexp(x)", jax.nn.logsumexp, arithmetic),
     )
 
 

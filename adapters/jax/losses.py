@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adapters.loss_options import LossOptions, numbers_of
 from adapters.returned import called, check_shape, refused
 from reference.problem import Problem
 from reference.reduction import Reduction
@@ -17,27 +18,15 @@ Array = jax.Array
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(LossOptions):
     """What is static in a loss: a compiled function is made for each."""
 
     reduction: Reduction = Reduction.NONE
-    label_smoothing: float = 0.0
-    logit_scale: float = 1.0
-    logit_softcap: float | None = None
-    z_loss: float = 0.0
-    focusing: float = 0.0
 
     @classmethod
     def of(cls, problem: Problem) -> Options:
         """The options that a problem sets, at their defaults where it sets none."""
-        return cls(
-            reduction=problem.reduction,
-            label_smoothing=problem.label_smoothing,
-            logit_scale=problem.logit_scale,
-            logit_softcap=problem.logit_softcap,
-            z_loss=problem.z_loss,
-            focusing=problem.focusing,
-        )
+        return cls(reduction=problem.reduction, **numbers_of(problem))
 
 
 Losses = Callable[[Array, Array, Options], Array]
@@ -91,9 +80,7 @@ def logsumexp_pick(logits: Array, labels: Array, _: Options) -> Array:
 
 def softcap_z_loss(logits: Array, labels: Array, options: Options) -> Array:
     """Cross-entropy of y = c tanh(s x/c), plus z logsumexp(y)^2, as language models write it."""
-    cap, scale = options.logit_softcap, options.logit_scale
-    scaled = logits if scale == 1.0 else scale * logits
-    capped = scaled if cap is None else cap * jnp.tanh(scaled / cap)
+    capped = options.softcapped(logits, jnp.tanh)
     losses = optax.softmax_cross_entropy_with_integer_labels(capped, labels)
     return losses + options.z_loss * jax.nn.logsumexp(capped, axis=1) ** 2 if options.z_loss else losses
 

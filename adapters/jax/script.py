@@ -6,7 +6,19 @@ import numpy as np
 
 from adapters.jax.derivatives import Layer, forward_gradient
 from adapters.question import Question
-from adapters.script import UPSTREAM, Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
+from adapters.script import (
+    UPSTREAM,
+    Code,
+    Script,
+    block_cotangent,
+    code_of,
+    function,
+    import_of,
+    lines_of_logits,
+    literal,
+    softcapped,
+    wrapped,
+)
 from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
@@ -31,11 +43,9 @@ def _losses(losses: str, before: str = "") -> Code:
 
 
 def _softcap_z_loss(problem: Problem) -> str:
-    cap, z = problem.logit_softcap, problem.z_loss
-    scaled = "" if problem.logit_scale == 1.0 else f"x = {problem.logit_scale!r} * x\n"
-    capped = scaled + ("" if cap is None else f"x = {cap!r} * jnp.tanh(x / {cap!r})\n")
+    z = problem.z_loss
     penalty = f" + {z!r} * jax.nn.logsumexp(x, axis=1) ** 2" if z else ""
-    return _losses(f"{_INTEGER_LABELS}(x, t){penalty}", capped)(problem)
+    return _losses(f"{_INTEGER_LABELS}(x, t){penalty}", softcapped(problem, "jnp.tanh"))(problem)
 
 
 LOSSES: dict[str, Code] = {
@@ -119,10 +129,8 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_array(name, values, problem) for name, values in named]
     else:
         lines = [_array("x", problem.logits, problem), *_laid_out(asked)]
-    if asked.quantity is Quantity.LOGSUMEXP_VJP:
-        return [*lines, _array("upstream", np.broadcast_to(problem.upstream, (problem.num_rows,)), problem)]
-    if asked.quantity in BLOCK_PRODUCTS and problem.tangent is not None:
-        return [*lines, _array("v", problem.tangent, problem)]
+    if asked.quantity in BLOCK_PRODUCTS:
+        return [*lines, _array(UPSTREAM[asked.quantity], block_cotangent(asked.quantity, problem), problem)]
     if not asked.operation.has_loss:
         return lines
     lines.append(_array("t", problem.target, problem) if problem.has_probabilities else _indices(asked))
@@ -150,12 +158,10 @@ def _order(asked: Question) -> int:
 def _functions(asked: Question) -> list[str]:
     how, quantity = asked.operation.function, asked.quantity
     if not asked.operation.has_loss:
-        name, more = "block", ""
-        product = []
-        if quantity in BLOCK_PRODUCTS:
-            name, more = "product", f", {UPSTREAM[quantity]}"
-            product = [function("product(x, upstream)", "return jax.vjp(block, x)[1](upstream)[0]")]
-        run = f"jax.jit({name})(x{more})" if how.compiled else f"{name}(x{more})"
+        given = UPSTREAM.get(quantity, "")
+        name, arguments = ("product", f"x, {given}") if given else ("block", "x")
+        product = [function("product(x, upstream)", "return jax.vjp(block, x)[1](upstream)[0]")] if given else []
+        run = f"jax.jit({name})({arguments})" if how.compiled else f"{name}({arguments})"
         return [*product, function("observe()", f"return np.asarray({run})")]
     decorator = "@jax.jit\n" if how.compiled else ""
     if isinstance(how, Layer):

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from adapters.loss_options import LossOptions, numbers_of
 from adapters.returned import AnswerError, called, name_of_kernel, refused
 from reference.problem import Problem
 from reference.reduction import Reduction
@@ -19,31 +20,16 @@ Tensor = Any
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(LossOptions):
     """What a loss is built with; a traced function is built for each."""
 
     reduction: Reduction = Reduction.NONE
     ignored: int | None = None
-    smoothing: float = 0.0
-    logit_scale: float = 1.0
-    logit_softcap: float | None = None
-    z_loss: float = 0.0
-    focusing: float = 0.0
-    positive_weight: float = 1.0
 
     @classmethod
     def of(cls, problem: Problem) -> Options:
         """The options that a problem sets; the ignored class only if a row has it."""
-        return cls(
-            reduction=problem.reduction,
-            ignored=problem.ignored_class,
-            smoothing=problem.label_smoothing,
-            logit_scale=problem.logit_scale,
-            logit_softcap=problem.logit_softcap,
-            z_loss=problem.z_loss,
-            focusing=problem.focusing,
-            positive_weight=problem.positive_weight,
-        )
+        return cls(reduction=problem.reduction, ignored=problem.ignored_class, **numbers_of(problem))
 
 
 LossFunction = Callable[[Tensor, Tensor, Options], Tensor]
@@ -97,9 +83,7 @@ def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor
 
 def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     """Cross-entropy of y plus z logsumexp(y)^2, y = c tanh(s x/c), as language models write it."""
-    cap, scale = options.logit_softcap, options.logit_scale
-    scaled = logits if scale == 1.0 else scale * logits
-    capped = scaled if cap is None else cap * tf.tanh(scaled / cap)
+    capped = options.softcapped(logits, tf.tanh)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=capped)
     if options.z_loss:
         losses += options.z_loss * tf.reduce_logsumexp(capped, axis=1) ** 2
@@ -145,8 +129,8 @@ def keras_loss(name: str, from_logits: bool = True, default_dtype: bool = False)
         extra: dict[str, Any] = {"from_logits": from_logits}
         if options.ignored is not None:
             extra["ignore_class"] = options.ignored
-        if options.smoothing:
-            extra["label_smoothing"] = options.smoothing
+        if options.label_smoothing:
+            extra["label_smoothing"] = options.label_smoothing
         function = _keras_loss(name, options.reduction, None if default_dtype else logits.dtype.name, **extra)
         return function(target, logits if from_logits else tf.nn.softmax(logits))
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from adapters.operation import EAGER
 from adapters.question import Question
-from adapters.script import UPSTREAM, Code, Script, code_of, function, import_of, lines_of_logits, literal, wrapped
+from adapters.script import (
+    UPSTREAM,
+    Code,
+    Script,
+    block_cotangent,
+    code_of,
+    function,
+    import_of,
+    lines_of_logits,
+    literal,
+    softcapped,
+    wrapped,
+)
 from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDifferentiated
 from adapters.tensorflow.losses import KERAS_REDUCTIONS
 from adapters.usage import Usage
@@ -34,12 +44,10 @@ def called(name: str, more: str = "") -> Code:
 
 
 def _softcap_z_loss(problem: Problem) -> str:
-    cap, z = problem.logit_softcap, problem.z_loss
-    scaled = "" if problem.logit_scale == 1.0 else f"x = {problem.logit_scale!r} * x\n"
-    capped = scaled + ("" if cap is None else f"x = {cap!r} * tf.tanh(x / {cap!r})\n")
+    z = problem.z_loss
     losses = "losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=x)\n"
     penalty = f"losses += {z!r} * tf.reduce_logsumexp(x, axis=1) ** 2\n" if z else ""
-    return _reduced("losses", capped + losses + penalty)(problem)
+    return _reduced("losses", softcapped(problem, "tf.tanh") + losses + penalty)(problem)
 
 
 def _keras(name: str, prediction: str = "x", dtype: bool = True, from_logits: bool | None = None) -> Code:
@@ -163,10 +171,8 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_tensor(name, values, problem) for name, values in named]
     else:
         lines = [_tensor("x", problem.logits, problem), *_laid_out(asked)]
-    if asked.quantity is Quantity.LOGSUMEXP_VJP:
-        return [*lines, _tensor("upstream", np.broadcast_to(problem.upstream, (problem.num_rows,)), problem)]
-    if asked.quantity in BLOCK_PRODUCTS and problem.tangent is not None:
-        return [*lines, _tensor("v", problem.tangent, problem)]
+    if asked.quantity in BLOCK_PRODUCTS:
+        return [*lines, _tensor(UPSTREAM[asked.quantity], block_cotangent(asked.quantity, problem), problem)]
     if not asked.operation.has_loss:
         return lines
     indices = wrapped(f"t = tf.constant(np.array({literal(problem.target)}, dtype=np.{asked.label_dtype}))")

@@ -16,7 +16,7 @@ from reference.formats import FLOAT64
 from reference.quantity import Quantity
 from reference.reduction import Reduction
 
-_PLAIN = Options(reduction=Reduction.NONE, weight=None, label_smoothing=0.0, ignore_index=None)
+_PLAIN = Options(reduction=Reduction.NONE, weight=None, ignore_index=None)
 
 
 class BulkRun:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from adapters.loss_options import LossOptions, numbers_of
 from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.problem import Problem
@@ -26,19 +27,13 @@ Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(LossOptions):
     """The options of a problem as PyTorch takes them."""
 
     reduction: str
     weight: Tensor | None
-    label_smoothing: float
     ignore_index: int | None
     """None where no row is ignored: then it is not passed."""
-    logit_scale: float = 1.0
-    logit_softcap: float | None = None
-    z_loss: float = 0.0
-    focusing: float = 0.0
-    positive_weight: float = 1.0
     temperature: Tensor | None = None
     """None where it is 1; a tensor, so that one graph serves all."""
 
@@ -61,14 +56,9 @@ def options_of(problem: Problem, device: str, weight: Tensor | None) -> Options:
     return Options(
         reduction=problem.reduction.value,
         weight=weight,
-        label_smoothing=problem.label_smoothing,
         ignore_index=problem.ignored_class,
-        logit_scale=problem.logit_scale,
-        logit_softcap=problem.logit_softcap,
-        z_loss=problem.z_loss,
-        focusing=problem.focusing,
-        positive_weight=problem.positive_weight,
         temperature=None if problem.temperature == 1.0 else to_tensor(np.array(problem.temperature), problem.format, device),
+        **numbers_of(problem),
     )
 
 
@@ -133,9 +123,7 @@ def scaled_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Te
 
 def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     """cross_entropy(y) + z logsumexp(y)^2 of y = c tanh(s x/c), as language models write it."""
-    cap, scale = options.logit_softcap, options.logit_scale
-    scaled = logits if scale == 1.0 else scale * logits
-    capped = scaled if cap is None else cap * torch.tanh(scaled / cap)
+    capped = options.softcapped(logits, torch.tanh)
     losses = F.cross_entropy(capped, target, reduction="none")
     if options.z_loss:
         losses = losses + options.z_loss * torch.logsumexp(capped, dim=1) ** 2

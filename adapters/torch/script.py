@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from adapters.layout import Layout
 from adapters.question import Question
 from adapters.script import (
     UPSTREAM,
     Code,
     Script,
+    block_cotangent,
     code_of,
     function,
     import_of,
     lines_beside,
     lines_of_logits,
     literal,
+    softcapped,
     wrapped,
 )
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
@@ -68,11 +68,9 @@ def _scaled(problem: Problem) -> str:
 
 
 def _softcap_z_loss(problem: Problem) -> str:
-    cap, z = problem.logit_softcap, problem.z_loss
-    scaled = "" if problem.logit_scale == 1.0 else f"x = {problem.logit_scale!r} * x\n"
-    capped = scaled + ("" if cap is None else f"x = {cap!r} * torch.tanh(x / {cap!r})\n")
+    z = problem.z_loss
     penalty = f" + {z!r} * torch.logsumexp(x, dim=1) ** 2" if z else ""
-    return _reduced(f'F.cross_entropy(x, t, reduction="none"){penalty}', capped)(problem)
+    return _reduced(f'F.cross_entropy(x, t, reduction="none"){penalty}', softcapped(problem, "torch.tanh"))(problem)
 
 
 def _kl_div(problem: Problem) -> str:
@@ -220,10 +218,8 @@ def _inputs(asked: Question) -> list[str]:
         lines = [_tensor("x", problem.logits, problem, ", requires_grad=True" if leaf and contiguous else "")]
         lines += lines_of_logits(problem.logits, asked.layout, "torch")
         lines += ["x.requires_grad_()"] if leaf and not contiguous else []
-    if asked.quantity is Quantity.LOGSUMEXP_VJP:
-        return lines + _beside("upstream", np.broadcast_to(problem.upstream, (problem.num_rows,)), asked)
-    if asked.quantity in BLOCK_PRODUCTS and problem.tangent is not None:
-        return lines + _beside("v", problem.tangent, asked)
+    if asked.quantity in BLOCK_PRODUCTS:
+        return lines + _beside(UPSTREAM[asked.quantity], block_cotangent(asked.quantity, problem), asked)
     if not asked.operation.has_loss:
         return lines
     lines += [_target(problem, asked.label_dtype), *lines_beside("t", problem.target, asked.layout, "torch")]
