@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,9 @@ from suites.judging.effort import EFFORTS
 
 ALLOWED = Allowance()
 _ADDED = "softmax-ce-options"
+
+Option = Callable[..., None]
+"""Adds an option, as `Added.option` does."""
 
 
 @dataclass
@@ -37,8 +41,16 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         return
     added = Added(parser.getgroup("softmax-ce", "softmax cross-entropy conformance"))
     pluginmanager.register(added, _ADDED)
-    grades = ", ".join(grade.label for grade in Grade)
-    option = added.option
+    for add in (_add_what_is_tried, _add_what_is_asked, _add_what_it_is_held_to, _add_how_it_is_called):
+        add(added.option)
+    added.option(
+        "--report",
+        metavar="DIR",
+        help="write report.json, report.md, report.html and reproducers into this directory; of a kernel report-NAME.json, ...",
+    )
+
+
+def _add_what_is_tried(option: Option) -> None:
     option(
         "--backend",
         default="numpy",
@@ -61,6 +73,9 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         metavar="NAMES",
         help="comma-separated modes of the backend, such as eager,compiled (default: the backend's first)",
     )
+
+
+def _add_what_is_asked(option: Option) -> None:
     option("--dtype", metavar="NAMES", help=f"comma-separated formats (default: all of {','.join(FORMATS)})")
     option("--operation", metavar="GLOB", help="only operations whose name matches, e.g. cross_entropy* (default: all)")
     option("--hazard", metavar="NAMES", help=f"comma-separated hazards (default: all of {','.join(HAZARDS)})")
@@ -70,6 +85,10 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         help="only this stored case: an id, a name or a name with *; or the problem of a failure, in the test that failed: "
         "its JSON, the same compressed (z:...) or a file of it (default: all)",
     )
+
+
+def _add_what_it_is_held_to(option: Option) -> None:
+    grades = ", ".join(grade.label for grade in Grade)
     option("--claim", metavar="GRADE", help=f"hold no operation to more than this grade: {grades}")
     option("--claims", metavar="FILE", help="claims file (default: ci/claims/BACKEND.toml)")
     option(
@@ -77,6 +96,9 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         default="standard",
         help=f"{', '.join(EFFORTS)}: how many problems are generated (default: standard)",
     )
+
+
+def _add_how_it_is_called(option: Option) -> None:
     option(
         "--isolate", action="store_true", help="make every call in another process, so that a crash or a hang costs one test"
     )
@@ -91,11 +113,6 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
         type=float,
         metavar="GIB",
         help=f"by how much the process of --isolate may grow (default: {ALLOWED.gib:g})",
-    )
-    option(
-        "--report",
-        metavar="DIR",
-        help="write report.json, report.md, report.html and reproducers into this directory; of a kernel report-NAME.json, ...",
     )
 
 

@@ -149,10 +149,8 @@ class Judge:
 
     def search(self, name: str, ask: Ask, check: Callable[[Problem], None], examples: int | None = None) -> None:
         """Look for a problem that fails the check, among as many as the effort has unless told otherwise."""
-        if self.plan.given is not None:
-            check(self.plan.given.problem)
-            return
-        self._searches.run(name, ask, check, examples or self.plan.effort.examples)
+        if not self._is_given(check):
+            self._searches.run(name, ask, check, examples or self.plan.effort.examples)
 
     def search_claims(
         self, name: str, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], examples: int | None = None
@@ -167,8 +165,7 @@ class Judge:
         All of them of a user's own kernels and backends, and of a framework's main operations; one in OTHERS of its others.
         """
         check = self._holding(operation, wanted)
-        if self.plan.given is not None:
-            check(self.plan.given.problem)
+        if self._is_given(check):
             return
         ask = self.narrowed(operation, ask)
         made = self._searches.made(how, ask)
@@ -189,13 +186,19 @@ class Judge:
         As many as the effort has; a part of them of a framework's other operations, and where calls are slow.
         """
         check = self._holding(operation, wanted)
-        if self.plan.given is not None:
-            check(self.plan.given.problem)
+        if self._is_given(check):
             return
         narrowed, slow = self.narrowed(operation, ask), operation.few_shapes or operation.mode != EAGER
         part = OTHERS_IN_BULK if not self.is_foremost(operation) else SLOWER if slow else 1
         problems = made(narrowed, self.plan.seed, self.plan.effort.rows // part)
         self._searches.run_screened(problems, narrowed, self._holding(operation, wanted, screening=True), check)
+
+    def _is_given(self, check: Callable[[Problem], None]) -> bool:
+        """True if --case gives a problem: it is checked here, in the place of all that a search would ask."""
+        if self.plan.given is None:
+            return False
+        check(self.plan.given.problem)
+        return True
 
     def _holding(
         self, operation: Operation, wanted: tuple[Quantity, ...], screening: bool = False
@@ -314,12 +317,13 @@ class Judge:
             needed = self.plan.claims.required(operation, measurement.quantity, problem)
             if screening:
                 measurement = screened(measurement, needed)
-            misses = measurement.grade < needed
-            manner = question.layout, question.usage, question.label_dtype
-            miss = Miss("", operation, measurement, needed, ("Input: generated.",), *manner)
-            is_shared = misses and self.sharing.takes(miss)
+            miss = None
+            if measurement.grade < needed:
+                manner = question.layout, question.usage, question.label_dtype
+                miss = Miss("", operation, measurement, needed, ("Input: generated.",), *manner)
+            is_shared = miss is not None and self.sharing.takes(miss)
             self.recorder.add(operation.label, problem.format.name, measurement, needed == claimed and not is_shared, claimed)
-            if misses and not is_shared:
+            if miss is not None and not is_shared:
                 missed.append(replace(miss, measurement=worst_row(measurement, needed)) if screening else miss)
         if missed:
             self._fail(missed[0])
