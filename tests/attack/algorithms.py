@@ -148,6 +148,11 @@ def finished(c: Computer[Any], problem: Problem, derivative: Any, order: int) ->
         derivative = c.store(c.multiply(derivative, c.exact(given)))
     if problem.reduction is Reduction.MEAN:
         derivative = c.store(c.divide(derivative, denominator(c, problem)))
+    return _over_units(c, problem, derivative, order)
+
+
+def _over_units(c: Computer[Any], problem: Problem, derivative: Any, order: int) -> Any:
+    """A derivative divided by the unit T/s once an order, and stored each time."""
     for _ in range(order if problem.temperature != 1.0 else 0):
         derivative = c.store(c.divide(derivative, number(c, problem.temperature)))
     for _ in range(order if problem.logit_scale != 1.0 else 0):
@@ -155,20 +160,33 @@ def finished(c: Computer[Any], problem: Problem, derivative: Any, order: int) ->
     return derivative
 
 
+def pulled(c: Computer[Any], problem: Problem, product: Any) -> Any:
+    """A building block's product divided by the unit T/s, each stored."""
+    return _over_units(c, problem, c.store(product), 1)
+
+
 def _weighted(c: Computer[Any], problem: Problem, result: Any) -> Any:
     return finished(c, problem, result if problem.is_plain else c.multiply(c.total(weights(c, problem)), result), 2)
 
 
-def _product(c: Computer[Any], problem: Problem, p: Any) -> Any:
+def _deviation(c: Computer[Any], problem: Problem, p: Any) -> Any:
     """p (v - <p, v>)."""
     v = c.exact(tangent_of(problem))
-    return _weighted(c, problem, c.multiply(p, c.subtract(v, c.total(c.multiply(p, v)))))
+    return c.multiply(p, c.subtract(v, c.total(c.multiply(p, v))))
+
+
+def _deviation_in_parts(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """p v - p <p, v>."""
+    moved = c.multiply(p, c.exact(tangent_of(problem)))
+    return c.subtract(moved, c.multiply(p, c.total(moved)))
+
+
+def _product(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    return _weighted(c, problem, _deviation(c, problem, p))
 
 
 def _product_in_parts(c: Computer[Any], problem: Problem, p: Any) -> Any:
-    """p v - p <p, v>."""
-    moved = c.multiply(p, c.exact(tangent_of(problem)))
-    return _weighted(c, problem, c.subtract(moved, c.multiply(p, c.total(moved))))
+    return _weighted(c, problem, _deviation_in_parts(c, problem, p))
 
 
 def _diagonal(c: Computer[Any], problem: Problem, p: Any) -> Any:
@@ -196,39 +214,27 @@ def weight_gradient(c: Computer[Any], problem: Problem, p: Any) -> Any:
 def _less_share(c: Computer[Any], problem: Problem, p: Any) -> Any:
     """u - p sum(u)."""
     u = c.exact(tangent_of(problem))
-    return over_temperature(c, problem, c.subtract(u, c.multiply(p, c.total(u))))
+    return pulled(c, problem, c.subtract(u, c.multiply(p, c.total(u))))
 
 
 def _block_deviation(c: Computer[Any], problem: Problem, p: Any) -> Any:
-    """p (u - <p, u>)."""
-    u = c.exact(tangent_of(problem))
-    return over_temperature(c, problem, c.multiply(p, c.subtract(u, c.total(c.multiply(p, u)))))
+    return pulled(c, problem, _deviation(c, problem, p))
 
 
 def _block_parts(c: Computer[Any], problem: Problem, p: Any) -> Any:
-    """p u - p <p, u>."""
-    moved = c.multiply(p, c.exact(tangent_of(problem)))
-    return over_temperature(c, problem, c.subtract(moved, c.multiply(p, c.total(moved))))
+    return pulled(c, problem, _deviation_in_parts(c, problem, p))
 
 
 def _all_moved(c: Computer[Any], problem: Problem, p: Any) -> Any:
     """u p, u one number a row."""
-    return over_temperature(c, problem, c.multiply(p, c.exact(upstream_of(problem))))
-
-
-def over_temperature(c: Computer[Any], problem: Problem, product: Any) -> Any:
-    """A building block's product divided by the temperature, each stored."""
-    product = c.store(product)
-    if problem.temperature == 1.0:
-        return product
-    return c.store(c.divide(product, number(c, problem.temperature)))
+    return pulled(c, problem, c.multiply(p, c.exact(upstream_of(problem))))
 
 
 def less_share_of_powers(c: Computer[Any], problem: Problem) -> Any:
     """u - (sum(u) / S) E: as the derivative of the log of a sum has it."""
     u, powers = c.exact(tangent_of(problem)), c.exp(gaps_of(c, problem))
     share = c.multiply(c.divide(c.total(u), total_of(c, problem)), powers)
-    return over_temperature(c, problem, c.subtract(u, share))
+    return pulled(c, problem, c.subtract(u, share))
 
 
 WAYS = {"exp": by_exp, "quotient": by_quotient}

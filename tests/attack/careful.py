@@ -14,7 +14,7 @@ import numpy as np
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.weights import tangent_of, upstream_of, weights_of
-from tests.attack.algorithms import Algorithm, at_target, finished, gaps_of, number, over_temperature, reduced, weights
+from tests.attack.algorithms import Algorithm, at_target, finished, gaps_of, number, pulled, reduced, weights
 from tests.attack.computers import Computer
 
 
@@ -117,17 +117,17 @@ def _less_share(c: Computer[Any], problem: Problem) -> Any:
     at_top = c.subtract(c.multiply(u, row.complements), c.multiply(row.p, others))
     less = c.subtract(u, c.multiply(row.p, c.add(u[:, row.top : row.top + 1], others)))
     parts = [(at_top if i == row.top else less)[:, i : i + 1] for i in range(problem.num_classes)]
-    return over_temperature(c, problem, c.joined(parts))
+    return pulled(c, problem, c.joined(parts))
 
 
 def _block_deviation(c: Computer[Any], problem: Problem) -> Any:
     row, v = _Row(c, problem), tangent_of(problem)
     w = c.subtract(c.exact(v), c.exact(v[:, row.top : row.top + 1]))
-    return over_temperature(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
+    return pulled(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
 
 
 def _all_moved(c: Computer[Any], problem: Problem) -> Any:
-    return over_temperature(c, problem, c.multiply(_Row(c, problem).p, c.exact(upstream_of(problem))))
+    return pulled(c, problem, c.multiply(_Row(c, problem).p, c.exact(upstream_of(problem))))
 
 
 def _logsumexp(c: Computer[Any], problem: Problem) -> Any:
