@@ -100,7 +100,7 @@ class _Rows:
     def _upstream(self, order: int) -> DoubleDouble:
         p = self.problem
         scale = self.denominator() * _dd(p.temperature**order) / _dd(p.logit_scale**order)
-        return _dd(np.broadcast_to(p.upstream, (p.num_rows,))[:, None]) / scale
+        return _dd(upstream_of(p)) / scale
 
     def loss(self) -> Floats:
         weights = self.weights()

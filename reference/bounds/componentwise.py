@@ -249,7 +249,7 @@ class CarefulAnalysis(Analysis):
     def rate(self) -> Running:
         """(N, K): the rate of a softcap, (2 e^-r / (1 + e^-2r))^2.
 
-        r = |x|/c is off by u r. e^-r and e^-2r are then off by alpha u and r u, 2 r u; e^-2r counts at most half in its sum.
+        r = s|x|/c is off by u r. e^-r and e^-2r are then off by alpha u and r u, 2 r u; e^-2r counts at most half in its sum.
         A scale of the logits, a reciprocal of c, or base 2, adds to u r.
         """
         arithmetic = self.rows.arithmetic

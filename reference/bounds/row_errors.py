@@ -163,7 +163,7 @@ class RowErrors:
         x = np.where(self.finite, self.logits, -np.inf)
         with np.errstate(invalid="ignore", over="ignore"):
             gap = (x.max(axis=1, keepdims=True) - x) / self.unit
-        return np.where(self.finite, np.minimum(gap, np.finfo(np.float64).max), 0.0)
+        return np.where(self.finite, np.minimum(gap, _LARGEST), 0.0)
 
     @cached_property
     def powers(self) -> Floats:
