@@ -21,10 +21,12 @@ _KINDS = {"defect": "planted", "case": "case", "deviation": "deviation", "test":
 
 _HEAD = """# Known bugs
 
-Public bugs of softmax cross-entropy and the losses around it, and what catches the same mistake here: {caught} of the
-{reach} within reach; {out} more cannot show here, each for the reason given. A *planted* defect is a wrong kernel of
-`tests/planted/` that the suite must reject; a *case* is a stored input of `suites/cases/`; a *deviation* is an entry of
-`ci/claims/`, strict, where the mistake still stands in a pinned version; a *test* is a function of `suites/` or `tests/`.
+Public bugs of softmax cross-entropy and the losses around it, and what catches the same mistake here. Of those within
+reach, {caught} of {reach} are caught. {out} more cannot show here, each for the reason given.
+
+A *planted* defect is a wrong kernel of `tests/planted/` that the suite must reject. A *case* is a stored input of
+`suites/cases/`. A *deviation* is a strict entry of `ci/claims/`, where the mistake still stands in a pinned version. A *test*
+is a function of `suites/` or `tests/`.
 "Emulated" is a bug of a device or another library whose mistake is planted in a kernel for the CPU.
 
 Made of `tests/planted/known_bugs.toml` by `python -m tests.planted.corpus`; do not edit.

@@ -23,10 +23,10 @@ PAGE = ROOT / "ci" / "planted.md"
 
 _HEAD = """# Planted defects
 
-{count} deliberately wrong kernels and backends (`tests/planted/`), each judged as a user's own at `--effort=quick` in the dtype
-that its story is about: the test that is about its mistake must reject it, and {rejected} are rejected. Seconds are those
-that a core spends on that test, from the start of pytest to its first failure. A row is of the suite as it was when the
-kernel was judged: tests that are younger are not in it.
+{count} deliberately wrong kernels and backends (`tests/planted/`). Each is judged as a user's own at `--effort=quick`, in the
+dtype that its story is about. The test that is about its mistake must reject it, and {rejected} are rejected. Seconds are
+those that a core spends on that test, from the start of pytest to its first failure. A row is of the suite as it was when
+the kernel was judged: tests that are younger are not in it.
 
 Made by `python -m tests.planted.matrix`; do not edit.
 """
