@@ -29,7 +29,7 @@ class Inputs:
     def __init__(self, question: Question) -> None:
         self.problem = problem = question.problem
         cast, layout = problem.format.cast, question.layout
-        logits = cast(problem.logits)
+        logits = cast(problem.stored_logits)
         self.logits = laid_out(logits, of_logits(logits, layout))
         labels = cast(problem.target) if problem.has_probabilities else problem.target.astype(question.label_dtype)
         tangent = np.zeros_like(logits) if problem.tangent is None else cast(problem.tangent)

@@ -224,10 +224,10 @@ class Operation:
             return declared
         if problem.format.name not in self.arithmetic:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
-        if problem.feature is not None and not set(LAYER_GRADIENTS) & set(self.quantities):
+        if problem.layer is not None and not set(LAYER_GRADIENTS) & set(self.quantities):
             return f"{self.name} has no linear layer"
-        if problem.feature is None and set(self.quantities) <= set(LAYER_GRADIENTS):
-            return f"{self.name} asks for a linear layer: the problem has no feature"
+        if problem.layer is None and set(self.quantities) <= set(LAYER_GRADIENTS):
+            return f"{self.name} asks for a linear layer: the problem has none"
         if not self.has_loss:
             transformed = any(OPTIONS[name].changes_logits for name in options_used(problem))
             other = problem.loss != self.loss
@@ -242,7 +242,7 @@ class Operation:
     def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
         """The wanted quantities that this operation has and this problem defines, in the order of the operation."""
         undefined: set[Quantity] = set() if problem.tangent is not None else set(ALONG_A_TANGENT)
-        if problem.feature is None:
+        if problem.layer is None:
             undefined |= set(LAYER_GRADIENTS)
         return tuple(q for q in self.quantities if q in wanted and q not in undefined)
 

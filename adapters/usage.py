@@ -7,6 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from reference.formats import Floats
+from reference.options import LAYER
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -97,5 +98,5 @@ def other_batch(problem: Problem, rows: int, classes: int) -> Problem:
         class_weights=None if problem.class_weights is None else np.abs(numbers(classes)),
         cotangent=numbers(*((rows,) if problem.upstream.ndim else ())),
         tangent=None,
-        feature=None,
+        **dict.fromkeys(option.name for option in LAYER),
     )

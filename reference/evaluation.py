@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from reference.enclosure import Enclosure, special
 from reference.exact.formulas import block_product_of, diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
+from reference.exact.layer import RowGradient, over_classes, over_rows, total_of
 from reference.exact.row import Row, rows_of
-from reference.exact.softmax import Softmax, Term, shifted_term, sum_term
+from reference.exact.softmax import Softmax, Term, shifted_term
 from reference.exact.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.expected import Expected
 from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format
-from reference.linear import feature_of
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import ALONG_A_TANGENT, BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, Quantity, quantity_named
 from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
 from reference.tiers import Tier, takes, tier_named, uses_fast
-from reference.weights import mean_denominator, rational, row_factors, unit
+from reference.weights import mean_denominator, row_factors, unit
 
 if TYPE_CHECKING:
     from reference.fast.evaluate import FastRows
@@ -42,8 +42,6 @@ MAX_HESSIAN_CLASSES = 128
 
 _NARROW = 2.0**-20
 """Largest radius, in ulps of the format, with which an ulp error is measured."""
-
-_ZERO = fmpq(0)
 
 
 @dataclass(frozen=True)
@@ -238,15 +236,7 @@ def _total(losses: list[Term | float]) -> Term | float:
     """The sum; a float if one of them is."""
     if unbounded := [one for one in losses if isinstance(one, float)]:
         return float(np.sum(unbounded))
-    return _sum_of([one for one in losses if isinstance(one, Term)])
-
-
-def _sum_of(terms: list[Term]) -> Term:
-    """The sum, its ball of the sign that all balls share; read from the sum where they do not."""
-    exact = sum((term.exact for term in terms), _ZERO)
-    ball = sum((term.ball for term in terms), arb(0))
-    signs = {term.sign for term in terms if not term.ball.is_zero()}
-    return Term(exact, ball, signs.pop()) if signs in ({1}, {-1}) else sum_term(exact, ball)
+    return total_of([one for one in losses if isinstance(one, Term)])
 
 
 def _expected(values: Enclosure, scale: Floats | None, requirement: NDArray[np.int8]) -> Expected:
@@ -309,42 +299,69 @@ def _stacked(parts: list[Enclosure], shape: tuple[int, ...]) -> Enclosure:
 
 
 def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
-    """The gradient of the linear layer: sums of the gradient's rows, and those rows themselves as columns."""
-    problem, gradient = evaluator.problem, _per_row(evaluator, Quantity.GRADIENT)
-    weighted = quantity is Quantity.WEIGHT_GRADIENT
-    feature = feature_of(problem) if weighted else np.ones(problem.num_rows)
-    shape = (problem.num_classes,)
+    """A gradient of the linear layer: its weight's and its bias's are sums over the rows, its features' over the classes."""
+    layer, gradient = layer_of(evaluator.problem), _per_row(evaluator, Quantity.GRADIENT)
+    size = np.nan_to_num(gradient.scale, nan=0.0)  # a size beyond float64, times a feature of 0, is 0
+    if quantity is Quantity.FEATURE_GRADIENT:
+        values = _refine(partial(_features_of_rows, evaluator, layer.weight), evaluator.problem.format, PRECISIONS)
+        scale, owed = size @ np.abs(layer.weight), [_row_of_features(evaluator, row) for row in evaluator.rows]
+        return _expected(values, scale, np.broadcast_to(np.array(owed, dtype=np.int8)[:, None], values.shape).copy())
+    factors = layer.features if quantity is Quantity.WEIGHT_GRADIENT else np.ones((len(size), 1))
+    finite = np.where(np.isfinite(factors) & ~evaluator.problem.ignored[:, None], factors, 0.0)
+    values = _refine(partial(_summed_rows, evaluator, finite), evaluator.problem.format, PRECISIONS)
+    total = _expected(values, size.T @ np.abs(finite), np.tile(_sums_requirement(evaluator, factors), (len(size.T), 1)))
+    return total if quantity is Quantity.WEIGHT_GRADIENT else total.column(0)
+
+
+def _row_of_features(evaluator: _Evaluator, row: Row) -> Requirement:
+    """What is required of a row of the gradient by the features: no limit, for it would be multiplied by the weights."""
+    owed = _row_requirement(evaluator.problem, Quantity.GRADIENT, row, evaluator.undefined_mean)
+    return Requirement.UNSPECIFIED if owed is Requirement.LIMIT_OR_NAN else owed
+
+
+def _features_of_rows(evaluator: _Evaluator, weight: Floats) -> Enclosure:
+    """(N, D): the gradient by the features."""
+    shape = weight.shape[1:]
+    rows = []
+    for row in evaluator.rows:
+        if row.kind is RowKind.REGULAR and not row.ignored and not evaluator.undefined_mean:
+            rows.append(over_classes(_row_gradient(evaluator, row), weight))
+        else:
+            value = 0.0 if (row.ignored or row.weightless) and not evaluator.undefined_mean else np.nan
+            rows.append(Enclosure.of([special(value)] * shape[0], shape))
+    return _stacked(rows, (len(rows), *shape))
+
+
+def _row_gradient(evaluator: _Evaluator, row: Row) -> RowGradient:
+    return RowGradient(row, gradient_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 1))[0])
+
+
+def _summed_rows(evaluator: _Evaluator, factors: Floats) -> Enclosure:
+    """(K, D): the gradient's rows that count and are defined, each times its factors, added up; all NaN if one of them is."""
+    counting = [] if evaluator.undefined_mean else [row for row in evaluator.rows if not (row.ignored or row.weightless)]
+    if any(row.kind is RowKind.NAN for row in counting):
+        shape = (evaluator.problem.num_classes, factors.shape[1])
+        return Enclosure.of([special(np.nan)], (1,))[np.zeros(shape, dtype=np.intp)]
+    rows = [_row_gradient(evaluator, row) for row in counting if row.kind is RowKind.REGULAR]
+    return over_rows(rows, factors, evaluator.problem.num_classes)
+
+
+def _sums_requirement(evaluator: _Evaluator, factors: Floats) -> NDArray[np.int8]:
+    """(D,): what is required of sums over the rows. An ignored row gives 0 times its feature, which may be NaN."""
+    counting = [row for row in evaluator.rows if not row.ignored]
+    each = [_row_requirement(evaluator.problem, Quantity.GRADIENT, row, evaluator.undefined_mean) for row in counting]
+    least = _reduced_requirement(counting, each)
     if evaluator.undefined_mean:
-        sums, scale = Enclosure.of([special(0.0)] * problem.num_classes, shape), np.zeros(shape)
-    else:
-        sums = _refine(partial(_summed_rows, evaluator, feature), problem.format, PRECISIONS)
-        with np.errstate(over="ignore"):
-            # A gradient beyond float64 times a feature of 0 is 0.
-            scale = np.abs(feature) @ np.minimum(gradient.scale, np.finfo(np.float64).max)
-    owed = Requirement.REST_OR_NOT_FINITE if evaluator.undefined_mean else Requirement.MUST
-    requirement = np.full(shape, owed, dtype=np.int8)
-    total = _expected(sums, scale, requirement)
-    if not weighted:
-        return total
-    parts = [gradient.values[index] for index in range(problem.num_rows)]
-    return Expected(
-        _stacked([*parts, sums], (problem.num_rows + 1, *shape)).transposed(),
-        np.vstack([gradient.scale, total.scale]).T,
-        np.vstack([gradient.requirement, requirement]).T,
-    )
-
-
-def _summed_rows(evaluator: _Evaluator, feature: Floats) -> Enclosure:
-    """(K,): sum over the rows that count of feature times gradient; classes alike in every row are summed once."""
-    rows = [row for row in evaluator.rows if not row.ignored]
-    kinds = np.array([row.inverse for row in rows], dtype=np.intp).reshape(len(rows), evaluator.problem.num_classes)
-    kinds, inverse = np.unique(kinds, axis=1, return_inverse=True)
-    terms = []
-    for row in rows:
-        factor = evaluator.derivative_factor(row, 1) * rational(float(feature[row.index]))
-        terms.append(gradient_of(row, evaluator.softmax(row), factor)[0])
-    sums = [_sum_of([line[i] for line, i in zip(terms, column, strict=True)]) for column in kinds.T.tolist()]
-    return Enclosure.of([total.entry() for total in sums], (len(sums),))[inverse.reshape(-1)]
+        least = Requirement.REST_OR_NOT_FINITE
+    elif any(row.kind not in (RowKind.REGULAR, RowKind.NAN) and not row.weightless for row in counting):
+        least = Requirement.UNSPECIFIED
+    astray = ~np.isfinite(factors)
+    owed = np.full(factors.shape[1], least, dtype=np.int8)
+    owed[astray[evaluator.problem.ignored].any(axis=0)] = max(least, Requirement.LIMIT_OR_NAN)
+    is_nan = any(row.kind is RowKind.NAN and not row.weightless for row in counting)
+    if not is_nan:
+        owed[astray[~evaluator.problem.ignored].any(axis=0)] = Requirement.UNSPECIFIED
+    return owed
 
 
 def _quantity(evaluator: _Evaluator, quantity: Quantity) -> Expected:
@@ -368,7 +385,7 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier 
 
     Raises:
       ValueError: a name that is not known, a Hessian of more than MAX_HESSIAN_CLASSES classes, a product without a tangent,
-        a gradient of the linear layer without a feature, or the compiled tier without numba.
+        a gradient of the linear layer without one, or the compiled tier without numba.
 
     >>> expected = evaluate(Problem([[20.0, 0.0]], [0], "float32"), ["loss", "gradient"])
     >>> float(expected["loss"].values.approximate()[0])
@@ -381,7 +398,7 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier 
     if problem.tangent is None and (along := [quantity for quantity in wanted if quantity in ALONG_A_TANGENT]):
         raise ValueError(f"{along[0]} without a direction; give the problem a tangent of shape (N, K)")
     if set(LAYER_GRADIENTS) & set(wanted):
-        feature_of(problem)
+        layer_of(problem)
     evaluator = _Evaluator(problem)
     if not evaluator.undefined_mean and uses_fast(problem, wanted, tier):
         from reference.fast.evaluate import evaluate_fast

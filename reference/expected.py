@@ -23,3 +23,7 @@ class Expected:
     values: Enclosure
     scale: Floats
     requirement: NDArray[np.int8]
+
+    def column(self, index: int) -> Expected:
+        """A column of a matrix of them."""
+        return Expected(self.values[:, index], self.scale[:, index], self.requirement[:, index])

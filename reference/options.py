@@ -78,21 +78,28 @@ class Choice:
         return self.members(given)
 
 
+NOT_FINITE = (math.nan, math.inf, -math.inf)
+"""The numbers that are not finite."""
+
+
 class Axes(StrEnum):
-    """The shape of an array in a problem of N rows of K classes, by what it has one number for."""
+    """The shape of an array in a problem of N rows of K classes, by what it has one number for; D features in a layer."""
 
     CLASSES = "(K,)"
     ROWS = "(N,)"
     LOGITS = "(N, K)"
+    FEATURES = "(N, D)"
+    WEIGHT = "(K, D)"
     LOSSES = "(N,) for 'none' and () otherwise"
 
 
 @dataclass(frozen=True)
 class Array:
-    """An array of finite members of the problem's format, >= 0 unless `is_signed`."""
+    """An array of members of the problem's format, >= 0 unless `is_signed`; finite, but for what `astray` names."""
 
     axes: Axes
     is_signed: bool = True
+    astray: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,11 +252,17 @@ COTANGENT = Option("cotangent", None, Array(Axes.LOSSES), is_plain=True)
 VECTORS = (
     COTANGENT,
     Option("tangent", None, Array(Axes.LOGITS), is_plain=True),
-    Option("feature", None, Array(Axes.ROWS), _OF_CROSS_ENTROPY),
 )
 """Arrays that enter derivatives alone; they are given where a derivative is asked for that needs them."""
 
-ARGUMENTS = (LOSS, *_TABLE, *VECTORS)
+LAYER = (
+    Option("features", None, Array(Axes.FEATURES, astray=NOT_FINITE), _OF_CROSS_ENTROPY),
+    Option("weight", None, Array(Axes.WEIGHT), _OF_CROSS_ENTROPY),
+    Option("bias", None, Array(Axes.CLASSES, astray=(-math.inf,)), _OF_CROSS_ENTROPY),
+)
+"""The linear layer whose output the logits are; it is given in their place."""
+
+ARGUMENTS = (LOSS, *_TABLE, *VECTORS, *LAYER)
 """Every argument of `Problem` that may be left out."""
 
 

@@ -6,8 +6,9 @@ shapes, ranges or dtypes again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format, format_named
+from reference.linear import Layer, Logits
 from reference.loss import Loss, Target
-from reference.options import ARGUMENTS, LOSS, OPTIONS, Array, Axes, Label, Option, arguments_of
+from reference.members import members
+from reference.options import ARGUMENTS, LAYER, LOSS, NOT_FINITE, OPTIONS, Array, Axes, Label, Option, arguments_of
 from reference.reduction import Reduction
 
 _SCALARS = tuple(option for option in OPTIONS.values() if not isinstance(option.kind, Array))
-_ARRAYS = tuple(argument for argument in ARGUMENTS if isinstance(argument.kind, Array))
+_ARRAYS = tuple(argument for argument in ARGUMENTS if isinstance(argument.kind, Array) and argument not in LAYER)
 
 _ALWAYS_TOLD = ("reduction", "cotangent", "label_smoothing", "class_weights")
 """What the repr of every problem tells, given or not."""
@@ -32,7 +35,8 @@ class Problem:
     """A loss of N rows of K logits: softmax cross-entropy, unless `loss` names another (formulas: `reference.loss`).
 
     Arguments:
-      logits: (N, K) members of `format`, NaN, infinities and K = 1 included; N may be 0, K may not.
+      logits: (N, K) members of `format`, NaN, infinities and K = 1 included; N may be 0, K may not. None where there is a
+        linear layer, whose output they are (`of_layer`); what is read is then the nearest number of float64 to each.
       target: class indices (N,), each in [0, K) or equal to `ignore_index`; or probabilities (N, K), finite, >= 0 and
         members of `format`. They need not sum to 1: the loss is sum_c q_c (lse - x_c) as it stands.
       format: the format of logits, probabilities, class weights, cotangent and tangent, or its name.
@@ -51,8 +55,10 @@ class Problem:
       z_loss: z >= 0 and finite: adds z lse^2 to each row that counts, whatever its class weights; the mean divides both.
       focusing: g >= 0 and finite: the exponent of a focal loss.
       positive_weight: >= 0 and finite: the weight of the positive class of a sigmoid loss.
-      feature: (N,), finite members of `format`: the last feature of the linear layer (`reference.linear`); all logits
-        must be finite. None means there is no layer.
+      features: (N, D) members of `format`, D >= 1, NaN and infinities included: the input h of a linear layer, whose output
+        h W^T + b the logits are exactly (`reference.linear`); given with its weight. None means there is no layer.
+      weight: (K, D) finite members of `format`: the layer's W.
+      bias: (K,) members of `format`, finite or -inf: the layer's b; None means it has none.
 
     Raises:
       ValueError: an argument is not allowed; the message names it, what was given and what is allowed.
@@ -81,13 +87,17 @@ class Problem:
     z_loss: float = 0.0
     focusing: float = 0.0
     positive_weight: float = 1.0
-    feature: Floats | None = None
+    features: Floats | None = None
+    weight: Floats | None = None
+    bias: Floats | None = None
+    layer: Layer | None = field(default=None, init=False)
+    """The linear layer; None if there is none."""
 
     @in_default_state
     def __post_init__(self) -> None:
         object.__setattr__(self, "format", format_named(self.format))
         self._check_loss()
-        self._set("logits", self._members("logits", self.logits, finite=False))
+        self._set("logits", self._checked_logits())
         if self.logits.ndim != 2 or self.logits.shape[1] == 0:
             raise ValueError(f"logits has shape {self.logits.shape}; allowed: (N, K) with K >= 1")
         if self.is_binary and self.num_classes != 1:
@@ -97,8 +107,17 @@ class Problem:
         self._set("target", self._checked_target())
         for array in _ARRAYS:
             self._check_array(array)
-        if self.feature is not None and not np.isfinite(self.logits).all():
-            raise ValueError("feature is given with logits that are not finite; allowed: finite logits")
+
+    @classmethod
+    def of_layer(cls, layer: Mapping[str, ArrayLike], target: ArrayLike, fmt: Format | str, **options: Any) -> Problem:
+        """The problem of the exact output of a linear layer: `layer` has its features, its weight and its bias, if it has one.
+
+        >>> layer = {"features": [[2.0, 1.0]], "weight": [[3.0, 0.5], [3.0, 0.25]]}
+        >>> Problem.of_layer(layer, [0], "float32").logits.tolist()
+        [[6.5, 6.25]]
+        """
+        given: dict[str, Any] = {"logits": None, "target": target, "format": fmt, **layer, **options}
+        return cls(**given)
 
     @property
     def num_rows(self) -> int:
@@ -109,6 +128,16 @@ class Problem:
     def num_classes(self) -> int:
         """K, the number of classes: 1 for a sigmoid loss."""
         return int(self.logits.shape[1])
+
+    @property
+    def stored_logits(self) -> Floats:
+        """(N, K): the logits as members of the format: those of a layer rounded to it."""
+        return self.logits if self.layer is None else self.format.round(self.logits)
+
+    @property
+    def layer_logits(self) -> Logits | None:
+        """The exact output of the layer; None where `logits` has the logits as they are."""
+        return None if self.layer is None or self.layer.logits.are_floats else self.layer.logits
 
     @property
     def has_probabilities(self) -> bool:
@@ -172,7 +201,8 @@ class Problem:
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some arguments changed, validated anew."""
-        return replace(self, **changes)
+        given = {} if self.layer is None else {"logits": None}
+        return replace(self, **(given | changes))
 
     @in_default_state
     def with_unchecked_target(self, target: ArrayLike) -> Problem:
@@ -216,28 +246,29 @@ class Problem:
             Axes.LOSSES: (self.num_rows,) if self.reduction is Reduction.NONE else (),
         }[axes]
 
+    def _checked_logits(self) -> Floats:
+        """The logits that are given, or those nearest to the output of the layer that is given."""
+        layer = Layer.of({option.name: getattr(self, option.name) for option in LAYER}, self.format)
+        if layer is None:
+            return members(self.format, "logits", self.logits, NOT_FINITE)
+        given: Any = self.logits
+        if given is not None:
+            raise ValueError("logits and features are both given; allowed: one of them: the output of a layer is its logits")
+        object.__setattr__(self, "layer", layer)
+        for name, part in layer.parts.items():
+            self._set(name, part)
+        return layer.logits.nearest
+
     def _set(self, name: str, array: NDArray[Any]) -> None:
         array.setflags(write=False)
         object.__setattr__(self, name, array)
-
-    def _members(self, name: str, values: ArrayLike, finite: bool = True) -> Floats:
-        try:
-            array = _exact(values)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{name} is not an array of numbers ({error}); allowed: {self.format.name} values") from None
-        bad = ~self.format.contains(array) | (finite & ~np.isfinite(array))
-        if bad.any():
-            where = ", ".join(str(int(i)) for i in np.argwhere(bad)[0])
-            kind = f"finite {self.format.name} numbers" if finite else f"{self.format.name} numbers"
-            raise ValueError(f"{name}[{where}] is {float(array[bad].flat[0])!r}; allowed: {kind}")
-        return array
 
     def _check_array(self, option: Option) -> None:
         assert isinstance(option.kind, Array)
         given, shape = getattr(self, option.name), self._shape(option.kind.axes)
         if given is None:
             return
-        array = self._members(option.name, given)
+        array = members(self.format, option.name, given)
         if array.shape != shape:
             raise ValueError(f"{option.name} has shape {array.shape}; allowed: {shape}")
         if not option.kind.is_signed and (array < 0).any():
@@ -259,7 +290,7 @@ class Problem:
         raise ValueError(f"target has shape {target.shape} and dtype {target.dtype}; allowed: {allowed}")
 
     def _checked_probabilities(self, target: NDArray[Any]) -> Floats:
-        probabilities = self._members("target", target)
+        probabilities = members(self.format, "target", target)
         if (probabilities < 0).any():
             where = ", ".join(str(int(i)) for i in np.argwhere(probabilities < 0)[0])
             raise ValueError(f"target[{where}] is {float(probabilities[probabilities < 0][0])!r}; allowed: probabilities >= 0")
@@ -287,24 +318,12 @@ class Problem:
         return target.astype(np.int64)
 
 
-_NOT_NUMBERS = "cSUMmV"
-"""Kinds of NumPy dtypes that a cast would make numbers of: complex, text, dates and records. Those of ml_dtypes are numbers."""
-
-
-def _exact(values: ArrayLike) -> Floats:
-    """The values in float64.
+def layer_of(problem: Problem) -> Layer:
+    """The linear layer of a problem that has one.
 
     Raises:
-      ValueError: they are no numbers, some are masked, or one is no float64 and would be rounded.
+      ValueError: it has none.
     """
-    given = np.asarray(values)
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise ValueError("some of it is masked")
-    if given.dtype.kind in _NOT_NUMBERS and not given.dtype.name.startswith(("bfloat", "float")):
-        raise ValueError(f"its dtype is {given.dtype}")
-    array = np.array(given, dtype=np.float64)
-    if given.dtype.itemsize >= 8 and given.dtype != np.float64:
-        wide = given.astype(object) if given.dtype.kind in "iu" else given
-        if not ((array == wide) | np.isnan(array)).all():
-            raise ValueError("a number of it is no float64")
-    return array
+    if problem.layer is None:
+        raise ValueError("a gradient of the linear layer without one; give the problem features (N, D) and weight (K, D)")
+    return problem.layer

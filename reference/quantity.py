@@ -25,8 +25,9 @@ class Quantity(StrEnum):
     | softmax_vjp     | d<u, softmax>/dx = p (u - sum_c p_c u_c)          | (N, K)                    |
     | logsumexp_vjp   | d<u, lse>/dx = u p                                | (N, K)                    |
 
-    | weight_gradient | d<cotangent, loss>/dW of the linear layer in front of the logits | (K, N + 1)  |
-    | bias_gradient   | d<cotangent, loss>/db of that layer: the sum of the gradient's rows | (K,)     |
+    | feature_gradient | d<cotangent, loss>/dh = g W of the linear layer whose output the logits are | (N, D) |
+    | weight_gradient  | d<cotangent, loss>/dW = g^T h of that layer, g the gradient by the logits   | (K, D) |
+    | bias_gradient    | d<cotangent, loss>/db of that layer: the sum of the gradient's rows         | (K,)   |
 
     With a temperature T and a scale s the row is s x/T, so the gradient carries s/T and the Hessian (s/T)^2. A vector-Jacobian
     product is what the backward pass of a building block returns. Its cotangent u has the block's shape: it is the problem's
@@ -34,7 +35,7 @@ class Quantity(StrEnum):
     that of cross-entropy; `reference.loss` has the other losses. The diagonal is a quantity of its own because tree boosting
     and coordinate descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its
     log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x). The linear layer is that of
-    `reference.linear`; the two quantities are defined for a problem with a `feature` only.
+    `reference.linear`; its three quantities are defined for a problem with a layer only.
     """
 
     LOSS = "loss"
@@ -48,6 +49,7 @@ class Quantity(StrEnum):
     LOG_SOFTMAX_VJP = "log_softmax_vjp"
     SOFTMAX_VJP = "softmax_vjp"
     LOGSUMEXP_VJP = "logsumexp_vjp"
+    FEATURE_GRADIENT = "feature_gradient"
     WEIGHT_GRADIENT = "weight_gradient"
     BIAS_GRADIENT = "bias_gradient"
 
@@ -74,8 +76,11 @@ ALONG_A_TANGENT = (Quantity.HVP, Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP)
 SECOND_ORDER = (Quantity.HESSIAN, Quantity.HVP, Quantity.HESSIAN_DIAGONAL)
 """Second derivatives of the loss, whole or in part."""
 
-LAYER_GRADIENTS = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
-"""Quantities of the linear layer in front of the logits: sums over the rows."""
+SUMMED_GRADIENTS = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
+"""Gradients of a linear layer that are sums over the rows."""
+
+LAYER_GRADIENTS = (Quantity.FEATURE_GRADIENT, *SUMMED_GRADIENTS)
+"""Quantities of the linear layer in front of the logits."""
 
 _NAMES = {quantity.value: quantity for quantity in Quantity}
 

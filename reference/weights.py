@@ -17,9 +17,9 @@ from reference.problem import Problem
 from reference.reduction import Reduction
 
 
-def rational(value: float) -> fmpq:
-    """The exact rational value of a finite float64."""
-    return fmpq(*float(value).as_integer_ratio())
+def rational(value: float | Fraction) -> fmpq:
+    """The exact rational value of a finite float64, or of a fraction."""
+    return fmpq(*value.as_integer_ratio())
 
 
 def unit(problem: Problem) -> fmpq:

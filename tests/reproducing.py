@@ -26,6 +26,7 @@ from adapters.operation import Operation
 from adapters.question import Question
 from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.grades import Grade
+from reference.linear import identity_layer
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.inputs.cases import Case, stored_cases
@@ -119,16 +120,16 @@ def _all_options(operation: Operation, fmt: Format) -> Problem:
     }
     options = {name: value for name, value in values.items() if name in operation.options}
     layer = bool(set(operation.quantities) & set(LAYER_GRADIENTS)) and Quantity.LOSS not in operation.quantities
-    return Problem(
+    problem = Problem(
         logits=logits,
         target=soft if operation.probabilities else [1, 2],
         format=fmt,
         loss=operation.loss,
         cotangent=3.0 if "reduction" in operation.options else [3.0, -0.5],
         tangent=np.resize([1.0, -2.0], logits.shape),
-        feature=[2.0, -1.0] if layer else None,
         **options,
     )
+    return problem.replace(logits=None, **identity_layer(logits, np.array([2.0, -1.0]))) if layer else problem
 
 
 def _entry(miss: Miss, index: tuple[int, ...]) -> tuple[str, bool]:

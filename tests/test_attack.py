@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic
-from reference.bounds import entrywise
+from reference.bounds import entrywise, row_errors
 from reference.bounds.componentwise import CarefulRows
 from reference.bounds.entrywise import stable_bound
 from reference.bounds.running import Running
@@ -100,6 +100,14 @@ def test_a_product_whose_sum_over_the_cotangent_costs_nothing_is_found_out(monke
         Running, "summed", lambda given: Running(given.size.sum(-1, keepdims=True), np.zeros((1, 1)), given.arithmetic)
     )
     assert attack.first_order(problem) > 1.03
+
+
+@pytest.mark.parametrize("quantity", [Quantity.LOSS, Quantity.GRADIENT, Quantity.FEATURE_GRADIENT, Quantity.WEIGHT_GRADIENT])
+def test_a_layer_whose_logits_have_no_error_is_found_out(quantity: Quantity, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(quantity, "" if quantity is Quantity.LOSS else "quotient", "recursive", "dense layer")
+    assert line.ratio("first_order", FLOAT32, FEW) <= 1.0
+    monkeypatch.setattr(row_errors, "layer_logits", lambda given, of: Running.exact(np.abs(given.logits), of))
+    assert line.ratio("first_order", FLOAT32, FEW) > 1.1
 
 
 def test_both_arithmetics_compute_the_same_numbers() -> None:

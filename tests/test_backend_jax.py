@@ -19,6 +19,7 @@ from adapters.operation import Operation, modes_of
 from adapters.question import Question
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.quantity import LAYER_GRADIENTS
+from tests.layers import picking
 
 TABLE = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
 MODES = ("eager", "compiled")
@@ -36,8 +37,10 @@ def problem_for(operation: Operation, fmt: Format = FLOAT32, **options: Any) -> 
         target = np.array([[0.5, 0.25, 0.25]] * 2)
     if operation.loss.spec.binary:
         logits, target = TABLE[:, :1], np.array([[1.0], [0.0]])
-    feature = [1.0, -2.0] if set(operation.quantities) <= set(LAYER_GRADIENTS) else None
-    return Problem(logits, target, fmt, loss=operation.loss, tangent=np.ones_like(logits), feature=feature, **options)
+    options = {"loss": operation.loss, "tangent": np.ones_like(logits)} | options
+    if set(operation.quantities) <= set(LAYER_GRADIENTS):
+        return picking(logits, target, fmt, [1.0, -2.0], **options)
+    return Problem(logits, target, fmt, **options)
 
 
 def test_modes_are_listed_eager_first(adapter: Adapter) -> None:

@@ -21,6 +21,7 @@ from reference import FLOAT32, FORMATS, Format, Problem, Quantity
 from reference.arithmetic import Order
 from reference.loss import Loss
 from reference.quantity import LAYER_GRADIENTS
+from tests.layers import picking
 
 TABLE = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
 INDICES = Problem(TABLE, [0, 2], FLOAT32, tangent=np.ones((2, 3)))
@@ -41,7 +42,7 @@ def problem_for(operation: Operation, fmt: Format = FLOAT32, **options: Any) -> 
     values = {"logit_softcap": 30.0, "z_loss": 0.5, "focusing": 2.0, "positive_weight": 3.0}
     options |= {name: value for name, value in values.items() if name in operation.options}
     if set(operation.quantities) & set(LAYER_GRADIENTS):
-        return Problem(TABLE, target, fmt, feature=np.array([2.0, -1.0]), **options)
+        return picking(TABLE, target, fmt, [2.0, -1.0], **options)
     if operation.loss.spec.binary:
         logits, target = np.array([[1.5], [-0.5]]), np.array([[1.0], [0.0]])
         return Problem(logits, target, fmt, loss=operation.loss, tangent=np.ones((2, 1)), **options)
@@ -219,9 +220,12 @@ def test_a_softcap_reaches_the_framework(adapter: Adapter, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 def test_the_linear_layer_receives_its_feature_and_the_cotangent(adapter: Adapter, mode: str) -> None:
-    """Two equal logits: the gradient by them is (-1/2, 1/2) times the cotangent, and by the feature's weights times that."""
-    problem = Problem([[0.0, 0.0]], [0], FLOAT32, feature=[3.0], cotangent=[2.0])
+    """Two equal logits: the gradient by them is (-1/2, 1/2) times the cotangent, by weights times their features, and so on."""
+    problem = picking([[0.0, 0.0]], [0], FLOAT32, [3.0], cotangent=[2.0]).replace(
+        weight=[[1.0, 2.0], [1.0, 2.5]], bias=[1.5, 0.0]
+    )
     observed = adapter.observe(Question(named(adapter, "linear_then_cross_entropy", mode), problem, LAYER_GRADIENTS))
+    np.testing.assert_array_equal(observed.values[Quantity.FEATURE_GRADIENT], [[0.0, 0.5]])
     np.testing.assert_array_equal(observed.values[Quantity.WEIGHT_GRADIENT], [[-1.0, -3.0], [1.0, 3.0]])
     np.testing.assert_array_equal(observed.values[Quantity.BIAS_GRADIENT], [-1.0, 1.0])
 

@@ -163,3 +163,33 @@ def test_a_number_that_float64_has_is_taken(text: str) -> None:
 def test_a_number_that_would_be_rounded_is_refused(number: object) -> None:
     with pytest.raises(ValueError, match="allowed: (what float64 has exactly|hexadecimal)"):
         parse_row([number])
+
+
+LAYER = {"features": [["0x1p+0", 0.5]], "weight_columns": [["0x1p+1 * 3"], [0, 1, "0x1p+2"]], "target": [2]}
+"""A layer of two features and three classes."""
+
+
+@pytest.mark.parametrize("bias", [{}, {"bias": [0, "-inf", 1]}], ids=["no bias", "bias"])
+def test_a_layer_is_read_by_its_columns_and_told_again(bias: dict[str, list[object]]) -> None:
+    problem = problem_from(LAYER | bias, FLOAT32)
+    assert problem.logits.tolist() == [[2.0, -np.inf if bias else 2.5, 5.0 if bias else 4.0]]
+    again = problem_from(json.loads(json.dumps(describe_problem(problem))), FLOAT32)
+    assert again.weight.tolist() == problem.weight.tolist() == [[2.0, 0.0], [2.0, 1.0], [2.0, 4.0]]
+    assert again.features.tolist() == [[1.0, 0.5]]
+    assert (again.bias is None) == (not bias)
+    assert problem_from(LAYER | {"rows": 3}, FLOAT32).logits.shape == (3, 3)
+    assert problem_from(LAYER | {"features": [], "target": []}, FLOAT32).logits.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (LAYER | {"logits": [[0, 1]]}, "logits and features are both given"),
+        ({"features": [[1]], "target": [0]}, "weight_columns is missing; needed with features"),
+        ({"target": [0]}, "'logits' is missing; needed: logits, or features and weight_columns"),
+        (LAYER | {"features": [[1, 2], [3, 4]], "target": [0, 0], "rows": 2}, "features has 2 rows; allowed: with one row"),
+    ],
+)
+def test_a_layer_that_is_none_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        problem_from(given, FLOAT32)

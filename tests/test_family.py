@@ -15,9 +15,10 @@ import pytest
 
 from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, Loss, Problem, Quantity, evaluate
 from reference.expected import Expected
-from reference.linear import linear_layer
-from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS
+from reference.problem import layer_of
+from reference.quantity import BUILDING_BLOCKS, LAYER_GRADIENTS, SUMMED_GRADIENTS
 from reference.special_values import Requirement
+from tests.layers import picking
 from tests.oracles.agreement import check_problem
 from tests.oracles.finite_differences import (
     ACCURACY,
@@ -345,24 +346,28 @@ def test_rows_of_either_sign_add_up() -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # The linear layer.
 
-LAYER = Problem([[20.0, 0.0, 1.0], [1.0, 2.0, -3.0], [0.0, 0.0, 0.0]], [0, -100, 1], FLOAT32, feature=[3.0, 7.0, -0.5])
+OUTPUT = np.array([[20.0, 0.0, 1.0], [1.0, 2.0, -3.0], [0.0, 0.0, 0.0]])
+LAYER = picking(OUTPUT, [0, -100, 1], FLOAT32, [3.0, 7.0, -0.5])
 
 
 @pytest.mark.parametrize("rows", [3, 1])
 def test_the_layer_returns_the_logits(rows: int) -> None:
     """Those of a single row by way of the bias."""
-    problem = LAYER.replace(logits=LAYER.logits[:rows], target=LAYER.target[:rows], feature=[3.0, 7.0, -0.5][:rows])
-    features, weight, bias = linear_layer(problem)
+    problem = picking(OUTPUT[:rows], LAYER.target[:rows], FLOAT32, [3.0, 7.0, -0.5][:rows])
+    features, weight, bias = layer_of(problem).arrays
     assert features.shape == (rows, rows + 1)
     assert weight.shape == (3, rows + 1)
     assert bias.any() == (rows == 1) != weight.any()
-    np.testing.assert_array_equal(features @ weight.T + bias, problem.logits)
+    np.testing.assert_array_equal(features @ weight.T + bias, OUTPUT[:rows])
+    np.testing.assert_array_equal(problem.logits, OUTPUT[:rows])
 
 
 def test_the_gradient_of_the_layer_is_the_matrix_product() -> None:
     found = evaluate(LAYER, [GRADIENT, *LAYER_GRADIENTS])
-    gradient, features = found[GRADIENT].values.approximate(), linear_layer(LAYER)[0]
-    weight, bias = (found[q] for q in LAYER_GRADIENTS)
+    gradient, (features, given, _) = found[GRADIENT].values.approximate(), layer_of(LAYER).arrays
+    feature, weight, bias = (found[q] for q in LAYER_GRADIENTS)
+    np.testing.assert_allclose(feature.values.approximate(), gradient @ given, rtol=1e-14)
+    np.testing.assert_allclose(feature.scale, found[GRADIENT].scale @ np.abs(given), rtol=1e-15)
     np.testing.assert_allclose(weight.values.approximate(), gradient.T @ features, rtol=1e-15)
     np.testing.assert_allclose(bias.values.approximate(), gradient.sum(axis=0), rtol=1e-15)
     np.testing.assert_allclose(weight.scale, found[GRADIENT].scale.T @ np.abs(features), rtol=1e-15)
@@ -372,37 +377,44 @@ def test_the_gradient_of_the_layer_is_the_matrix_product() -> None:
 
 def test_a_gradient_beyond_float64_times_a_feature_of_zero_adds_nothing_to_the_scale() -> None:
     largest = FLOAT64.largest
-    problem = Problem([[largest, 0.0], [1.0, 0.0]], [1, 1], FLOAT64, z_loss=4.0, feature=[0.0, 1.0])
+    problem = picking([[largest, 0.0], [1.0, 0.0]], [1, 1], FLOAT64, [0.0, 1.0], z_loss=4.0)
     expected = evaluate(problem, [Quantity.WEIGHT_GRADIENT])[Quantity.WEIGHT_GRADIENT]
-    assert np.isinf(expected.scale[0, 0])
-    assert np.isfinite(expected.scale[:, -1]).all()
+    assert expected.scale[0, 0] >= largest
+    assert (expected.scale[:, -1] < largest).all()
+
+
+@pytest.mark.parametrize("quantity", SUMMED_GRADIENTS)
+def test_sums_of_a_layer_without_rows_that_count(quantity: Quantity) -> None:
+    nothing = LAYER.replace(target=[-100] * 3, reduction="mean")
+    expected = evaluate(nothing, [quantity])[quantity]
+    assert not expected.values.approximate().any()
+    assert not expected.scale.any()
+    assert (expected.requirement == Requirement.REST_OR_NOT_FINITE).all()
+    check_problem(nothing, [quantity])
+
+
+def test_the_features_of_a_mean_of_nothing_owe_nothing() -> None:
+    quantity = Quantity.FEATURE_GRADIENT
+    expected = evaluate(LAYER.replace(target=[-100] * 3, reduction="mean"), [quantity])[quantity]
+    assert np.isnan(expected.values.approximate()).all()
+    assert (expected.requirement == Requirement.UNSPECIFIED).all()
 
 
 @pytest.mark.parametrize("quantity", LAYER_GRADIENTS)
-def test_a_layer_without_rows_or_weight(quantity: Quantity) -> None:
-    nothing = LAYER.replace(target=[-100] * 3, reduction="mean")
-    expected = evaluate(nothing, [quantity])[quantity]
-    sums = (..., -1) if quantity is Quantity.WEIGHT_GRADIENT else ...
-    assert not expected.values.approximate()[sums].any()
-    assert not expected.scale[sums].any()
-    assert (expected.requirement[sums] == Requirement.REST_OR_NOT_FINITE).all()
-    if quantity is Quantity.WEIGHT_GRADIENT:
-        assert np.isnan(expected.values.approximate()[:, :-1]).all()
-        assert (expected.requirement[:, :-1] == Requirement.UNSPECIFIED).all()
-    check_problem(nothing, [quantity])
+def test_a_layer_without_rows(quantity: Quantity) -> None:
     none = evaluate(LAYER.replace(target=[-100] * 3), [quantity])[quantity]
     assert not none.values.approximate().any()
     assert not none.scale.any()
-    empty = Problem(np.zeros((0, 3)), [], FLOAT32, feature=[])
-    assert evaluate(empty, [quantity])[quantity].values.approximate().shape in ((3, 1), (3,))
-    with pytest.raises(ValueError, match="without one; give the problem a feature of shape"):
-        evaluate(LAYER.replace(feature=None), [quantity])
+    empty = picking(np.zeros((0, 3)), [], FLOAT32, [])
+    assert evaluate(empty, [quantity])[quantity].values.approximate().shape in ((0, 1), (3, 1), (3,))
+    with pytest.raises(ValueError, match=r"without one; give the problem features \(N, D\) and weight \(K, D\)"):
+        evaluate(Problem(OUTPUT, LAYER.target, FLOAT32), [quantity])
 
 
 def test_merged_classes_in_a_layer() -> None:
     classes = 40
     logits = np.array([np.arange(classes) % 3, np.arange(classes) % 2], dtype=np.float64)
-    problem = Problem(logits, [0, 5], FLOAT32, feature=[2.0, 0.5], z_loss=0.5)
+    problem = picking(logits, [0, 5], FLOAT32, [2.0, 0.5], z_loss=0.5)
     check_problem(problem, LAYER_GRADIENTS)
 
 

@@ -30,8 +30,9 @@ from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Forma
 from reference.grades import Grade
 from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import LAYER_GRADIENTS, SUMMED_GRADIENTS, Quantity
 from suites.judging.measurement import Measurement
+from tests.layers import picking
 from tests.test_bounds import EXP_ULPS, rounded_sum
 
 DERIVED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
@@ -434,17 +435,17 @@ def test_the_linear_layer(summation: Summation, options: dict[str, float]) -> No
     """Gradients of 60 rows, summed with every addition rounded."""
     rng, rows = np.random.default_rng(2), 60
     logits, feature = FLOAT16.round(rng.normal(size=(rows, 3))), FLOAT16.round(rng.uniform(1, 2, rows))
-    given: dict[str, Any] = {"feature": feature, "tangent": np.zeros((rows, 3)), **options}
-    problem = Problem(logits, [0] * rows, FLOAT16, **given)
+    given: dict[str, Any] = {"tangent": np.zeros((rows, 3)), **options}
+    problem, alone = picking(logits, [0] * rows, FLOAT16, feature, **given), Problem(logits, [0] * rows, FLOAT16, **given)
     arithmetic, r = declared(FLOAT16, summation=summation), Rounding(FLOAT16, FLOAT16, summation)
     gradient = textbook(Textbook(problem, r))[Quantity.GRADIENT]
     last = r.sum(r(gradient * feature[:, None]).T)
     values = {Quantity.WEIGHT_GRADIENT: np.hstack([gradient.T, last]), Quantity.BIAS_GRADIENT: r.sum(gradient.T)[:, 0]}
-    for quantity, expected in evaluate(problem, LAYER_GRADIENTS).items():
+    for quantity, expected in evaluate(problem, SUMMED_GRADIENTS).items():
         assert ratio_of(problem, quantity, arithmetic, expected, values[quantity]) <= 1.0
     # What a sum of 60 rows may lose, if every addition rounds up, and what its terms lost before.
     size, u, depth = np.abs(gradient).sum(axis=0), FLOAT16.unit_roundoff, summation.depth(rows)
-    parts = stable_bound(problem.replace(feature=None), Quantity.GRADIENT, arithmetic)
+    parts = stable_bound(alone, Quantity.GRADIENT, arithmetic)
     assert (stable_bound(problem, Quantity.BIAS_GRADIENT, arithmetic) > parts.sum(axis=0) + 0.9 * depth * u * size).all()
     weight = stable_bound(problem, Quantity.WEIGHT_GRADIENT, arithmetic)
     assert (weight[:, -1] > feature @ parts + 0.9 * depth * u * (feature @ np.abs(gradient))).all()
@@ -483,7 +484,7 @@ def test_a_correct_z_loss_is_correct_where_squares_of_its_logits_overflow(logits
 
 @pytest.mark.parametrize("quantity", LAYER_GRADIENTS)
 def test_a_correct_gradient_of_the_layer_is_correct(quantity: Quantity) -> None:
-    problem = Problem([[20.0, 0.0], [1.0, 2.0]], [0, 1], FLOAT32, feature=[3.0, -1.0])
+    problem = picking([[20.0, 0.0], [1.0, 2.0]], [0, 1], FLOAT32, [3.0, -1.0])
     expected = evaluate(problem, [quantity])[quantity]
     values, _ = expected.values.rounded(FLOAT32)
     found = Measurement(problem, quantity, Arithmetic(FLOAT32, FLOAT32), expected, values)

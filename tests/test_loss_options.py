@@ -25,6 +25,10 @@ INPUTS = {
 }
 
 
+OUTPUT = INDICES | {"logits": None}
+LAYER = {"features": [[1.0], [2.0]], "weight": [[3.0], [0.5]], "bias": [0.0, -np.inf]}
+
+
 def some_value(option: Option) -> Any:
     """One that is not the default."""
     return [1.0, 2.0] if isinstance(option.kind, Array) else next(filter(option.is_given, option.drawn))
@@ -34,23 +38,28 @@ GIVEN = {option.name: some_value(option) for option in ARGUMENTS if option.losse
 """Every option that depends on the loss, not at its default."""
 
 
+def taken_with(option: str) -> dict[str, Any]:
+    """The option, and what it is not taken without."""
+    return LAYER | {"logits": None} if option in LAYER else {option: GIVEN[option]}
+
+
 def of(loss: Loss, **options: Any) -> Problem:
-    return Problem(**INPUTS[loss.spec.target], loss=loss, **options)
+    return Problem(**INPUTS[loss.spec.target] | options, loss=loss)
 
 
 @pytest.mark.parametrize("loss", Loss)
 @pytest.mark.parametrize("option", GIVEN)
 def test_a_loss_takes_its_options_and_no_other(loss: Loss, option: str) -> None:
     if option in arguments_of(loss):
-        taken = getattr(of(loss, **{option: GIVEN[option]}), option)
-        np.testing.assert_array_equal(taken, GIVEN[option])
+        given = taken_with(option)
+        np.testing.assert_array_equal(getattr(of(loss, **given), option), given[option])
     else:
         with pytest.raises(ValueError, match=rf"^{option} is .* and loss is '{loss.value}'; allowed: "):
             of(loss, **{option: GIVEN[option]})
 
 
 def test_the_table_of_options_is_complete() -> None:
-    optional = {field.name: field.default for field in fields(Problem) if field.default is not MISSING}
+    optional = {field.name: field.default for field in fields(Problem) if field.init and field.default is not MISSING}
     assert optional == {argument.name: argument.default for argument in ARGUMENTS}
 
 
@@ -65,7 +74,7 @@ def test_every_loss_takes_reduction_cotangent_and_tangent(loss: Loss) -> None:
 @pytest.mark.parametrize("option", [*GIVEN, "loss"])
 def test_only_cross_entropy_with_its_own_options_may_be_plain(option: str) -> None:
     homes = [loss for loss in Loss if option in arguments_of(loss)] or [Loss.FOCAL]
-    given = {} if option == "loss" else {option: GIVEN[option]}
+    given = {} if option == "loss" else taken_with(option)
     expected = option in ("ignore_index", "temperature", "logit_scale")
     assert of(homes[0], **given).is_plain == expected
     assert of(Loss.CROSS_ENTROPY).is_plain
@@ -80,10 +89,23 @@ REFUSED = [
     (INDICES, {"logit_softcap": np.inf}, r"logit_softcap is inf; allowed: a finite number > 0, or None"),
     (INDICES, {"loss": "focal", "focusing": -1.0}, r"focusing is -1\.0; allowed: a finite number >= 0"),
     (COLUMN, {"loss": "sigmoid", "positive_weight": -1.0}, r"positive_weight is -1\.0; allowed: a finite number >= 0"),
-    (INDICES, {"feature": [1.0]}, r"feature has shape \(1,\); allowed: \(2,\)"),
-    (INDICES, {"feature": [1.0, np.inf]}, r"feature\[1\] is inf; allowed: finite float32 numbers"),
-    (INDICES, {"feature": [1.0, 0.1]}, r"feature\[1\] is 0\.1; allowed: finite float32 numbers"),
-    (INDICES | {"logits": [[-np.inf, 0.0], [1.0, 2.0]]}, {"feature": [1.0, 2.0]}, r"feature is given with logits that are not"),
+    (INDICES, LAYER, "logits and features are both given; allowed: one of them"),
+    (OUTPUT, {"features": [[1.0], [2.0]]}, "features given without weight; allowed: features and weight of a layer"),
+    (OUTPUT, {"bias": [1.0, 2.0]}, "bias given without features, weight; allowed: features and weight of a layer"),
+    (
+        OUTPUT,
+        LAYER | {"weight": [[1.0, 2.0]]},
+        r"features has shape .*, weight has shape .*, bias has shape .*; allowed: ",
+    ),
+    (
+        OUTPUT,
+        LAYER | {"bias": [1.0]},
+        r"features has .*, bias has shape \(1,\); allowed: .*\(K,\), with K >= 1",
+    ),
+    (OUTPUT, LAYER | {"weight": [[1.0], [np.inf]]}, r"weight\[1, 0\] is inf; allowed: finite float32 numbers"),
+    (OUTPUT, LAYER | {"weight": [[1.0], [0.1]]}, r"weight\[1, 0\] is 0\.1; allowed: finite float32 numbers"),
+    (OUTPUT, LAYER | {"features": [[0.1], [1.0]]}, r"features\[0, 0\] is 0\.1; allowed: float32 numbers"),
+    (OUTPUT, LAYER | {"bias": [np.nan, 0.0]}, r"bias\[0\] is nan; allowed: finite float32 numbers or -inf"),
     (
         INDICES,
         {"loss": "kl_divergence"},
@@ -125,14 +147,15 @@ def test_a_name_is_taken_for_its_loss() -> None:
     assert Problem(**INDICES, loss="focal").loss is Loss.FOCAL  # type: ignore[arg-type]
 
 
-def test_a_feature_is_copied_and_frozen() -> None:
-    given = np.array([1.0, 2.0])
-    problem = Problem(**INDICES, feature=given)
-    given[:] = 0.0
-    assert problem.feature is not None
-    assert problem.feature.tolist() == [1.0, 2.0]
+@pytest.mark.parametrize("part", ["features", "weight", "bias"])
+def test_a_layer_is_copied_and_frozen(part: str) -> None:
+    given = {name: np.array(numbers) for name, numbers in LAYER.items()}
+    problem = Problem(**OUTPUT, **given)
+    given[part][...] = 0.0
+    kept = getattr(problem, part)
+    assert kept.tolist() == LAYER[part]
     with pytest.raises(ValueError, match="read-only"):
-        problem.feature[0] = 3.0
+        kept[...] = 3.0
 
 
 def test_a_complement_need_not_be_a_member() -> None:

@@ -14,6 +14,7 @@ from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.judging.measurement import Measurement
+from tests.layers import picking
 
 TAIL = Problem([[20.0, 0.0]], [0], FLOAT32)
 """True loss 2.06e-09: lost by absorption."""
@@ -198,12 +199,13 @@ def test_nothing_but_nan_or_infinity_is_owed_beside_an_infinite_loss() -> None:
 
 
 def test_the_sums_of_a_mean_of_nothing_are_zero_or_no_number() -> None:
-    problem = Problem([[1.0, 0.0]], [-100], FLOAT32, reduction="mean", feature=[2.0])
+    problem = picking([[1.0, 0.0]], [-100], FLOAT32, [2.0], reduction="mean")
     for right in (np.nan, np.inf, 0.0):
         assert measure(problem, [right, 0.0], Quantity.BIAS_GRADIENT).grade is Grade.CORRECT
     assert measure(problem, [123.0, 0.0], Quantity.BIAS_GRADIENT).grade is Grade.NONE
-    anything_in_the_row = [[123.0, 0.0], [-7.0, np.nan]]
-    assert measure(problem, anything_in_the_row, Quantity.WEIGHT_GRADIENT).grade is Grade.CORRECT
+    assert measure(problem, [[np.nan, 0.0], [np.inf, 0.0]], Quantity.WEIGHT_GRADIENT).grade is Grade.CORRECT
+    assert measure(problem, [[123.0, 0.0], [0.0, 0.0]], Quantity.WEIGHT_GRADIENT).grade is Grade.NONE
+    assert measure(problem, [[123.0, -7.0]], Quantity.FEATURE_GRADIENT).grade is Grade.CORRECT
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reference import FLOAT32, Problem
 from reference.options import OPTIONS
 from suites.judging.narrowing import MOST_ASKED, edges, narrowed
+from tests.layers import picking
 
 VOCABULARY = 128256
 RANDOM = np.random.default_rng(0)
@@ -141,16 +142,16 @@ def test_edges_are_those_of_tiles(classes: int, step: int) -> None:
 def test_one_row_is_kept_where_one_is_enough() -> None:
     logits = FLOAT32.round(RANDOM.normal(size=(3, 500)))
     logits[1, 400] = 90.0
-    problem = Problem(logits, [7, 400, 499], FLOAT32, cotangent=[1.0, 2.0, 3.0], feature=[4.0, 5.0, 6.0])
+    problem = picking(logits, [7, 400, 499], FLOAT32, [4.0, 5.0, 6.0], cotangent=[1.0, 2.0, 3.0])
     found = narrow(problem, lambda p: (p.logits > 80).any() and p.num_classes > 16 and p.cotangent is not None)
     assert (found.logits.shape, found.target.tolist()) == ((1, 17), [found.logits[0].argmax()])
-    assert (found.cotangent.tolist(), found.feature.tolist()) == ([2.0], [5.0])
+    assert (found.cotangent.tolist(), found.features[:, -1].tolist()) == ([2.0], [5.0])
     together = narrow(problem, lambda p: p.num_rows > 1 and p.num_classes > 16 and p.cotangent is not None)
     assert together.logits.shape == (2, 17)
     assert [row[place] for row, place in zip(together.logits, together.target, strict=True)] == [
         row[place] for row, place in zip(logits[1:], problem.target[1:], strict=True)
     ]
-    assert (together.cotangent.tolist(), together.feature.tolist()) == ([2.0, 3.0], [5.0, 6.0])
+    assert (together.cotangent.tolist(), together.features[:, -1].tolist()) == ([2.0, 3.0], [5.0, 6.0])
 
 
 def test_a_reduced_loss_keeps_its_scalar() -> None:

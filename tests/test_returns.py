@@ -18,13 +18,14 @@ from adapters.question import Question
 from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Arithmetic, Problem
 from reference.formats import Format
 from reference.grades import Grade
-from reference.linear import linear_layer
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.problem import layer_of
+from reference.quantity import SUMMED_GRADIENTS, Quantity
 from suites.judging.claims import Claims
 from suites.judging.effort import EFFORTS
 from suites.judging.judge import Judge, Plan
 from suites.judging.measurement import Measurement
 from tests.command import first_failures, run_here
+from tests.layers import picking
 from tests.planted.trial import FOLDER
 from tests.test_reproducers import run_all
 
@@ -159,7 +160,7 @@ class Layer(NumpyAdapter):
     def call(self, question: Question) -> Call:
         problem, asked = question.problem, question.problem.format
         slopes = softmax(problem.logits, axis=1) - np.eye(problem.num_classes)[problem.target]
-        features, _, _ = linear_layer(problem)
+        features = layer_of(problem).features
         values = {Quantity.WEIGHT_GRADIENT: slopes.T @ features, Quantity.BIAS_GRADIENT: slopes.sum(axis=0)}
         formats = {Quantity.WEIGHT_GRADIENT: FLOAT32, Quantity.BIAS_GRADIENT: asked}
         stored = {q: asked.round(v) if self.coarse else v for q, v in values.items()}
@@ -169,10 +170,10 @@ class Layer(NumpyAdapter):
 def measured(adapter: Layer, *declared: Limit) -> dict[Quantity, Measurement]:
     """Both gradients of the layer for bfloat16 logits."""
     (absorbing,) = [op for op in adapter.operations() if op.name == "absorption_free"]
-    layer = replace(absorbing, quantities=LAYER_GRADIENTS).within(declared, "cpu")
-    problem = Problem([[0.0, 1.0, 3.0], [2.0, 0.5, 0.0]], [1, 2], BFLOAT16, feature=[1.5, 0.75])
+    layer = replace(absorbing, quantities=SUMMED_GRADIENTS).within(declared, "cpu")
+    problem = picking([[0.0, 1.0, 3.0], [2.0, 0.5, 0.0]], [1, 2], BFLOAT16, [1.5, 0.75])
     judge = Judge(Plan(adapter, (layer,), (BFLOAT16,), (), (), Claims(), EFFORTS["quick"], 0, "pytest suites/"))
-    return {m.quantity: m for m in judge.measure(Question(layer, problem, LAYER_GRADIENTS))}
+    return {m.quantity: m for m in judge.measure(Question(layer, problem, SUMMED_GRADIENTS))}
 
 
 def test_the_gradient_of_weights_is_declared_alone() -> None:

@@ -15,8 +15,7 @@ from adapters.jax.losses import Array, Losses, Options, linear_then_cross_entrop
 from adapters.layout import laid_out, of_logits
 from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
-from reference.linear import linear_layer
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
@@ -40,7 +39,7 @@ class Inputs:
         self.problem, self.device = problem, device
         cast = problem.format.cast
         target = cast(problem.target) if problem.has_probabilities else problem.target.astype(question.label_dtype)
-        logits = cast(problem.logits)
+        logits = cast(problem.stored_logits)
         self._sources = {"logits": laid_out(logits, of_logits(logits, question.layout)), "target": target}
         self._before = {name: source.tobytes() for name, source in self._sources.items()}
         self.logits, self.target = (jnp.asarray(source, device=device) for source in self._sources.values())
@@ -51,7 +50,7 @@ class Inputs:
     def layer(self) -> tuple[Array, Array, Array]:
         """Features, weights and bias of the linear layer, whose output the logits are."""
         cast = self.problem.format.cast
-        features, weights, bias = (jnp.asarray(cast(values), device=self.device) for values in linear_layer(self.problem))
+        features, weights, bias = (jnp.asarray(cast(values), device=self.device) for values in layer_of(self.problem).arrays)
         return features, weights, bias
 
     def changed(self) -> tuple[str, ...]:
@@ -158,25 +157,25 @@ def _compiled(how: Differentiated, quantities: tuple[Quantity, ...], options: Op
 
 @dataclass(frozen=True)
 class Layer:
-    """Gradients by the weights and the bias of a linear layer in front of the loss."""
+    """Gradients by the features, the weights and the bias of a linear layer in front of the loss."""
 
     compiled: bool = False
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
-        """The gradients asked for: (K, N + 1) by the weights, (K,) by the bias."""
+        """The gradients asked for: (N, D) by the features, (K, D) by the weights, (K,) by the bias."""
         gradients = _compiled_layer if self.compiled else _layer_gradients
-        both = gradients(inputs.problem.reduction, *inputs.layer(), inputs.target, inputs.cotangent)
-        results = dict(zip(LAYER_GRADIENTS, both, strict=True))
+        found = gradients(inputs.problem.reduction, *inputs.layer(), inputs.target, inputs.cotangent)
+        results = dict(zip(LAYER_GRADIENTS, found, strict=True))
         return {quantity: results[quantity] for quantity in quantities}
 
 
 def _layer_gradients(
     reduction: Reduction, features: Array, weights: Array, bias: Array, target: Array, cotangent: Array
-) -> tuple[Array, Array]:
-    def loss(w: Array, b: Array) -> Array:
-        return reduced(lambda x, labels, _: linear_then_cross_entropy(x, w, b, labels), target, Options(reduction), features)
+) -> tuple[Array, Array, Array]:
+    def loss(h: Array, w: Array, b: Array) -> Array:
+        return reduced(lambda x, labels, _: linear_then_cross_entropy(x, w, b, labels), target, Options(reduction), h)
 
-    return jax.vjp(loss, weights, bias)[1](cotangent)
+    return jax.vjp(loss, features, weights, bias)[1](cotangent)
 
 
 _compiled_layer = jax.jit(_layer_gradients, static_argnums=0)

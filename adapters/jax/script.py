@@ -22,8 +22,7 @@ from adapters.script import (
 from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
-from reference.linear import linear_layer
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
@@ -87,10 +86,10 @@ _PUSH = "push = jax.linearize(lambda x: gradient(x, t, upstream), x)[1]\n"
 _HESSIAN = "jnp.moveaxis(along_each_class(push, x), 0, 2)"
 
 _LAYER = """
-def losses(weights, bias):
+def losses(features, weights, bias):
     return loss(jnp.matmul(features, weights.T, precision=jax.lax.Precision.HIGHEST) + bias, t)
 
-return jax.vjp(losses, weights, bias)[1](upstream)
+return jax.vjp(losses, features, weights, bias)[1](upstream)
 """
 
 
@@ -125,7 +124,7 @@ def _array(name: str, values: Floats, problem: Problem) -> str:
 def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
     if isinstance(asked.operation.function, Layer):
-        named = zip(("features", "weights", "bias"), linear_layer(problem), strict=True)
+        named = zip(("features", "weights", "bias"), layer_of(problem).arrays, strict=True)
         lines = [_array(name, values, problem) for name, values in named]
     else:
         lines = [_array("x", problem.logits, problem), *_laid_out(asked)]

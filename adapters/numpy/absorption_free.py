@@ -23,7 +23,7 @@ import numpy as np
 from adapters.numpy import double_double as dd
 from adapters.numpy.double_double import DoubleDouble
 from reference.formats import Bools, Floats
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import Quantity
 from reference.reduction import Reduction
 from reference.weights import upstream_of
@@ -135,11 +135,18 @@ class _Rows:
     def gradient(self) -> Floats:
         return self._owed(self._slopes().value())
 
-    def weight_gradient(self) -> Floats:
-        assert self.problem.feature is not None
+    def feature_gradient(self) -> Floats:
+        """g W, a column at a time; less the weight of the largest class, which adds nothing, for a row's slopes add up to 0."""
+        weight, top = layer_of(self.problem).weight, np.argmax(self.left_out, axis=1)
         slopes = self._slopes()
-        column = self._over_rows(slopes * _dd(self.problem.feature[:, None]))
-        return np.hstack([self._owed(slopes.value()).T, column[:, None]])
+        columns = [(slopes * (_dd(column) - _dd(column[top][:, None]))).sum(axis=1) for column in weight.T]
+        return self._owed(np.hstack([column.value() for column in columns]))
+
+    def weight_gradient(self) -> Floats:
+        """g^T h, a column at a time."""
+        slopes = self._slopes()
+        columns = [self._over_rows(slopes * _dd(column[:, None])) for column in layer_of(self.problem).features.T]
+        return np.stack(columns, axis=1)
 
     def bias_gradient(self) -> Floats:
         return self._over_rows(self._slopes())

@@ -16,8 +16,7 @@ from adapters.layout import laid_out, of_logits
 from adapters.operation import EAGER
 from adapters.question import Question
 from adapters.tensorflow.losses import LossFunction, Options, Tensor
-from reference.linear import linear_layer
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 
 COMPILED, XLA = "compiled", "xla"
@@ -39,7 +38,7 @@ class Inputs:
         """The tensors of a problem, its logits in a layout; the cotangent is of ones unless the problem has one."""
         problem = question.problem
         cast = problem.format.cast
-        given = cast(problem.logits)
+        given = cast(problem.stored_logits)
         logits = tf.constant(laid_out(given, of_logits(given, question.layout)))
         target = tf.constant(cast(problem.target) if problem.has_probabilities else problem.target.astype(question.label_dtype))
         return cls(problem, logits, target, tf.constant(cast(problem.upstream)), (_bits(logits), _bits(target)))
@@ -190,29 +189,29 @@ Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 
 
 def _layer_gradients(layer: Layer, options: Options) -> Run:
-    """(features, weight, bias, target, cotangent) -> gradients by the weight and by the bias."""
+    """(features, weight, bias, target, cotangent) -> gradients by the first three."""
 
     def run(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
         with tf.GradientTape() as tape:
-            tape.watch((weight, bias))
+            tape.watch((features, weight, bias))
             losses = layer(features, weight, bias, target, options)
-        return tuple(tape.gradient(losses, (weight, bias), output_gradients=cotangent))
+        return tuple(tape.gradient(losses, (features, weight, bias), output_gradients=cotangent))
 
     return run
 
 
 @dataclass(frozen=True, eq=False)
 class LayerDifferentiated:
-    """A linear layer and its loss in a mode, with the gradients by the layer's weight and bias."""
+    """A linear layer and its loss in a mode, with the gradients by the layer's features, weight and bias."""
 
     layer: Layer
     mode: str = EAGER
     _traced: dict[tuple[Any, ...], Run] = field(default_factory=dict)
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:  # noqa: ARG002
-        """Both gradients of the linear layer: (K, N + 1) by the weight, (K,) by the bias."""
+        """The gradients of the linear layer: (N, D) by the features, (K, D) by the weight, (K,) by the bias."""
         problem, options = inputs.problem, Options.of(inputs.problem)
-        features, weight, bias = (tf.constant(problem.format.cast(values)) for values in linear_layer(problem))
+        features, weight, bias = (tf.constant(problem.format.cast(values)) for values in layer_of(problem).arrays)
         given = (features, weight, bias, inputs.target, inputs.cotangent)
         run = _layer_gradients(self.layer, options)
         if self.mode != EAGER:

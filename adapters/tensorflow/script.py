@@ -21,8 +21,7 @@ from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDiffere
 from adapters.tensorflow.losses import KERAS_REDUCTIONS
 from adapters.usage import Usage
 from reference.formats import Floats
-from reference.linear import linear_layer
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
@@ -129,9 +128,9 @@ return tf.einsum("nknj->nkj", tape.jacobian(gradient, x)).numpy()
 """
 _LAYER = """
 with tf.GradientTape() as tape:
-    tape.watch((weight, bias))
+    tape.watch((features, weight, bias))
     losses = loss(tf.linalg.matmul(features, weight, transpose_b=True) + bias, t)
-return tape.gradient(losses, (weight, bias), output_gradients=upstream)
+return tape.gradient(losses, (features, weight, bias), output_gradients=upstream)
 """
 
 
@@ -167,7 +166,7 @@ def _tensor(name: str, values: Floats, problem: Problem) -> str:
 def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
     if isinstance(asked.operation.function, LayerDifferentiated):
-        named = zip(("features", "weight", "bias"), linear_layer(problem), strict=True)
+        named = zip(("features", "weight", "bias"), layer_of(problem).arrays, strict=True)
         lines = [_tensor(name, values, problem) for name, values in named]
     else:
         lines = [_tensor("x", problem.logits, problem), *_laid_out(asked)]

@@ -27,7 +27,7 @@ from adapters.torch.losses import (
     to_tensor,
 )
 from reference.formats import Floats
-from reference.linear import linear_layer
+from reference.problem import layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
@@ -43,8 +43,9 @@ class Run:
     def __init__(self, question: Question, device: str) -> None:
         problem = question.problem
         self.problem, self.device, self._layout = problem, device, question.layout
-        logits = to_tensor(problem.logits, problem.format, device)
-        self.logits = _view(logits, of_logits(problem.logits, self._layout)).requires_grad_()
+        stored = problem.stored_logits
+        logits = to_tensor(stored, problem.format, device)
+        self.logits = _view(logits, of_logits(stored, self._layout)).requires_grad_()
         self.target = self._beside(problem.target, target_tensor(problem, device, question.label_dtype))
         self.options = options_of(problem, device, self._weight())
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
@@ -164,20 +165,18 @@ def with_graph(loss: Loss) -> Loss:
     return losses
 
 
-Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
+Layer = Callable[..., Tensor]
 """(features, weight, bias, target, options) -> losses of the linear layer's output."""
 
 
 def by_layer(layer: Layer, run: Run, quantities: tuple[Quantity, ...]) -> Results:
-    """Loss, and gradients by the weights and the bias of a linear layer in front of it."""
+    """Loss, and gradients by the features, the weight and the bias of a linear layer in front of it."""
     fmt, device = run.problem.format, run.device
-    features, weight, bias = (to_tensor(values, fmt, device) for values in linear_layer(run.problem))
-    weight.requires_grad_()
-    bias.requires_grad_()
-    losses = layer(features, weight, bias, run.target, run.options)
+    parts = [to_tensor(values, fmt, device).requires_grad_() for values in layer_of(run.problem).arrays]
+    losses = layer(*parts, run.target, run.options)
     results = {Quantity.LOSS: losses.detach()}
     if set(quantities) & set(LAYER_GRADIENTS):
-        gradients = torch.autograd.grad(losses, (weight, bias), run.cotangent(losses.shape).to(losses.dtype))
+        gradients = torch.autograd.grad(losses, parts, run.cotangent(losses.shape).to(losses.dtype))
         results |= dict(zip(LAYER_GRADIENTS, gradients, strict=True))
     return results
 

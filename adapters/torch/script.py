@@ -30,8 +30,7 @@ from adapters.torch.losses import AUTOCAST, COMPILED
 from adapters.torch.usage_script import has_words, imports_of, observed, of_other
 from adapters.usage import Usage
 from reference.formats import Floats
-from reference.linear import linear_layer
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
@@ -164,7 +163,7 @@ _FORWARD = {
 }
 _LAYER = """
 losses = loss(F.linear(features, weight, bias), t)
-return torch.autograd.grad(losses, (weight, bias), {upstream})[{place}]
+return torch.autograd.grad(losses, (features, weight, bias), {upstream})[{place}]
 """
 
 
@@ -267,12 +266,8 @@ def _target(problem: Problem, label_dtype: str, name: str = "t") -> str:
 
 
 def _layer_inputs(problem: Problem) -> list[str]:
-    features, weight, bias = linear_layer(problem)
-    return [
-        _tensor("features", features, problem),
-        _tensor("weight", weight, problem, ", requires_grad=True"),
-        _tensor("bias", bias, problem, ", requires_grad=True"),
-    ]
+    named = zip(("features", "weight", "bias"), layer_of(problem).arrays, strict=True)
+    return [_tensor(name, values, problem, ", requires_grad=True") for name, values in named]
 
 
 def _way(asked: Question) -> object:

@@ -35,7 +35,8 @@ import numpy as np
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import LABEL_ROUNDINGS, Analysis, Direction
 from reference.bounds.block_products import block_product
-from reference.bounds.family import family_gradient, family_loss, family_product, finished, layer_gradient, reduced
+from reference.bounds.family import family_gradient, family_loss, family_product, finished, reduced
+from reference.bounds.layer import layer_gradient
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth, inverse_error, product
 from reference.formats import Bools, Floats

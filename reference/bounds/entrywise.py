@@ -33,9 +33,9 @@ from reference.bounds.family import (
     family_loss,
     family_product,
     inverses_error,
-    layer_gradient,
     reduced,
 )
+from reference.bounds.layer import layer_gradient, sizes
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth, growth_of
 from reference.bounds.softplus import softplus_error
@@ -43,7 +43,7 @@ from reference.evaluation import evaluate
 from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, SECOND_ORDER, Quantity, quantity_named
 from reference.reduction import Reduction
 from reference.weights import denominator_of, factors_of, tangent_of, unit_of, upstream_of, weights_of
@@ -224,8 +224,7 @@ _STABLE = {
     Quantity.SOFTMAX: _softmax,
     Quantity.LOGSUMEXP: _logsumexp,
     **{quantity: _block_product(quantity) for quantity in BLOCK_PRODUCTS},
-    Quantity.WEIGHT_GRADIENT: _layer_gradient(Quantity.WEIGHT_GRADIENT),
-    Quantity.BIAS_GRADIENT: _layer_gradient(Quantity.BIAS_GRADIENT),
+    **{quantity: _layer_gradient(quantity) for quantity in LAYER_GRADIENTS},
 }
 
 _ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS: (...,), Quantity.LOGSUMEXP: (...,)}
@@ -386,6 +385,7 @@ def _shaped(problem: Problem, quantity: Quantity, lost: Floats, shape: tuple[int
     if shape == () or quantity is Quantity.BIAS_GRADIENT:
         return np.broadcast_to(lost.sum(), shape)
     if quantity is Quantity.WEIGHT_GRADIENT:
-        assert problem.feature is not None
-        return np.append(lost[:, 0], (np.abs(problem.feature) * lost[:, 0]).sum())[None, :]
+        return np.broadcast_to(lost.T @ sizes(layer_of(problem).features), shape)
+    if quantity is Quantity.FEATURE_GRADIENT:
+        return np.broadcast_to(lost * sizes(layer_of(problem).weight).sum(axis=0), shape)
     return lost.reshape((problem.num_rows,) + (1,) * (len(shape) - 1))

@@ -12,7 +12,6 @@ vectors, as automatic differentiation takes it, so one formula bounds it and its
                   [i = t] - p_i counts with size [i = t] + p_i: softmax's backward pass subtracts it at full size
   squared_error   p - q, its square and the average <p, p - q> as they stand; sizes |p - q|, not p + q
   softcap         s = 1 - tanh^2 by subtraction: an absolute error, whatever s
-  linear layer    the gradient's own bound, times |feature|, plus a sum over the N rows
 
 At the end come the cotangent, the mean's denominator, 1/T and s, and EXTRA_ROUNDINGS for another order of the products.
 Where 1 - p_t may be computed as 0, a focal loss with g < 1 (Hessian: g < 2) has no bound: w^(g-1) is infinite there.
@@ -32,7 +31,6 @@ from reference.bounds.running import Running, growth_of, inverse_error
 from reference.formats import Floats
 from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import Quantity
 from reference.reduction import Reduction
 from reference.weights import denominator_of, factors_of, tangent_of, unit_of, weights_of
 
@@ -289,14 +287,6 @@ def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
     grown += (1 + grown) * inverses_error(rows, 0)
     total = (error * share).sum() + (size * share).sum() * grown
     return np.asarray(total + arithmetic.storage_underflow)
-
-
-def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> Floats:
-    """The gradient of the linear layer, whose last column (or which) is a sum over the rows."""
-    feature = np.ones(problem.num_rows) if problem.feature is None or quantity is Quantity.BIAS_GRADIENT else problem.feature
-    weighted = gradient.scaled(np.broadcast_to(feature[:, None], gradient.size.shape))
-    total = Running(weighted.size.T, weighted.error.T, weighted.arithmetic).summed().error
-    return total[:, 0] if quantity is Quantity.BIAS_GRADIENT else np.hstack([gradient.rounded().error.T, total])
 
 
 def amplitude_of(problem: Problem, arithmetic: Arithmetic, order: int) -> Floats:

@@ -36,9 +36,10 @@ Declared otherwise (`Arithmetic`, `Summation.tile`), each off unless it is decla
 
 where omega_r is what rounding to nearest loses to underflow.
 
-A softcap moves each logit over T by at most delta_i (scale, quotient, tanh, product, division, each rounded and stored)
-before it is shifted, and the maximum by at most delta_max. A shift of the whole row changes no probability, so what is left
-of it is delta_i in d_i, the rounding of the shift, and the factor exp(delta_max) of S against which powers underflow.
+A softcap moves each logit over T by at most delta_i (scale, quotient, tanh, product, division, each rounded and stored), as
+the linear layer before it does (layer.py), before it is shifted, and the maximum by at most delta_max. A shift of the whole
+row changes no probability, so what is left of it is delta_i in d_i, the rounding of the shift, and the factor exp(delta_max)
+of S against which powers underflow.
 A sigmoid loss is that of the row [x, 0]: softplus as max(x, 0) + log1p(exp(-|x|)) is at least as accurate as its
 log_softmax, for log1p rounds no sum and nothing else differs.
 """
@@ -52,6 +53,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
+from reference.bounds.layer import layer_logits
 from reference.bounds.running import Running, growth, inverse_error
 from reference.formats import Bools, Floats
 from reference.problem import Problem
@@ -68,6 +70,11 @@ class RowErrors:
     arithmetic: Arithmetic
 
     @cached_property
+    def given(self) -> Running:
+        """The sizes of the logits, and the error of the linear layer that they are the output of."""
+        return layer_logits(self.problem, self.arithmetic)
+
+    @cached_property
     def capped(self) -> Running | None:
         """The logits behind the softcap, over T, with the error of computing them; None without a softcap."""
         cap, temperature = self.problem.logit_softcap, self.problem.temperature
@@ -79,7 +86,7 @@ class RowErrors:
     @cached_property
     def saturation(self) -> Running:
         """tanh(s x/c), from a rounded quotient, and a rounded product where there is a scale."""
-        ratio, given = self.ratio, Running.exact(np.minimum(np.abs(self.problem.logits), _LARGEST), self.arithmetic)
+        ratio, given = self.ratio, self.given
         scaled = given.scaled(self.problem.logit_scale).error if self.is_scaled else given.error
         inverted = ratio * inverse_error(self.arithmetic, self.cap)
         quotient = Running(ratio, scaled / self.cap + inverted, self.arithmetic).rounded()
@@ -134,7 +141,9 @@ class RowErrors:
     @cached_property
     def logit_error(self) -> Floats:
         """delta_i, (N, K): absolute error of each logit over T before it is shifted."""
-        return np.zeros(self.logits.shape) if self.capped is None else self.capped.error
+        if self.problem.is_binary:
+            return np.zeros(self.logits.shape)
+        return self.given.error / self.unit if self.capped is None else self.capped.error
 
     @property
     def lost(self) -> float:
@@ -160,9 +169,10 @@ class RowErrors:
     @cached_property
     def gaps(self) -> Floats:
         """|d_i|, (N, K): how far each logit over `unit` lies below the maximum; 0 at masked classes."""
-        x = np.where(self.finite, self.logits, -np.inf)
+        x, exact = np.where(self.finite, self.logits, -np.inf), self.problem.layer_logits
         with np.errstate(invalid="ignore", over="ignore"):
-            gap = (x.max(axis=1, keepdims=True) - x) / self.unit
+            gap = x.max(axis=1, keepdims=True) - x if exact is None or self.capped is not None else exact.gaps
+            gap = gap / self.unit
         return np.where(self.finite, np.minimum(gap, _LARGEST), 0.0)
 
     @cached_property
@@ -206,7 +216,8 @@ class RowErrors:
     def rescalings(self) -> NDArray[np.int64]:
         """r, (N, K): how often each power is rescaled at most on its way into S."""
         most = self.arithmetic.summation.rescalings(self.logits.shape[1])
-        if most == 0 or self.capped is not None:  # computed behind a softcap, classes may change their order
+        # Computed behind a softcap or a layer, classes may change their order.
+        if most == 0 or self.capped is not None or self.given.error.any():
             return np.full(self.logits.shape, most)
         below = np.where(self.finite, -self.logits, np.inf)
         above = [np.searchsorted(np.sort(row), row) for row in below]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from flint import fmpq
 from numpy.typing import NDArray
 
-from reference.formats import Floats
 from reference.problem import Problem
 from reference.special_values import RowKind, row_kind
 from reference.weights import class_weights, effective_weight, label_mass, rational
+
+Logit = float | Fraction
+"""A number of float64, or one that is none: finite, the output of a layer."""
 
 _MERGE_FROM = 33
 """Number of classes from which merging equal ones is worth a sort."""
@@ -33,9 +38,13 @@ class Row:
     inverse: NDArray[np.intp]
 
     @cached_property
-    def logits(self) -> list[float]:
+    def logits(self) -> Sequence[Logit]:
         """Logit of each distinct class."""
-        return self.problem.logits[self.index][self.members].tolist()
+        exact = self.problem.layer_logits
+        if exact is None:
+            return self.problem.logits[self.index][self.members].tolist()
+        logits = exact.row(self.index)
+        return [logits[member] for member in self.members.tolist()]
 
     @cached_property
     def kind(self) -> RowKind:
@@ -114,7 +123,8 @@ def _row_of(problem: Problem, index: int) -> Row:
     if problem.num_classes < _MERGE_FROM:
         each = np.arange(problem.num_classes)
         return Row(problem, index, each, [1] * problem.num_classes, each)
-    columns = [problem.logits[index]]
+    exact = problem.layer_logits
+    columns = [problem.logits[index]] if exact is None else [exact.whole[index], exact.special[index]]
     if not problem.ignored[index]:
         columns.append(label_mass(problem, index))
     if problem.class_weights is not None:
@@ -125,7 +135,7 @@ def _row_of(problem: Problem, index: int) -> Row:
     return Row(problem, index, members, count.tolist(), inverse)
 
 
-def _labels(columns: list[Floats]) -> NDArray[np.intp]:
+def _labels(columns: list[NDArray[Any]]) -> NDArray[np.intp]:
     """(K,): equal integers exactly where all columns are equal."""
     labels = np.zeros(columns[0].shape, dtype=np.intp)
     for column in columns:

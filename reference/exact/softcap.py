@@ -13,29 +13,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 
-import numpy as np
 from flint import arb, fmpq
 
 from reference.exact.family import RowLoss, Sized
-from reference.exact.row import Row
+from reference.exact.row import Logit, Row
 from reference.exact.softmax import Number, Softmax, Term
 from reference.weights import rational
 
 _ZERO = fmpq(0)
 
 
-def _decay(x: float, width: fmpq) -> Number:
+def _decay(x: Logit, width: fmpq) -> Number:
     """e^(-2|x|/w) <= 1, of which tanh and sech^2 are made; exactly 0 at the infinities."""
-    return _ZERO if np.isinf(x) else arb(-2 * abs(rational(x)) / width).exp()
+    return _ZERO if abs(x) == inf else arb(-2 * abs(rational(x)) / width).exp()
 
 
-def _tanh(x: float, width: fmpq) -> Number:
+def _tanh(x: Logit, width: fmpq) -> Number:
     """tanh(x/w), exact at 0 and at the infinities."""
-    return rational(float(np.sign(x))) if x == 0 or np.isinf(x) else arb(rational(x) / width).tanh()
+    return fmpq((x > 0) - (x < 0)) if x == 0 or abs(x) == inf else arb(rational(x) / width).tanh()
 
 
-def _sech2(x: float, width: fmpq) -> Number:
+def _sech2(x: Logit, width: fmpq) -> Number:
     """sech^2(x/w) = 4 e^(-2|u|) / (1 + e^(-2|u|))^2, exact at 0 and at the infinities."""
     if x == 0:
         return fmpq(1)
@@ -43,7 +43,7 @@ def _sech2(x: float, width: fmpq) -> Number:
     return 4 * power / ((1 + power) * (1 + power))
 
 
-def _rise(high: float, low: float, width: fmpq) -> Number:
+def _rise(high: Logit, low: Logit, width: fmpq) -> Number:
     """tanh(high/w) - tanh(low/w) for high >= low, without cancellation."""
     if high == low:
         return _ZERO
@@ -51,7 +51,7 @@ def _rise(high: float, low: float, width: fmpq) -> Number:
         return _tanh(high, width) - _tanh(low, width)
     # tanh is odd: two negative numbers are taken as their sizes, the one nearer to 0 as v of the head.
     inner, outer = (low, high) if low >= 0 else (high, low)
-    fraction = fmpq(1) if np.isinf(outer) else -arb(-2 * abs(rational(outer) - rational(inner)) / width).expm1()
+    fraction = fmpq(1) if abs(outer) == inf else -arb(-2 * abs(rational(outer) - rational(inner)) / width).expm1()
     return 2 * _decay(inner, width) * fraction / ((1 + _decay(outer, width)) * (1 + _decay(inner, width)))
 
 

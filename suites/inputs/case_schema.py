@@ -10,8 +10,11 @@ from reference.validation import INT64, Schema, names, table, text, whole
 from suites.inputs.exact_text import LARGEST_PROBLEM
 from suites.inputs.hazards import HAZARDS
 
+WEIGHT_COLUMNS = "weight_columns"
+"""The weight of a linear layer in a case: a row for each feature, which is short where classes are alike."""
+
 _LONGEST_NAME, _LONGEST_TEXT = 200, 10_000
-_NEEDED = ("dtype", "logits", "target")
+_NEEDED = ("dtype", "target")
 
 
 def _value_of(argument: Option) -> Schema:
@@ -28,10 +31,11 @@ _ROWS: Schema = {
     "target": {"type": "array", "allowed": "a list of class indices, or with a list of probabilities for each row"},
     "classes": whole(1, LARGEST_PROBLEM),
     "rows": whole(1, LARGEST_PROBLEM),
-    **{argument.name: _value_of(argument) for argument in ARGUMENTS},
+    **{argument.name: _value_of(argument) for argument in ARGUMENTS if argument.name != "weight"},
+    WEIGHT_COLUMNS: {"type": "array", "items": {"type": "array"}, "allowed": "a list with the column of W for each feature"},
 }
 _PROBLEM: Schema = {"dtype": {"enum": list(FORMATS)}, **_ROWS}
-_OBJECT: Schema = {"allowed": "an object of dtype, logits, target and more"}
+_OBJECT: Schema = {"allowed": "an object of dtype, logits (or a linear layer), target and more"}
 
 GIVEN = _OBJECT | table(
     {
@@ -60,6 +64,6 @@ STORED = table(
         "provenance": text(_LONGEST_TEXT),
         **_ROWS,
     },
-    ("id", "dtypes", "hazard", "story", "provenance", "logits", "target"),
+    ("id", "dtypes", "hazard", "story", "provenance", "target"),
 )
 """A `[[case]]` of suites/cases/*.toml."""

@@ -1,7 +1,8 @@
 """Stored cases: named inputs with exact bits, provenance and hazard, read from suites/cases/*.toml.
 
-A case is one problem in each of its dtypes, with numbers as `exact_text` has them; `rows` repeats its row. What it may say
-is in `case_schema`, and what that cannot say is checked here.
+A case is one problem in each of its dtypes, with numbers as `exact_text` has them; `rows` repeats its row. A linear layer
+stands in the place of logits: its features, the columns of its weight, and its bias. What a case may say is in `case_schema`,
+and what that cannot say is checked here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from reference.names import nearest
 from reference.options import ARGUMENTS, LOSS, Array, Option
 from reference.problem import Problem
 from reference.validation import INT64, check, shown, validator
-from suites.inputs.case_schema import STORED
+from suites.inputs.case_schema import STORED, WEIGHT_COLUMNS
 from suites.inputs.exact_text import LARGEST_PROBLEM, check_size, format_row, parse_number, parse_row, parse_table
 
 CASES_FOLDER = Path(__file__).parents[1] / "cases"
@@ -59,20 +60,36 @@ def problem_from(entry: Mapping[str, Any], fmt: Format) -> Problem:
     Raises:
       ValueError: it is malformed (see `Problem`).
     """
-    logits = _logits(entry)
-    target = _target(entry, logits.shape)
+    given = _layer(entry) if "features" in entry else {"logits": _logits(entry)}
+    kind, rows = ("features" if "features" in given else "logits"), next(iter(given.values()))
+    classes = rows.shape[1] if kind == "logits" else len(given["weight"])
+    given["target"] = _target(entry, (len(rows), classes))
     if "rows" in entry:
-        rows = _repeated(entry, len(logits))
-        check_size(rows * logits.size)
-        logits, target = np.repeat(logits, rows, axis=0), np.repeat(target, rows, axis=0)
+        times = _repeated(entry, len(rows), kind)
+        check_size(times * rows.size)
+        given |= {name: np.repeat(given[name], times, axis=0) for name in (kind, "target")}
     options = {argument.name: _read(argument, entry[argument.name]) for argument in _ARGUMENTS if argument.name in entry}
-    if entry.get("tangent") == [] and not logits.size:
-        options["tangent"] = np.zeros(logits.shape)
-    return Problem(logits=logits, target=target, format=fmt, **options)
+    if entry.get("tangent") == [] and not rows.size:
+        options["tangent"] = np.zeros((len(rows), classes))
+    whole = {"logits": None, "format": fmt} | options | given
+    return Problem(**whole)
+
+
+def _layer(entry: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Features and weight of a linear layer, which a case gives by its columns."""
+    if clash := [name for name in ("logits", "classes") if name in entry]:
+        raise ValueError(f"{clash[0]} and features are both given; allowed: one of them: the output of a layer is its logits")
+    if WEIGHT_COLUMNS not in entry:
+        raise ValueError(f"{WEIGHT_COLUMNS} is missing; needed with features: the column of W for each of them")
+    weight = parse_table(entry[WEIGHT_COLUMNS], WEIGHT_COLUMNS).T
+    features = parse_table(entry["features"], "features")
+    return {"features": features.reshape(0, weight.shape[1]) if entry["features"] == [] else features, "weight": weight}
 
 
 def _logits(entry: Mapping[str, Any]) -> NDArray[np.float64]:
     """Rows of logits; of no rows `classes` says how long they would be."""
+    if "logits" not in entry:
+        raise ValueError(f"'logits' is missing; needed: logits, or features and {WEIGHT_COLUMNS} of a linear layer")
     logits = parse_table(entry["logits"], "logits")
     if entry["logits"] == []:
         return logits.reshape(0, whole_number("classes", entry.get("classes", 1)))
@@ -101,10 +118,10 @@ def parse_indices(target: list[Any]) -> NDArray[np.int64]:
     return np.array(target, dtype=np.int64)
 
 
-def _repeated(entry: Mapping[str, Any], rows: int) -> int:
-    """How often the row is repeated."""
+def _repeated(entry: Mapping[str, Any], rows: int, kind: str) -> int:
+    """How often the row, of logits or of features, is repeated."""
     if rows != 1:
-        raise ValueError(f"rows is {shown(entry['rows'])} and logits has {rows} rows; allowed: with one row, which is repeated")
+        raise ValueError(f"rows is {shown(entry['rows'])} and {kind} has {rows} rows; allowed: with one row, which is repeated")
     return whole_number("rows", entry["rows"])
 
 
@@ -134,12 +151,15 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
     soft = problem.has_probabilities
     entry: dict[str, Any] = {
         "dtype": problem.format.name,
-        "logits": [format_row(row) for row in problem.logits],
-        "target": [format_row(row) for row in problem.target] if soft else problem.target.tolist(),
+        "logits": _written(problem.logits),
+        "target": _written(problem.target) if soft else problem.target.tolist(),
     }
-    if problem.num_rows == 0:
-        entry["classes"] = problem.num_classes
     given = {argument.name: getattr(problem, argument.name) for argument in _ARGUMENTS if problem.gives(argument)}
+    if problem.layer is not None:
+        del entry["logits"]
+        given[WEIGHT_COLUMNS] = given.pop("weight").T
+    elif problem.num_rows == 0:
+        entry["classes"] = problem.num_classes
     return entry | {name: _written(value) if isinstance(value, np.ndarray) else value for name, value in given.items()}
 
 

@@ -112,7 +112,7 @@ def _problem(entry: dict[str, Any]) -> Problem:
     """The problem; with a `label` its target is not checked, and of a row without logits neither is the row."""
     fmt, target = FORMATS[entry["dtype"]], entry["target"]
     soft = bool(target) and isinstance(target[0], list)
-    if entry["logits"] == [[]]:
+    if entry.get("logits") == [[]]:
         return _without_classes(entry, fmt)
     if "label" not in entry:
         return problem_from(entry, fmt)

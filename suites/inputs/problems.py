@@ -10,22 +10,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reference.formats import Floats, Format
+from reference.linear import identity_layer
 from reference.loss import Loss, Target
 from reference.options import OPTIONS, Array, Axes, Label, Option
 from reference.problem import Problem
 from reference.reduction import Reduction
 from suites.inputs.hazards import HAZARDS, Shape
+from suites.inputs.layers import WIDTHS, layers
 
 NUMBERS = (1.0, -1.0, 0.5, 2.0, -0.375, 3.0, 0.1, -7.0)
 """Numbers of varied sign and size, none of them 0."""
+
+
+PICKING, DENSE = "picking", "dense"
+"""Kinds of linear layers in front of the logits."""
 
 
 @dataclass(frozen=True)
 class Ask:
     """What to generate: a format, hazards to choose from, the kind of target, and options to vary.
 
-    `options` are names of Operation options; `directions` adds a tangent, `feature` that of the linear layer; cotangents are
-    always drawn, uniform ones are one draw among many (a kernel that ignores the upstream gradient must not pass).
+    `options` are names of Operation options; `directions` adds a tangent, `layer` a linear layer: one that picks the
+    logits (`PICKING`), or one that gives other logits (`DENSE`); cotangents are always drawn, uniform ones are one draw among
+    many (a kernel that ignores the upstream gradient must not pass).
     `few_shapes`, `classes_multiple` and `max_classes`: see `Shape`.
     """
 
@@ -35,7 +42,7 @@ class Ask:
     loss: Loss = Loss.CROSS_ENTROPY
     options: frozenset[str] = frozenset()
     directions: bool = False
-    feature: bool = False
+    layer: str = ""
     max_rows: int = 3
     few_shapes: bool = False
     classes_multiple: int = 1
@@ -66,18 +73,28 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
         hazard = HAZARDS[draw(st.sampled_from(ask.hazards))]
         logits = of_loss(draw(hazard.generate(ask.shape)), ask)
         chosen = draw(_options(ask, logits.shape))
-        return Problem(
+        problem = Problem(
             loss=ask.loss,
             logits=logits,
             target=draw(_target(ask, logits, chosen)),
             format=ask.format,
             cotangent=draw(_cotangent(ask.format, logits.shape[0], chosen.get("reduction", Reduction.NONE))),
             tangent=draw(_numbers(ask.format, logits.shape)) if ask.directions else None,
-            feature=draw(_numbers(ask.format, logits.shape[:1])) if ask.feature else None,
             **chosen,
         )
+        return draw(_behind_layer(problem, ask)) if ask.layer else problem
 
     return st.composite(build)()
+
+
+def _behind_layer(problem: Problem, ask: Ask) -> st.SearchStrategy[Problem]:
+    """The problem with a linear layer in front: one that picks its logits, or one that gives other logits of its shape."""
+    rows, classes = problem.logits.shape
+    if ask.layer == PICKING:
+        parts = _numbers(ask.format, (rows,)).map(lambda feature: identity_layer(problem.logits, feature))
+    else:
+        parts = layers(rows, classes, ask.format, WIDTHS[-2:-1] if ask.few_shapes else WIDTHS)
+    return parts.map(lambda given: problem.replace(logits=None, **given))
 
 
 def of_loss(logits: Floats, ask: Ask) -> Floats:

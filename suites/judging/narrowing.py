@@ -185,7 +185,9 @@ def _part(problem: Problem, rows: Integers, columns: Integers) -> Problem | None
     arrays = {argument.name: argument.kind.axes for argument in ARGUMENTS if isinstance(argument.kind, Array)}
     given = {name: (getattr(problem, name), axes) for name, axes in arrays.items() if getattr(problem, name) is not None}
     parts = {name: _of_axes(array, axes, rows, columns) for name, (array, axes) in given.items()}
-    return problem.replace(logits=problem.logits[np.ix_(rows, columns)], target=target, **parts)
+    if problem.layer is None:
+        parts["logits"] = problem.logits[np.ix_(rows, columns)]
+    return problem.replace(target=target, **parts)
 
 
 def _of_axes(array: Floats, axes: Axes, rows: Integers, columns: Integers) -> NDArray[Any]:
@@ -194,7 +196,7 @@ def _of_axes(array: Floats, axes: Axes, rows: Integers, columns: Integers) -> ND
         return array
     if axes is Axes.LOGITS:
         return array[np.ix_(rows, columns)]
-    return array[columns if axes is Axes.CLASSES else rows]
+    return array[columns if axes in (Axes.CLASSES, Axes.WEIGHT) else rows]
 
 
 def _rescaled(problem: Problem, rows: Integers, columns: Integers) -> Floats:
@@ -207,6 +209,8 @@ def _rescaled(problem: Problem, rows: Integers, columns: Integers) -> Floats:
 
 def _plain(problem: Problem, asked: _Asked) -> Problem:
     """With every logit of a row alike but those that matter, if that fails: such a row is printed in a line."""
+    if problem.layer is not None:
+        return problem
     kept = [*_targets(problem), *_extremes(problem)]
     for level in (_commonest, _largest):
         logits = np.empty_like(problem.logits)

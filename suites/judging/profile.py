@@ -19,7 +19,7 @@ import numpy as np
 from reference.formats import Format, Integers
 from reference.grades import Grade
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import SUMMED_GRADIENTS, Quantity
 from reference.reduction import Reduction
 from reference.thresholds import thresholds
 from suites.inputs.hazards import Spread, hazards_of
@@ -186,7 +186,7 @@ class Profile:
 def _rows(measurement: Measurement, place: Place) -> Iterator[tuple[Integers, int]]:
     """Rows whose gaps are of one bin, and that bin; none where rows are summed, since several gaps enter then."""
     problem = measurement.problem
-    summed = measurement.quantity in LAYER_GRADIENTS or (
+    summed = measurement.quantity in SUMMED_GRADIENTS or (
         measurement.quantity is Quantity.LOSS and problem.reduction is not Reduction.NONE
     )
     if summed and len(place.gaps) > 1:

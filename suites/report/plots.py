@@ -37,6 +37,7 @@ _NAMES = {
     "log_softmax_vjp": "uᵀD log p",
     "softmax_vjp": "uᵀD p",
     "logsumexp_vjp": "uᵀD lse",
+    "feature_gradient": "dh",
     "weight_gradient": "dW",
     "bias_gradient": "db",
 }

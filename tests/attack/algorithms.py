@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import Quantity
 from reference.reduction import Reduction
 from reference.weights import class_weights, tangent_of, upstream_of, weights_of
@@ -19,7 +19,7 @@ Algorithm = Callable[[Computer[Any], Problem], Any]
 
 def row_of(c: Computer[Any], problem: Problem) -> Any:
     """What is shifted: x, [x, 0] for a sigmoid loss, or c tanh(s x/c) over T."""
-    x = c.exact(problem.logits)
+    x = given(c, problem)
     if problem.is_binary:
         x = c.joined([x, c.exact(np.zeros_like(problem.logits))])
     if problem.logit_softcap is None:
@@ -28,10 +28,19 @@ def row_of(c: Computer[Any], problem: Problem) -> Any:
     return capped if problem.temperature == 1.0 else c.divide(capped, number(c, problem.temperature))
 
 
+def given(c: Computer[Any], problem: Problem) -> Any:
+    """(N, K): the logits; of a layer h W^T + b, stored, unless it only picks them."""
+    layer = problem.layer
+    if layer is None or layer.sums_exactly(c.arithmetic.working).all():
+        return c.exact(problem.logits)
+    products = c.multiply(c.exact(layer.features[:, None, :]), c.exact(layer.weight[None]))
+    return c.store(c.add(c.total(products)[..., 0], c.exact(layer.offset[None])))
+
+
 def saturation(c: Computer[Any], problem: Problem) -> Any:
     """tanh(s x/c)."""
     assert problem.logit_softcap is not None
-    return c.tanh(c.divide(scaled(c, problem, c.exact(problem.logits)), number(c, problem.logit_softcap)))
+    return c.tanh(c.divide(scaled(c, problem, given(c, problem)), number(c, problem.logit_softcap)))
 
 
 def scaled(c: Computer[Any], problem: Problem, values: Any) -> Any:
@@ -198,17 +207,33 @@ def _of(probabilities: Algorithm, last: Callable[[Computer[Any], Problem, Any], 
     return lambda c, problem: last(c, problem, probabilities(c, problem))
 
 
-def bias_gradient(c: Computer[Any], problem: Problem, p: Any) -> Any:
+def _by_bias(c: Computer[Any], _: Problem, gradient: Any) -> Any:
     """(K,): the sum of the gradient over the rows."""
-    return c.store(c.total(c.transposed(gradient_of(c, problem, p))))[:, 0]
+    return c.store(c.total(c.transposed(gradient)))[:, 0]
 
 
-def weight_gradient(c: Computer[Any], problem: Problem, p: Any) -> Any:
-    """(K, N + 1): the gradient of each row, and its sum with the feature."""
-    assert problem.feature is not None
-    gradient = gradient_of(c, problem, p)
-    weighted = c.store(c.multiply(gradient, c.exact(problem.feature[:, None])))
-    return c.joined([c.transposed(gradient), c.store(c.total(c.transposed(weighted)))])
+def _by_features(c: Computer[Any], problem: Problem, gradient: Any) -> Any:
+    """(N, D): the gradient's rows times the weight, added up over the classes."""
+    columns = [c.exact(column[None]) for column in layer_of(problem).weight.T]
+    return c.joined([c.store(c.total(c.multiply(gradient, column))) for column in columns])
+
+
+def _by_weight(c: Computer[Any], problem: Problem, gradient: Any) -> Any:
+    """(K, D): the gradient's rows, each times its feature, added up."""
+    columns = [column[:, None] for column in layer_of(problem).features.T]
+    return c.joined([c.store(c.total(c.transposed(c.multiply(gradient, c.exact(column))))) for column in columns])
+
+
+LAYER: dict[Quantity, Callable[[Computer[Any], Problem, Any], Any]] = {
+    Quantity.FEATURE_GRADIENT: _by_features,
+    Quantity.WEIGHT_GRADIENT: _by_weight,
+    Quantity.BIAS_GRADIENT: _by_bias,
+}
+"""The gradients of a linear layer, from that by the logits."""
+
+
+def _of_layer(quantity: Quantity) -> Callable[[Computer[Any], Problem, Any], Any]:
+    return lambda c, problem, p: LAYER[quantity](c, problem, gradient_of(c, problem, p))
 
 
 def _less_share(c: Computer[Any], problem: Problem, p: Any) -> Any:
@@ -259,7 +284,6 @@ ALGORITHMS: dict[Quantity, dict[str, Algorithm]] = {
         for form, product in (("difference", _block_deviation), ("parts", _block_parts))
     },
     Quantity.LOGSUMEXP_VJP: {name: _of(way, _all_moved) for name, way in WAYS.items()},
-    Quantity.BIAS_GRADIENT: {name: _of(way, bias_gradient) for name, way in WAYS.items()},
-    Quantity.WEIGHT_GRADIENT: {name: _of(way, weight_gradient) for name, way in WAYS.items()},
+    **{quantity: {name: _of(way, _of_layer(quantity)) for name, way in WAYS.items()} for quantity in LAYER},
 }
 """By quantity, the algorithms that its bound must hold for."""

@@ -266,8 +266,9 @@ class FirstOrder(Computer[Traced]):
         return self._rounded(left.value - right.value, [(left, 1.0), (right, -1.0)], self._unit)
 
     def add(self, left: Traced, right: Traced) -> Traced:
-        """The rounded sum."""
-        return self._rounded(left.value + right.value, [(left, 1.0), (right, 1.0)], self._unit)
+        """The rounded sum, which is exact where a term is exactly 0."""
+        exact = self._exactly(left, 0.0) | self._exactly(right, 0.0)
+        return self._rounded(left.value + right.value, [(left, 1.0), (right, 1.0)], np.where(exact, 0.0, self._unit))
 
     def multiply(self, left: Traced, right: Traced) -> Traced:
         """The rounded product, which is exact where a factor is exactly 1."""

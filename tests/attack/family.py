@@ -14,6 +14,7 @@ from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.weights import tangent_of
 from tests.attack.algorithms import (
+    LAYER,
     Algorithm,
     at_target,
     finished,
@@ -249,10 +250,15 @@ def slope_of_softplus(c: Computer[Any], problem: Problem) -> Any:
     return c.store(t.minus(linear, t.times(share, c.exact(np.where(x > 0, 1.0, -1.0)))))
 
 
+def _of_layer(quantity: Quantity) -> Algorithm:
+    return lambda c, problem: LAYER[quantity](c, problem, gradient(c, problem))
+
+
 FAMILY: dict[Quantity, dict[str, Algorithm]] = {
     Quantity.LOSS: {"textbook": loss, "softplus": softplus},
     Quantity.GRADIENT: {"textbook": gradient, "softplus": slope_of_softplus},
     Quantity.HVP: {"textbook": hvp},
     Quantity.HESSIAN: {"textbook": hessian},
+    **{quantity: {"textbook": _of_layer(quantity)} for quantity in LAYER},
 }
 """By quantity, the algorithms of other losses."""

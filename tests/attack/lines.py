@@ -9,7 +9,7 @@ from typing import Any
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import Format
 from reference.loss import Loss
-from reference.quantity import OF_LOGITS, Quantity
+from reference.quantity import LAYER_GRADIENTS, OF_LOGITS, Quantity
 from tests.attack.algorithms import ALGORITHMS
 from tests.attack.careful import CAREFUL
 from tests.attack.search import COMPONENTWISE, Attack, Shape, worst_of
@@ -55,6 +55,8 @@ CASES: dict[str, Case] = {
     "sum": Case(tuple(options | {"reduction": "sum"} for options in _REDUCED), Shape(4, 3)),
     "mean": Case(tuple(options | {"reduction": "mean"} for options in _REDUCED), Shape(4, 3)),
     "linear layer": Case(({"layer": True}, {"layer": True, "weighted": True, "reduction": "mean"}), Shape(6, 3)),
+    "dense layer": Case(({"width": 3}, {"width": 2, "temperature": 0.75, "reduction": "mean"}), Shape(3, 4)),
+    "dense layer, softcap": Case(({"width": 2, "logit_softcap": 5.0, "z_loss": 0.25},), Shape(2, 4)),
     "z_loss": Case(({"z_loss": 0.25}, {"z_loss": 0.5, "temperature": 0.75, "soft": True}), Shape(1, 6)),
     "softcap": Case(({"logit_softcap": 5.0}, {"logit_softcap": 8.0, "temperature": 1.5, "soft": True}), Shape(1, 6)),
     "scale": Case(({"logit_scale": 0.4375}, {"logit_scale": 1.375, "temperature": 0.75, "soft": True}), Shape(1, 6)),
@@ -101,7 +103,6 @@ class Line:
 _DERIVED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP)
 _ONE_WAY = {Quantity.LOSS: "", Quantity.GRADIENT: "quotient", Quantity.HVP: "quotient, difference"}
 _SHORT = {Quantity.LOG_SOFTMAX: "", Quantity.SOFTMAX: "exp", Quantity.GRADIENT: "quotient"}
-_LAYER = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
 
 
 def _careful_lines() -> Iterator[Line]:
@@ -113,7 +114,7 @@ def _careful_lines() -> Iterator[Line]:
 
 def _lines() -> Iterator[Line]:
     for quantity, ways in ALGORITHMS.items():
-        if quantity not in _LAYER:
+        if quantity not in LAYER_GRADIENTS:
             yield from (Line(quantity, way, declared) for way in ways for declared in list(DECLARED)[:3])
     for declared in list(DECLARED)[3:-1]:
         yield from (Line(quantity, way, declared) for quantity, way in _SHORT.items())
@@ -129,7 +130,6 @@ def _lines() -> Iterator[Line]:
             for declared in ("recursive", "reciprocals")
             for quantity, way in _ONE_WAY.items()
         )
-    yield from (Line(quantity, way, "recursive", "linear layer") for quantity in _LAYER for way in ALGORITHMS[quantity])
     for case in ("z_loss", "softcap", "scale, softcap", "kl_divergence", "squared_error", "focal", "sigmoid"):
         for quantity in (*_DERIVED, Quantity.HESSIAN):
             yield Line(quantity, "textbook", "recursive", case)
@@ -141,5 +141,15 @@ def _lines() -> Iterator[Line]:
     yield Line(Quantity.GRADIENT, "softplus", "softplus", "soft sigmoid")
 
 
-LINES = [*_lines(), *_careful_lines()]
+def _layer_lines() -> Iterator[Line]:
+    for quantity in LAYER_GRADIENTS:
+        for case in ("linear layer", "dense layer"):
+            yield from (Line(quantity, way, "recursive", case) for way in ALGORITHMS[quantity])
+        yield Line(quantity, "textbook", "recursive", "dense layer, softcap")
+    for declared in ("pairwise", "reciprocals"):
+        yield Line(Quantity.LOSS, "", declared, "dense layer")
+        yield Line(Quantity.GRADIENT, "quotient", declared, "dense layer")
+
+
+LINES = [*_lines(), *_layer_lines(), *_careful_lines()]
 """The rows of the page."""

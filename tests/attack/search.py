@@ -11,7 +11,8 @@ import numpy as np
 from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import componentwise_bound, stable_bound
 from reference.evaluation import evaluate
-from reference.formats import Floats
+from reference.formats import Floats, Format
+from reference.linear import identity_layer
 from reference.problem import Problem
 from reference.quantity import ALONG_A_TANGENT, SECOND_ORDER, Quantity
 from suites.judging.measurement import Measurement
@@ -39,7 +40,8 @@ class Attack:
     """What is attacked: an algorithm of a quantity in an arithmetic, for rows of a shape, under options.
 
     Options beside those of a problem: soft (labels for all classes), label (of a sigmoid loss), at_top (the target is the
-    largest class, not the one after it), weighted (by class), layer (a feature). `declared` is what the bound is told.
+    largest class, not the one after it), weighted (by class), layer (one that picks the logits), width (of a layer that
+    does not). `declared` is what the bound is told.
     """
 
     quantity: Quantity
@@ -60,8 +62,10 @@ class Attack:
             target = fmt.round(np.full(self.shape, label))
         if options.pop("weighted", False):
             options["class_weights"] = fmt.round(np.linspace(0.3, 1.7, self.shape.classes))
-        if options.pop("layer", False):
-            options["feature"] = fmt.round(np.linspace(0.7, -1.9, self.shape.rows))
+        if layer := options.pop("layer", False):
+            options |= identity_layer(logits, fmt.round(np.linspace(0.7, -1.9, self.shape.rows)))
+        if width := options.pop("width", 0):
+            options |= _dense(logits, width, fmt)
         if "cotangent" in options:
             options["cotangent"] = (
                 options["cotangent"] if "reduction" in options else np.full(self.shape.rows, options["cotangent"])
@@ -70,7 +74,8 @@ class Attack:
             options["tangent"] = tangent
         if self.quantity is Quantity.LOGSUMEXP_VJP:
             options["cotangent"] = tangent[:, 0]
-        return Problem(logits, target, fmt, **options)
+        given: Any = None if layer or width else logits
+        return Problem(given, target, fmt, **options)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -99,6 +104,16 @@ class Attack:
             bound = stable_bound(problem, self.quantity, declared)
         with np.errstate(invalid="ignore"):
             return float(np.where(np.isfinite(bound) & (error > 0), error / bound, 0.0).max())
+
+
+def _dense(logits: Floats, width: int, fmt: Format) -> dict[str, Floats]:
+    """A layer of some features, none of them 0, whose output is near the logits in the first row."""
+    (rows, classes), lines = logits.shape, np.arange(1, width)
+    features = fmt.round(1.3 + 0.7 * np.cos(np.arange(rows)[:, None] + 2.0 * np.arange(width)))
+    others = fmt.round(3.0 * np.sin(1.0 + np.arange(classes)[:, None] * lines))
+    bias = fmt.round(np.linspace(-0.4, 0.9, classes))
+    first = (logits[0] - bias - others @ features[0, 1:]) / features[0, 0]
+    return {"features": features, "weight": fmt.round(np.column_stack([first, others])), "bias": bias}
 
 
 @dataclass(frozen=True, eq=False)

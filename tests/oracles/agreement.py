@@ -18,6 +18,7 @@ import numpy as np
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.formats import FORMATS, Floats, Format
+from reference.linear import identity_layer
 from reference.loss import Loss, Target
 from reference.options import ARGUMENTS, arguments_of
 from reference.problem import Problem
@@ -219,10 +220,29 @@ def random_loss_problem(rng: Generator, rows: int, family: str) -> Problem:
         largest = float(np.abs(logits[np.isfinite(logits)]).max()) * options["logit_scale"]
         options["logit_softcap"] = max(options["logit_softcap"], largest / 50.0)
     if loss is Loss.CROSS_ENTROPY and np.isfinite(logits).all():
-        options["feature"] = fmt.round(rng.choice([1.0, -1.0, 0.0, 0.375, -20.0], size=rows))
+        return _layer_problem(rng, fmt, logits, options)
     if loss.spec.takes_indices and (not loss.spec.takes_probabilities or rng.random() < 0.6):
         return Problem(logits, _indices(rng, logits, -100), fmt, loss=loss, **options)
     return Problem(logits, _probabilities(rng, fmt, shape), fmt, loss=loss, **options)
+
+
+def _layer_problem(rng: Generator, fmt: Format, logits: Floats, options: dict[str, Any]) -> Problem:
+    """A linear layer: one that picks logits, or one whose products are no numbers of the format, with classes that tie."""
+    (rows, classes), width = logits.shape, int(rng.integers(1, 5))
+    layer = identity_layer(logits, fmt.round(rng.choice([1.0, -1.0, 0.0, 0.375, -20.0], size=rows)))
+    if rng.random() < 0.7:
+        features = rng.normal(size=(rows, width)) * rng.choice([1e-3, 1.0, 8.0])
+        weight = rng.normal(size=(classes, width)) * rng.choice([0.1, 1.0, 4.0])
+        weight[rng.integers(classes)] = weight[rng.integers(classes)] * rng.choice([1.0, -1.0])
+        bias = np.where(rng.random(classes) < 0.1, -np.inf, rng.normal(size=classes))
+        bias[0] = 0.0
+        layer = {"features": fmt.round(features), "weight": fmt.round(weight), "bias": fmt.round(bias)}
+    problem = Problem.of_layer(layer, np.zeros(rows, dtype=np.int64), fmt, **options)
+    if problem.logit_softcap is not None:
+        # mpmath pays 3 bits for every |x|/c, here as for logits that are given
+        largest = float(np.abs(problem.logits[np.isfinite(problem.logits)]).max()) * problem.logit_scale
+        problem = problem.replace(logit_softcap=max(problem.logit_softcap, largest / 50.0))
+    return problem.replace(target=_indices(rng, problem.logits, -100))
 
 
 def _contains(entry: tuple[float, float, float, int, int], value: Real, error: Real) -> bool:
@@ -283,8 +303,7 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
             rows = [oracle_row(problem, index) for index in range(problem.num_rows)]
             sums = reduced_loss(problem, rows) if quantity is Quantity.LOSS else layer_gradient(problem, rows, quantity)
             if undefined and quantity is not Quantity.LOSS:
-                alone = len(sums.values) // problem.num_classes - 1
-                sums = Results([*[nan] * alone, 0.0] * problem.num_classes, [0] * len(sums.values))
+                sums = Results.filled(nan if quantity is Quantity.FEATURE_GRADIENT else 0.0, len(sums.values))
             _compare(problem, quantity, _entries(given[quantity], 1)[0], sums, problem.reduction)
 
 
@@ -307,7 +326,7 @@ def agreement_rows(count: int, seed: int) -> int:
         draw = random_loss_problem if rng.random() < 0.4 else random_problem
         problem = draw(rng, rows, families[batch % len(families)])
         thorough = rng.random() < 0.25
-        layer = LAYER_GRADIENTS if problem.feature is not None else ()
+        layer = LAYER_GRADIENTS if problem.layer is not None else ()
         check_problem(problem, (*(ALWAYS + SOMETIMES if thorough else ALWAYS), *layer))
         agreed += rows
         batch += 1

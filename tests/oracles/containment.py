@@ -133,7 +133,8 @@ def _extreme(rng: Generator, problem: Problem) -> Problem:
     def replaced(values: Floats) -> Floats:
         return np.where(rng.random(values.shape) < 0.3, rng.choice(ends, size=values.shape), values)
 
-    for name in ("logits", "cotangent", "tangent", "feature"):
+    inputs = ("logits",) if problem.layer is None else ("features", "weight", "bias")
+    for name in (*inputs, "cotangent", "tangent"):
         if getattr(problem, name) is not None and rng.random() < 0.4:
             changes[name] = replaced(getattr(problem, name))
     for option in (option for option in OPTIONS.values() if option.name in _SIZED and problem.gives(option)):
@@ -161,7 +162,7 @@ def check_problems(count: int, seed: int) -> Contained:
     rng, families, total = np.random.default_rng(seed), list(FAMILIES), Contained()
     for number in range(count):
         problem = random_extreme_problem(rng, families[number % len(families)])
-        layer = LAYER_GRADIENTS if problem.feature is not None else ()
+        layer = LAYER_GRADIENTS if problem.layer is not None else ()
         total += check(problem, (*EVERYTHING, *layer))
     return total
 

@@ -17,7 +17,7 @@ from operator import add
 from typing import Any
 
 import gmpy2
-from gmpy2 import mpfr
+from gmpy2 import mpfr, mpq
 
 from reference.loss import Loss, Target
 from reference.problem import Problem
@@ -119,7 +119,7 @@ class MpfrRow:
     @classmethod
     def of(cls, problem: Problem, index: int) -> MpfrRow:
         """One row; [x, 0] for a sigmoid loss."""
-        logits = problem.logits[index].tolist() + [0.0] * problem.is_binary
+        logits = _logits(problem, index)
         cap, size = problem.logit_softcap, len(logits)
         jets = {i: Jet.logit(x, i, size) for i, x in enumerate(logits) if cap is not None or x != -inf}
         jets = {i: jet.times(mpfr(problem.logit_scale)) for i, jet in jets.items()}
@@ -275,16 +275,30 @@ def _at_precision(problem: Problem, quantity: Quantity, rows: list[MpfrRow]) -> 
 
 
 def _layer(problem: Problem, rows: list[MpfrRow], quantity: Quantity) -> list[Real]:
-    """g^T h of the linear layer, or the sum of g for the bias."""
-    assert problem.feature is not None
+    """g W or g^T h of the linear layer, or the sum of g for the bias."""
+    assert problem.features is not None
+    assert problem.weight is not None
     gradients = [_of_loss(row, Quantity.GRADIENT) for row in rows]
-    only, last = quantity is Quantity.BIAS_GRADIENT, [mpfr(h) for h in problem.feature.tolist()]
-    table = []
-    for k in range(problem.num_classes):
-        column = [g[k] for g in gradients]
-        weighted = column if only else [g * h for g, h in zip(column, last, strict=True)]
-        table += ([] if only else column) + [sum(weighted, mpfr(0))]
-    return table
+    if quantity is Quantity.FEATURE_GRADIENT:
+        return [_dot(gradient, column) for gradient in gradients for column in problem.weight.T.tolist()]
+    columns = [[1.0] * len(rows)] if quantity is Quantity.BIAS_GRADIENT else problem.features.T.tolist()
+    return [_dot([g[k] for g in gradients], column) for k in range(problem.num_classes) for column in columns]
+
+
+def _dot(left: list[Real], right: list[float]) -> Real:
+    return sum((a * mpfr(b) for a, b in zip(left, right, strict=True)), mpfr(0))
+
+
+def _logits(problem: Problem, index: int) -> list[Real]:
+    """The logits of a row; of a linear layer its output, as exact rationals and rounded once."""
+    if problem.features is None or problem.weight is None:
+        return list(problem.logits[index].tolist()) + [0.0] * problem.is_binary
+    bias = [0.0] * problem.num_classes if problem.bias is None else problem.bias.tolist()
+    h, logits = problem.features[index].tolist(), []
+    for weight, offset in zip(problem.weight.tolist(), bias, strict=True):
+        dot = sum((mpq(x) * mpq(w) for x, w in zip(h, weight, strict=True)), mpq(0))
+        logits.append(offset if isinf(offset) else mpfr(dot + mpq(offset)))
+    return logits
 
 
 def _bits(problem: Problem) -> int:

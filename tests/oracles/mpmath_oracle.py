@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
-from math import ceil, inf, isinf, log, log2, nan
+from math import ceil, inf, isfinite, isinf, log, log2, nan
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def oracle_row(problem: Problem, index: int) -> OracleRow:
     padding = [0.0] * problem.is_binary
     tangent = None if problem.tangent is None else [MP.mpf(v) for v in problem.tangent[index].tolist() + padding]
     return OracleRow(
-        problem.logits[index].tolist() + padding,
+        [*exact_logits(problem, index), *padding],
         _effective_weights(problem, index),
         _factor(problem, index),
         problem.temperature,
@@ -463,20 +464,44 @@ ROW_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {q: _results(q) fo
 
 
 def layer_gradient(problem: Problem, rows: list[OracleRow], quantity: Quantity) -> Results:
-    """The gradient of the linear layer, as the matrix product g^T h with the features, or with ones."""
+    """The gradient of the linear layer: the matrix product g W, or g^T h with the features, or with ones."""
+    assert problem.features is not None
+    assert problem.weight is not None
     parts = [ROW_RESULTS[Quantity.GRADIENT](row) for row in rows]
-    features = [[MP.one] for _ in rows]
+    if quantity is Quantity.FEATURE_GRADIENT:
+        return _times_weight(parts, problem.weight.tolist())
+    counted, features = [index for index in range(len(rows)) if not _is_ignored(problem, index)], [[MP.one] for _ in rows]
     if quantity is Quantity.WEIGHT_GRADIENT:
-        assert problem.feature is not None
-        units = [[MP.mpf(i == j) for j in range(len(rows))] for i in range(len(rows))]
-        features = [[*unit, MP.mpf(last)] for unit, last in zip(units, problem.feature.tolist(), strict=True)]
+        features = [[MP.mpf(h) for h in row] for row in problem.features.tolist()]
     values, errors = [], []
     for k in range(problem.num_classes):
         for column in range(len(features[0])):
-            pairs = [(part, line[column]) for part, line in zip(parts, features, strict=True)]
+            pairs = [(parts[index], features[index][column]) for index in counted]
             values.append(sum((part.values[k] * h for part, h in pairs), MP.zero))
             errors.append(sum((part.errors[k] * abs(h) for part, h in pairs), MP.zero))
     return Results(values, errors)
+
+
+def _times_weight(parts: list[Results], weight: list[list[float]]) -> Results:
+    values, errors = [], []
+    for part in parts:
+        for column in zip(*weight, strict=True):
+            values.append(sum((g * w for g, w in zip(part.values, column, strict=True)), MP.zero))
+            errors.append(sum((e * abs(w) for e, w in zip(part.errors, column, strict=True)), MP.zero))
+    return Results(values, errors)
+
+
+def exact_logits(problem: Problem, index: int) -> Sequence[Real]:
+    """The logits of a row; of a linear layer its output, summed in fractions and rounded once."""
+    if problem.features is None or problem.weight is None or not isfinite(sum(problem.features[index].tolist())):
+        return problem.logits[index].tolist()
+    bias = [0.0] * problem.num_classes if problem.bias is None else problem.bias.tolist()
+    h, logits = [Fraction(x) for x in problem.features[index].tolist()], []
+    for weight, offset in zip(problem.weight.tolist(), bias, strict=True):
+        dot = sum((x * Fraction(w) for x, w in zip(h, weight, strict=True)), Fraction(0))
+        whole = dot + Fraction(offset) if isfinite(offset) else None
+        logits.append(offset if whole is None else MP.mpf(whole.numerator) / whole.denominator)
+    return logits
 
 
 def _has_softmax(row: OracleRow) -> bool:

@@ -14,8 +14,7 @@ from adapters.question import Question
 from reference.arithmetic import Arithmetic
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32, FLOAT64, FORMATS, Floats
-from reference.linear import linear_layer
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import BUILDING_BLOCKS, Quantity
 from tests.planted.kernel import Defect
 from tests.planted.rounded import CorrectlyRounded
@@ -127,7 +126,7 @@ class DropsBias(WrongBackend):
     operation = "layer"
 
     def asked(self, problem: Problem, quantity: Quantity) -> Problem:
-        return problem.replace(logits=problem.logits - linear_layer(problem)[2])
+        return problem.replace(bias=None)
 
 
 @planted(
@@ -142,7 +141,9 @@ class AddsChunksInBfloat16(WrongBackend):
 
     def answer(self, problem: Problem, quantity: Quantity, right: Floats) -> Floats:
         gradient = evaluate(problem, (Quantity.GRADIENT,))[Quantity.GRADIENT].values.approximate()
-        features = linear_layer(problem)[0] if quantity is Quantity.WEIGHT_GRADIENT else np.ones((problem.num_rows, 1))
+        if quantity is Quantity.FEATURE_GRADIENT:
+            return right
+        features = layer_of(problem).features if quantity is Quantity.WEIGHT_GRADIENT else np.ones((problem.num_rows, 1))
         total = np.zeros((problem.num_classes, features.shape[1]))
         for row, feature in zip(gradient, features, strict=True):
             total = BFLOAT16.round(total + np.outer(row, feature))

@@ -1,0 +1,73 @@
+"""The errors of a linear layer: of its logits, before the softmax sees them, and of its gradients behind it.
+
+A product x . y of D terms, in any order and with fused multiply-adds or without, is off by at most gamma |x| . |y|, where
+gamma = (1 + u)^D - 1 (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.5; u that of the working
+format), and by the D products that may underflow. So for the logits, with one rounding more for a bias and one store,
+
+    delta_nk = ((1 + u)^(D+1) - 1) (|h| |W|^T + |b|)_nk + D omega,  then a store of what that gives,
+
+which is an error of each logit by itself, as that of a softcap is. It is 0 where no sum of terms, in whatever order, needs
+more digits than the format has: so of a layer that only picks numbers, or of small integers. The gradient g by the logits,
+stored, is off by dg, so
+
+    dL/dh = g W    dg |W| + gamma_K (|g| + dg) |W|         dL/dW = g^T h    dg^T |h| + gamma_N (|g| + dg)^T |h|
+
+and a store each; dL/db is the second with ones for h. A total that is kept in a narrow format over chunks of rows or classes
+is not covered: it grows with the number of chunks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reference.arithmetic import Arithmetic
+from reference.bounds.running import Running, growth
+from reference.formats import Floats
+from reference.problem import Problem
+from reference.quantity import Quantity
+
+_LARGEST = np.finfo(np.float64).max
+
+
+def layer_logits(problem: Problem, arithmetic: Arithmetic) -> Running:
+    """(N, K): the logits as a layer computes them; those that are given have no error, nor has one that is not finite."""
+    finite = np.isfinite(problem.logits)
+    size = np.where(finite, np.abs(problem.logits), _LARGEST)
+    if problem.layer is None:
+        return Running.exact(size, arithmetic)
+    layer, working = problem.layer, arithmetic.working
+    terms = np.minimum(sizes(layer.features) @ sizes(layer.weight).T + sizes(layer.offset), _LARGEST)
+    width = layer.weight.shape[1]
+    error = terms * growth(working.unit_roundoff, width + 1) + width * arithmetic.underflow
+    exact = layer.sums_exactly(working) & problem.format.contains(problem.logits)
+    return Running(size, np.where(exact | ~finite, 0.0, Running(size, error, arithmetic).stored().error), arithmetic)
+
+
+def sizes(numbers: Floats) -> Floats:
+    """Their absolute values; 0 where they are not finite."""
+    return np.abs(np.where(np.isfinite(numbers), numbers, 0.0))
+
+
+def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> Floats:
+    """The bound of a gradient of the layer, from that of the gradient (N, K) by the logits."""
+    assert problem.layer is not None
+    stored = gradient.rounded()
+    if quantity is Quantity.FEATURE_GRADIENT:
+        return _product(stored, sizes(problem.layer.weight))
+    counted = ~problem.ignored[:, None]
+    factors = problem.layer.features if quantity is Quantity.WEIGHT_GRADIENT else np.ones((problem.num_rows, 1))
+    error = _product(Running(stored.size.T, stored.error.T, stored.arithmetic), sizes(np.where(counted, factors, 0.0)))
+    return error if quantity is Quantity.WEIGHT_GRADIENT else error[:, 0]
+
+
+def _product(left: Running, right: Floats) -> Floats:
+    """The error of the rounded matrix product with the sizes of exact numbers, stored.
+
+    A column that picks an entry, or a power of 2 of it, rounds nothing.
+    """
+    arithmetic, terms = left.arithmetic, np.count_nonzero(right, axis=0)
+    size, error = (np.minimum(part, _LARGEST) @ right for part in (left.size, left.error))
+    grown = np.array([growth(arithmetic.working.unit_roundoff, int(count)) for count in terms])
+    rounded = Running(size, error + (size + error) * grown + terms * arithmetic.underflow, arithmetic).stored().error
+    picks = (terms <= 1) & ((right == 0) | (np.frexp(right)[0] == 0.5)).all(axis=0)
+    return np.where(picks, error, rounded)
