@@ -23,6 +23,7 @@ import numpy as np
 from adapters.numpy import double_double as dd
 from adapters.numpy.double_double import DoubleDouble
 from reference.formats import Bools, Floats
+from reference.linear import Layer
 from reference.problem import Problem, layer_of
 from reference.quantity import Quantity
 from reference.reduction import Reduction
@@ -52,14 +53,15 @@ class _Rows:
         finite = np.isfinite(x)
         regular = finite.any(axis=1) & ~(np.isnan(x) | (x == np.inf)).any(axis=1)
         usable = finite & regular[:, None]
-        top = np.where(usable, x, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-        top = np.where(np.isfinite(top), top, 0.0)
-        unit = _dd(problem.temperature) / _dd(problem.logit_scale)
-        gaps = (_dd(top) - _dd(np.where(usable, x, top))) / unit
+        place = np.argmax(np.where(usable, x, -np.inf), axis=1)[:, None]
+        # Of classes that a layer ties to within float64 any may be left out: a gap is then less than 0 by as little.
+        z = dd.select(usable, _dd(np.where(usable, x, 0.0)) if problem.layer is None else _output(problem.layer), _dd(0.0))
+        top, unit = z[np.arange(len(x))[:, None], place], _dd(problem.temperature) / _dd(problem.logit_scale)
+        gaps = dd.select(usable, (top - z) / unit, _dd(0.0))
         powers = dd.select(usable, _exp_of_distinct(-gaps), _dd(0.0))
-        left_out = np.arange(x.shape[1]) == np.argmax(np.where(usable, x, -np.inf), axis=1)[:, None]
+        left_out = np.arange(x.shape[1]) == place
         others = dd.select(left_out, _dd(0.0), powers).sum(axis=1)
-        return cls(problem, regular, left_out, _dd(top) / unit, gaps, powers, others, _dd(1.0) + others)
+        return cls(problem, regular, left_out, top / unit, gaps, powers, others, _dd(1.0) + others)
 
     @property
     def masked(self) -> Bools:
@@ -211,6 +213,15 @@ class _Rows:
         """Derivatives: 0 in ignored rows, NaN in rows that are not regular."""
         ignored = self.problem.ignored.reshape((-1,) + (1,) * (values.ndim - 1))
         return np.where(ignored, 0.0, self._regular_or_nan(values))
+
+
+def _output(layer: Layer) -> DoubleDouble:
+    """(N, K): h W^T + b, each product exact, a feature at a time; numbers that are not finite count as 0."""
+    features, weight, bias = (np.where(np.isfinite(part), part, 0.0) for part in layer.arrays)
+    total = _dd(np.broadcast_to(bias, (len(features), len(weight))))
+    for column in range(weight.shape[1]):
+        total = total + _dd(features[:, column, None]) * _dd(weight[None, :, column])
+    return total
 
 
 def _exp_of_distinct(x: DoubleDouble) -> DoubleDouble:
