@@ -300,17 +300,33 @@ def _stacked(parts: list[Enclosure], shape: tuple[int, ...]) -> Enclosure:
 
 def _layer_gradient(evaluator: _Evaluator, quantity: Quantity) -> Expected:
     """A gradient of the linear layer: its weight's and its bias's are sums over the rows, its features' over the classes."""
-    layer, gradient = layer_of(evaluator.problem), _per_row(evaluator, Quantity.GRADIENT)
-    size = np.nan_to_num(gradient.scale, nan=0.0)  # a size beyond float64, times a feature of 0, is 0
+    layer, size, fmt = layer_of(evaluator.problem), _gradient_sizes(evaluator), evaluator.problem.format
     if quantity is Quantity.FEATURE_GRADIENT:
-        values = _refine(partial(_features_of_rows, evaluator, layer.weight), evaluator.problem.format, PRECISIONS)
-        scale, owed = size @ np.abs(layer.weight), [_row_of_features(evaluator, row) for row in evaluator.rows]
-        return _expected(values, scale, np.broadcast_to(np.array(owed, dtype=np.int8)[:, None], values.shape).copy())
+        values = _refine(partial(_features_of_rows, evaluator, layer.weight), fmt, PRECISIONS)
+        owed = np.array([_row_of_features(evaluator, row) for row in evaluator.rows], dtype=np.int8)
+        return _expected(values, _sizes_of(size, layer.weight), np.broadcast_to(owed[:, None], values.shape).copy())
     factors = layer.features if quantity is Quantity.WEIGHT_GRADIENT else np.ones((len(size), 1))
     finite = np.where(np.isfinite(factors) & ~evaluator.problem.ignored[:, None], factors, 0.0)
-    values = _refine(partial(_summed_rows, evaluator, finite), evaluator.problem.format, PRECISIONS)
-    total = _expected(values, size.T @ np.abs(finite), np.tile(_sums_requirement(evaluator, factors), (len(size.T), 1)))
+    values = _refine(partial(_summed_rows, evaluator, finite), fmt, PRECISIONS)
+    total = _expected(values, _sizes_of(size.T, finite), np.tile(_sums_requirement(evaluator, factors), (len(size.T), 1)))
     return total if quantity is Quantity.WEIGHT_GRADIENT else total.column(0)
+
+
+def _gradient_sizes(evaluator: _Evaluator) -> Floats:
+    """(N, K): the sizes of the terms of the gradient by the logits; 0 in rows that have none."""
+    sizes = np.zeros(evaluator.problem.logits.shape)
+    with ctx.workprec(PRECISIONS[0]):
+        for row in evaluator.rows:
+            if row.kind is RowKind.REGULAR and not row.ignored and not evaluator.undefined_mean:
+                _, each = gradient_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 1))
+                sizes[row.index] = np.array(each)[row.inverse]
+    return np.nan_to_num(sizes, nan=0.0)  # what lies beyond float64, times 0, is 0
+
+
+def _sizes_of(left: Floats, right: Floats) -> Floats:
+    """Those of a matrix product."""
+    with np.errstate(over="ignore"):
+        return np.asarray(left @ np.abs(right))
 
 
 def _row_of_features(evaluator: _Evaluator, row: Row) -> Requirement:
@@ -348,19 +364,19 @@ def _summed_rows(evaluator: _Evaluator, factors: Floats) -> Enclosure:
 
 def _sums_requirement(evaluator: _Evaluator, factors: Floats) -> NDArray[np.int8]:
     """(D,): what is required of sums over the rows. An ignored row gives 0 times its feature, which may be NaN."""
-    counting = [row for row in evaluator.rows if not row.ignored]
-    each = [_row_requirement(evaluator.problem, Quantity.GRADIENT, row, evaluator.undefined_mean) for row in counting]
-    least = _reduced_requirement(counting, each)
+    ignored, width = evaluator.problem.ignored, factors.shape[1]
     if evaluator.undefined_mean:
-        least = Requirement.REST_OR_NOT_FINITE
-    elif any(row.kind not in (RowKind.REGULAR, RowKind.NAN) and not row.weightless for row in counting):
+        return np.full(width, Requirement.REST_OR_NOT_FINITE, dtype=np.int8)
+    counting = [row for row in evaluator.rows if not row.ignored]
+    if any(row.kind is RowKind.NAN and not row.weightless for row in counting):
+        return np.full(width, Requirement.MUST, dtype=np.int8)
+    each = [_row_requirement(evaluator.problem, Quantity.GRADIENT, row, False) for row in counting]
+    least = _reduced_requirement(counting, each)
+    if any(row.kind is not RowKind.REGULAR and not row.weightless for row in counting):
         least = Requirement.UNSPECIFIED
-    astray = ~np.isfinite(factors)
-    owed = np.full(factors.shape[1], least, dtype=np.int8)
-    owed[astray[evaluator.problem.ignored].any(axis=0)] = max(least, Requirement.LIMIT_OR_NAN)
-    is_nan = any(row.kind is RowKind.NAN and not row.weightless for row in counting)
-    if not is_nan:
-        owed[astray[~evaluator.problem.ignored].any(axis=0)] = Requirement.UNSPECIFIED
+    owed, astray = np.full(width, least, dtype=np.int8), ~np.isfinite(factors)
+    owed[astray[ignored].any(axis=0)] = max(least, Requirement.LIMIT_OR_NAN)
+    owed[astray[~ignored].any(axis=0)] = Requirement.UNSPECIFIED
     return owed
 
 

@@ -143,8 +143,9 @@ class Layer:
         for column in range(w.shape[1]):
             least = np.minimum(least, of_h[:, column, None] + of_w[:, column])
         with np.errstate(over="ignore"):
-            digits = np.ldexp(np.abs(h) @ np.abs(w).T + np.abs(b), -np.clip(least, -5000, 5000))
-        return (digits < 2.0**fmt.precision) & (least >= fmt.emin - fmt.precision + 1)
+            size = np.abs(h) @ np.abs(w).T + np.abs(b)
+            digits = np.ldexp(size, -np.clip(least, -5000, 5000))
+        return (digits < 2.0**fmt.precision) & (least >= fmt.emin - fmt.precision + 1) & (size <= fmt.largest)
 
     @property
     def offset(self) -> Floats:

@@ -155,6 +155,12 @@ class CarefulAnalysis(Analysis):
     rows: CarefulRows
 
     @cached_property
+    def lse(self) -> Running:
+        """As computed in two parts, of which the maximum has an error of its own: 1 is exact in the other."""
+        usual = super().lse
+        return Running(usual.size, usual.error + self.running(self.rows.shift_error, np.zeros(())).size, usual.arithmetic)
+
+    @cached_property
     def complement(self) -> Running:
         """(N, K): 1 - p."""
         return self.running(self.rows.complements, self.rows.complement_error).rounded()
@@ -262,7 +268,8 @@ class CarefulAnalysis(Analysis):
         )
         ratio = np.minimum(self.rows.ratio, 700.0)
         size = 1.0 / np.cosh(ratio) ** 2
-        moved = np.expm1((6 * arithmetic.exp_ulps + 9) * u + 4 * ratio * off)
+        given = 2 * self.rows.given.error * self.rows.problem.logit_scale / self.rows.cap
+        moved = np.expm1((6 * arithmetic.exp_ulps + 9) * u + 4 * ratio * off + given)
         return self.running(size, size * moved + self.rows.lost_quotient).rounded()
 
 

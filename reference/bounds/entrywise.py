@@ -37,7 +37,7 @@ from reference.bounds.family import (
 )
 from reference.bounds.layer import layer_gradient, sizes
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, growth, growth_of
+from reference.bounds.running import Running, growth, growth_of, product
 from reference.bounds.softplus import softplus_error
 from reference.evaluation import evaluate
 from reference.expected import Expected
@@ -133,8 +133,8 @@ def _gradient(rows: RowErrors) -> Running:
     total = weights.sum(axis=1, keepdims=True)
     grown = _row_roundings(rows, PLAIN_ROUNDINGS)
     size = total * rows.probabilities + weights
-    error = total * rows.probability_error * (1 + grown) + size * grown
-    return Running(factors * size, factors * error + _floor(rows, total, 1), rows.arithmetic)
+    error = product(total, rows.probability_error) * (1 + grown) + size * grown
+    return Running(factors * size, product(factors, error) + _floor(rows, total, 1), rows.arithmetic)
 
 
 def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:

@@ -2,9 +2,10 @@
 
 A product x . y of D terms, in any order and with fused multiply-adds or without, is off by at most gamma |x| . |y|, where
 gamma = (1 + u)^D - 1 (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.5; u that of the working
-format), and by the D products that may underflow. So for the logits, with one rounding more for a bias and one store,
+format), and by the D products that may underflow. So for the logits, with one rounding more for a bias, a store of the result,
+and where there is a bias one of the product before it,
 
-    delta_nk = ((1 + u)^(D+1) - 1) (|h| |W|^T + |b|)_nk + D omega,  then a store of what that gives,
+    delta_nk = ((1 + u)^(D+1) - 1) (|h| |W|^T + |b|)_nk + D omega,  then the stores of what that gives,
 
 which is an error of each logit by itself, as that of a softcap is. It is 0 where no sum of terms, in whatever order, needs
 more digits than the format has: so of a layer that only picks numbers, or of small integers. The gradient g by the logits,
@@ -12,8 +13,9 @@ stored, is off by dg, so
 
     dL/dh = g W    dg |W| + gamma_K (|g| + dg) |W|         dL/dW = g^T h    dg^T |h| + gamma_N (|g| + dg)^T |h|
 
-and a store each; dL/db is the second with ones for h. A total that is kept in a narrow format over chunks of rows or classes
-is not covered: it grows with the number of chunks.
+and a store each; dL/db is the second with ones for h. Nothing is bounded where a
+sum may overflow. A total that is kept in a narrow format over chunks of rows or classes is not covered: it grows with the
+number of chunks.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import numpy as np
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.running import Running, growth
-from reference.formats import Floats
-from reference.problem import Problem
+from reference.formats import Bools, Floats
+from reference.linear import Layer
+from reference.problem import Problem, layer_of
 from reference.quantity import Quantity
 
 _LARGEST = np.finfo(np.float64).max
@@ -35,12 +38,28 @@ def layer_logits(problem: Problem, arithmetic: Arithmetic) -> Running:
     size = np.where(finite, np.abs(problem.logits), _LARGEST)
     if problem.layer is None:
         return Running.exact(size, arithmetic)
-    layer, working = problem.layer, arithmetic.working
-    terms = np.minimum(sizes(layer.features) @ sizes(layer.weight).T + sizes(layer.offset), _LARGEST)
-    width = layer.weight.shape[1]
+    terms, bias = _terms(problem.layer), sizes(problem.layer.offset)
+    width, working = problem.layer.weight.shape[1], arithmetic.working
     error = terms * growth(working.unit_roundoff, width + 1) + width * arithmetic.underflow
-    exact = layer.sums_exactly(working) & problem.format.contains(problem.logits)
-    return Running(size, np.where(exact | ~finite, 0.0, Running(size, error, arithmetic).stored().error), arithmetic)
+    # A product may be stored before its bias is added to it.
+    error = np.where(bias > 0, Running(size + bias, error, arithmetic).stored().error, error)
+    error = Running(size, error, arithmetic).stored().error
+    error = np.where((terms + error > working.largest) | (size + bias + error > arithmetic.storage.largest), np.inf, error)
+    return Running(size, np.where(_is_exact(problem, arithmetic) | ~finite, 0.0, error), arithmetic)
+
+
+def _terms(layer: Layer) -> Floats:
+    """(N, K): |h| |W|^T + |b|, of what is finite."""
+    with np.errstate(over="ignore"):
+        return np.minimum(sizes(layer.features) @ sizes(layer.weight).T + sizes(layer.offset), _LARGEST)
+
+
+def _is_exact(problem: Problem, arithmetic: Arithmetic) -> Bools:
+    """(N, K): True where no order of a logit's sums rounds anything, nor a store of them, with the bias or before it."""
+    layer = layer_of(problem)
+    product = problem.logits - np.where(np.isfinite(layer.offset), layer.offset, 0.0)
+    stored = problem.format.contains(problem.logits) & problem.format.contains(product)
+    return layer.sums_exactly(arithmetic.working) & stored
 
 
 def sizes(numbers: Floats) -> Floats:
@@ -70,4 +89,5 @@ def _product(left: Running, right: Floats) -> Floats:
     grown = np.array([growth(arithmetic.working.unit_roundoff, int(count)) for count in terms])
     rounded = Running(size, error + (size + error) * grown + terms * arithmetic.underflow, arithmetic).stored().error
     picks = (terms <= 1) & ((right == 0) | (np.frexp(right)[0] == 0.5)).all(axis=0)
-    return np.where(picks, error, rounded)
+    lost = np.where(((right > 0) & (right < 1)).any(axis=0), arithmetic.underflow + arithmetic.storage_underflow, 0.0)
+    return np.where(picks, error + lost, rounded)

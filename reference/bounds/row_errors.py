@@ -91,7 +91,7 @@ class RowErrors:
         inverted = ratio * inverse_error(self.arithmetic, self.cap)
         quotient = Running(ratio, scaled / self.cap + inverted, self.arithmetic).rounded()
         nearest = np.minimum(np.maximum(ratio - quotient.error, 0.0), 700.0)
-        moved = np.minimum(quotient.error / np.cosh(nearest) ** 2, 1.0)
+        moved = np.minimum(quotient.error / np.cosh(nearest) ** 2, 2.0)  # a layer may be off by more than a logit is large
         size = np.tanh(ratio)
         faithful = 2 * self.arithmetic.tanh_ulps * self.arithmetic.working.unit_roundoff
         return Running(size, moved + faithful * (size + moved), self.arithmetic).rounded()
@@ -295,6 +295,25 @@ class RowErrors:
         return error + self._sum_store * (1 + error)
 
     @property
+    def are_uncertain(self) -> bool:
+        """True if the logits have an error of a linear layer, which may be large: what shifts them cannot make S vanish."""
+        return bool(self.given.error.any())
+
+    @cached_property
+    def sum_fall(self) -> Floats:
+        """(N, 1): by which part of itself S may be too small; eta, unless the logits are uncertain.
+
+        A power that may be (1 + eps) times as large, e^moved (1 + s), may be (1 - s^2)/(1 + eps) times as large at least.
+        """
+        if not self.are_uncertain:
+            return self.sum_error
+        most, u = self.arithmetic.summation.rescalings(self.logits.shape[1]), self.arithmetic.working.unit_roundoff
+        stretched = np.expm1((1 + most) * np.log1p(self.alpha) + most * np.log1p(u))
+        least = (1 - stretched**2) * (1 - self.sum_growth) / (1 + self.summed_power_error)
+        terms = np.where(self.probabilities > 0, self.probabilities * (1 - least), 0.0)
+        return terms.sum(axis=1, keepdims=True) + self.lost_sum / self.total + self._sum_store
+
+    @property
     def _sum_store(self) -> float:
         return self.arithmetic.storage_roundoff if self.arithmetic.stores_sum else 0.0
 
@@ -308,7 +327,8 @@ class RowErrors:
         """tau, (N, 1): absolute error of log S."""
         with np.errstate(divide="ignore", invalid="ignore"):
             # Strictly below 1: a sum that may be off by 100% may be 0, and its logarithm -inf.
-            tau = np.where(self.sum_error < 1, -np.log1p(-np.minimum(self.sum_error, 1.0)), np.inf)
+            tau = np.where(self.sum_fall < 1, -np.log1p(-np.minimum(self.sum_fall, 1.0)), np.inf)
+            tau = np.maximum(tau, np.log1p(self.sum_error)) if self.are_uncertain else tau
         # First the logarithm's own error, which is relative to what it computes, then the store of that.
         tau = tau + self.log_rounding * (self.log_sum + tau)
         return tau + self._sum_store * (self.log_sum + tau)
@@ -337,7 +357,11 @@ class RowErrors:
             divided = (1 + u) * (1 + inverse_error(self.arithmetic, self.total * (1 + eta)))
             near = self.probabilities * (np.expm1(exponent) * (1 + alpha) + alpha)
             far = np.exp(exponent - self.losses) * (1 + alpha)
-            quotient = self.probabilities * ((1 + self.power_error) * (1 + eta / np.maximum(1 - eta, 0)) * divided - 1)
+            fall = self.sum_fall
+            quotient = self.probabilities * ((1 + self.power_error) * (1 + fall / np.maximum(1 - fall, 0)) * divided - 1)
+            if self.are_uncertain:  # S may be too large by more than it may be too small: no quotient loses more than itself
+                lost = np.minimum((1 + self.power_error) * (1 + eta) * divided - 1, 1.0)
+                quotient = np.maximum(quotient, self.probabilities * lost)
         # From D_i = 1 on p_i itself is the smaller part: the bound is then the largest value, not a difference from p_i.
         logarithmic = np.where(exponent < 1.0, near, far)
         error = np.fmax(logarithmic, np.where(self.probabilities > 0, quotient, 0.0))

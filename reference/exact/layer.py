@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from flint import arb, fmpq
-from numpy.typing import NDArray
 
 from reference.enclosure import Enclosure
 from reference.exact.row import Row
@@ -65,8 +64,8 @@ def over_classes(given: RowGradient, weight: Floats) -> Enclosure:
 def _merged(row: Row, weight: Floats) -> list[list[fmpq]]:
     """(D, distinct classes): the weights of the classes that each distinct class stands for, added up."""
     whole = row.problem.is_weighted
-    members: list[NDArray[np.intp]] = [np.flatnonzero(row.inverse == i) for i in range(len(row.count))]
-    top = int(np.argmax(np.nan_to_num(row.problem.logits[row.index], nan=-np.inf, posinf=np.inf, neginf=-np.inf)))
+    members = np.split(np.argsort(row.inverse, kind="stable"), np.cumsum(row.count)[:-1])
+    top = int(np.argmax(row.problem.logits[row.index]))
     columns = []
     for column in weight.T.tolist():
         exact = [rational(w) for w in column]

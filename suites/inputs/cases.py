@@ -63,10 +63,11 @@ def problem_from(entry: Mapping[str, Any], fmt: Format) -> Problem:
     given = _layer(entry) if "features" in entry else {"logits": _logits(entry)}
     kind, rows = ("features" if "features" in given else "logits"), next(iter(given.values()))
     classes = rows.shape[1] if kind == "logits" else len(given["weight"])
+    check_size(len(rows) * classes)
     given["target"] = _target(entry, (len(rows), classes))
     if "rows" in entry:
         times = _repeated(entry, len(rows), kind)
-        check_size(times * rows.size)
+        check_size(times * max(rows.size, classes))
         given |= {name: np.repeat(given[name], times, axis=0) for name in (kind, "target")}
     options = {argument.name: _read(argument, entry[argument.name]) for argument in _ARGUMENTS if argument.name in entry}
     if entry.get("tangent") == [] and not rows.size:
@@ -81,6 +82,8 @@ def _layer(entry: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{clash[0]} and features are both given; allowed: one of them: the output of a layer is its logits")
     if WEIGHT_COLUMNS not in entry:
         raise ValueError(f"{WEIGHT_COLUMNS} is missing; needed with features: the column of W for each of them")
+    if not entry[WEIGHT_COLUMNS]:
+        raise ValueError(f"{WEIGHT_COLUMNS} is []; allowed: a list of numbers for each feature")
     weight = parse_table(entry[WEIGHT_COLUMNS], WEIGHT_COLUMNS).T
     features = parse_table(entry["features"], "features")
     return {"features": features.reshape(0, weight.shape[1]) if entry["features"] == [] else features, "weight": weight}
@@ -88,6 +91,8 @@ def _layer(entry: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 def _logits(entry: Mapping[str, Any]) -> NDArray[np.float64]:
     """Rows of logits; of no rows `classes` says how long they would be."""
+    if WEIGHT_COLUMNS in entry:
+        raise ValueError(f"{WEIGHT_COLUMNS} is given without features; allowed: both, in the place of logits, or neither")
     if "logits" not in entry:
         raise ValueError(f"'logits' is missing; needed: logits, or features and {WEIGHT_COLUMNS} of a linear layer")
     logits = parse_table(entry["logits"], "logits")
