@@ -14,7 +14,14 @@ WEIGHT_COLUMNS = "weight_columns"
 """The weight of a linear layer in a case: a row for each feature, which is short where classes are alike."""
 
 _LONGEST_NAME, _LONGEST_TEXT = 200, 10_000
-_NEEDED = ("dtype", "target")
+
+
+def _needing(*first: str) -> Schema:
+    """What an entry cannot be without: these keys, logits or a linear layer in their place, and a target."""
+    needed = {"then": ("features", WEIGHT_COLUMNS), "else": ("logits",)}
+    return {"if": {"required": ["features"]}} | {
+        branch: {"required": [*first, *inputs, "target"]} for branch, inputs in needed.items()
+    }
 
 
 def _value_of(argument: Option) -> Schema:
@@ -35,7 +42,7 @@ _ROWS: Schema = {
     WEIGHT_COLUMNS: {"type": "array", "items": {"type": "array"}, "allowed": "a list with the column of W for each feature"},
 }
 _PROBLEM: Schema = {"dtype": {"enum": list(FORMATS)}, **_ROWS}
-_OBJECT: Schema = {"allowed": "an object of dtype, logits (or a linear layer), target and more"}
+_OBJECT: Schema = {"allowed": "an object of dtype, logits, target and more"} | _needing("dtype")
 
 GIVEN = _OBJECT | table(
     {
@@ -49,13 +56,12 @@ GIVEN = _OBJECT | table(
             "maxLength": _LONGEST_NAME,
             "allowed": "a number, or the words that a failure prints",
         },
-        "after": _OBJECT | table(_PROBLEM, _NEEDED),
-    },
-    _NEEDED,
+        "after": _OBJECT | table(_PROBLEM),
+    }
 )
 """A problem of --case, with the test that is to ask it."""
 
-STORED = table(
+STORED = _needing("id", "dtypes", "hazard", "story", "provenance") | table(
     {
         "id": text(_LONGEST_NAME) | {"pattern": r"\A[a-z0-9][a-z0-9.-]*\Z", "allowed": "small letters, digits, . and -"},
         "dtypes": names(FORMATS, least=1),
@@ -63,7 +69,6 @@ STORED = table(
         "story": text(_LONGEST_TEXT),
         "provenance": text(_LONGEST_TEXT),
         **_ROWS,
-    },
-    ("id", "dtypes", "hazard", "story", "provenance", "target"),
+    }
 )
 """A `[[case]]` of suites/cases/*.toml."""
