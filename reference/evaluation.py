@@ -51,6 +51,8 @@ class _Evaluator:
     problem: Problem
     fast: FastRows | None = None
     kept: dict[tuple[int, int], Softmax] = field(default_factory=dict)
+    gradients: dict[tuple[int, int], tuple[RowGradient, list[float]]] = field(default_factory=dict)
+    """Of a linear layer, whose three gradients are made of them."""
 
     @cached_property
     def factors(self) -> list[fmpq] | None:
@@ -72,6 +74,14 @@ class _Evaluator:
         if key not in self.kept:
             self.kept[key] = row_softmax(row)
         return self.kept[key]
+
+    def gradient(self, row: Row) -> tuple[RowGradient, list[float]]:
+        """The gradient of a regular row by its logits, and the sizes of its terms, at the distinct classes."""
+        key = (row.index, ctx.prec)
+        if key not in self.gradients:
+            terms, sizes = gradient_of(row, self.softmax(row), self.derivative_factor(row, 1))
+            self.gradients[key] = RowGradient(row, terms), sizes
+        return self.gradients[key]
 
     def derivative_factor(self, row: Row, order: int) -> fmpq:
         """F / (T/s)^order of a row, where the mean does not divide by zero."""
@@ -318,8 +328,7 @@ def _gradient_sizes(evaluator: _Evaluator) -> Floats:
     with ctx.workprec(PRECISIONS[0]):
         for row in evaluator.rows:
             if row.kind is RowKind.REGULAR and not row.ignored and not evaluator.undefined_mean:
-                _, each = gradient_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 1))
-                sizes[row.index] = np.array(each)[row.inverse]
+                sizes[row.index] = np.array(evaluator.gradient(row)[1])[row.inverse]
     return np.nan_to_num(sizes, nan=0.0)  # what lies beyond float64, times 0, is 0
 
 
@@ -341,15 +350,11 @@ def _features_of_rows(evaluator: _Evaluator, weight: Floats) -> Enclosure:
     rows = []
     for row in evaluator.rows:
         if row.kind is RowKind.REGULAR and not row.ignored and not evaluator.undefined_mean:
-            rows.append(over_classes(_row_gradient(evaluator, row), weight))
+            rows.append(over_classes(evaluator.gradient(row)[0], weight))
         else:
             value = 0.0 if (row.ignored or row.weightless) and not evaluator.undefined_mean else np.nan
             rows.append(Enclosure.of([special(value)] * shape[0], shape))
     return _stacked(rows, (len(rows), *shape))
-
-
-def _row_gradient(evaluator: _Evaluator, row: Row) -> RowGradient:
-    return RowGradient(row, gradient_of(row, evaluator.softmax(row), evaluator.derivative_factor(row, 1))[0])
 
 
 def _summed_rows(evaluator: _Evaluator, factors: Floats) -> Enclosure:
@@ -358,7 +363,7 @@ def _summed_rows(evaluator: _Evaluator, factors: Floats) -> Enclosure:
     if any(row.kind is RowKind.NAN for row in counting):
         shape = (evaluator.problem.num_classes, factors.shape[1])
         return Enclosure.of([special(np.nan)], (1,))[np.zeros(shape, dtype=np.intp)]
-    rows = [_row_gradient(evaluator, row) for row in counting if row.kind is RowKind.REGULAR]
+    rows = [evaluator.gradient(row)[0] for row in counting if row.kind is RowKind.REGULAR]
     return over_rows(rows, factors, evaluator.problem.num_classes)
 
 

@@ -25,6 +25,8 @@ from reference.options import LAYER, Array
 
 _LARGEST = np.finfo(np.float64).max
 
+_ASTRAY = {option.name: option.kind.astray for option in LAYER if isinstance(option.kind, Array)}
+
 _NO_PLACE = 10_000
 """Beyond the exponents of all products."""
 
@@ -94,8 +96,7 @@ class Layer:
         Raises:
           ValueError: a part is missing, has another shape, or numbers that are not allowed.
         """
-        astray = {option.name: option.kind.astray for option in LAYER if isinstance(option.kind, Array)}
-        parts = {name: members(fmt, name, part, astray[name]) for name, part in given.items() if part is not None}
+        parts = {name: members(fmt, name, part, _ASTRAY[name]) for name, part in given.items() if part is not None}
         if not parts:
             return None
         if missing := [name for name in ("features", "weight") if name not in parts]:
@@ -104,14 +105,15 @@ class Layer:
         return cls(**parts)
 
     @property
-    def parts(self) -> dict[str, Floats]:
-        """The parts that it has, by name."""
-        return {name: part for name, part in vars(self).items() if name in _PARTS and part is not None}
-
-    @property
     def arrays(self) -> tuple[Floats, Floats, Floats]:
         """Features, weight and bias, which is zeros where it has none."""
         return self.features, self.weight, self.offset
+
+    @cached_property
+    def finite(self) -> tuple[Floats, Floats, Floats]:
+        """The same, with 0 for what is not finite."""
+        h, w, b = (np.where(np.isfinite(part), part, 0.0) for part in self.arrays)
+        return h, w, b
 
     @cached_property
     def logits(self) -> Logits:
@@ -121,9 +123,7 @@ class Layer:
         >>> layer.logits.nearest.tolist(), layer.logits.gaps.tolist()
         ([[3.0, 3.0]], [[0.0, 8.673617379884035e-19]])
         """
-        h, h_exponent = _whole(self.features)
-        w, w_exponent = _whole(self.weight)
-        b, b_exponent = _whole(self.offset)
+        (h, h_exponent), (w, w_exponent), (b, b_exponent) = map(_whole, self.finite)
         exponent = min(h_exponent + w_exponent, b_exponent)
         found = _matrix_product(h, w.T) << (h_exponent + w_exponent - exponent)
         return Logits(found + (b << (b_exponent - exponent)), exponent, self._special())
@@ -137,8 +137,7 @@ class Layer:
         >>> Layer(np.array([[3.0, 1.0]]), np.array([[5.0, -7.0], [0.5, 2048.0]])).sums_exactly(FLOAT16).tolist()
         [[True, False]]
         """
-        finite = [np.where(np.isfinite(part), part, 0.0) for part in (self.features, self.weight, self.offset)]
-        (h, w, b), (of_h, of_w, of_b) = finite, (last_places(part) for part in finite)
+        (h, w, b), (of_h, of_w, of_b) = self.finite, map(last_places, self.finite)
         least = np.broadcast_to(of_b, (len(h), len(w)))
         for column in range(w.shape[1]):
             least = np.minimum(least, of_h[:, column, None] + of_w[:, column])
@@ -162,9 +161,6 @@ class Layer:
             return special + np.where(np.isfinite(self.offset), 0.0, self.offset)
 
 
-_PARTS = tuple(option.name for option in LAYER)
-
-
 def _check_shapes(parts: Mapping[str, Floats]) -> None:
     features, weight, bias = parts["features"], parts["weight"], parts.get("bias")
     fits = features.ndim == weight.ndim == 2 and features.shape[1] == weight.shape[1] and weight.size > 0
@@ -174,13 +170,11 @@ def _check_shapes(parts: Mapping[str, Floats]) -> None:
 
 
 def _whole(numbers: Floats) -> tuple[NDArray[Any], int]:
-    """The finite numbers as Python's integers times a power of two, which is returned as its exponent; others as 0."""
-    finite = np.where(np.isfinite(numbers), numbers, 0.0)
-    least = int(last_places(finite).min(initial=_NO_PLACE))
+    """Finite numbers as Python's integers times a power of two, which is returned as its exponent."""
+    least = int(last_places(numbers).min(initial=_NO_PLACE))
     if least == _NO_PLACE:
         return np.zeros(numbers.shape, dtype=object), 0
-    mantissa, exponent = np.frexp(finite)
-    digits, place = np.ldexp(mantissa, 53).astype(np.int64), exponent.astype(np.int64) - 53
+    digits, place = _digits(numbers)
     pairs = zip(digits.ravel().tolist(), (place - least).ravel().tolist(), strict=True)
     whole = [digit << shift if shift >= 0 else digit >> -shift for digit, shift in pairs]
     return np.array(whole, dtype=object).reshape(numbers.shape), least
@@ -192,10 +186,15 @@ def last_places(numbers: Floats) -> Integers:
     >>> last_places(np.array([6.0, 0.75, 0.0])).tolist()
     [1, -2, 10000]
     """
-    mantissa, exponent = np.frexp(numbers)
-    digits = np.ldexp(mantissa, 53).astype(np.int64)
+    digits, place = _digits(numbers)
     lowest = np.frexp((digits & -digits).astype(np.float64))[1] - 1
-    return np.where(digits == 0, _NO_PLACE, lowest + exponent - 53).astype(np.int64)
+    return np.where(digits == 0, _NO_PLACE, lowest + place).astype(np.int64)
+
+
+def _digits(numbers: Floats) -> tuple[Integers, Integers]:
+    """Finite numbers as integers of 53 bits, each times a power of two of its own, with the exponents of these."""
+    mantissa, exponent = np.frexp(numbers)
+    return np.ldexp(mantissa, 53).astype(np.int64), exponent.astype(np.int64) - 53
 
 
 def _matrix_product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

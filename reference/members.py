@@ -29,8 +29,9 @@ def members(fmt: Format, name: str, values: ArrayLike, astray: tuple[float, ...]
         array = _exact(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is not an array of numbers ({error}); allowed: {fmt.name} values") from None
-    strays = np.isin(array, astray, kind="sort") | (np.isnan(array) & np.isnan(astray).any())
-    bad = ~fmt.contains(array) | ~(np.isfinite(array) | strays)
+    bad, odd = ~fmt.contains(array), ~np.isfinite(array)
+    if odd.any():  # seldom: most arrays are spared the search
+        bad[odd] |= ~(np.isin(array[odd], astray) | (np.isnan(array[odd]) & np.isnan(astray).any()))
     if bad.any():
         where = ", ".join(str(int(i)) for i in np.argwhere(bad)[0])
         raise ValueError(f"{name}[{where}] is {float(array[bad].flat[0])!r}; allowed: {_allowed(fmt, astray)}")

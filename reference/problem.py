@@ -255,8 +255,9 @@ class Problem:
         if given is not None:
             raise ValueError("logits and features are both given; allowed: one of them: the output of a layer is its logits")
         object.__setattr__(self, "layer", layer)
-        for name, part in layer.parts.items():
-            self._set(name, part)
+        for option in LAYER:
+            if (part := getattr(layer, option.name)) is not None:
+                self._set(option.name, part)
         return layer.logits.nearest
 
     def _set(self, name: str, array: NDArray[Any]) -> None:

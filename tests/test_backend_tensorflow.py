@@ -221,9 +221,8 @@ def test_a_softcap_reaches_the_framework(adapter: Adapter, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 def test_the_linear_layer_receives_its_feature_and_the_cotangent(adapter: Adapter, mode: str) -> None:
     """Two equal logits: the gradient by them is (-1/2, 1/2) times the cotangent, by weights times their features, and so on."""
-    problem = picking([[0.0, 0.0]], [0], FLOAT32, [3.0], cotangent=[2.0]).replace(
-        weight=[[1.0, 2.0], [1.0, 2.5]], bias=[1.5, 0.0]
-    )
+    layer = {"features": [[1.0, 3.0]], "weight": [[1.0, 2.0], [1.0, 2.5]], "bias": [1.5, 0.0]}
+    problem = Problem.of_layer(layer, [0], FLOAT32, cotangent=[2.0])
     observed = adapter.observe(Question(named(adapter, "linear_then_cross_entropy", mode), problem, LAYER_GRADIENTS))
     np.testing.assert_array_equal(observed.values[Quantity.FEATURE_GRADIENT], [[0.0, 0.5]])
     np.testing.assert_array_equal(observed.values[Quantity.WEIGHT_GRADIENT], [[-1.0, -3.0], [1.0, 3.0]])

@@ -217,7 +217,7 @@ class _Rows:
 
 def _output(layer: Layer) -> DoubleDouble:
     """(N, K): h W^T + b, each product exact, a feature at a time; numbers that are not finite count as 0."""
-    features, weight, bias = (np.where(np.isfinite(part), part, 0.0) for part in layer.arrays)
+    features, weight, bias = layer.finite
     total = _dd(np.broadcast_to(bias, (len(features), len(weight))))
     for column in range(weight.shape[1]):
         total = total + _dd(features[:, column, None]) * _dd(weight[None, :, column])

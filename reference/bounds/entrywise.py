@@ -35,7 +35,7 @@ from reference.bounds.family import (
     inverses_error,
     reduced,
 )
-from reference.bounds.layer import layer_gradient, sizes
+from reference.bounds.layer import layer_gradient
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth, growth_of, product
 from reference.bounds.softplus import softplus_error
@@ -385,7 +385,7 @@ def _shaped(problem: Problem, quantity: Quantity, lost: Floats, shape: tuple[int
     if shape == () or quantity is Quantity.BIAS_GRADIENT:
         return np.broadcast_to(lost.sum(), shape)
     if quantity is Quantity.WEIGHT_GRADIENT:
-        return np.broadcast_to(lost.T @ sizes(layer_of(problem).features), shape)
+        return np.broadcast_to(lost.T @ np.abs(layer_of(problem).finite[0]), shape)
     if quantity is Quantity.FEATURE_GRADIENT:
-        return np.broadcast_to(lost * sizes(layer_of(problem).weight).sum(axis=0), shape)
+        return np.broadcast_to(lost * np.abs(layer_of(problem).weight).sum(axis=0), shape)
     return lost.reshape((problem.num_rows,) + (1,) * (len(shape) - 1))

@@ -13,9 +13,9 @@ stored, is off by dg, so
 
     dL/dh = g W    dg |W| + gamma_K (|g| + dg) |W|         dL/dW = g^T h    dg^T |h| + gamma_N (|g| + dg)^T |h|
 
-and a store each; dL/db is the second with ones for h. Nothing is bounded where a
-sum may overflow. A total that is kept in a narrow format over chunks of rows or classes is not covered: it grows with the
-number of chunks.
+and a store each; dL/db is the second with ones for h. What is not finite counts as 0 in these sums, and nothing is bounded
+where a sum may overflow. A total that is kept in a narrow format over chunks of rows or classes is not covered: it grows with
+the number of chunks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def layer_logits(problem: Problem, arithmetic: Arithmetic) -> Running:
     size = np.where(finite, np.abs(problem.logits), _LARGEST)
     if problem.layer is None:
         return Running.exact(size, arithmetic)
-    terms, bias = _terms(problem.layer), sizes(problem.layer.offset)
+    terms, bias = _terms(problem.layer), np.abs(problem.layer.finite[2])
     width, working = problem.layer.weight.shape[1], arithmetic.working
     error = terms * growth(working.unit_roundoff, width + 1) + width * arithmetic.underflow
     # A product may be stored before its bias is added to it.
@@ -49,33 +49,29 @@ def layer_logits(problem: Problem, arithmetic: Arithmetic) -> Running:
 
 
 def _terms(layer: Layer) -> Floats:
-    """(N, K): |h| |W|^T + |b|, of what is finite."""
+    """(N, K): |h| |W|^T + |b|."""
+    h, w, b = map(np.abs, layer.finite)
     with np.errstate(over="ignore"):
-        return np.minimum(sizes(layer.features) @ sizes(layer.weight).T + sizes(layer.offset), _LARGEST)
+        return np.minimum(h @ w.T + b, _LARGEST)
 
 
 def _is_exact(problem: Problem, arithmetic: Arithmetic) -> Bools:
     """(N, K): True where no order of a logit's sums rounds anything, nor a store of them, with the bias or before it."""
     layer = layer_of(problem)
-    product = problem.logits - np.where(np.isfinite(layer.offset), layer.offset, 0.0)
+    product = problem.logits - layer.finite[2]
     stored = problem.format.contains(problem.logits) & problem.format.contains(product)
     return layer.sums_exactly(arithmetic.working) & stored
 
 
-def sizes(numbers: Floats) -> Floats:
-    """Their absolute values; 0 where they are not finite."""
-    return np.abs(np.where(np.isfinite(numbers), numbers, 0.0))
-
-
 def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> Floats:
     """The bound of a gradient of the layer, from that of the gradient (N, K) by the logits."""
-    assert problem.layer is not None
+    features, weight, _ = map(np.abs, layer_of(problem).finite)
     stored = gradient.rounded()
     if quantity is Quantity.FEATURE_GRADIENT:
-        return _product(stored, sizes(problem.layer.weight))
-    counted = ~problem.ignored[:, None]
-    factors = problem.layer.features if quantity is Quantity.WEIGHT_GRADIENT else np.ones((problem.num_rows, 1))
-    error = _product(Running(stored.size.T, stored.error.T, stored.arithmetic), sizes(np.where(counted, factors, 0.0)))
+        return _product(stored, weight)
+    factors = features if quantity is Quantity.WEIGHT_GRADIENT else np.ones((problem.num_rows, 1))
+    turned = Running(stored.size.T, stored.error.T, stored.arithmetic)
+    error = _product(turned, np.where(problem.ignored[:, None], 0.0, factors))
     return error if quantity is Quantity.WEIGHT_GRADIENT else error[:, 0]
 
 

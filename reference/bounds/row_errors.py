@@ -217,7 +217,7 @@ class RowErrors:
         """r, (N, K): how often each power is rescaled at most on its way into S."""
         most = self.arithmetic.summation.rescalings(self.logits.shape[1])
         # Computed behind a softcap or a layer, classes may change their order.
-        if most == 0 or self.capped is not None or self.given.error.any():
+        if most == 0 or self.capped is not None or self.are_uncertain:
             return np.full(self.logits.shape, most)
         below = np.where(self.finite, -self.logits, np.inf)
         above = [np.searchsorted(np.sort(row), row) for row in below]

@@ -60,9 +60,12 @@ def problem_from(entry: Mapping[str, Any], fmt: Format) -> Problem:
     Raises:
       ValueError: it is malformed (see `Problem`).
     """
-    given = _layer(entry) if "features" in entry else {"logits": _logits(entry)}
-    kind, rows = ("features" if "features" in given else "logits"), next(iter(given.values()))
-    classes = rows.shape[1] if kind == "logits" else len(given["weight"])
+    if "features" in entry:
+        kind, given = "features", _layer(entry)
+        rows, classes = given["features"], len(given["weight"])
+    else:
+        kind, rows = "logits", _logits(entry)
+        given, classes = {"logits": rows}, rows.shape[1]
     check_size(len(rows) * classes)
     given["target"] = _target(entry, (len(rows), classes))
     if "rows" in entry:

@@ -32,7 +32,7 @@ class Size:
     format: Format
 
 
-def _dense(random: Generator, size: Size) -> Parts:
+def _normal(random: Generator, size: Size) -> Parts:
     """Normal numbers, with logits of a few units."""
     features: Floats = random.normal(size=(size.rows, size.width)) * float(random.choice([0.25, 1.0, 4.0]))
     weight: Floats = random.normal(size=(size.classes, size.width)) * size.width**-0.5
@@ -49,13 +49,13 @@ def _whole(random: Generator, size: Size) -> Parts:
 
 def _nothing(random: Generator, size: Size) -> Parts:
     """Features of 0, as a dead layer in front gives: every logit is its bias."""
-    _, weight, bias = _dense(random, size)
+    _, weight, bias = _normal(random, size)
     return np.zeros((size.rows, size.width)), weight, bias * random.integers(0, 2)
 
 
 def _cancelling(random: Generator, size: Size) -> Parts:
     """Two large features that cancel in every logit but for what the others add."""
-    features, weight, bias = _dense(random, size)
+    features, weight, bias = _normal(random, size)
     if size.width > 1:
         features[:, 1], weight[:, 1] = -64.0, (common := random.integers(1, 9, size.classes) * 1.0)
         features[:, 0], weight[:, 0] = 64.0, common
@@ -64,34 +64,34 @@ def _cancelling(random: Generator, size: Size) -> Parts:
 
 def _offset(random: Generator, size: Size) -> Parts:
     """One feature that lifts all logits of a row: an offset that no shift sees before the product is rounded."""
-    features, weight, bias = _dense(random, size)
+    features, weight, bias = _normal(random, size)
     features[:, 0], weight[:, 0] = 32.0, random.choice([2.0, 16.0])
     return features, weight, bias
 
 
 def _tied(random: Generator, size: Size) -> Parts:
     """Classes that weigh alike, or with the sign turned."""
-    features, weight, _ = _dense(random, size)
+    features, weight, _ = _normal(random, size)
     few = weight[random.integers(0, min(size.classes, 3), size.classes)]
     return features, few * random.choice([1.0, 1.0, -1.0], (size.classes, 1)), np.zeros(size.classes)
 
 
 def _masked(random: Generator, size: Size) -> Parts:
     """Classes that a bias of -inf takes out, but for the first."""
-    features, weight, bias = _dense(random, size)
+    features, weight, bias = _normal(random, size)
     bias[1:][random.random(size.classes - 1) < 0.4] = -np.inf
     return features, weight, bias
 
 
 def _peaked(random: Generator, size: Size) -> Parts:
     """One class far above all others, another one in each row: what is left over is absorbed, or underflows."""
-    features, weight, bias = _dense(random, size)
+    features, weight, bias = _normal(random, size)
     weight[random.integers(size.classes)] = 24.0 * np.sign(features[0]) / max(1.0, np.abs(features[0]).sum())
     return features, weight, bias
 
 
 KINDS: dict[str, Callable[[Generator, Size], Parts]] = {
-    "dense": _dense,
+    "normal": _normal,
     "whole": _whole,
     "nothing": _nothing,
     "cancelling": _cancelling,
