@@ -161,7 +161,6 @@ class Enclosure:
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(self.hi + self.lo, np.clip(self.exponent, -5000, 5000).astype(np.int32))
 
-    @in_default_state
     def rounded(self, fmt: Format | str) -> tuple[Floats, Bools]:
         """Correct rounding (to nearest, ties to even) into a format, given or named, and whether it is decided.
 
@@ -171,44 +170,11 @@ class Enclosure:
         >>> midpoint.rounded("float16")[0]
         array([2048., 2050.])
         """
-        fmt = format_named(fmt)
-        sign, step, scaled = self._in_ulps(fmt)
-        whole = np.floor(scaled.hi)
-        # A whole hi with a negative lo lies in the interval below, which may be beyond that interval's midpoint.
-        whole = whole - ((scaled.hi == whole) & (scaled.lo < 0))
-        above_half = (scaled.hi - whole - 0.5) + scaled.lo
-        tie = (above_half == 0) & (scaled.side == 0) & (scaled.radius == 0)
-        up = (above_half > 0) | ((above_half == 0) & (scaled.side > 0)) | (tie & (whole % 2 == 1))
-        one_sided = (np.sign(above_half) * scaled.side > 0) | ((above_half == 0) & (scaled.side != 0))
-        decided = tie | ((one_sided | (np.abs(above_half) > scaled.radius)) & (scaled.radius < 0.25))
-        with np.errstate(over="ignore", invalid="ignore"):
-            value = np.ldexp(whole + up, step)
-        value = np.where(value > fmt.largest, fmt.overflow, value)
-        value = np.where(self.is_finite, np.copysign(value, sign), self.hi)
-        return value, decided | ~self.is_finite
+        return self.in_ulps(fmt).rounded()
 
-    @in_default_state
     def ulps_from(self, observed: Floats, fmt: Format | str) -> tuple[Floats, Floats]:
-        """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
-
-        An infinite observation of a finite y counts as 2^(emax + 1), which would follow the largest number, so that an overflow
-        within a bound can be told from one beyond it. NaN on either side, or an infinite y, gives NaN. The uncertainty is 0
-        where y is known exactly and the number is computed without a rounding: an error of 1 ulp is then not less.
-        """
-        fmt = format_named(fmt)
-        sign, step, scaled = self._in_ulps(fmt)
-        with np.errstate(over="ignore", invalid="ignore"):
-            beyond = np.copysign(np.ldexp(1.0, fmt.emax + 1 - step), observed * sign)
-            position = np.where(np.isinf(observed), beyond, np.ldexp(observed * sign, -step))
-            from_hi = position - scaled.hi
-            # A tail too small for float64 may make a distance of 1 less than that: only without one is it 1.
-            exact = (self.radius == 0) & (scaled.lo == 0) & (_rounding_of_difference(position, scaled.hi, from_hi) == 0)
-            distance = np.abs(from_hi - scaled.lo)
-        distance = np.minimum(distance, np.finfo(np.float64).max)
-        known = self.is_finite & ~np.isnan(observed)
-        return np.where(known, distance, np.nan), np.where(
-            known, scaled.radius + np.where(exact, 0.0, 2.0**-50 * distance), np.nan
-        )
+        """How far numbers are from the values, in ulps of a format, and the uncertainty of that: `InUlps.distance`."""
+        return self.in_ulps(fmt).distance(observed)
 
     @in_default_state
     def ulp_exponent(self, fmt: Format | str) -> Integers:
@@ -230,22 +196,77 @@ class Enclosure:
         unsided = turns_back & (self.radius > 0) & (np.abs(self.lo) <= self.radius)
         return ~(unsided & (np.abs(self.hi) == 0.5))
 
-    def _in_ulps(self, fmt: Format) -> tuple[Floats, Integers, Enclosure]:
-        """Sign of y, exponent of its ulp, and |y| / ulp(y) as an enclosure without exponent."""
+    @in_default_state
+    def in_ulps(self, fmt: Format | str) -> InUlps:
+        """The values in ulps of a format, given or named."""
+        fmt = format_named(fmt)
         sign = np.where(self.hi == 0, np.where(self.side < 0, -1.0, 1.0), np.sign(self.hi))
-        sign = np.where(self.is_finite, sign, 1.0)
-        step = self.ulp_exponent(fmt)
-        shift = np.clip(self.exponent - step, -5000, 5000).astype(np.int32)
         finite = self.is_finite
+        sign = np.where(finite, sign, 1.0)
+        exponent = self.ulp_exponent(fmt)
+        shift = np.clip(self.exponent - exponent, -5000, 5000).astype(np.int32)
         with np.errstate(over="ignore", under="ignore"):
-            scaled = Enclosure(
+            size = Enclosure(
                 np.where(finite, np.ldexp(np.abs(np.where(finite, self.hi, 0.0)), shift), 0.0),
                 np.ldexp(self.lo * sign, shift),
                 np.ldexp(self.radius.astype(np.float64), shift),
                 np.zeros_like(self.exponent),
                 (self.side * sign).astype(np.int64),
             )
-        return sign, step, scaled
+        return InUlps(self, fmt, sign, exponent, size)
+
+
+@dataclass(frozen=True, eq=False)
+class InUlps:
+    """Certified numbers in ulps of a format: all that they are rounded and measured by, whatever was observed.
+
+    y = sign * size * 2^exponent; 2^exponent is the ulp of y in the format, and `size` an enclosure without an exponent.
+    """
+
+    values: Enclosure
+    format: Format
+    sign: Floats
+    exponent: Integers
+    size: Enclosure
+
+    @in_default_state
+    def rounded(self) -> tuple[Floats, Bools]:
+        """As `Enclosure.rounded`."""
+        size, fmt = self.size, self.format
+        whole = np.floor(size.hi)
+        # A whole hi with a negative lo lies in the interval below, which may be beyond that interval's midpoint.
+        whole = whole - ((size.hi == whole) & (size.lo < 0))
+        above_half = (size.hi - whole - 0.5) + size.lo
+        tie = (above_half == 0) & (size.side == 0) & (size.radius == 0)
+        up = (above_half > 0) | ((above_half == 0) & (size.side > 0)) | (tie & (whole % 2 == 1))
+        one_sided = (np.sign(above_half) * size.side > 0) | ((above_half == 0) & (size.side != 0))
+        decided = tie | ((one_sided | (np.abs(above_half) > size.radius)) & (size.radius < 0.25))
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = np.ldexp(whole + up, self.exponent)
+        value = np.where(value > fmt.largest, fmt.overflow, value)
+        value = np.where(self.values.is_finite, np.copysign(value, self.sign), self.values.hi)
+        return value, decided | ~self.values.is_finite
+
+    @in_default_state
+    def distance(self, observed: Floats) -> tuple[Floats, Floats]:
+        """|observed - y| / ulp(y), ulp by the binade of y with the subnormal floor, and the uncertainty of that number.
+
+        An infinite observation of a finite y counts as 2^(emax + 1), which would follow the largest number, so that an overflow
+        within a bound can be told from one beyond it. NaN on either side, or an infinite y, gives NaN. The uncertainty is 0
+        where y is known exactly and the number is computed without a rounding: an error of 1 ulp is then not less.
+        """
+        size = self.size
+        with np.errstate(over="ignore", invalid="ignore"):
+            beyond = np.copysign(np.ldexp(1.0, self.format.emax + 1 - self.exponent), observed * self.sign)
+            position = np.where(np.isinf(observed), beyond, np.ldexp(observed * self.sign, -self.exponent))
+            from_hi = position - size.hi
+            # A tail too small for float64 may make a distance of 1 less than that: only without one is it 1.
+            exact = (self.values.radius == 0) & (size.lo == 0) & (_rounding_of_difference(position, size.hi, from_hi) == 0)
+            distance = np.abs(from_hi - size.lo)
+        distance = np.minimum(distance, np.finfo(np.float64).max)
+        known = self.values.is_finite & ~np.isnan(observed)
+        uncertainty = size.radius + np.where(exact, 0.0, 2.0**-50 * distance)
+        return np.where(known, distance, np.nan), np.where(known, uncertainty, np.nan)
 
 
 def _rounded_up(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

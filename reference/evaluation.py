@@ -173,9 +173,9 @@ def _settled(values: Enclosure, fmt: Format) -> Bools:
 
     A number beyond the range of float64 has no observation near it: there the rounding alone is asked for.
     """
-    _, decided = values.rounded(fmt)
-    nearest = values.approximate()
-    _, uncertainty = values.ulps_from(nearest, fmt)
+    in_ulps, nearest = values.in_ulps(fmt), values.approximate()
+    _, decided = in_ulps.rounded()
+    _, uncertainty = in_ulps.distance(nearest)
     return decided & values.binade_known & ~((uncertainty > _NARROW) & np.isfinite(nearest))
 
 

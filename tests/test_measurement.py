@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
 from reference.evaluation import evaluate
 from reference.expected import Expected
-from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
@@ -296,3 +299,19 @@ def test_a_whole_ulp_is_not_faithful(problem: Problem, quantity: Quantity, off: 
     assert found.grade is Grade.ACCURATE
     right = Measurement(problem, quantity, arithmetic, expected, expected.values.approximate())
     assert right.grade is Grade.CORRECT
+
+
+def test_what_is_kept_is_of_the_same_values_and_arithmetic() -> None:
+    """Bounds are shared by all operations of an arithmetic; in another they would be wrong, and a verdict with them."""
+    found = measure(PLAIN, correct(PLAIN))
+    again = replace(found, observed=found.observed + 1.0)
+    assert again.stable_bound is found.stable_bound
+    assert (found.grade, again.grade) == (Grade.CORRECT, Grade.FINITE)
+    others: list[dict[str, Any]] = [
+        {"expected": measure(PLAIN, correct(PLAIN)).expected},
+        {"arithmetic": Arithmetic(BFLOAT16, FLOAT32)},
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match="kept is of other expected values, or of another arithmetic"):
+            replace(found, **other)
+        assert replace(found, **other, kept={}).stable_bound is not found.stable_bound

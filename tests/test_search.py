@@ -38,6 +38,13 @@ def test_the_next_operation_gets_the_same_problems() -> None:
     assert [p.logits.tolist() for p in first] == [p.logits.tolist() for p in alone]
 
 
+def test_a_part_is_asked_of_what_all_are_asked() -> None:
+    searches, first, second = Searches(0), list[Problem](), list[Problem]()
+    searches.run("loss", ASK, first.append, 10)
+    searches.run("loss", ASK, second.append, 10, 3)
+    assert [id(p) for p in second] == [id(p) for p in first[::3]]
+
+
 @pytest.mark.parametrize("other", [("gradient", ASK, 10), ("loss", Ask(BFLOAT16, ASK.hazards), 10), ("loss", ASK, 11)])
 def test_another_question_gets_other_problems(other: tuple[str, Ask, int]) -> None:
     searches, first, second = Searches(0), list[Problem](), list[Problem]()

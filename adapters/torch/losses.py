@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -222,10 +223,16 @@ def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """torch.compile of a function, whole and for all shapes.
 
     Its limits count the graphs of one line of code, which are many here: a graph for each dtype and set of options.
+    The compiler takes seconds to import, so it is left alone until something is called.
     """
-    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = _MOST_GRAPHS
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    return torch.compile(function, dynamic=True, fullgraph=True)
+
+    @cache
+    def program() -> Callable[..., Tensor]:
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = _MOST_GRAPHS
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        return torch.compile(function, dynamic=True, fullgraph=True)
+
+    return lambda *given: program()(*given)
 
 
 def target_tensor(problem: Problem, device: str, label_dtype: str) -> Tensor:

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from reference.bounds.recent import recent
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, inverse_error
 from reference.formats import Bools, Floats
@@ -158,3 +159,9 @@ class Analysis:
         """(N, K): the rate 1 - tanh^2 of a softcap, by subtraction: an absolute error, whatever it is."""
         square = self.saturation.times(self.saturation)
         return Running(1.0 - self.saturation.size**2, square.error, square.arithmetic).rounded()
+
+
+@recent
+def analysis_of(rows: RowErrors, lift: bool = False) -> Analysis:
+    """The analysis of rows; see `Analysis` for `lift`."""
+    return Analysis(rows, lift)

@@ -37,6 +37,7 @@ from reference.bounds.analysis import LABEL_ROUNDINGS, Analysis, Direction
 from reference.bounds.block_products import block_product
 from reference.bounds.family import family_gradient, family_loss, family_product, finished, reduced
 from reference.bounds.layer import layer_gradient
+from reference.bounds.recent import recent
 from reference.bounds.row_errors import RowErrors
 from reference.bounds.running import Running, growth, inverse_error, product
 from reference.formats import Bools, Floats
@@ -273,10 +274,16 @@ class CarefulAnalysis(Analysis):
         return self.running(size, size * moved + self.rows.lost_quotient).rounded()
 
 
+@recent
+def careful_analysis(problem: Problem, arithmetic: Arithmetic, lift: bool) -> CarefulAnalysis:
+    """The analysis of a problem in the arithmetic in which all is computed before it is stored; see `Analysis` for `lift`."""
+    return CarefulAnalysis(CarefulRows(problem, arithmetic), lift)
+
+
 def componentwise_errors(problem: Problem, quantity: Quantity, arithmetic: Arithmetic) -> Floats:
     """Largest absolute error of each entry before it is stored; (N, 2) in the place of (N, 1) for the row [x, 0]."""
-    rows = CarefulRows(problem, arithmetic.storing_once().inside)
-    a = CarefulAnalysis(rows, lift=quantity is Quantity.HESSIAN)
+    a = careful_analysis(problem, arithmetic.storing_once().inside, quantity is Quantity.HESSIAN)
+    rows = a.rows
     if quantity is Quantity.LOSS:
         return reduced(rows, *family_loss(a))
     if quantity is Quantity.LOG_SOFTMAX:

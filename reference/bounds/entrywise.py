@@ -24,7 +24,7 @@ from collections.abc import Callable
 import numpy as np
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.analysis import Analysis
+from reference.bounds.analysis import analysis_of
 from reference.bounds.block_products import block_product
 from reference.bounds.componentwise import componentwise_errors
 from reference.bounds.family import (
@@ -36,7 +36,7 @@ from reference.bounds.family import (
     reduced,
 )
 from reference.bounds.layer import layer_gradient
-from reference.bounds.row_errors import RowErrors
+from reference.bounds.row_errors import RowErrors, rows_of
 from reference.bounds.running import Running, growth, growth_of, product
 from reference.bounds.softplus import softplus_error
 from reference.evaluation import evaluate
@@ -106,7 +106,7 @@ def _row_roundings(rows: RowErrors, plain: int) -> float:
 
 def _loss(rows: RowErrors) -> Floats:
     weighted = rows.problem.is_weighted and not rows.problem.loss.spec.adds_label_entropy
-    return reduced(rows, *(_weighted_loss(rows) if weighted else family_loss(Analysis(rows))))
+    return reduced(rows, *(_weighted_loss(rows) if weighted else family_loss(analysis_of(rows))))
 
 
 def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
@@ -128,7 +128,7 @@ def _weighted_loss(rows: RowErrors) -> tuple[Floats, Floats]:
 
 def _gradient(rows: RowErrors) -> Running:
     if not rows.problem.is_weighted:
-        return family_gradient(Analysis(rows))
+        return family_gradient(analysis_of(rows))
     weights, factors = weights_of(rows.problem), factors_of(rows.problem) / unit_of(rows.problem)
     total = weights.sum(axis=1, keepdims=True)
     grown = _row_roundings(rows, PLAIN_ROUNDINGS)
@@ -143,7 +143,7 @@ def _layer_gradient(quantity: Quantity) -> Callable[[RowErrors], Floats]:
 
 def _hessian(rows: RowErrors) -> Floats:
     if not rows.problem.is_weighted:
-        return family_product(Analysis(rows, lift=True)).error
+        return family_product(analysis_of(rows, True)).error
     total = weights_of(rows.problem).sum(axis=1, keepdims=True)
     scale = (total * factors_of(rows.problem))[:, :, None]
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
@@ -158,7 +158,7 @@ def _hessian(rows: RowErrors) -> Floats:
 def _diagonal(rows: RowErrors) -> Floats:
     """(N, K): the bound of the diagonal of the Hessian alone; other losses than cross-entropy form all entries."""
     if not rows.problem.is_weighted:
-        return np.diagonal(family_product(Analysis(rows, lift=True)).error, axis1=1, axis2=2)
+        return np.diagonal(family_product(analysis_of(rows, True)).error, axis1=1, axis2=2)
     total = weights_of(rows.problem).sum(axis=1, keepdims=True)
     scale = total * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
@@ -169,7 +169,7 @@ def _diagonal(rows: RowErrors) -> Floats:
 
 def _hvp(rows: RowErrors) -> Floats:
     if not rows.problem.is_weighted:
-        return family_product(Analysis(rows)).error
+        return family_product(analysis_of(rows)).error
     total = weights_of(rows.problem).sum(axis=1, keepdims=True)
     scale = total * factors_of(rows.problem)
     grown = _row_roundings(rows, SECOND_ORDER_ROUNDINGS)
@@ -206,7 +206,7 @@ def _logsumexp(rows: RowErrors) -> Floats:
 
 
 def _block_product(quantity: Quantity) -> Callable[[RowErrors], Floats]:
-    return lambda rows: block_product(Analysis(rows), quantity).error
+    return lambda rows: block_product(analysis_of(rows), quantity).error
 
 
 def _softmax(rows: RowErrors) -> Floats:
@@ -254,7 +254,7 @@ def stable_bound(
     """
     quantity = quantity_named(quantity)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        bound = _STABLE[quantity](RowErrors(problem, arithmetic.inside))
+        bound = _STABLE[quantity](rows_of(problem, arithmetic.inside))
         if quantity in _SHIFTED:  # v may be shifted first by its entry at the maximum: as stable, and off elsewhere
             bound = np.maximum(bound, componentwise_errors(problem, quantity, arithmetic))
         bound = _entries(problem, quantity, bound * SLACK)

@@ -26,7 +26,7 @@ import numpy as np
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import Analysis, Direction
-from reference.bounds.row_errors import RowErrors
+from reference.bounds.row_errors import RowErrors, rows_of
 from reference.bounds.running import Running, growth_of, inverse_error
 from reference.formats import Floats
 from reference.loss import Loss
@@ -297,4 +297,4 @@ def amplitude_of(problem: Problem, arithmetic: Arithmetic, order: int) -> Floats
       arithmetic: what the operation declares of its own: it says what a power that underflows may lose.
       order: 0 for the loss, 1 for the gradient, 2 for what is of second order.
     """
-    return BOUNDS[problem.loss].amplitude(RowErrors(problem, arithmetic), order)
+    return BOUNDS[problem.loss].amplitude(rows_of(problem, arithmetic), order)

@@ -54,6 +54,7 @@ from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.layer import layer_logits
+from reference.bounds.recent import recent
 from reference.bounds.running import Running, growth, inverse_error
 from reference.formats import Bools, Floats
 from reference.problem import Problem
@@ -366,3 +367,9 @@ class RowErrors:
         logarithmic = np.where(exponent < 1.0, near, far)
         error = np.fmax(logarithmic, np.where(self.probabilities > 0, quotient, 0.0))
         return np.where(self.finite, error + self.lost_quotient, 0.0)
+
+
+@recent
+def rows_of(problem: Problem, arithmetic: Arithmetic) -> RowErrors:
+    """The error analysis of a problem's rows in a declared arithmetic."""
+    return RowErrors(problem, arithmetic)

@@ -30,5 +30,5 @@ def told_beside(judge: Judge, failed: FailedTest) -> str | None:
 
 def _is_bounded_otherwise(found: Measurement, miss: Miss) -> bool:
     """True if by the arithmetic of the kernel the framework would miss the grade that it reaches by its own."""
-    alike = replace(found, arithmetic=miss.measurement.arithmetic)
+    alike = replace(found, arithmetic=miss.measurement.arithmetic, kept={})
     return alike.grade < miss.missed <= found.grade

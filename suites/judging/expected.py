@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
+from reference.arithmetic import Arithmetic
 from reference.evaluation import evaluate
 from reference.expected import Expected
 from reference.formats import Format
@@ -14,12 +16,18 @@ from reference.quantity import Quantity
 LARGEST_KEPT = 2**14
 """Logits of the largest problem whose expected values are kept; those of a vocabulary would fill the memory."""
 
+LARGEST_BOUNDED = 2**10
+"""Logits of the largest problem whose bounds are kept too: there is one for each grade, quantity and arithmetic."""
+
 
 @dataclass(frozen=True, repr=False)
 class ExpectedCache:
-    """Expected values by problem and format of the results, kept for as long as the problem lives."""
+    """Expected values by problem and format of the results, and what follows of them, kept for as long as the problem lives."""
 
     _kept: WeakKeyDictionary[Problem, dict[str, dict[Quantity, Expected]]] = field(default_factory=WeakKeyDictionary)
+    _bounds: WeakKeyDictionary[Problem, dict[tuple[str, Quantity, Arithmetic], dict[str, Any]]] = field(
+        default_factory=WeakKeyDictionary
+    )
 
     def evaluate(self, problem: Problem, quantities: tuple[Quantity, ...], fmt: Format) -> dict[Quantity, Expected]:
         """The expected values of the quantities, to be rounded into `fmt`."""
@@ -29,3 +37,9 @@ class ExpectedCache:
         if missing:
             expected.update(evaluate(problem if fmt == problem.format else problem.replace(format=fmt), missing))
         return {q: expected[q] for q in quantities}
+
+    def bounds(self, problem: Problem, quantity: Quantity, fmt: Format, arithmetic: Arithmetic) -> dict[str, Any]:
+        """What measurements share that are rounded into `fmt` and bounded in an arithmetic; for values of `evaluate` alone."""
+        if problem.logits.size > LARGEST_BOUNDED:
+            return {}
+        return self._bounds.setdefault(problem, {}).setdefault((fmt.name, quantity, arithmetic), {})

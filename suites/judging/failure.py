@@ -127,7 +127,7 @@ def _advice(measurement: Measurement, operation: Operation, required: Grade) -> 
         return ""
     composed = replace(operation, arithmetic=operation.composed, beyond=None)
     backend = composed.arithmetic_of(measurement.quantity, measurement.problem.format)
-    if replace(measurement, arithmetic=backend).grade < Grade.STABLE:
+    if replace(measurement, arithmetic=backend, kept={}).grade < Grade.STABLE:
         return ""
     return (
         f"; it would be 'stable' by the arithmetic of the backend's own functions ({backend.describe()}): "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reference.arithmetic import Arithmetic
 from reference.bounds.entrywise import accurate_bound, componentwise_bound, stable_bound, whole_bound
+from reference.enclosure import InUlps
 from reference.expected import Expected
-from reference.formats import Bools, Floats, Format
+from reference.formats import Bools, Floats, Format, Integers
 from reference.grades import FAITHFUL_ULPS, Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -21,6 +24,23 @@ _NARROW = 2.0**-20
 """Part of an error, or of an ulp where that is more, within which it is measured."""
 
 
+T = TypeVar("T")
+
+
+class _Kept(Generic[T]):
+    """A property in which what was observed has no part: evaluated once for all measurements that share their `kept`."""
+
+    def __init__(self, evaluate: Callable[[Any], T]) -> None:
+        self.evaluate, self.name, self.__doc__ = evaluate, evaluate.__name__, evaluate.__doc__
+
+    def __get__(self, measurement: Measurement, owner: type) -> T:
+        kept = measurement.kept
+        if self.name not in kept:
+            kept[self.name] = self.evaluate(measurement)
+        found: T = kept[self.name]
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """One quantity of one problem: observed values against the reference.
@@ -28,7 +48,11 @@ class Measurement:
     `problem` is as it was put to the operation. `observed` holds members of the returned format in the float64 carrier and
     has the shape of `expected.values`. An operation that raised, or broke the protocol, has an `error` and no values
     (`observed` is NaN); it has `ended` if that was the end of its process. `returned` is the format of the quantity, where it
-    is not that of the logits.
+    is not that of the logits. `kept` has what follows of what is expected and of the arithmetic: measurements that share both
+    may share it.
+
+    Raises:
+      ValueError: `observed` has another shape than what is expected, or `kept` is of other values or another arithmetic.
     """
 
     problem: Problem
@@ -39,6 +63,7 @@ class Measurement:
     error: str | None = None
     returned: Format | None = None
     ended: bool = False
+    kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def judged(self) -> Problem:
@@ -48,10 +73,17 @@ class Measurement:
     def __post_init__(self) -> None:
         if self.observed.shape != self.expected.values.shape:
             raise ValueError(f"{self.quantity} has shape {self.observed.shape}; allowed: {self.expected.values.shape}")
+        expected, *manner = self.kept.setdefault("of", (self.expected, self.arithmetic, self.returned))
+        if expected is not self.expected or manner != [self.arithmetic, self.returned]:
+            raise ValueError("kept is of other expected values, or of another arithmetic; allowed: what is of the same")
 
-    @cached_property
+    @_Kept
+    def _in_ulps(self) -> InUlps:
+        return self.expected.values.in_ulps(self.judged.format)
+
+    @_Kept
     def _rounding(self) -> tuple[Floats, Bools]:
-        return self.expected.values.rounded(self.judged.format)
+        return self._in_ulps.rounded()
 
     @property
     def rounded(self) -> Floats:
@@ -60,7 +92,7 @@ class Measurement:
 
     @cached_property
     def _distance(self) -> tuple[Floats, Floats]:
-        distance, uncertainty = self.expected.values.ulps_from(self.observed, self.judged.format)
+        distance, uncertainty = self._in_ulps.distance(self.observed)
         overflowed = np.isinf(self.observed) & (self.observed == self.rounded)
         return np.where(overflowed, 0.0, distance), np.where(overflowed, 0.0, uncertainty)
 
@@ -72,32 +104,46 @@ class Measurement:
     @cached_property
     def scaled_ulps(self) -> Floats:
         """Error in ulps of the entry's scale: of the value itself, unless it is a difference of larger terms."""
-        wider = self.judged.format.ulp_exponent(self.expected.scale) - self.expected.values.ulp_exponent(self.judged.format)
-        return np.ldexp(self.ulps, -np.maximum(wider, 0))
+        return np.ldexp(self.ulps, -self._wider)
+
+    @property
+    def _ulp_exponent(self) -> Integers:
+        """The exponent of an ulp of each value."""
+        return self._in_ulps.exponent
+
+    @_Kept
+    def _wider(self) -> Integers:
+        """By how many binades the scale of each entry is larger than its value."""
+        wider = self.judged.format.ulp_exponent(self.expected.scale) - self._ulp_exponent
+        return np.maximum(wider, 0)
 
     @cached_property
     def least_error(self) -> Floats:
         """Largest number that is certainly not above the absolute error."""
         distance, uncertainty = self._distance
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            return np.ldexp(np.maximum(distance - uncertainty, 0.0), self.expected.values.ulp_exponent(self.judged.format))
+            return np.ldexp(np.maximum(distance - uncertainty, 0.0), self._ulp_exponent)
 
-    @cached_property
+    @_Kept
     def stable_bound(self) -> Floats:
         """Absolute error that `stable` allows; never below that of `accurate`, since grades include those before."""
         bound = stable_bound(self.judged, self.quantity, self.arithmetic, self.expected)
         return np.maximum(bound, self.accurate_bound)
 
+    @_Kept
+    def _componentwise_bound(self) -> Floats:
+        """What `componentwise` allows beside what `accurate` does."""
+        asked = (self.judged, self.quantity, self.arithmetic, self.expected)
+        return np.minimum(np.minimum(componentwise_bound(*asked), whole_bound(*asked)), self.stable_bound)
+
     @cached_property
     def componentwise_bound(self) -> Floats:
         """Absolute error that `componentwise` allows."""
-        asked = (self.judged, self.quantity, self.arithmetic, self.expected)
-        bound = np.minimum(np.minimum(componentwise_bound(*asked), whole_bound(*asked)), self.stable_bound)
         # A 0 is accurate only as a neighbour of the value: what `accurate` allows for K powers does not excuse it here.
         spared = np.where(self.observed == 0, self.judged.format.min_subnormal, self.accurate_bound)
-        return np.maximum(bound, spared)
+        return np.maximum(self._componentwise_bound, spared)
 
-    @cached_property
+    @_Kept
     def accurate_bound(self) -> Floats:
         """Absolute error that `accurate` allows."""
         return accurate_bound(self.judged, self.quantity, self.arithmetic, self.expected)
@@ -107,7 +153,7 @@ class Measurement:
         bounds = {Grade.STABLE: "stable_bound", Grade.COMPONENTWISE: "componentwise_bound", Grade.ACCURATE: "accurate_bound"}
         if grade in bounds:
             return np.asarray(getattr(self, bounds[grade]))
-        return np.ldexp(1.0, self.expected.values.ulp_exponent(self.judged.format))
+        return np.ldexp(1.0, self._ulp_exponent)
 
     @cached_property
     def returned_zero(self) -> Bools:

@@ -63,7 +63,7 @@ def one_row(measurement: Measurement, row: int) -> Measurement:
     only, expected = slice(row, row + 1), measurement.expected
     kept = Expected(expected.values[only], expected.scale[only], expected.requirement[only])
     problem = _rows_of(measurement.problem, np.array([row]))
-    return replace(measurement, problem=problem, expected=kept, observed=measurement.observed[only])
+    return replace(measurement, problem=problem, expected=kept, observed=measurement.observed[only], kept={})
 
 
 def _exactly(measurement: Measurement, rows: Integers) -> Measurement:
@@ -74,7 +74,7 @@ def _exactly(measurement: Measurement, rows: Integers) -> Measurement:
     exact = evaluate(_rows_of(measurement.judged, rows), [quantity], Tier.EXACT)[quantity]
     expected.values.overwrite_rows(rows.tolist(), exact.values)
     expected.scale[rows], expected.requirement[rows] = exact.scale, exact.requirement
-    return replace(measurement)
+    return replace(measurement, kept={})
 
 
 def _rows_of(problem: Problem, rows: Integers) -> Problem:

@@ -132,7 +132,7 @@ def is_no_worse(miss: Miss, there: Measurement, known: Iterable[Deviation]) -> b
     kernel = miss.measurement
     if kernel.error is not None or there.error is not None or kernel.judged.format != there.judged.format:
         return False
-    alike = replace(there, arithmetic=kernel.arithmetic)
+    alike = replace(there, arithmetic=kernel.arithmetic, kept={})
     failing = kernel.grades < miss.missed
     explained = there.grades < max((entry.misses for entry in known), default=0)
     same = (kernel.observed == alike.observed) | (np.isnan(kernel.observed) & np.isnan(alike.observed))
