@@ -38,7 +38,7 @@ def test_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout)
     def check(problem: Problem) -> None:
         judge.check(Question(operation, _showing(problem, operation, layout), tuple(Quantity), layout))
 
-    judge.search("layout", ask, check, examples)
+    judge.search("layout", operation, ask, check, examples)
 
 
 @pytest.mark.asks(Quantity.LOSS)
@@ -49,7 +49,7 @@ def test_label_dtype(judge: Judge, operation: Operation, fmt: Format, label_dtyp
         judge.check(Question(operation, problem, (Quantity.LOSS, Quantity.GRADIENT), label_dtype=label_dtype))
 
     if not operation.few_shapes:
-        judge.search("label dtype", judge.narrowed(operation, Ask(fmt, ("moderate",))), check, 2)
+        judge.search("label dtype", operation, judge.narrowed(operation, Ask(fmt, ("moderate",))), check, 2)
     check(judge.in_place_of(_far(fmt, operation.loss, _classes(operation), label_dtype)))
 
 

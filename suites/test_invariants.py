@@ -69,7 +69,7 @@ def _search(
             judge.fail_relation(relation)
 
     narrowed = judge.narrowed(operation, ask)
-    judge.search(f"invariant {quantities[0]}", narrowed, check, max(2, judge.plan.effort.examples // 2))
+    judge.search(f"invariant {quantities[0]}", operation, narrowed, check, max(2, judge.plan.effort.examples // 2))
 
 
 def _is_bounded(judge: Judge, operation: Operation, problem: Problem, quantity: Quantity) -> bool:
@@ -325,7 +325,7 @@ def _search_two_runs(judge: Judge, operation: Operation, ask: Ask, examples: int
             if relation is not None:
                 judge.fail_relation(relation)
 
-    judge.search("two runs", judge.narrowed(operation, ask), check, max(2, examples // 4))
+    judge.search("two runs", operation, judge.narrowed(operation, ask), check, max(2, examples // 4))
 
 
 def _unlike(operation: Operation, asked: tuple[Problem, Quantity], first: Floats, second: Floats) -> Relation | None:

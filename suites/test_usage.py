@@ -33,7 +33,7 @@ def test_usage(judge: Judge, operation: Operation, fmt: Format, usage: Usage) ->
     with suppress(PassedOver):
         check(judge.in_place_of(_unlike_rows(ask)))
     fewest = FEWEST_COMPILED if operation.few_shapes else FEWEST
-    judge.search("usage", ask, check, max(fewest, judge.plan.effort.examples * fewest // 20))
+    judge.search("usage", operation, ask, check, max(fewest, judge.plan.effort.examples * fewest // 20))
 
 
 def _unlike_rows(ask: Ask) -> Problem:

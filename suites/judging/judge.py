@@ -51,7 +51,7 @@ OTHERS = 6
 """One in so many of the problems that are made for the main operations of a framework is asked of its others."""
 
 OTHERS_DRAWN = 3
-"""One in so many of the problems that are drawn for a property, and are smaller, is asked of them."""
+"""One in so many of the problems that are drawn, and are smaller, is asked of them."""
 
 SLOWER = 10
 """One in so many of the rows in bulk is asked where calls are compiled or cast."""
@@ -150,20 +150,23 @@ class Judge:
         """The problem that --case gives, if it gives one, in the place of a test's own."""
         return problem if self.plan.given is None else self.plan.given.problem
 
-    def search(self, name: str, ask: Ask, check: Callable[[Problem], None], examples: int, part: int = 1) -> None:
-        """Look for a problem that fails the check, among so many that are drawn, of which one in `part` is asked."""
+    def search(
+        self, name: str, operation: Operation, ask: Ask, check: Callable[[Problem], None], examples: int | None = None
+    ) -> None:
+        """Look for a problem that fails the check, of an ask that is `narrowed`.
+
+        Among as many as the effort has unless told otherwise, one in OTHERS_DRAWN of an operation that is not foremost.
+        """
         if not self._is_given(check):
-            self._searches.run(name, ask, check, examples, part)
+            part = 1 if self.is_foremost(operation) else OTHERS_DRAWN
+            self._searches.run(name, ask, check, examples or self.plan.effort.examples, part)
 
     def search_claims(
         self, name: str, operation: Operation, ask: Ask, wanted: tuple[Quantity, ...], examples: int | None = None
     ) -> None:
-        """Search for a problem at which the operation misses the grade that it is held to for a wanted quantity.
-
-        Among as many as the effort has unless told otherwise, one in OTHERS_DRAWN of an operation that is not foremost.
-        """
-        check, part = self._holding(operation, wanted), 1 if self.is_foremost(operation) else OTHERS_DRAWN
-        self.search(name, self.narrowed(operation, ask), check, examples or self.plan.effort.examples, part)
+        """Search for a problem at which the operation misses the grade that it is held to for a wanted quantity."""
+        check = self._holding(operation, wanted)
+        self.search(name, operation, self.narrowed(operation, ask), check, examples)
 
     def search_all(self, how: Callable[[Ask, int], Made], operation: Operation, ask: Ask, wanted: tuple[Quantity, ...]) -> None:
         """Ask the problems that are made of an ask and the seed, as `search_claims` asks those that are drawn.
