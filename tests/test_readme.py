@@ -276,7 +276,10 @@ def test_ci_installs_by_the_readmes_command() -> None:
     assert install in script
     assert run_tests in script
     assert main_job.rsplit(" && ", 1)[0].replace("[torch]", "[test,jax,tensorflow,torch]") == install
-    assert '.venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode"' in script
+    assert (
+        '.venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" --effort="$effort"'
+        in script
+    )
     halves = [line.removeprefix("tests ") for line in script.splitlines() if line.startswith("tests ")]
     assert halves == ["not planted", "planted"]
 
@@ -412,7 +415,7 @@ def test_ci_runs_every_backend_in_every_mode() -> None:
     """A mode that CI does not run has claims that nothing holds."""
     script = (ROOT / "ci" / "run.sh").read_text()
     steps = script.split("<<'RUNS'\n", 1)[1].split("\nRUNS", 1)[0].splitlines()
-    listed = [step.split()[1:] for step in steps if step.startswith("suites ")]
+    listed = [step.split()[1:3] for step in steps if step.startswith("suites ")]
     others = {row[1].partition("--backend=")[2] for row in ADAPTERS.table("Other kernels")}
     in_ci = [backend for backend in backend_names() if backend not in others]
     assert sorted({backend for backend, _ in listed}) == in_ci

@@ -12,6 +12,7 @@ from reference.expected import Expected
 from reference.formats import Format
 from reference.problem import Problem
 from reference.quantity import Quantity
+from suites.judging.store import Store
 
 LARGEST_KEPT = 2**14
 """Logits of the largest problem whose expected values are kept; those of a vocabulary would fill the memory."""
@@ -25,6 +26,7 @@ class ExpectedCache:
     """Expected values by problem and format of the results, and what follows of them, kept for as long as the problem lives."""
 
     _kept: WeakKeyDictionary[Problem, dict[str, dict[Quantity, Expected]]] = field(default_factory=WeakKeyDictionary)
+    _store: Store = field(default_factory=Store)
     _bounds: WeakKeyDictionary[Problem, dict[tuple[str, Quantity, Arithmetic], dict[str, Any]]] = field(
         default_factory=WeakKeyDictionary
     )
@@ -35,8 +37,19 @@ class ExpectedCache:
         expected = formats.setdefault(fmt.name, {})
         missing = tuple(q for q in quantities if q not in expected)
         if missing:
-            expected.update(evaluate(problem if fmt == problem.format else problem.replace(format=fmt), missing))
+            expected.update(self._evaluated(problem if fmt == problem.format else problem.replace(format=fmt), missing))
         return {q: expected[q] for q in quantities}
+
+    def _evaluated(self, problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quantity, Expected]:
+        """What earlier runs have kept, and the rest evaluated; it is kept for later ones."""
+        if problem.logits.size > LARGEST_KEPT:
+            return evaluate(problem, quantities)
+        found = self._store.read(problem, quantities)
+        if missing := [quantity for quantity in quantities if quantity not in found]:
+            new = evaluate(problem, missing)
+            self._store.write(problem, new)
+            found |= new
+        return found
 
     def bounds(self, problem: Problem, quantity: Quantity, fmt: Format, arithmetic: Arithmetic) -> dict[str, Any]:
         """What measurements share that are rounded into `fmt` and bounded in an arithmetic; for values of `evaluate` alone."""
