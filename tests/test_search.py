@@ -16,14 +16,20 @@ import suites.judging.expected
 from adapters.isolation import HANG
 from adapters.loading import load_attribute
 from adapters.numpy.backend import NumpyAdapter
+from reference.arithmetic import Arithmetic
+from reference.bounds.entrywise import componentwise_bound, stable_bound
+from reference.bounds.recent import KEPT
 from reference.evaluation import evaluate
 from reference.formats import BFLOAT16, FLOAT32, Format
+from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
 from suites.judging.expected import LARGEST_KEPT, ExpectedCache
 from suites.judging.failure import Finding, JudgeFailed
+from suites.judging.measurement import Measurement
 from suites.judging.search import MOST_SPENT, Searches
+from suites.judging.store import Store
 
 ASK = Ask(FLOAT32, ("moderate", "absorption"))
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT)
@@ -163,7 +169,7 @@ def test_what_is_owed_is_evaluated_once_and_is_what_the_reference_says(monkeypat
         return evaluate(problem, quantities)
 
     monkeypatch.setattr(suites.judging.expected, "evaluate", counting)
-    owed, problem = ExpectedCache(), Problem([[20.0, 0.0]], [0], BFLOAT16)
+    owed, problem = ExpectedCache(_store=Store(None)), Problem([[20.0, 0.0]], [0], BFLOAT16)
     owed.evaluate(problem, QUANTITIES[:1], BFLOAT16)
     values = owed.evaluate(problem, QUANTITIES, BFLOAT16)
     wider = owed.evaluate(problem, QUANTITIES, FLOAT32)
@@ -177,14 +183,21 @@ def test_what_is_owed_is_evaluated_once_and_is_what_the_reference_says(monkeypat
 
 @pytest.mark.parametrize(("classes", "kept"), [(2, 1), (LARGEST_KEPT + 1, 0)])
 def test_only_small_problems_are_kept_and_only_while_they_live(classes: int, kept: int) -> None:
-    owed, problem = ExpectedCache(), Problem([[0.0] * classes], [0], FLOAT32)
-    owed.evaluate(problem, (Quantity.LOSS,), FLOAT32)
-    assert len(owed._kept) == kept
+    owed, problem, arithmetic = ExpectedCache(), Problem([[0.0] * classes], [0], FLOAT32), Arithmetic(FLOAT32, FLOAT32)
+    expected = owed.evaluate(problem, (Quantity.LOSS,), FLOAT32)[Quantity.LOSS]
+    bounds = owed.bounds(problem, Quantity.LOSS, FLOAT32, arithmetic)
+    assert Measurement(problem, Quantity.LOSS, arithmetic, expected, np.zeros(1), kept=bounds).grade < Grade.STABLE
+    assert (owed.bounds(problem, Quantity.LOSS, FLOAT32, arithmetic) is bounds) == kept
+    assert len(owed._kept) == len(owed._bounds) == kept
     gone = weakref.ref(problem)
     del problem
+    for top in range(KEPT):  # the analyses of the last few are kept whatever becomes of them
+        other = Problem([[float(top), 0.0]], [0], FLOAT32)
+        stable_bound(other, Quantity.LOSS, arithmetic, expected)
+        componentwise_bound(other, Quantity.LOSS, arithmetic, expected)
     gc.collect()
     assert gone() is None
-    assert len(owed._kept) == 0
+    assert len(owed._kept) == len(owed._bounds) == 0
 
 
 def test_a_failure_at_many_classes_is_told_at_the_edge_where_it_begins() -> None:

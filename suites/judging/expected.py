@@ -45,7 +45,7 @@ class ExpectedCache:
         if problem.logits.size > LARGEST_KEPT:
             return evaluate(problem, quantities)
         found = self._store.read(problem, quantities)
-        if missing := [quantity for quantity in quantities if quantity not in found]:
+        if missing := tuple(quantity for quantity in quantities if quantity not in found):
             new = evaluate(problem, missing)
             self._store.write(problem, new)
             found |= new
