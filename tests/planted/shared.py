@@ -29,9 +29,9 @@ def evaluated(problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quanti
 class _Unshrunk(Searches):
     """The searches of the suite with the same problems, generated once for all kernels; a failure is not shrunk."""
 
-    def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
+    def run(self, name: str, ask: Ask, check: Check, examples: int, part: int = 1) -> None:
         watched = Watched(check, self.spent)
-        for problem in self._all(name, ask, examples):
+        for problem in self._all(name, ask, examples)[::part]:
             watched(problem)
         watched.tell_refused()
 
@@ -45,9 +45,9 @@ class _Unshrunk(Searches):
 class _Whole(_Unshrunk):
     """The same, where all problems are checked, also after one has failed: what a row of a report rests on."""
 
-    def run(self, name: str, ask: Ask, check: Check, examples: int) -> None:
+    def run(self, name: str, ask: Ask, check: Check, examples: int, part: int = 1) -> None:
         watched = Watched(check, self.spent)
-        watched.check_all(self._all(name, ask, examples))
+        watched.check_all(self._all(name, ask, examples)[::part])
         if watched.smallest is not None:
             raise watched.smallest
         watched.tell_refused()
