@@ -30,6 +30,7 @@ from suites.command.selection import (
     usage_combinations,
 )
 from suites.command.signals import end_at_signals
+from suites.command.workers import Worker, is_worker
 from suites.inputs.cases import CaseError
 from suites.inputs.given import OF_CASES
 from suites.judging.claims_file import ClaimsError
@@ -58,15 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         with kept_back(config):
             judge = Judge(plan_of(config.option))
-        folder = folder_of(judge.plan)
+        folder = None if is_worker(config) else folder_of(judge.plan)
         if folder is not None:
             folder.claim()
     except (AdapterError, CaseError, ClaimsError, ValueError) as error:
         raise pytest.UsageError(one_line(" ".join(str(error).split()))) from None
-    told = end_at_signals(config)
     _leave_failures_to_the_end(config.option)
     config.stash[_JUDGE] = judge
-    config.pluginmanager.register(Run(judge, folder, told))
+    config.pluginmanager.register(Worker(judge) if is_worker(config) else Run(judge, folder, end_at_signals(config)))
 
 
 def _leave_failures_to_the_end(option: Any) -> None:
@@ -78,14 +78,11 @@ def _leave_failures_to_the_end(option: Any) -> None:
 
 
 def _check_one_process(config: pytest.Config) -> None:
-    """Neither pytest-xdist nor pytest-forked: what their workers measure is not in the report."""
-    spread = getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput")
-    if spread or getattr(config.option, "forked", False):
-        given = "-n" if spread else "--forked"
-        raise pytest.UsageError(
-            f"{given}: measurements are gathered in one process; run one process a backend, without {given}; "
-            "--isolate makes the calls in another process"
-        )
+    """Not pytest-forked, whose measurements are not in the report; nor each test several times."""
+    if getattr(config.option, "forked", False):
+        raise pytest.UsageError("--forked: what is measured there is lost; --isolate makes the calls in another process")
+    if getattr(config.option, "dist", "no") == "each":
+        raise pytest.UsageError("--dist=each: every test would count several times; allowed: another value, such as load")
 
 
 def _check_own_packages() -> None:

@@ -65,7 +65,7 @@ def test_plugins_that_spread_a_run_over_processes_are_refused(tmp_path: Path, mo
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     result = run_suites("-p", "spreads", "--forked")
     assert result.returncode == USAGE_ERROR
-    assert "--forked: measurements are gathered in one process" in result.stdout
+    assert "--forked: what is measured there is lost" in result.stdout
     assert "--isolate makes the calls in another process" in result.stdout
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from suites.command.folder import ReportFolder
 from suites.command.signals import Told, let_it_end
+from suites.command.workers import COUNTS, Gathered, is_enough, note
 from suites.judging.judge import Judge
-from suites.judging.outcomes import Ending, Outcomes, failed_test
+from suites.judging.outcomes import Ending, Outcomes
 from suites.judging.reproducer import REPRODUCERS, Reproducible, write_reproducers
 from suites.report.build import build_report
 from suites.report.escape import one_line
@@ -38,6 +39,9 @@ class Run:
     deselected: int = 0
     unwritten: str = ""
     """Why the report was not written."""
+    gathered: Gathered = field(default_factory=Gathered)
+    enough_failed: bool = False
+    """True if workers were stopped by -x or --maxfail."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -45,12 +49,17 @@ class Run:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Note how a test ended, and why it failed."""
         report = yield
-        failure = None if call.excinfo is None else call.excinfo.value
-        self.outcomes.add(item.name, report, failure)
-        if report.failed:
-            self.outcomes.add_failure(failed_test(item.name, failure, str(report.longrepr)))
-            self.judge.repro.write(str(report.longrepr))
+        note(self.judge, self.outcomes, item, call, report)
         return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a worker has sent."""
+        self.gathered.hear(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Note how many tests a worker had."""
+        self.gathered.counts = max(self.gathered.counts, getattr(node, "workeroutput", {}).get(COUNTS, (0, 0)))
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count the tests that an option or a plugin leaves out."""
@@ -65,6 +74,9 @@ class Run:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Note why the run is stopped: by Ctrl-C, or by pytest, which says why."""
         let_it_end()
+        self.enough_failed = is_enough(excinfo.value)
+        if self.enough_failed:
+            return
         self.said = str(excinfo.value) or "stopped by Ctrl-C"
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -75,7 +87,11 @@ class Run:
             yield
         if session.config.option.collectonly:
             return
-        ending = Ending(int(exitstatus), session.testscollected, self.outcomes, self.said, self.deselected)
+        if self.enough_failed:
+            session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
+        self.gathered.put_together(self.judge, self.outcomes)
+        collected, deselected = max((session.testscollected, self.deselected), self.gathered.counts)
+        ending = Ending(int(exitstatus), collected, self.outcomes, self.said, deselected)
         try:
             report = self._report(ending, session.config.pluginmanager.get_plugin("terminalreporter"))
         except Exception as error:  # a fault of the suite is no verdict on what it judges

@@ -26,6 +26,12 @@ class Basis:
         self.entries += measurement.compared
         self.reached = measurement.grade if self.reached is None else min(self.reached, measurement.grade)
 
+    def take(self, other: Basis) -> None:
+        """Take in what another statement rests on."""
+        self.problems += other.problems
+        self.entries += other.entries
+        self.reached = min((grade for grade in (self.reached, other.reached) if grade is not None), default=None)
+
     def reaches(self, grade: Grade) -> bool:
         """True if anything was asked, and all of it reaches the grade."""
         return self.reached is not None and self.reached >= grade

@@ -77,6 +77,11 @@ class Measurement:
         if expected is not self.expected or manner != [self.arithmetic, self.returned]:
             raise ValueError("kept is of other expected values, or of another arithmetic; allowed: what is of the same")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without what follows of the fields."""
+        manner = (self.error, self.returned, self.ended)
+        return Measurement, (self.problem, self.quantity, self.arithmetic, self.expected, self.observed, *manner)
+
     @_Kept
     def _in_ulps(self) -> InUlps:
         return self.expected.values.in_ulps(self.judged.format)

@@ -65,6 +65,12 @@ class Cause:
         if _size(failed) < _size(self.smallest):
             self.smallest = failed
 
+    def take(self, other: Cause) -> None:
+        """Take in later tests."""
+        self.tests += other.tests
+        if _size(other.smallest) < _size(self.smallest):
+            self.smallest = other.smallest
+
 
 def _size(failed: FailedTest) -> tuple[bool, int, int]:
     """The smallest is shown; one without a logit shows least."""
@@ -100,6 +106,19 @@ class Outcomes:
             self.causes[failed.cause].add(failed)
         else:
             self.causes[failed.cause] = Cause(failed.cause, [failed.test], failed)
+
+    def take(self, other: Outcomes) -> None:
+        """Take in how later tests ended."""
+        for ending, tests in other.ended.items():
+            self.ended[ending] += tests
+        for name, cause in other.causes.items():
+            if name in self.causes:
+                self.causes[name].take(cause)
+            else:
+                self.causes[name] = cause
+        self.skipped_for = self.skipped_for or other.skipped_for
+        for shared, tests in other.shared.items():
+            self.shared.setdefault(shared, []).extend(tests)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -109,6 +109,14 @@ class Share:
         if counts:
             self.worst_ulps = max(self.worst_ulps, shown.worst_ulps)
 
+    def take(self, other: Share) -> None:
+        """Take in what other problems showed, which were asked later."""
+        self.counts.take(other.counts)
+        self.left_out.take(other.left_out)
+        self.worst_ulps = max(self.worst_ulps, other.worst_ulps)
+        self.returned_zero += other.returned_zero
+        self.wrong_class += other.wrong_class
+
     def as_json(self) -> dict[str, Any]:
         """The fields as a report has them; what is left out only where something is."""
         left = {"left_out": self.left_out.as_json()} if self.left_out.problems else {}
@@ -156,6 +164,10 @@ class Places:
 
     _kept: WeakKeyDictionary[Problem, Place] = field(default_factory=WeakKeyDictionary, repr=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process the problems are others."""
+        return Places, ()
+
     def of(self, problem: Problem) -> Place:
         """The place of a problem."""
         if problem not in self._kept:
@@ -181,6 +193,14 @@ class Profile:
             shown = whole if len(place.gaps) == 1 else tally(measurement, rows)
             self.by_gap.setdefault(gap, Tally()).add(shown)
         return whole
+
+    def take(self, other: Profile) -> None:
+        """Take in where it goes wrong in other problems."""
+        for tallies, others in ((self.by_gap, other.by_gap), (self.by_classes, other.by_classes)):
+            for place, shown in others.items():
+                tallies.setdefault(place, Tally()).add(shown)
+        for hazard, share in other.by_hazard.items():
+            self.by_hazard.setdefault(hazard, Share()).take(share)
 
 
 def _rows(measurement: Measurement, place: Place) -> Iterator[tuple[Integers, int]]:

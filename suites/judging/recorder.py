@@ -74,6 +74,19 @@ class Record(Share):
             self.left_out_at.add(Spot(measurement.problem.num_classes, float(gaps.max(initial=0.0)), measurement.grade))
         super().add(measurement, shown, counts)
 
+    def take(self, other: Record) -> None:  # type: ignore[override]
+        """Take in what other problems showed, which were asked later."""
+        self.left_out_at |= other.left_out_at
+        self.returned_nonzero += other.returned_nonzero
+        self.vacuous += other.vacuous
+        self.unbounded += other.unbounded
+        self.worst_ratio = max(self.worst_ratio, other.worst_ratio)
+        self.bound = other.bound or self.bound
+        if other.worst is not None and (self.worst is None or other.worst_ulps > self.worst_ulps):
+            self.worst = other.worst
+        self.profile.take(other.profile)
+        super().take(other)
+
     def _measure(self, measurement: Measurement, shown: Tally) -> None:
         """The worst error, if there is one to measure."""
         self.bound = measurement.arithmetic.describe()
@@ -160,6 +173,24 @@ class Recorder:
         shown = record.profile.add(measurement, self._places.of(measurement.problem), counts)
         for taking in (record, self.test):
             taking.add(measurement, shown, counts)
+
+    def take(self, other: Recorder) -> None:
+        """Take in what later tests have measured, in another process."""
+        for key, record in other.records.items():
+            self.records.setdefault(key, Record()).take(record)
+        self.outcomes += other.outcomes
+        self.out_of_range |= other.out_of_range
+        self.not_seen += other.not_seen
+        for asked, pairs in other.pairs.items():
+            own = self.pairs_of(*asked)
+            own.owed |= pairs.owed
+            own.asked |= pairs.asked
+
+    def taken(self) -> Recorder:
+        """What was measured so far, which is then this recorder's no more."""
+        taken = Recorder(self.records, self.outcomes, self.out_of_range, self.not_seen, pairs=self.pairs)
+        self.records, self.outcomes, self.out_of_range, self.not_seen, self.pairs = {}, [], {}, [], {}
+        return taken
 
     def begin_test(self) -> None:
         """From now on, `test` is about the next test."""
