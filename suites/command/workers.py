@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zlib
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from xdist.dsession import Interrupted
 from adapters.operation import Operation
 from suites.judging.judge import Judge, Plan
 from suites.judging.outcomes import Outcomes, failed_test
-from suites.judging.recorder import Recorder
+from suites.judging.recorder import Key, Recorder
 from suites.judging.reproducer import Miss
 
 PART = "softmax_ce_part"
@@ -56,8 +57,8 @@ class _Packer(pickle.Pickler):
 
 class _Unpacker(pickle.Unpickler):
     def __init__(self, packed: bytes, plan: Plan) -> None:
-        super().__init__(io.BytesIO(packed))
-        self._operations = {operation.label: operation for operation in plan.operations}
+        super().__init__(io.BytesIO(zlib.decompress(packed)))
+        self._operations = {operation.label: operation for operation in (*plan.adapter.operations(), *plan.operations)}
 
     def persistent_load(self, pid: str) -> Operation:
         return self._operations[pid]
@@ -66,7 +67,7 @@ class _Unpacker(pickle.Unpickler):
 def _packed(part: Part) -> bytes:
     packed = io.BytesIO()
     _Packer(packed).dump(part)
-    return packed.getvalue()
+    return zlib.compress(packed.getvalue(), 1)
 
 
 @dataclass(eq=False)
@@ -78,6 +79,8 @@ class Worker:
     deselected: int = 0
     _seen: set[str] = field(default_factory=set)
     """Deviations of which a miss was sent: the first is told, and each weighs as much as its problem."""
+    _worst: dict[Key, float] = field(default_factory=dict)
+    """The largest errors that were sent: a smaller one is not told, and needs no input."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -95,12 +98,24 @@ class Worker:
         deviations = {name: miss for name, miss in judge.deviations_seen.items() if name not in self._seen}
         self._seen |= deviations.keys()
         part = Part(
-            judge.recorder.taken(), deviations, outcomes, [*judge.repro.written], tuple(judge.plan.adapter.foreign.told)
+            self._telling(judge.recorder.taken()),
+            deviations,
+            outcomes,
+            [*judge.repro.written],
+            tuple(judge.plan.adapter.foreign.told),
         )
         judge.deviations_seen.clear()
         judge.repro.written.clear()
         self.outcomes = Outcomes()
         return part
+
+    def _telling(self, recorder: Recorder) -> Recorder:
+        """A recorder without the inputs of errors that are smaller than what was sent before."""
+        for key, record in recorder.records.items():
+            if record.worst is not None and record.worst_ulps < self._worst.get(key, 0.0):
+                record.worst = None
+            self._worst[key] = max(record.worst_ulps, self._worst.get(key, 0.0))
+        return recorder
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count the tests that an option or a plugin leaves out."""
