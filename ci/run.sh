@@ -17,10 +17,12 @@ export JAX_COMPILATION_CACHE_DIR="$kept/jax" TORCHINDUCTOR_CACHE_DIR="$kept/indu
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 # Each backend and mode in a process of its own, and the tests in two that leave out none, two at a time, the longest first:
 # a long one that begins late has the machine to itself at the end. What a run says is shown whole, and how long it took.
-# EFFORT=standard searches in all of them as far as the reports that ci/publish.py publishes.
+# Where every shape or option is compiled, in two formats. EFFORT=standard searches as far as the reports that ci/publish.py
+# publishes, in all formats.
 suites() {
-    local backend="$1" mode="$2" effort="${EFFORT:-$3}"
-    .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" --effort="$effort" -q &&
+    local backend="$1" mode="$2" narrowed=(--effort="${EFFORT:-quick}")
+    [ -n "${EFFORT:-}" ] || [ -z "${3:-}" ] || narrowed+=(--dtype="$3")
+    .venv/bin/pytest suites/ --backend="$backend" --mode="$mode" --report="reports/$backend-$mode" -q "${narrowed[@]}" &&
         .venv/bin/python ci/run_reproducers.py "reports/$backend-$mode/reproducers"
 }
 # A sample of other processors, as far as one machine can pretend to be one: the stored cases, whose deviations are strict.
@@ -43,17 +45,17 @@ told() {
 }
 export -f suites emulated tests told
 xargs -P 2 -L 1 bash -c 'told "$@"' run <<'RUNS'
-suites torch compiled quick
+suites torch compiled float32,bfloat16
 tests not planted
-suites jax compiled quick
-suites jax eager quick
-suites numpy eager standard
-suites tensorflow compiled quick
-suites tensorflow eager quick
+suites jax compiled float32,bfloat16
+suites jax eager float32,bfloat16
+suites numpy eager
+suites tensorflow compiled
+suites tensorflow eager
 tests planted
-suites tensorflow xla quick
-suites torch eager standard
-suites torch autocast quick
+suites tensorflow xla float32,bfloat16
+suites torch eager
+suites torch autocast
 emulated TF_ENABLE_ONEDNN_OPTS=0 tensorflow eager *
 emulated ATEN_CPU_CAPABILITY=avx2 torch eager *
 emulated ATEN_CPU_CAPABILITY=default torch eager *
