@@ -17,7 +17,7 @@ export JAX_COMPILATION_CACHE_DIR="$kept/jax" TORCHINDUCTOR_CACHE_DIR="$kept/indu
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 # Each backend and mode in a process of its own, and the tests in two that leave out none, two at a time, the longest first:
 # a long one that begins late has the machine to itself at the end. What a run says is shown whole, and how long it took.
-# Where shapes or options are compiled or traced, in two formats. EFFORT=standard searches as far as the reports that ci/publish.py
+# Where shapes or options are compiled or traced, in one format. EFFORT=standard searches as far as the reports that ci/publish.py
 # publishes, in all formats.
 suites() {
     local backend="$1" mode="$2" narrowed=(--effort="${EFFORT:-quick}")
@@ -45,15 +45,15 @@ told() {
 }
 export -f suites emulated tests told
 xargs -P 2 -L 1 bash -c 'told "$@"' run <<'RUNS'
-suites torch compiled float32,bfloat16
+suites torch compiled float32
 tests not planted
-suites jax compiled float32,bfloat16
-suites jax eager float32,bfloat16
+suites jax compiled float16
+suites jax eager float32
 suites numpy eager
-suites tensorflow compiled float32,bfloat16
+suites tensorflow compiled bfloat16
 suites tensorflow eager
 tests planted
-suites tensorflow xla float32,bfloat16
+suites tensorflow xla float32
 suites torch eager
 suites torch autocast
 emulated TF_ENABLE_ONEDNN_OPTS=0 tensorflow eager s*
