@@ -53,7 +53,7 @@ class Blocks(NumpyAdapter):
         super().__init__()
         arithmetic = {"float32": Arithmetic(FLOAT32, FLOAT32)}
         self.listed = (differentiable(building_block(block, "ours", None, arithmetic)),)
-        self.backward = backward
+        self.backward, self.main = backward, (str(block),)
 
     def operations(self) -> tuple[Operation, ...]:
         return self.listed
