@@ -133,8 +133,8 @@ def table(command: str, seconds: Counter[str], versions: str) -> str:
 
 HEAD = """# Where the time of a run goes
 
-One run each, on the machine that its line names; `python ci/profile_suite.py --help` says how a moment is told to be of a
-stage. The stages of a run are its shares: seconds are of that machine.
+One run each, on the machine that its line names. `STAGES` of `ci/profile_suite.py` says what a stage is. The shares are of
+the run; seconds are of that machine, and of what else it did.
 
 """
 

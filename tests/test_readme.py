@@ -17,6 +17,7 @@ from typing import Any
 
 import _hypothesis_pytestplugin
 import pytest
+import xdist.plugin
 from _pytest.config import get_config
 
 from adapters.isolation import HANG, MOST_SPENT
@@ -203,6 +204,9 @@ def check_module(name: str, arguments: list[str]) -> None:
 
 def check_script(path: Path, arguments: list[str]) -> None:
     """A file of ours that names each option, and files of ours that are there."""
+    if path.name == "profile_suite.py":  # which hands them to the suite
+        check_pytest(["suites/", *arguments])
+        return
     text = path.read_text()
     assert path.is_relative_to(ROOT)
     assert [word for word in arguments if word.startswith("-") and f'"{word}"' not in text] == []
@@ -223,7 +227,8 @@ def check_pytest(arguments: list[str]) -> None:
     """By pytest's own parser, with the options of the suites and Hypothesis; values are names that there are."""
     config = get_config()
     conftest.pytest_addoption(config._parser, config.pluginmanager)
-    _hypothesis_pytestplugin.pytest_addoption(config._parser)
+    for plugin in (_hypothesis_pytestplugin, xdist.plugin):
+        plugin.pytest_addoption(config._parser)
     option = config._parser.parse(arguments)
     assert option.file_or_dir
     assert [place for place in option.file_or_dir if not (ROOT / place).exists()] == []
