@@ -66,7 +66,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(one_line(" ".join(str(error).split()))) from None
     _leave_failures_to_the_end(config.option)
     config.stash[_JUDGE] = judge
-    config.pluginmanager.register(Worker(judge) if is_worker(config) else Run(judge, folder, end_at_signals(config)))
+    config.pluginmanager.register(
+        Worker(judge) if is_worker(config) else Run(judge, folder=folder, told=end_at_signals(config))
+    )
 
 
 def _leave_failures_to_the_end(option: Any) -> None:

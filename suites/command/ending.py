@@ -13,9 +13,9 @@ import pytest
 
 from suites.command.folder import ReportFolder
 from suites.command.signals import Told, let_it_end
-from suites.command.workers import COUNTS, Gathered, is_enough, note
+from suites.command.workers import COUNTS, Gathered, Noting, is_enough
 from suites.judging.judge import Judge
-from suites.judging.outcomes import Ending, Outcomes
+from suites.judging.outcomes import Ending
 from suites.judging.reproducer import REPRODUCERS, Reproducible, write_reproducers
 from suites.report.build import build_report
 from suites.report.escape import one_line
@@ -27,30 +27,18 @@ from suites.report.write import write_report
 
 
 @dataclass(eq=False)
-class Run:
+class Run(Noting):
     """A pytest plugin that notes how the tests of a run end, and ends it with its report and verdict."""
 
-    judge: Judge
     folder: ReportFolder | None = None
     told: Told = field(default_factory=Told)
-    outcomes: Outcomes = field(default_factory=Outcomes)
     said: str = ""
     """Why the run was stopped; empty if it was not."""
-    deselected: int = 0
     unwritten: str = ""
     """Why the report was not written."""
     gathered: Gathered = field(default_factory=Gathered)
     enough_failed: bool = False
     """True if workers were stopped by -x or --maxfail."""
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note how a test ended, and why it failed."""
-        report = yield
-        note(self.judge, self.outcomes, item, call, report)
-        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a worker has sent."""
@@ -60,10 +48,6 @@ class Run:
     def pytest_testnodedown(self, node: Any) -> None:
         """Note how many tests a worker had."""
         self.gathered.counts = max(self.gathered.counts, getattr(node, "workeroutput", {}).get(COUNTS, (0, 0)))
-
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Count the tests that an option or a plugin leaves out."""
-        self.deselected += len(items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:

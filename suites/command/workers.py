@@ -71,27 +71,48 @@ def _packed(part: Part) -> bytes:
 
 
 @dataclass(eq=False)
-class Worker:
-    """A pytest plugin of a process that judges a part of the tests."""
+class Noting:
+    """A pytest plugin that notes how tests end, and how many are left out."""
 
     judge: Judge
     outcomes: Outcomes = field(default_factory=Outcomes)
     deselected: int = 0
-    _seen: set[str] = field(default_factory=set)
-    """Deviations of which a miss was sent: the first is told, and each weighs as much as its problem."""
-    _worst: dict[Key, float] = field(default_factory=dict)
-    """The largest errors that were sent: a smaller one is not told, and needs no input."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note how a test ended, and send what it has shown."""
+        """Note how a test ended, and why it failed."""
         report = yield
-        note(self.judge, self.outcomes, item, call, report)
+        failure = None if call.excinfo is None else call.excinfo.value
+        self.outcomes.add(item.name, report, failure)
+        if report.failed:
+            self.outcomes.add_failure(failed_test(item.name, failure, str(report.longrepr)))
+            self.judge.repro.write(str(report.longrepr))
+        self.noted(item, report)
+        return report
+
+    def noted(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """What else is to be done with a report that was noted."""
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count the tests that an option or a plugin leaves out."""
+        self.deselected += len(items)
+
+
+@dataclass(eq=False)
+class Worker(Noting):
+    """A pytest plugin of a process that judges a part of the tests, and sends what each has shown."""
+
+    _seen: set[str] = field(default_factory=set)
+    """Deviations of which a miss was sent: the first is told, and each weighs as much as its problem."""
+    _worst: dict[Key, float] = field(default_factory=dict)
+    """The largest errors that were sent: a smaller one is not told, and needs no input."""
+
+    def noted(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Send what a test has shown with the last of its reports."""
         if report.when == "teardown":
             setattr(report, PART, (item.session.items.index(item), _packed(self._part())))
-        return report
 
     def _part(self) -> Part:
         judge, outcomes = self.judge, self.outcomes
@@ -117,10 +138,6 @@ class Worker:
             self._worst[key] = max(record.worst_ulps, self._worst.get(key, 0.0))
         return recorder
 
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Count the tests that an option or a plugin leaves out."""
-        self.deselected += len(items)
-
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Say how many tests there are."""
         session.config.workeroutput[COUNTS] = (session.testscollected, self.deselected)  # type: ignore[attr-defined]
@@ -129,15 +146,6 @@ class Worker:
 def is_enough(stopped: BaseException) -> bool:
     """True of how pytest-xdist ends a run of which so many tests have failed as -x or --maxfail allows: it fails."""
     return isinstance(stopped, Interrupted) and str(stopped).startswith("stopping after ")
-
-
-def note(judge: Judge, outcomes: Outcomes, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Note how a test ended, and why it failed."""
-    failure = None if call.excinfo is None else call.excinfo.value
-    outcomes.add(item.name, report, failure)
-    if report.failed:
-        outcomes.add_failure(failed_test(item.name, failure, str(report.longrepr)))
-        judge.repro.write(str(report.longrepr))
 
 
 @dataclass(eq=False)
