@@ -42,9 +42,9 @@ def whole(least: int = 0, most: int = INT64[1]) -> Schema:
 
 
 def names(known: Iterable[object], least: int = 0) -> Schema:
-    """The schema of a list of names that are known."""
+    """The schema of a list of names that are known, none of them twice: that is a slip, for another name or none."""
     allowed = list(map(str, known))
-    return listed({"enum": allowed}, f"a list of {', '.join(allowed)}", least)
+    return listed({"enum": allowed}, f"a list of {', '.join(allowed)}, each at most once", least) | {"uniqueItems": True}
 
 
 def listed(items: Schema, allowed: str, least: int = 1, most: int = 1000) -> Schema:

@@ -64,6 +64,10 @@ def test_what_a_schema_allows_is_taken(keys: dict[str, Any]) -> None:
         ({"dtypes": ["flaot32"]}, "part[0].dtypes 'flaot32' is not known; allowed: float32, float16; the nearest is 'float32'"),
         ({"dtypes": [5]}, "part[0].dtypes 5 is not known; allowed: float32, float16"),
         ({"dtypes": [["float32"]]}, "part[0].dtypes ['float32'] is not known; allowed: float32, float16"),
+        (
+            {"dtypes": ["float32", "float32"]},
+            "part[0].dtypes is ['float32', 'float32']; allowed: a list of float32, float16, each at most once",
+        ),
         ({"dtypes": ["float32"] * 2000}, "part[0].dtypes has 2000 entries; allowed: at most 1000; given: ['float32', "),
         ({"reason": 5}, "part[0].reason is 5; allowed: a text of one line that is not empty"),
         ({"reason": date(2026, 1, 2)}, "part[0].reason is datetime.date(2026, 1, 2); allowed: a text of one line"),
