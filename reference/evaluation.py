@@ -29,7 +29,7 @@ from reference.quantity import ALONG_A_TANGENT, BLOCK_PRODUCTS, LAYER_GRADIENTS,
 from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
 from reference.tiers import Tier, takes, tier_named, uses_fast
-from reference.weights import mean_denominator, row_factors, unit
+from reference.weights import divisor, row_factors, unit
 
 if TYPE_CHECKING:
     from reference.fast.evaluate import FastRows
@@ -62,7 +62,12 @@ class _Evaluator:
     @cached_property
     def undefined_mean(self) -> bool:
         """True if the mean divides by zero."""
-        return self.problem.reduction is Reduction.MEAN and mean_denominator(self.problem) == 0
+        return self.divisor == 0
+
+    @cached_property
+    def divisor(self) -> fmpq:
+        """What the losses are divided by."""
+        return divisor(self.problem)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -88,6 +93,15 @@ class _Evaluator:
         assert self.factors is not None
         return self.factors[row.index] / unit(self.problem) ** order
 
+    def loss(self, row: Row) -> tuple[Term | float, float]:
+        """The loss of a row before it is divided, and the size of its terms; a float is infinite or NaN."""
+        return loss_of(row, self.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)
+
+    def over_divisor(self, loss: Term | float, size: float) -> tuple[Enclosure, Floats]:
+        """A loss over what the losses are divided by, which is not 0, and the size of its terms."""
+        entry = special(loss) if isinstance(loss, float) else loss.scaled(1 / self.divisor).entry()
+        return Enclosure.of([entry], ()), np.array(size / float(arb(self.divisor)))
+
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""
         if quantity not in OF_LOGITS:
@@ -95,14 +109,11 @@ class _Evaluator:
                 return filled(quantity, row, 0.0), None
             if self.undefined_mean and quantity is not Quantity.LOSS:
                 return filled(quantity, row, np.nan), None
+        if quantity is Quantity.LOSS:
+            return self.over_divisor(*self.loss(row))
         if row.kind is not RowKind.REGULAR:
             return special_row(quantity, row, partial(self.derivative_factor, row)), None
         return _REGULAR[quantity](self, row)
-
-
-def _regular_loss(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
-    term, size = loss_of(row, evaluator.softmax(row))
-    return Enclosure.of([term.entry() if isinstance(term, Term) else special(term)], ()), np.array(size)
 
 
 def _regular_gradient(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
@@ -156,7 +167,6 @@ def _regular_block_product(quantity: Quantity) -> Callable[[_Evaluator, Row], tu
 
 
 _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | None]]] = {
-    Quantity.LOSS: _regular_loss,
     Quantity.GRADIENT: _regular_gradient,
     Quantity.HESSIAN: _regular_hessian,
     Quantity.HVP: _regular_hvp,
@@ -213,27 +223,23 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
     """Sum or mean of the losses of the rows that count and are defined."""
     problem = evaluator.problem
     counting = [row for row in evaluator.rows if not row.ignored]
-    denominator = mean_denominator(problem) if problem.reduction is Reduction.MEAN else fmpq(1)
     each = [_row_requirement(problem, Quantity.LOSS, row, False) for row in counting]
     requirement = _reduced_requirement(counting, each)
     defined = [row for row, one in zip(counting, each, strict=True) if one is not Requirement.UNSPECIFIED]
 
-    def loss(row: Row) -> tuple[Term | float, float]:
-        return loss_of(row, evaluator.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)
+    def reduced() -> tuple[Enclosure, Floats]:
+        losses = [evaluator.loss(row) for row in defined]
+        total = _total([loss for loss, _ in losses])
+        if evaluator.undefined_mean:
+            return Enclosure.of([special(_over_zero(total))], ()), np.zeros(())
+        return evaluator.over_divisor(total, sum(size for _, size in losses))
 
-    def compute() -> Enclosure:
-        total = _total([loss(row)[0] for row in defined])
-        if denominator == 0:
-            return Enclosure.of([special(_over_zero(total))], ())
-        return Enclosure.of([special(total) if isinstance(total, float) else total.scaled(1 / denominator).entry()], ())
-
-    values = _refine(compute, problem.format, PRECISIONS)
     with ctx.workprec(PRECISIONS[0]):
-        sizes = [loss(row)[1] for row in defined]
-    scale = sum(size / float(arb(denominator)) for size in sizes) if denominator != 0 else 0.0
-    if denominator == 0 and np.isinf(values.approximate()):
+        scale = reduced()[1]
+    values = _refine(lambda: reduced()[0], problem.format, PRECISIONS)
+    if evaluator.undefined_mean and np.isinf(values.approximate()):
         requirement = max(requirement, Requirement.LIMIT_OR_NAN)
-    return _expected(values, np.array(scale), np.array(requirement, dtype=np.int8))
+    return _expected(values, scale, np.array(requirement, dtype=np.int8))
 
 
 def _over_zero(total: Term | float) -> float:

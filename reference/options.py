@@ -189,6 +189,8 @@ _OF_CROSS_ENTROPY = frozenset({Loss.CROSS_ENTROPY})
 
 _TABLE = (
     Option("class_weights", None, Array(Axes.CLASSES, is_signed=False), _OF_CROSS_ENTROPY),
+    Option("row_weights", None, Array(Axes.ROWS, is_signed=False), turn=2),
+    Option("normaliser", None, _POSITIVE, drawn=(None, 4.0, 3.0, 0.75, 4096.0), turn=2),
     Option("label_smoothing", 0.0, _FRACTION, _OF_CROSS_ENTROPY, drawn=(0.0, 0.1, 0.5, 1.0), turn=-1),
     Option(
         "ignore_index",

@@ -42,6 +42,10 @@ class Problem:
       format: the format of logits, probabilities, class weights, cotangent and tangent, or its name.
       loss: which loss; it decides which target (`reference.loss.SPECS`) and which options (`reference.options`) are allowed.
       class_weights: (K,), finite, >= 0, members of `format`; None means 1 for all.
+      row_weights: (N,), finite, >= 0, members of `format`: each multiplies the whole loss of its row, and changes no divisor;
+        a row of weight 0 contributes exactly nothing. None means 1 for all.
+      normaliser: n > 0 and finite: the losses, reduced or not, are divided by it, and a mean by nothing else. It is what
+        micro-batches of one mean need (the number of tokens of them all); None means that a mean divides as follows.
       label_smoothing: s in [0, 1]: the target becomes (1 - s) target + s/K (K counts every class, masked ones too).
       ignore_index: rows whose class index equals it contribute exactly nothing; class indices only.
       reduction: 'none' (one loss a row), 'sum', or 'mean'. As PyTorch defines it, the mean of class indices divides by
@@ -76,6 +80,8 @@ class Problem:
     format: Format
     loss: Loss = Loss.CROSS_ENTROPY
     class_weights: Floats | None = None
+    row_weights: Floats | None = None
+    normaliser: float | None = None
     label_smoothing: float = 0.0
     ignore_index: int = -100
     reduction: Reduction = Reduction.NONE
@@ -170,6 +176,16 @@ class Problem:
         if self.has_probabilities:
             return np.zeros(self.num_rows, dtype=bool)
         return np.asarray(self.target == self.ignore_index)
+
+    @property
+    def silent(self) -> Bools:
+        """(N,): True where the row adds nothing, whatever its logits: it is ignored, or its weight is 0."""
+        return self.ignored if self.row_weights is None else self.ignored | (self.row_weights == 0)
+
+    @property
+    def is_divided(self) -> bool:
+        """True if the losses are divided: by a normaliser, or by a mean."""
+        return self.normaliser is not None or self.reduction is Reduction.MEAN
 
     @property
     def ignored_class(self) -> int | None:

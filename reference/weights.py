@@ -1,6 +1,7 @@
 """Effective weights: index and soft targets, smoothing, class weights, reductions and cotangents reduce to a >= 0 and f.
 
-For every row the loss is  f sum_c a_c (lse(x/d) - x_c/d), where d is the unit T/s of temperature and scale. All are here
+For every row the loss is  f sum_c a_c (lse(x/d) - x_c/d), where d is the unit T/s of temperature and scale; f is the row's
+weight times its cotangent, over what the losses are divided by. All are here
 twice: as exact rationals, row by row, for the oracle, and in float64 for all rows (names that end in `_of`), for the bounds,
 which multiply errors by them.
 """
@@ -58,7 +59,19 @@ def _counted_weights(problem: Problem) -> Floats:
     return class_weights(problem)[problem.target[~problem.ignored]]
 
 
-def mean_denominator(problem: Problem) -> fmpq:
+def row_weight(problem: Problem, row: int) -> fmpq:
+    """What multiplies the loss of a row."""
+    return fmpq(1) if problem.row_weights is None else rational(float(problem.row_weights[row]))
+
+
+def divisor(problem: Problem) -> fmpq:
+    """What the losses are divided by: the normaliser; without one, of a mean its denominator, and 1 of all else."""
+    if problem.normaliser is not None:
+        return rational(problem.normaliser)
+    return _mean_denominator(problem) if problem.reduction is Reduction.MEAN else fmpq(1)
+
+
+def _mean_denominator(problem: Problem) -> fmpq:
     """What reduction='mean' divides by: the class weights of the rows that count (indices), or N (probabilities)."""
     if problem.has_probabilities:
         return fmpq(problem.num_rows)
@@ -67,16 +80,11 @@ def mean_denominator(problem: Problem) -> fmpq:
 
 
 def row_factors(problem: Problem) -> list[fmpq] | None:
-    """The factor f of each row in d<cotangent, loss>: cotangent, divided by the mean's denominator; None if that is 0."""
-    if problem.cotangent is None:
-        cotangent = [fmpq(1)] * problem.num_rows
-    else:
-        given = np.broadcast_to(problem.cotangent, (problem.num_rows,))
-        cotangent = [rational(c) for c in given.tolist()]
-    if problem.reduction is not Reduction.MEAN:
-        return cotangent
-    denominator = mean_denominator(problem)
-    return None if denominator == 0 else [c / denominator for c in cotangent]
+    """The factor f of each row in d<cotangent, loss>: cotangent times row weight over the divisor; None if that is 0."""
+    if (by := divisor(problem)) == 0:
+        return None
+    upstream = np.broadcast_to(problem.upstream, (problem.num_rows,)).tolist()
+    return [rational(cotangent) * row_weight(problem, row) / by for row, cotangent in enumerate(upstream)]
 
 
 def weights_of(problem: Problem) -> Floats:
@@ -99,12 +107,19 @@ def unit_of(problem: Problem) -> float:
 
 
 def factors_of(problem: Problem) -> Floats:
-    """(N, 1): |cotangent| over the mean's denominator (over infinity where that is 0: nothing is expected there)."""
-    return np.broadcast_to(np.abs(problem.upstream) / denominator_of(problem), (problem.num_rows,))[:, None]
+    """(N, 1): |cotangent| times row weight over the divisor (over infinity where that is 0: nothing is expected there)."""
+    return np.abs(upstream_of(problem)) * row_weights_of(problem) / divisor_of(problem)
 
 
-def denominator_of(problem: Problem) -> float:
-    """What the mean divides by; infinity where that is 0."""
+def row_weights_of(problem: Problem) -> Floats:
+    """(N, 1): what multiplies the loss of each row; ones if there are no row weights."""
+    return np.ones((problem.num_rows, 1)) if problem.row_weights is None else problem.row_weights[:, None]
+
+
+def divisor_of(problem: Problem) -> float:
+    """What the losses are divided by; infinity where that is 0."""
+    if problem.normaliser is not None:
+        return problem.normaliser
     if problem.reduction is not Reduction.MEAN:
         return 1.0
     if problem.has_probabilities:

@@ -29,6 +29,7 @@ from reference.bounds.block_products import block_product
 from reference.bounds.componentwise import componentwise_errors
 from reference.bounds.family import (
     amplitude_of,
+    enlarged,
     family_gradient,
     family_loss,
     family_product,
@@ -46,7 +47,7 @@ from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, SECOND_ORDER, Quantity, quantity_named
 from reference.reduction import Reduction
-from reference.weights import denominator_of, factors_of, tangent_of, unit_of, upstream_of, weights_of
+from reference.weights import divisor_of, factors_of, row_weights_of, tangent_of, unit_of, upstream_of, weights_of
 
 SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
@@ -81,7 +82,8 @@ def _scalings(problem: Problem) -> int:
 
 def _factors(problem: Problem) -> int:
     """Numbers that a gradient is multiplied with or divided by one after the other; second derivatives have room for them."""
-    return (problem.cotangent is not None) + (problem.reduction is Reduction.MEAN) + _scalings(problem)
+    given = (problem.cotangent, problem.row_weights)
+    return sum(one is not None for one in given) + problem.is_divided + _scalings(problem)
 
 
 _ORDERS = {PLAIN_ROUNDINGS: 1, SECOND_ORDER_ROUNDINGS: 2}
@@ -96,7 +98,7 @@ def _row_roundings(rows: RowErrors, plain: int) -> float:
     if plain == PLAIN_ROUNDINGS:
         count += max(_factors(rows.problem) - 1, 0)
     else:
-        count += _ORDERS[plain] * max(_scalings(rows.problem) - 1, 0)
+        count += _ORDERS[plain] * max(_scalings(rows.problem) - 1, 0) + (rows.problem.row_weights is not None)
     working = count if rows.problem.is_plain else count + rows.depth
     if rows.problem.reduction is Reduction.MEAN:
         working += 1 + rows.arithmetic.summation.depth(rows.problem.num_rows)
@@ -190,7 +192,7 @@ def _floor(rows: RowErrors, total: Floats, order: int) -> Floats:
     problem = rows.problem
     stores = _factors(problem) + (0 if problem.is_plain else COMPOSITE_ROUNDINGS)
     each = total / unit_of(problem) ** order
-    return rows.arithmetic.storage_underflow * (1 + each * (factors_of(problem) + stores))
+    return rows.arithmetic.storage_underflow * (1 + each * (factors_of(problem) + stores * enlarged(problem)))
 
 
 def _logsumexp(rows: RowErrors) -> Floats:
@@ -358,7 +360,8 @@ def lost_to_underflow(
     if quantity in BLOCK_PRODUCTS:
         amplitude = _product_amplitude(problem, quantity)
     if quantity not in OF_LOGITS:
-        factors = 1.0 / denominator_of(problem) if quantity is Quantity.LOSS else factors_of(problem)
+        shares = row_weights_of(problem) / divisor_of(problem)
+        factors = shares if quantity is Quantity.LOSS else factors_of(problem)
         order = _DERIVATIVES.get(quantity, 1)
         amplitude = amplitude_of(problem, arithmetic, order) * factors / unit_of(problem) ** order
     if quantity is Quantity.HVP and problem.tangent is not None:

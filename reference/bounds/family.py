@@ -32,7 +32,13 @@ from reference.formats import Floats
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.reduction import Reduction
-from reference.weights import denominator_of, factors_of, tangent_of, unit_of, weights_of
+from reference.weights import divisor_of, factors_of, row_weights_of, tangent_of, unit_of, upstream_of, weights_of
+
+_LARGEST = np.finfo(np.float64).max
+"""Beyond it a loss is infinite in every format."""
+
+FACTORS = 3
+"""Numbers that a row's derivatives are multiplied with: cotangent, row weight, reciprocal of the divisor."""
 
 EXTRA_ROUNDINGS = 4
 """Rounded products and stores that another order of the same factors may have."""
@@ -229,21 +235,39 @@ BOUNDS: dict[Loss, FamilyBounds] = {
 
 
 def finished(a: Analysis, given: Running, order: int) -> Running:
-    """Times the cotangent, over the mean's denominator and (T/s)^order, in whatever order."""
+    """Times the cotangent and the row's weight, over the divisor and (T/s)^order, in whatever order."""
     problem = a.rows.problem
     factor = factors_of(problem) / unit_of(problem) ** order
     depth = a.rows.arithmetic.summation.depth(problem.num_rows) if problem.reduction is Reduction.MEAN else 0
-    chained = a.running(factor, factor * inverses_error(a.rows, order))
-    return given.times(chained).rounded(EXTRA_ROUNDINGS + order * a.rows.is_scaled, depth)
+    weighted = problem.row_weights is not None
+    chained = a.running(factor, factor * inverses_error(a.rows, order) + _lost_factors(a))
+    return given.times(chained).rounded(EXTRA_ROUNDINGS + order * a.rows.is_scaled + weighted, depth)
+
+
+def _lost_factors(a: Analysis) -> Floats | float:
+    """(N, 1): what underflow costs the factor of a row with a weight or a normaliser."""
+    problem = a.rows.problem
+    if problem.row_weights is None and problem.normaliser is None:
+        return 0.0
+    return FACTORS * a.rows.arithmetic.storage_underflow * enlarged(problem)
+
+
+def enlarged(problem: Problem) -> Floats | float:
+    """(N, 1): what underflow of one factor of a row (cotangent, weight, 1/divisor) may be multiplied with by the others."""
+    if problem.row_weights is None and problem.normaliser is None:
+        return 1.0
+    with np.errstate(over="ignore"):
+        parts = (np.abs(upstream_of(problem)), row_weights_of(problem), np.asarray(1.0 / divisor_of(problem)))
+        return np.prod([np.maximum(part, np.ones((problem.num_rows, 1))) for part in parts], axis=0)
 
 
 def inverses_error(rows: RowErrors, order: int) -> float:
-    """Relative error of the rounded reciprocals by which a derivative is divided: the mean's, and each order's T and c."""
+    """Relative error of the rounded reciprocals by which a derivative is divided: the divisor's, and each order's T and c."""
     problem, arithmetic = rows.problem, rows.arithmetic
     logarithm = np.log1p(inverse_error(arithmetic, problem.temperature)) if problem.temperature != 1.0 else 0.0
     if problem.logit_softcap is not None:
         logarithm += np.log1p(inverse_error(arithmetic, problem.logit_softcap))
-    mean = np.log1p(inverse_error(arithmetic, denominator_of(problem))) if problem.reduction is Reduction.MEAN else 0.0
+    mean = np.log1p(inverse_error(arithmetic, divisor_of(problem))) if problem.is_divided else 0.0
     return float(np.expm1(order * logarithm + mean))
 
 
@@ -276,17 +300,31 @@ def family_product(a: Analysis) -> Running:
 
 
 def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
-    """The bound of the loss after its reduction, from the errors of the rows' losses and the largest computed ones."""
+    """The bound of the loss after weights and reduction, from the errors of the rows' losses and the largest computed ones."""
     problem, arithmetic = rows.problem, rows.arithmetic
-    if problem.reduction is Reduction.NONE:
+    error, size = _times_row_weights(rows, error, np.minimum(computed, _LARGEST))
+    is_reduced = problem.reduction is not Reduction.NONE
+    if not (is_reduced or problem.is_divided):
         return error
     # Divided before it is summed: a mean of large losses must not overflow here.
-    share, depth = 1.0 / denominator_of(problem), arithmetic.summation.depth(problem.num_rows)
-    size = np.minimum(computed, np.finfo(np.float64).max)  # a loss beyond float64 is infinite in every format
+    share, depth = 1.0 / divisor_of(problem), arithmetic.summation.depth(problem.num_rows) if is_reduced else 0
     grown = growth_of(arithmetic, 1, 2 * depth + 2)
     grown += (1 + grown) * inverses_error(rows, 0)
-    total = (error * share).sum() + (size * share).sum() * grown
+    total = (error * share).sum() + (size * share).sum() * grown if is_reduced else error * share + size * share * grown
     return np.asarray(total + arithmetic.storage_underflow)
+
+
+def _times_row_weights(rows: RowErrors, error: Floats, size: Floats) -> tuple[Floats, Floats]:
+    """(N,): the errors of the weighted losses, and the largest numbers that these are computed as; 0 times a loss is exact.
+
+    A weight may be divided before it meets the loss, and underflow there.
+    """
+    if rows.problem.row_weights is None:
+        return error, size
+    weights, arithmetic = rows.problem.row_weights, rows.arithmetic
+    rounded = weights * error + weights * size * growth_of(arithmetic, 1, 1) + arithmetic.storage_underflow * (1 + size)
+    error = np.where((weights == 0) | (size == 0), 0.0, rounded)
+    return error, np.minimum(weights * size + error, _LARGEST)
 
 
 def amplitude_of(problem: Problem, arithmetic: Arithmetic, order: int) -> Floats:

@@ -39,6 +39,13 @@ def _row_loss(row: Row, softmax: Softmax) -> RowLoss | None:
 
 def loss_of(row: Row, softmax: Softmax) -> tuple[Term | float, float]:
     """The loss of a regular row and the size of its terms (0 where nothing cancels); +inf where weight is masked."""
+    if row.weight == 0:
+        return Term(), 0.0
+    loss, size = _loss_without_weight(row, softmax)
+    return loss if isinstance(loss, float) else loss.scaled(row.weight), size * float(arb(row.weight))
+
+
+def _loss_without_weight(row: Row, softmax: Softmax) -> tuple[Term | float, float]:
     formulas = _row_loss(row, softmax)
     if formulas is not None:
         return formulas.loss()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reference.problem import Problem
 from reference.special_values import RowKind, row_kind
-from reference.weights import class_weights, effective_weight, label_mass, rational
+from reference.weights import class_weights, effective_weight, label_mass, rational, row_weight
 
 Logit = float | Fraction
 """A number of float64, or one that is none: finite, the output of a layer."""
@@ -74,8 +74,15 @@ class Row:
         return sum((n * a for n, a in zip(self.count, self.weights, strict=True)), fmpq(0))
 
     @cached_property
+    def weight(self) -> fmpq:
+        """The weight of the whole row, which multiplies its loss."""
+        return row_weight(self.problem, self.index)
+
+    @cached_property
     def weightless(self) -> bool:
-        """True if nothing of the row enters its loss: A = 0, and no term that has no weights."""
+        """True if nothing of the row enters its loss: its weight is 0, or A = 0 and no term is there that has no weights."""
+        if self.weight == 0:
+            return True
         return self.total_weight == 0 and self.problem.z_loss == 0 and not self.problem.loss.spec.counts_unlabelled
 
     @cached_property

@@ -51,7 +51,9 @@ class Term:
     sign: int = 0
 
     def scaled(self, factor: fmpq) -> Term:
-        """The number times an exact factor: both parts are, and the sign with them."""
+        """The number times an exact factor: both parts are, and the sign with them; times 1 it is not rounded again."""
+        if factor == 1:
+            return self
         return Term(self.exact * factor, self.ball * factor, self.sign * _sign(factor))
 
     def entry(self) -> Entry:

@@ -58,10 +58,7 @@ def special_loss(row: Row) -> Term | float:
 
 
 def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> Enclosure:
-    """A quantity of a row that is not regular; `factor(k)` multiplies derivatives of order k."""
-    if quantity is Quantity.LOSS:
-        term = special_loss(row)
-        return Enclosure.of([term.entry() if isinstance(term, Term) else special(term)], ())
+    """A quantity of a row that is not regular, but for its loss; `factor(k)` multiplies derivatives of order k."""
     if quantity not in OF_LOGITS and row.weightless:
         return filled(quantity, row, 0.0)
     if quantity is Quantity.LOGSUMEXP and row.kind is not RowKind.NAN:

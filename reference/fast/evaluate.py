@@ -18,9 +18,8 @@ from reference.fast.wide_rows import Columns, Span, WideRows, first_order, secon
 from reference.formats import Bools, Floats, Integers
 from reference.problem import Problem
 from reference.quantity import Quantity
-from reference.reduction import Reduction
 from reference.tiers import takes
-from reference.weights import factors_of, mean_denominator, rational
+from reference.weights import divisor, factors_of, rational
 
 ROUNDED_FACTOR = 2.0**-104
 """Relative error of a factor in two parts of float64, where they are not all of it."""
@@ -99,7 +98,7 @@ def _enclosure(c: Columns, shape: tuple[int, ...]) -> Enclosure:
 
 def _factor_columns(problem: Problem, upstream: Floats) -> tuple[Floats, Floats, Integers, float]:
     """The factors of all rows in two parts, 1/2 <= |h| <= 1, their exponents, and the relative error of them all."""
-    denominator = mean_denominator(problem) if problem.reduction is Reduction.MEAN else fmpq(1)
+    denominator = divisor(problem)
     different, place = np.unique(upstream, return_inverse=True)
     factors = [rational(cotangent) / denominator for cotangent in different.tolist()]
     parts = [_factor_parts(factor) for factor in factors]

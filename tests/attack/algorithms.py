@@ -125,17 +125,22 @@ def loss(c: Computer[Any], problem: Problem) -> Any:
 
 
 def reduced(c: Computer[Any], problem: Problem, losses: Any) -> Any:
-    """(N,) losses, their sum, or their mean."""
-    if problem.reduction is Reduction.NONE:
+    """(N,) losses times their weights, their sum, or their mean; all over the normaliser."""
+    if problem.row_weights is not None:
+        losses = c.store(c.multiply(losses, c.exact(problem.row_weights[:, None])))
+    alone = problem.reduction is Reduction.NONE
+    if alone and not problem.is_divided:
         return losses[..., 0]
-    total = c.total(c.transposed(losses))
-    if problem.reduction is Reduction.MEAN:
+    total = losses if alone else c.total(c.transposed(losses))
+    if problem.is_divided:
         total = c.divide(total, denominator(c, problem))
-    return c.store(total)[0, 0]
+    return c.store(total)[..., 0] if alone else c.store(total)[0, 0]
 
 
 def denominator(c: Computer[Any], problem: Problem) -> Any:
-    """(1, 1): N, or the sum of the targets' class weights."""
+    """(1, 1): the normaliser, N, or the sum of the targets' class weights."""
+    if problem.normaliser is not None:
+        return number(c, problem.normaliser)
     if problem.class_weights is None or problem.has_probabilities:
         return number(c, problem.num_rows)
     return c.total(c.exact(problem.class_weights[problem.target][None]))
@@ -150,12 +155,14 @@ def gradient_of(c: Computer[Any], problem: Problem, p: Any) -> Any:
 
 
 def finished(c: Computer[Any], problem: Problem, derivative: Any, order: int) -> Any:
-    """Times the cotangent, divided by the mean's denominator and by the unit T/s, each stored."""
+    """Times cotangent and row weight, divided by the denominator and by the unit T/s, each stored."""
     derivative = c.store(derivative)
     if problem.cotangent is not None:
         given = np.broadcast_to(problem.cotangent, (problem.num_rows,))[:, None]
         derivative = c.store(c.multiply(derivative, c.exact(given)))
-    if problem.reduction is Reduction.MEAN:
+    if problem.row_weights is not None:
+        derivative = c.store(c.multiply(derivative, c.exact(problem.row_weights[:, None])))
+    if problem.is_divided:
         derivative = c.store(c.divide(derivative, denominator(c, problem)))
     return _over_units(c, problem, derivative, order)
 

@@ -49,11 +49,15 @@ _SCALED = {"cotangent": 3.0, "temperature": 0.75}
 _SCALED_CAP = {"logit_scale": 0.4375, "logit_softcap": 8.0, "temperature": 1.5, "soft": True}
 _SMOOTHED = {"weighted": True, "soft": True, "label_smoothing": 0.3}
 _REDUCED = ({}, _SCALED, _SMOOTHED | _SCALED, {"weighted": True})
+_WEIGHTED = {"row_weighted": True, "normaliser": 3.0}
+_ROW_WEIGHTED = ({}, {"reduction": "sum"}, {"reduction": "mean"} | _SCALED, {"normaliser": None} | _SMOOTHED | _SCALED)
 CASES: dict[str, Case] = {
     "cross_entropy": Case(({}, {"soft": True}, {"temperature": 0.75})),
     "factors": Case((_SCALED, _SMOOTHED | _SCALED, {"label_smoothing": 0.3}, {"weighted": True}), Shape(1, 6)),
     "sum": Case(tuple(options | {"reduction": "sum"} for options in _REDUCED), Shape(4, 3)),
     "mean": Case(tuple(options | {"reduction": "mean"} for options in _REDUCED), Shape(4, 3)),
+    "row weight": Case((_WEIGHTED, _WEIGHTED | _SMOOTHED | _SCALED), Shape(1, 6)),
+    "row weights": Case(tuple(_WEIGHTED | options for options in _ROW_WEIGHTED), Shape(4, 3)),
     "linear layer": Case(({"layer": True}, {"layer": True, "weighted": True, "reduction": "mean"}), Shape(6, 3)),
     "dense layer": Case(({"width": 3}, {"width": 2, "temperature": 0.75, "reduction": "mean"}), Shape(3, 4)),
     "dense layer, softcap": Case(({"width": 2, "logit_softcap": 5.0, "z_loss": 0.25},), Shape(2, 4)),
@@ -109,7 +113,8 @@ def _careful_lines() -> Iterator[Line]:
     for quantity in CAREFUL:
         yield from (Line(quantity, COMPONENTWISE, declared) for declared in ("recursive", "pairwise", "base 2"))
     for quantity in (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL, Quantity.HVP):
-        yield from (Line(quantity, COMPONENTWISE, declared, "factors") for declared in ("recursive", "reciprocals"))
+        for case in ("factors", "row weight"):
+            yield from (Line(quantity, COMPONENTWISE, declared, case) for declared in ("recursive", "reciprocals"))
 
 
 def _lines() -> Iterator[Line]:
@@ -124,7 +129,7 @@ def _lines() -> Iterator[Line]:
         yield Line(Quantity.LOG_SOFTMAX_VJP, "powers", declared)
         yield Line(Quantity.SOFTMAX_VJP, "quotient, difference", declared)
         yield from (Line(quantity, way, declared) for quantity, way in _ONE_WAY.items() if quantity not in _SHORT)
-    for case in ("factors", "sum", "mean", "scale"):
+    for case in ("factors", "sum", "mean", "row weights", "scale"):
         yield from (
             Line(quantity, way, declared, case)
             for declared in ("recursive", "reciprocals")

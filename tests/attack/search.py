@@ -40,8 +40,8 @@ class Attack:
     """What is attacked: an algorithm of a quantity in an arithmetic, for rows of a shape, under options.
 
     Options beside those of a problem: soft (labels for all classes), label (of a sigmoid loss), at_top (the target is the
-    largest class, not the one after it), weighted (by class), layer (one that picks the logits), width (of a layer that
-    does not). `declared` is what the bound is told.
+    largest class, not the one after it), weighted (by class), row_weighted, layer (one that picks the logits), width (of a
+    layer that does not). `declared` is what the bound is told.
     """
 
     quantity: Quantity
@@ -62,6 +62,8 @@ class Attack:
             target = fmt.round(np.full(self.shape, label))
         if options.pop("weighted", False):
             options["class_weights"] = fmt.round(np.linspace(0.3, 1.7, self.shape.classes))
+        if options.pop("row_weighted", False):
+            options["row_weights"] = fmt.round(np.linspace(2.3, 0.3, self.shape.rows))
         if layer := options.pop("layer", False):
             options |= identity_layer(logits, fmt.round(np.linspace(0.7, -1.9, self.shape.rows)))
         if width := options.pop("width", 0):

@@ -30,8 +30,8 @@ from tests.oracles.mpmath_oracle import (
     ROW_RESULTS,
     Real,
     Results,
+    divisor_of,
     layer_gradient,
-    mean_divisor,
     oracle_row,
     reduced_loss,
     working_bits,
@@ -151,10 +151,13 @@ def _options(rng: Generator, fmt: Format, shape: Shape) -> dict[str, Any]:
     reduction = str(rng.choice([Reduction.NONE, *Reduction]))
     numbers = fmt.round(rng.choice([-1.0, 0.5, 3.0, -7.0, 0.0], size=rows) * rng.choice([1.0, rng.random()], size=rows))
     weights = fmt.round(rng.choice([0.0, 0.5, 1.0, 2.0, rng.random()], size=classes))
+    row_weights = fmt.round(rng.choice([0.0, 1.0, 3.0, rng.random()], size=rows))
     return {
         "reduction": reduction,
         "label_smoothing": float(rng.choice([0.0, 0.0, 0.1, 0.5, 1.0])),
         "class_weights": weights if rng.random() < 0.3 else None,
+        "row_weights": row_weights if rng.random() < 0.2 else None,
+        "normaliser": float(rng.choice([4.0, 3.0, 0.3, 1e6])) if rng.random() < 0.2 else None,
         "cotangent": None if rng.random() < 0.4 else numbers if reduction == "none" else numbers[0],
         "tangent": fmt.round(rng.choice([1.0, -1.0, 0.0, 0.1, rng.standard_normal()], size=shape)),
     }
@@ -192,7 +195,7 @@ def _extended_options(rng: Generator, fmt: Format, shape: Shape, loss: Loss) -> 
         "focusing": float(rng.choice([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0])),
         "positive_weight": float(rng.choice([0.0, 1.0, 0.3, 5.0])),
     }
-    common = ("reduction", "cotangent", "tangent")
+    common = ("reduction", "cotangent", "tangent", "row_weights", "normaliser")
     return {name: value for name, value in drawn.items() if name in (*common, *arguments_of(loss))}
 
 
@@ -289,7 +292,7 @@ def check_values(problem: Problem, given: dict[Quantity, Enclosure]) -> None:
     bits = [working_bits(problem, index) for index in range(problem.num_rows)]
     summed = (*reduced, *LAYER_GRADIENTS)
     tables = {q: _entries(values, problem.num_rows) for q, values in given.items() if q not in summed}
-    undefined = problem.reduction == "mean" and not mean_divisor(problem)
+    undefined = not divisor_of(problem)
     for index, precision in enumerate(bits):
         with MP.workprec(precision):
             row = oracle_row(problem, index)

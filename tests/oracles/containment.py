@@ -32,7 +32,7 @@ from tests.oracles.mpfr_oracle import LEAST_BITS, divisor, values_of
 MOST_ROWS = 3
 EVERYTHING = tuple(quantity for quantity in Quantity if quantity not in LAYER_GRADIENTS)
 
-_SIZED = ("temperature", "logit_scale", "logit_softcap", "z_loss", "focusing", "positive_weight")
+_SIZED = ("normaliser", "temperature", "logit_scale", "logit_softcap", "z_loss", "focusing", "positive_weight")
 _SIZES = (2.0**-30, 0.3, 7.0, 2.0**20)
 """Options that may be of any size, and what they become."""
 

@@ -196,8 +196,13 @@ class MpfrRow:
         return [mpfr(0) if i in self.scaled else -a * self.unit for i, a in enumerate(self.labels())]
 
     def factor(self) -> Real:
-        """Cotangent over what a mean divides by."""
-        return self.upstream / divisor(self.problem)
+        """Cotangent times row weight over what the losses are divided by."""
+        return self.upstream * self.weight / divisor(self.problem)
+
+    @property
+    def weight(self) -> Real:
+        """What multiplies the loss of the row."""
+        return mpfr(1) if self.problem.row_weights is None else mpfr(float(self.problem.row_weights[self.index]))
 
     @property
     def upstream(self) -> Real:
@@ -207,7 +212,9 @@ class MpfrRow:
 
 
 def divisor(problem: Problem) -> Real:
-    """What a mean divides by; 1 for a sum."""
+    """What the losses are divided by: a normaliser, or what a mean divides by; 1 for a sum."""
+    if problem.normaliser is not None:
+        return mpfr(problem.normaliser)
     if problem.reduction != "mean":
         return mpfr(1)
     if problem.has_probabilities:
@@ -222,7 +229,8 @@ def _of_loss(row: MpfrRow, quantity: Quantity) -> list[Real]:
     jet, hidden = row.loss()
     kept = range(1 if row.problem.is_binary else row.size)
     if quantity is Quantity.LOSS:
-        return [inf if hidden else jet.value]
+        share = row.weight / (divisor(row.problem) if row.problem.reduction == "none" else 1)
+        return [inf if hidden and share else mpfr(0) if hidden else jet.value * share]
     f = row.factor()
     if quantity is Quantity.GRADIENT:
         return [f * (a + b) for a, b in zip(jet.slope, row.hidden_slope(), strict=True)][: len(kept)]

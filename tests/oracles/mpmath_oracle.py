@@ -74,6 +74,8 @@ class OracleRow:
     ignored: bool = False
     scale: float = 1.0
     upstream: Real = 1
+    share: Real = 1
+    """What the loss of the row is multiplied with before it is added to others: its weight, over a normaliser that is alone."""
 
     @cached_property
     def _pairs(self) -> list[tuple[Real, Real]]:
@@ -169,7 +171,12 @@ def oracle_row(problem: Problem, index: int) -> OracleRow:
         _is_ignored(problem, index),
         problem.logit_scale,
         MP.mpf(float(np.broadcast_to(problem.upstream, problem.num_rows)[index])),
+        _row_weight(problem, index) / (divisor_of(problem) if problem.reduction == "none" else 1),
     )
+
+
+def _row_weight(problem: Problem, index: int) -> Real:
+    return MP.one if problem.row_weights is None else MP.mpf(problem.row_weights.tolist()[index])
 
 
 def _class_weights(problem: Problem) -> list[Real]:
@@ -199,8 +206,12 @@ def _effective_weights(problem: Problem, index: int) -> list[Real]:
     return weights
 
 
-def mean_divisor(problem: Problem) -> Real:
-    """What reduction='mean' divides by."""
+def divisor_of(problem: Problem) -> Real:
+    """What the losses are divided by: a normaliser, or by reduction='mean'."""
+    if problem.normaliser is not None:
+        return MP.mpf(problem.normaliser)
+    if problem.reduction != "mean":
+        return MP.one
     if problem.target.ndim == 2:
         return MP.mpf(problem.num_rows)
     w = _class_weights(problem)
@@ -208,12 +219,10 @@ def mean_divisor(problem: Problem) -> Real:
 
 
 def _factor(problem: Problem, index: int) -> Real:
-    """Cotangent over the divisor of the mean; NaN where that is 0."""
+    """Cotangent times row weight over the divisor; NaN where that is 0."""
     given = 1.0 if problem.cotangent is None else float(np.resize(problem.cotangent, problem.num_rows)[index])
-    if problem.reduction != "mean":
-        return MP.mpf(given)
-    divisor = mean_divisor(problem)
-    return MP.mpf(given) / divisor if divisor else MP.nan
+    divisor = divisor_of(problem)
+    return MP.mpf(given) * _row_weight(problem, index) / divisor if divisor else MP.nan
 
 
 def row_loss(row: OracleRow) -> Real:
@@ -448,10 +457,18 @@ def _is_extended(row: OracleRow) -> bool:
     )
 
 
+def _shared(row: OracleRow, losses: Results) -> Results:
+    """The loss times its share: nothing of a share of 0, whatever the loss."""
+    if not row.share:
+        return Results([MP.zero], [MP.zero])
+    return Results([loss * row.share for loss in losses.values], [error * row.share for error in losses.errors])
+
+
 def _results(quantity: Quantity) -> Callable[[OracleRow], Results]:
     def results(row: OracleRow) -> Results:
         extended = _is_extended(row) and quantity not in BUILT
         given = _extended(row, quantity) if extended else WEIGHTED_RESULTS[quantity](row)
+        given = _shared(row, given) if quantity is Quantity.LOSS else given
         if row.options is None or not row.options.is_binary:
             return given
         return Results(given.values[:1], given.errors[:1])
@@ -513,7 +530,7 @@ def reduced_loss(problem: Problem, rows: list[OracleRow]) -> Results:
     """Sum or mean of the losses of the rows that count and have a softmax: powers that do not add up to 0 or infinity."""
     kept = [row for index, row in enumerate(rows) if not _is_ignored(problem, index) and _has_softmax(row)]
     counting = [ROW_RESULTS[Quantity.LOSS](row) for row in kept]
-    divisor = mean_divisor(problem) if problem.reduction == "mean" else MP.one
+    divisor = divisor_of(problem)
     values = [value for part in counting for value in part.values]
     if not divisor:
         grows = any(value > 0 for value in values) and not any(value != value for value in values)
