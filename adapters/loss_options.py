@@ -13,6 +13,7 @@ from reference.problem import Problem
 class LossOptions:
     """Numbers by the names that they have in a `Problem`, each at its default where a problem sets none."""
 
+    normaliser: float | None = None
     label_smoothing: float = 0.0
     logit_scale: float = 1.0
     logit_softcap: float | None = None

@@ -96,6 +96,7 @@ def other_batch(problem: Problem, rows: int, classes: int) -> Problem:
         logits=numbers(rows, classes),
         target=np.eye(classes)[labels] if problem.has_probabilities else labels,
         class_weights=None if problem.class_weights is None else np.abs(numbers(classes)),
+        row_weights=None if problem.row_weights is None else np.abs(numbers(rows)),
         cotangent=numbers(*((rows,) if problem.upstream.ndim else ())),
         tangent=None,
         **dict.fromkeys(option.name for option in LAYER),

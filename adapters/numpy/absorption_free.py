@@ -27,7 +27,7 @@ from reference.linear import Layer
 from reference.problem import Problem, layer_of
 from reference.quantity import Quantity
 from reference.reduction import Reduction
-from reference.weights import upstream_of
+from reference.weights import row_weights_of, upstream_of
 
 
 def _dd(values: object) -> DoubleDouble:
@@ -86,8 +86,10 @@ class _Rows:
         return dd.select(p.ignored[:, None], _dd(0.0), weight * smoothed)
 
     def denominator(self) -> DoubleDouble:
-        """What the reduction divides by."""
+        """What the losses are divided by."""
         p = self.problem
+        if p.normaliser is not None:
+            return _dd(p.normaliser)
         if p.reduction is not Reduction.MEAN:
             return _dd(1.0)
         if p.has_probabilities or p.class_weights is None:
@@ -95,24 +97,26 @@ class _Rows:
         return _dd(p.class_weights[p.target[~p.ignored]]).sum(axis=0)[0] if (~p.ignored).any() else _dd(0.0)
 
     def factors(self, order: int) -> DoubleDouble:
-        """(N, 1): total weight A, times the cotangent, over the denominator and (T/s)^order."""
+        """(N, 1): total weight A, times cotangent and row weight, over the denominator and (T/s)^order."""
         factor = self._upstream(order)
         return self.weights().sum(axis=1) * factor
 
     def _upstream(self, order: int) -> DoubleDouble:
         p = self.problem
         scale = self.denominator() * _dd(p.temperature**order) / _dd(p.logit_scale**order)
-        return _dd(upstream_of(p)) / scale
+        return _dd(upstream_of(p)) * _dd(row_weights_of(p)) / scale
 
     def loss(self) -> Floats:
         weights = self.weights()
         terms = dd.select(self.masked, _dd(0.0), weights * self.gaps).sum(axis=1)
         losses = (terms + weights.sum(axis=1) * dd.log1p(self.others))[:, 0]
         infinite = ((weights.hi > 0) & self.masked).any(axis=1)
-        extreme = np.where(self.regular, np.where(infinite, np.inf, 0.0), np.where(self.problem.ignored, 0.0, np.nan))
+        silent = self.problem.silent
+        extreme = np.where(silent, 0.0, np.where(self.regular, np.where(infinite, np.inf, 0.0), np.nan))
+        losses = dd.select(silent | (extreme != 0), _dd(0.0), losses * _dd(row_weights_of(self.problem)[:, 0]))
         if self.problem.reduction is Reduction.NONE:
-            return losses.value() + extreme
-        reduced = dd.select(self.problem.ignored | (extreme != 0), _dd(0.0), losses).sum(axis=0) / self.denominator()
+            return (losses / self.denominator()).value() + extreme
+        reduced = losses.sum(axis=0) / self.denominator()
         return np.asarray(reduced.value().sum() + extreme.sum())
 
     def _slopes(self) -> DoubleDouble:
@@ -201,18 +205,18 @@ class _Rows:
 
     def _over_rows(self, terms: DoubleDouble) -> Floats:
         """Sums over the rows that count; NaN if one of them is not regular."""
-        counted = self.regular & ~self.problem.ignored
+        counted = self.regular & ~self.problem.silent
         total = dd.select(counted[:, None], terms, _dd(0.0)).sum(axis=0).value()[0]
-        undefined = not (self.regular | self.problem.ignored).all() or self.denominator().value() == 0
+        undefined = not (self.regular | self.problem.silent).all() or self.denominator().value() == 0
         return np.where(undefined, np.nan, total)
 
     def _regular_or_nan(self, values: Floats) -> Floats:
         return np.where(self.regular.reshape((-1,) + (1,) * (values.ndim - 1)), values, np.nan)
 
     def _owed(self, values: Floats) -> Floats:
-        """Derivatives: 0 in ignored rows, NaN in rows that are not regular."""
-        ignored = self.problem.ignored.reshape((-1,) + (1,) * (values.ndim - 1))
-        return np.where(ignored, 0.0, self._regular_or_nan(values))
+        """Derivatives: 0 in rows that add nothing, NaN in others that are not regular."""
+        silent = self.problem.silent.reshape((-1,) + (1,) * (values.ndim - 1))
+        return np.where(silent, 0.0, self._regular_or_nan(values))
 
 
 def _output(layer: Layer) -> DoubleDouble:

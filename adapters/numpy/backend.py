@@ -97,7 +97,9 @@ def _scaled(gradient: Array, cotangent: Array) -> Array:
     return cotangent.astype(gradient.dtype)[:, None] * gradient
 
 
-_OF_PROBABILITIES = frozenset({"class_weights", "label_smoothing", "reduction", "temperature", "logit_scale"})
+_OF_PROBABILITIES = frozenset(
+    {"class_weights", "row_weights", "normaliser", "label_smoothing", "reduction", "temperature", "logit_scale"}
+)
 
 
 def _control(

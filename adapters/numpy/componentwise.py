@@ -18,7 +18,7 @@ from reference.formats import FLOAT64, Bools, Floats
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.reduction import Reduction
-from reference.weights import upstream_of
+from reference.weights import row_weights_of, upstream_of
 
 
 def _sum(terms: Array) -> Array:
@@ -115,8 +115,10 @@ class _Rows:
 
     @cached_property
     def denominator(self) -> Array:
-        """What the reduction divides by."""
+        """What the losses are divided by."""
         problem, counted = self.problem, ~self.problem.ignored
+        if problem.normaliser is not None:
+            return self._working(problem.normaliser)
         if problem.reduction is not Reduction.MEAN:
             return self._working(1.0)
         if problem.has_probabilities or problem.class_weights is None:
@@ -124,28 +126,34 @@ class _Rows:
         return self._working(self._working(problem.class_weights)[problem.target[counted]].sum())
 
     def _times(self, values: Array, order: int) -> Array:
-        """A derivative of each row times its cotangent, over the mean's denominator and (T/s)^order."""
+        """A derivative of each row times its cotangent and its weight, over the denominator and (T/s)^order."""
         shape = (-1,) + (1,) * (values.ndim - 1)
         upstream = self._working(np.broadcast_to(self.problem.upstream, len(values))) / self.denominator
-        scaled = values * upstream.reshape(shape)
+        scaled = values * (self.row_weights * upstream).reshape(shape)
         for _ in range(order):
             scaled = self._of_unit(scaled)
         undefined = np.where(self.regular.reshape(shape), scaled, np.nan)
-        return np.where(self.problem.ignored.reshape(shape), 0, undefined)
+        return np.where(self.problem.silent.reshape(shape), 0, undefined)
+
+    @cached_property
+    def row_weights(self) -> Array:
+        """(N,): what multiplies the loss of each row."""
+        return self._working(row_weights_of(self.problem)[:, 0])
 
     def loss(self) -> Array:
         """Sum of a g, and A log1p(R)."""
         far = self._of_unit(_sum(self.weights * self.halves))[:, 0]
         infinite = ((self.weights > 0) & self.masked).any(axis=1)
-        far = np.where(infinite, np.inf, far)
-        losses = 2 * far + (_sum(self.weights) * np.log1p(self.others))[:, 0]
-        losses = np.where(self.problem.ignored, 0, np.where(self.regular[:, 0], losses, np.nan))
-        if self.problem.reduction is Reduction.NONE:
+        far = np.where(infinite, np.inf, far) * self.row_weights
+        losses = 2 * far + self.row_weights * (_sum(self.weights) * np.log1p(self.others))[:, 0]
+        losses = np.where(self.problem.silent, 0, np.where(self.regular[:, 0], losses, np.nan))
+        if not (self.problem.is_divided or self.problem.reduction is Reduction.SUM):
             return losses
         if self.denominator == 0:
             return np.asarray(losses.sum() / self.denominator)
         # Divided before it is added, and before it is doubled: a mean of losses that overflow may not.
-        return np.asarray(np.where(np.isinf(losses), 2 * (far / self.denominator), losses / self.denominator).sum())
+        shares = np.where(np.isinf(losses), 2 * (far / self.denominator), losses / self.denominator)
+        return shares if self.problem.reduction is Reduction.NONE else np.asarray(shares.sum())
 
     def gradient(self) -> Array:
         """p times the other classes' weights, less the class's own weight times 1 - p."""

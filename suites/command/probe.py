@@ -18,7 +18,7 @@ from adapters.limits import LEAST_MAX_CLASSES, TARGETS, WIDE
 from adapters.operation import Operation
 from adapters.question import Question, shape_of
 from reference.formats import FORMATS, Format
-from reference.options import OPTIONS, Array, Choice, Label, Option
+from reference.options import OPTIONS, Array, Axes, Choice, Label, Option
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.hazards import LARGE_CLASSES
@@ -26,6 +26,9 @@ from suites.judging.heard import Heard
 
 MOST_SPENT = 12
 """What calls that end their process may cost before the probe stops, as `Adapter.spent` counts."""
+
+_ROWS = 2
+"""Rows of most calls."""
 
 _STEPS = (3, 2, 1, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
 """Numbers of classes that are tried until one is taken; each power of two up to 128, and three times that."""
@@ -68,7 +71,7 @@ class Cell:
         mode = "" if self.operation.label == self.operation.name else f" {self.operation.mode}"
         return f"{self.operation.target} in {self.format.name}{mode}"
 
-    def problem(self, classes: int, rows: int = 2, **changes: Any) -> Problem:
+    def problem(self, classes: int, rows: int = _ROWS, **changes: Any) -> Problem:
         """A plain problem: logits 0, 0.5 and 1 in turn, targets that are among the first two classes."""
         logits = np.tile(np.arange(classes) % 3 / 2.0, (rows, 1))
         indices = np.arange(rows) % min(classes, 2)
@@ -295,7 +298,7 @@ def _losses(probe: Probe, cell: Cell, problems: list[Problem]) -> list[Answer]:
 def _values(option: Option, classes: int) -> list[Any]:
     """Values to ask an option at: every choice, and of numbers the first that is not the default."""
     if isinstance(option.kind, Array):
-        return [np.full(classes, 0.5)]
+        return [np.full(classes if option.kind.axes is Axes.CLASSES else _ROWS, 0.5)]
     if isinstance(option.kind, Label):
         return [0]  # the class of the first row
     given = [value for value in option.drawn if option.is_given(value)]
