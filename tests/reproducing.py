@@ -112,6 +112,8 @@ def _all_options(operation: Operation, fmt: Format) -> Problem:
         "label_smoothing": 0.25,
         "ignore_index": 2,
         "reduction": "mean",
+        "row_weights": [0.5, 3.0],
+        "normaliser": 3.0,
         "logit_scale": 0.0625,
         "logit_softcap": 30.0,
         "z_loss": 0.5,

@@ -211,6 +211,16 @@ def test_options_of_the_family_reach_the_framework(adapter: Adapter, name: str, 
     assert loss == pytest.approx(expected[next(iter(option))], rel=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_weights_of_rows_reach_keras(adapter: Adapter, reduction: str) -> None:
+    """As `sample_weight`: the losses log 2 of two rows, of which Keras' mean divides by 2 whatever the weights."""
+    problem = Problem([[0.0, 0.0], [1.0, 1.0]], [0, 1], FLOAT32, row_weights=[3.0, 0.5], reduction=reduction)
+    operation = named(adapter, "keras_sparse_categorical_crossentropy", "eager")
+    loss = adapter.observe(Question(operation, problem, (Quantity.LOSS,))).values[Quantity.LOSS]
+    expected = {"none": [3.0, 0.5], "sum": 3.5, "mean": 1.75}[reduction]
+    np.testing.assert_allclose(loss, np.log(2) * np.array(expected), rtol=1e-6)
+
+
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 def test_a_softcap_reaches_the_framework(adapter: Adapter, mode: str) -> None:
     problem = Problem([[1000.0, 0.0]], [1], FLOAT32, logit_softcap=2.0)

@@ -211,6 +211,7 @@ def _keras_operations(mode: str) -> list[Operation]:
     fused, half, by_index = fused_arithmetic(mode), stored_arithmetic(mode), sparse_arithmetic(mode)
     by_class = frozenset({"reduction", "ignore_index"})
     soft = frozenset({"reduction", "label_smoothing"})
+    weighted = frozenset({"row_weights"} if mode == EAGER else ())
     in_float32 = {name: {Quantity.LOSS: FLOAT32} for name in (FLOAT16.name, BFLOAT16.name)}
     indices, probabilities = "SparseCategoricalCrossentropy", "CategoricalCrossentropy"
     # Traced, Keras finds the softmax in the graph and hands its logits to the fused kernel (`_get_logits`).
@@ -222,7 +223,7 @@ def _keras_operations(mode: str) -> list[Operation]:
             f"{indices}(from_logits=True, dtype=x.dtype)(index, x)",
             keras_loss(indices),
             by_index,
-            options=by_class,
+            options=by_class | weighted,
         ),
         _operation(
             mode,
@@ -240,7 +241,7 @@ def _keras_operations(mode: str) -> list[Operation]:
             keras_loss(probabilities),
             fused,
             probabilities=True,
-            options=soft,
+            options=soft | weighted,
         ),
         _operation(
             mode,

@@ -171,6 +171,7 @@ class Differentiated:
         self, build: Callable[[LossFunction, Options], Run], inputs: Inputs, given: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
         options = Options.of(inputs.problem)
+        assert options.row_weights is None
         key = (build, options, inputs.logits.dtype)
         if key not in self._traced:
             self._traced[key] = _traced(build(self.loss, options), self.mode, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -25,11 +25,16 @@ class Options(LossOptions):
 
     reduction: Reduction = Reduction.NONE
     ignored: int | None = None
+    row_weights: Tensor | None = field(default=None, compare=False)
+    """Of eager losses alone: a traced one would keep those that it was traced with."""
 
     @classmethod
     def of(cls, problem: Problem) -> Options:
         """The options that a problem sets; the ignored class only if a row has it."""
-        return cls(reduction=problem.reduction, ignored=problem.ignored_class, **numbers_of(problem))
+        given = problem.row_weights
+        weights = None if given is None else tf.constant(problem.format.cast(given))
+        numbers = numbers_of(problem)
+        return cls(reduction=problem.reduction, ignored=problem.ignored_class, row_weights=weights, **numbers)
 
 
 LossFunction = Callable[[Tensor, Tensor, Options], Tensor]
@@ -132,7 +137,7 @@ def keras_loss(name: str, from_logits: bool = True, default_dtype: bool = False)
         if options.label_smoothing:
             extra["label_smoothing"] = options.label_smoothing
         function = _keras_loss(name, options.reduction, None if default_dtype else logits.dtype.name, **extra)
-        return function(target, logits if from_logits else tf.nn.softmax(logits))
+        return function(target, logits if from_logits else tf.nn.softmax(logits), sample_weight=options.row_weights)
 
     return loss
 

@@ -60,7 +60,8 @@ def _keras(name: str, prediction: str = "x", dtype: bool = True, from_logits: bo
         given += [f"label_smoothing={problem.label_smoothing!r}"] if problem.label_smoothing else []
         if name == "BinaryFocalCrossentropy":
             given += ["apply_class_balancing=False", f"gamma={problem.focusing!r}"]
-        return f"return keras.losses.{name}({', '.join(given)})(t, {prediction})"
+        weights = "" if problem.row_weights is None else ", sample_weight=r"
+        return f"return keras.losses.{name}({', '.join(given)})(t, {prediction}{weights})"
 
     return code
 
@@ -176,6 +177,8 @@ def _inputs(asked: Question) -> list[str]:
         return lines
     indices = wrapped(f"t = tf.constant(np.array({literal(problem.target)}, dtype=np.{asked.label_dtype}))")
     lines.append(_tensor("t", problem.target, problem) if problem.has_probabilities else indices)
+    if problem.row_weights is not None:
+        lines.append(_tensor("r", problem.row_weights, problem))
     lines.append(_tensor("upstream", problem.upstream, problem))
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
         lines.append(_tensor("v", problem.tangent, problem))

@@ -44,6 +44,7 @@ from adapters.torch.losses import (
     binary_cross_entropy_with_logits,
     classes_second,
     compiled,
+    compiled_kernel,
     cross_entropy,
     focal,
     implementation_loss,
@@ -53,6 +54,8 @@ from adapters.torch.losses import (
     log_softmax_nll_loss,
     logsumexp_gather,
     losses_of_kernel,
+    options_named,
+    row_weighted_cross_entropy,
     scaled_cross_entropy,
     sigmoid_focal,
     softcap_z_loss,
@@ -120,6 +123,8 @@ _EVERY = frozenset({"class_weights", "label_smoothing", "ignore_index", "reducti
 _SOFT = _EVERY - {"ignore_index"}
 _REDUCED = frozenset({"reduction"})
 _FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
+_IN_FEW_GRAPHS = frozenset({"reduction", "ignore_index"})
+"""Options that torch.compile is asked for: each value of an option is a graph, which costs seconds."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,12 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
             "F.cross_entropy(x / T, index)",
             Differentiated(scaled_cross_entropy),
             {"options": frozenset({"temperature"}), "quantities": _FIRST_ORDER},
+        ),
+        (
+            "row_weighted_cross_entropy",
+            "(F.cross_entropy(x, index, reduction='none') * r).sum() / n",
+            Differentiated(row_weighted_cross_entropy),
+            {"options": _REDUCED | {"row_weights", "normaliser"}},
         ),
         (
             "softcap_z_loss",
@@ -254,7 +265,6 @@ def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Oper
     Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
     """
     chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
-    few = frozenset({"reduction", "ignore_index"})
     first_order = [
         replace(
             op,
@@ -262,7 +272,7 @@ def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Oper
             function=Differentiated(Compiled(op.function.loss)),
             arithmetic=compiled_arithmetic(op.arithmetic, device),
             quantities=_FIRST_ORDER,
-            options=op.options & few,
+            options=op.options & _IN_FEW_GRAPHS,
         )
         for op in eager
         if op.name in chosen
@@ -321,6 +331,13 @@ _NOT_COMPILED = (
 )
 
 
+def _compiled_kernel(eager: Operation, inside: Differentiated) -> Operation:
+    """The operation of a user's kernel under torch.compile; each option is a graph, so few are varied."""
+    options = eager.options & _IN_FEW_GRAPHS
+    few = replace(eager, quantities=_FIRST_ORDER, options=options, layouts=_OF_GRAPHS)
+    return replace(few, mode=COMPILED, function=inside)
+
+
 class TorchAdapter(Adapter):
     """PyTorch on the CPU or a CUDA device."""
 
@@ -351,15 +368,16 @@ class TorchAdapter(Adapter):
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see adapters/README.md for its signature."""
         check_callable(function, "(input, target, *, reduction), as torch.nn.functional.cross_entropy")
-        loss = Differentiated(implementation_loss(losses_of_kernel(function)), as_used)
+        named = options_named(function)
+        loss = Differentiated(implementation_loss(losses_of_kernel(function), named), as_used)
         name, arithmetic = name_of_kernel(function), arithmetic_of(self.device)
-        return (
+        eager = (
             Operation(
                 name,
                 f"{name}(x, index)",
                 loss,
                 arithmetic,
-                options=_EVERY,
+                options=_EVERY | named,
                 layouts=OF_TENSORS,
                 label_dtypes=_LONG_OR_INT,
             ),
@@ -369,10 +387,12 @@ class TorchAdapter(Adapter):
                 loss,
                 arithmetic,
                 probabilities=True,
-                options=_SOFT,
+                options=_SOFT | named,
                 layouts=OF_TENSORS,
             ),
         )
+        inside = Differentiated(compiled_kernel(function, named), as_used)
+        return (*eager, *(_compiled_kernel(each, inside) for each in eager))
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
         """All that are played, of a user's kernel and of the main operations, of which the others are made."""

@@ -21,6 +21,7 @@ from adapters.torch.losses import (
     Loss,
     Options,
     Tensor,
+    Weights,
     cotangent_tensor,
     options_of,
     target_tensor,
@@ -47,7 +48,7 @@ class Run:
         logits = to_tensor(stored, problem.format, device)
         self.logits = _view(logits, of_logits(stored, self._layout)).requires_grad_()
         self.target = self._beside(problem.target, target_tensor(problem, device, question.label_dtype))
-        self.options = options_of(problem, device, self._weight())
+        self.options = options_of(problem, device, Weights(*map(self._given, (problem.class_weights, problem.row_weights))))
         self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
         self._others: list[Tensor] = []
 
@@ -60,8 +61,8 @@ class Run:
         assert self.problem.tangent is not None
         return self._float(self.problem.tangent)
 
-    def _weight(self) -> Tensor | None:
-        return None if self.problem.class_weights is None else self._float(self.problem.class_weights)
+    def _given(self, values: Floats | None) -> Tensor | None:
+        return None if values is None else self._float(values)
 
     def _float(self, values: Floats) -> Tensor:
         return self._beside(values, to_tensor(values, self.problem.format, self.device))

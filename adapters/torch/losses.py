@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from adapters.loss_options import LossOptions, numbers_of
 from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
+from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.reduction import Reduction
 
@@ -37,7 +39,14 @@ class Options(LossOptions):
     """None where no row is ignored: then it is not passed."""
     temperature: Tensor | None = None
     """None where it is 1; a tensor, so that one graph serves all."""
+    row_weights: Tensor | None = None
 
+
+_TENSORS = ("weight", "temperature", "row_weights")
+"""Fields of `Options` that are tensors, or None."""
+
+NAMED = ("row_weights", "normaliser", "logit_scale", "logit_softcap", "z_loss")
+"""Options that a kernel may take beside those of torch.nn.functional.cross_entropy: each by its name in a problem."""
 
 Loss = Callable[[Tensor, Tensor, Options], Tensor]
 """(logits (N, K), target, options) -> losses (N,), or () where the options reduce."""
@@ -52,19 +61,31 @@ def to_tensor(values: Floats, fmt: Format, device: str) -> Tensor:
     return torch.from_numpy(np.array(bits)).view(DTYPES[fmt]).to(device)
 
 
-def options_of(problem: Problem, device: str, weight: Tensor | None) -> Options:
-    """The options of a problem, tensors on the device; the class weights are given."""
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a problem on its device, by class and by row; None where it has none."""
+
+    of_classes: Tensor | None = None
+    of_rows: Tensor | None = None
+
+
+def options_of(problem: Problem, device: str, weights: Weights) -> Options:
+    """The options of a problem, tensors on the device; the weights are given."""
     return Options(
         reduction=problem.reduction.value,
-        weight=weight,
+        weight=weights.of_classes,
+        row_weights=weights.of_rows,
         ignore_index=problem.ignored_class,
         temperature=None if problem.temperature == 1.0 else to_tensor(np.array(problem.temperature), problem.format, device),
         **numbers_of(problem),
     )
 
 
-def implementation_loss(function: Callable[..., Tensor]) -> Loss:
-    """A callable with the signature of torch.nn.functional.cross_entropy; only options that are set are passed."""
+def implementation_loss(function: Callable[..., Tensor], named: Collection[str] = ()) -> Loss:
+    """A callable with the signature of torch.nn.functional.cross_entropy; only options that are set are passed.
+
+    `named` are options that it takes beside those of that signature, by their names in a problem.
+    """
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
         given: dict[str, Any] = {"reduction": options.reduction}
@@ -74,26 +95,50 @@ def implementation_loss(function: Callable[..., Tensor]) -> Loss:
             given["label_smoothing"] = options.label_smoothing
         if options.ignore_index is not None:
             given["ignore_index"] = options.ignore_index
+        given |= {name: getattr(options, name) for name in named if OPTIONS[name].is_given(getattr(options, name))}
         return function(logits, target, **given)
 
     return loss
+
+
+def options_named(function: Callable[..., Any]) -> frozenset[str]:
+    """Those of `NAMED` that a callable has parameters for.
+
+    >>> options_named(lambda input, target, *, reduction="mean", z_loss=0.0: None)
+    frozenset({'z_loss'})
+    """
+    try:
+        parameters = signature(function).parameters
+    except (TypeError, ValueError):  # a function written in C may not say
+        return frozenset()
+    return frozenset(parameters) & frozenset(NAMED)
 
 
 def losses_of_kernel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A callable of the user's, which is told what it returned where that is no tensor of losses."""
 
     def losses(logits: Tensor, target: Tensor, **options: Any) -> Tensor:
-        returned = called(function, logits, target, **options)
-        if not isinstance(returned, Tensor):
-            raise refused(function, returned, "a tensor of N losses, or of one where the reduction is 'sum' or 'mean'")
-        if returned.layout != torch.strided or returned.is_meta:
-            kind = f"a {returned.layout} tensor on {returned.device}"
-            raise AnswerError(f"{name_of_kernel(function)} returned {kind}; allowed: a strided tensor on {logits.device}")
-        wanted = () if options["reduction"] != Reduction.NONE else tuple(logits.shape[:1])
-        check_shape(function, "losses", tuple(returned.shape), wanted)
-        return returned
+        return _checked(function, called(function, logits, target, **options), logits, options["reduction"])
 
     return losses
+
+
+def compiled_kernel(function: Callable[..., Tensor], named: Collection[str]) -> Loss:
+    """A callable of the user's under torch.compile, whole; what it returned is checked outside of the graph."""
+    inside = Compiled(implementation_loss(function, named))
+    return lambda logits, target, options: _checked(function, inside(logits, target, options), logits, options.reduction)
+
+
+def _checked(function: object, returned: object, logits: Tensor, reduction: str) -> Tensor:
+    """What a kernel returned, if it is a tensor of losses."""
+    if not isinstance(returned, Tensor):
+        raise refused(function, returned, "a tensor of N losses, or of one where the reduction is 'sum' or 'mean'")
+    if returned.layout != torch.strided or returned.is_meta:
+        kind = f"a {returned.layout} tensor on {returned.device}"
+        raise AnswerError(f"{name_of_kernel(function)} returned {kind}; allowed: a strided tensor on {logits.device}")
+    wanted = () if reduction != Reduction.NONE else tuple(logits.shape[:1])
+    check_shape(function, "losses", tuple(returned.shape), wanted)
+    return returned
 
 
 cross_entropy = implementation_loss(F.cross_entropy)
@@ -120,6 +165,16 @@ def scaled_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Te
     """cross_entropy(x / T), the temperature as people apply it."""
     scaled = logits if options.temperature is None else logits / options.temperature
     return F.cross_entropy(scaled, target, reduction=options.reduction)
+
+
+def row_weighted_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> Tensor:
+    """Losses of the rows times their weights, over the number of tokens of all micro-batches, as trainers write it."""
+    losses = F.cross_entropy(logits, target, reduction="none")
+    if options.row_weights is not None:
+        losses = losses * options.row_weights
+    if options.normaliser is None:
+        return _reduce(losses, options)
+    return (losses if options.reduction == Reduction.NONE else losses.sum()) / options.normaliser
 
 
 def softcap_z_loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
@@ -212,11 +267,13 @@ class Compiled:
 
     def __call__(self, logits: Tensor, target: Tensor, options: Options) -> Tensor:
         """The loss; compiles where these options are new."""
-        fixed = replace(options, weight=None, temperature=None)
-        key = (fixed, options.weight is None, options.temperature is None, logits.dtype)
+        given = {name: getattr(options, name) for name in _TENSORS}
+        without: dict[str, Any] = dict.fromkeys(_TENSORS)
+        fixed = replace(options, **without)
+        key = (fixed, *(value is None for value in given.values()), logits.dtype)
         if key not in self._graphs:
-            self._graphs[key] = compiled(lambda x, t, w, s: self.loss(x, t, replace(fixed, weight=w, temperature=s)))
-        return self._graphs[key](logits, target, options.weight, options.temperature)
+            self._graphs[key] = compiled(lambda x, t, tensors: self.loss(x, t, replace(fixed, **tensors)))
+        return self._graphs[key](logits, target, given)
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -26,10 +26,11 @@ from adapters.script import (
     wrapped,
 )
 from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
-from adapters.torch.losses import AUTOCAST, COMPILED
+from adapters.torch.losses import AUTOCAST, COMPILED, NAMED
 from adapters.torch.usage_script import has_words, imports_of, observed, of_other
 from adapters.usage import Usage
 from reference.formats import Floats
+from reference.options import OPTIONS
 from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
@@ -41,6 +42,9 @@ def _options(problem: Problem) -> str:
     given += ["weight=w"] if problem.class_weights is not None else []
     given += [f"label_smoothing={problem.label_smoothing!r}"] if problem.label_smoothing else []
     given += [f"ignore_index={problem.ignored_class}"] if problem.ignored_class is not None else []
+    given += ["row_weights=r"] if problem.row_weights is not None else []
+    numbers = [name for name in NAMED if problem.gives(OPTIONS[name]) and name != "row_weights"]
+    given += [f"{name}={getattr(problem, name)!r}" for name in numbers]
     return ", ".join(given)
 
 
@@ -64,6 +68,14 @@ def _classes_second(problem: Problem) -> str:
 def _scaled(problem: Problem) -> str:
     scale = "" if problem.temperature == 1.0 else f" / torch.tensor({problem.temperature!r}, dtype=x.dtype)"
     return f'return F.cross_entropy(x{scale}, t, reduction="{problem.reduction}")'
+
+
+def _row_weighted(problem: Problem) -> str:
+    losses = 'F.cross_entropy(x, t, reduction="none")' + (" * r" if problem.row_weights is not None else "")
+    if problem.normaliser is None:
+        return _reduced(losses)(problem)
+    total = losses if problem.reduction is Reduction.NONE else f"({losses}).sum()"
+    return f"return {total} / {problem.normaliser!r}"
 
 
 def _softcap_z_loss(problem: Problem) -> str:
@@ -111,6 +123,7 @@ LOSSES: dict[str, Code] = {
     "logsumexp_gather": _reduced("torch.logsumexp(x, dim=1) - x.gather(1, t[:, None])[:, 0]"),
     "log_of_softmax": _reduced("-torch.log(torch.softmax(x, dim=1)).gather(1, t[:, None])[:, 0]"),
     "scaled_cross_entropy": _scaled,
+    "row_weighted_cross_entropy": _row_weighted,
     "softcap_z_loss": _softcap_z_loss,
     "kl_div": _kl_div,
     "squared_error_of_softmax": _reduced('F.mse_loss(F.softmax(x, dim=1), t, reduction="none").sum(dim=1)'),
@@ -224,6 +237,8 @@ def _inputs(asked: Question) -> list[str]:
     lines += [_target(problem, asked.label_dtype), *lines_beside("t", problem.target, asked.layout, "torch")]
     if problem.class_weights is not None:
         lines += _beside("w", problem.class_weights, asked)
+    if problem.row_weights is not None:
+        lines += _beside("r", problem.row_weights, asked)
     if _goes_back(asked) and (by_func or _has_upstream(asked)):
         lines += _beside("upstream", problem.upstream, asked)
     if asked.quantity is Quantity.HVP and problem.tangent is not None:

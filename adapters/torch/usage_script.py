@@ -66,8 +66,9 @@ _IMPORTS = {
 
 
 def has_words(asked: Question) -> bool:
-    """False of class weights beside a batch of other classes, which a loss of two arguments cannot be given."""
-    return asked.problem.class_weights is None or asked.usage is not Usage.INTERLEAVED
+    """False of weights beside a batch of another shape, which a loss of two arguments cannot be given."""
+    weights = (asked.problem.class_weights, asked.problem.row_weights)
+    return all(given is None for given in weights) or asked.usage is not Usage.INTERLEAVED
 
 
 def imports_of(usage: Usage) -> list[str]:
