@@ -1,8 +1,9 @@
 """What a kernel declares that it does not do: limits, by a decorator here or as [[limit]] entries of a claims file.
 
 What is declared away is not asked, and the report lists it; whatever is not declared is held to the claim. A limit that is
-stricter than need be costs nothing: that a kernel can do more is not checked. One key takes nothing away: `returns` says in
-which format a result comes, and is checked. This file imports no framework.
+stricter than need be costs nothing: that a kernel can do more is not checked. Two keys take nothing away, and are checked:
+`returns` says in which format a result comes, `mean_of_nothing` what a mean is where no row counts. This file imports no
+framework.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ SCHEMA = table(
             "additionalProperties": {"enum": list(WIDE)},
             "allowed": 'a table of formats by quantity, such as {"loss": "float32"}',
         },
+        "mean_of_nothing": {"type": "number", "const": 0, "allowed": "0, in the place of NaN"},
     },
     required=["reason"],
 )
@@ -85,6 +87,8 @@ class Limit:
       usages: sequences of calls that it bears beside the plain one (`adapters.usage`).
       returns: by quantity, the format in which it is returned for logits of a narrower format, float32 or float64. For other
         logits it is returned in theirs: a kernel that returns less than it was given has no limit, but a defect.
+      mean_of_nothing: 0 if the mean is 0, with its derivatives, where no row counts: all are ignored, or there are none.
+        Without it 0/0 is owed, NaN, as PyTorch returns it.
 
     Raises:
       ValueError: a key has a value that is not allowed; the message says what is.
@@ -109,6 +113,7 @@ class Limit:
     label_dtypes: tuple[str, ...] | None = None
     usages: tuple[str, ...] | None = None
     returns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    mean_of_nothing: int | None = None
 
     def __post_init__(self) -> None:
         _check(self._given())
@@ -135,6 +140,7 @@ class Limit:
             _only("class indices of ", self.label_dtypes),
             _only("usages ", self.usages),
             *(f"{quantity} returned in {name}, and judged so" for quantity, name in self.returns.items()),
+            None if self.mean_of_nothing is None else "a mean of no rows is 0, and judged so",
         ]
         return f"{'; '.join(part for part in parts if part)}: {self.reason}"
 

@@ -127,6 +127,18 @@ class Operation:
         """Inputs that it may change by design."""
         return frozenset(name for limit in self.limits for name in limit.overwrites)
 
+    def as_owed(self, problem: Problem) -> Problem:
+        """The problem whose values it owes: its own, unless it declares that a mean of no rows is 0, which is that of 0 over 1.
+
+        >>> mean = Problem([[0.0, 1.0]], [-100], "float32", reduction="mean")
+        >>> declared = Operation("f", "f(x)", None, {}, limits=(Limit("as Keras does", mean_of_nothing=0),))
+        >>> declared.as_owed(mean).normaliser
+        1.0
+        """
+        is_nothing = problem.reduction is Reduction.MEAN and problem.normaliser is None and bool(problem.ignored.all())
+        declared = is_nothing and any(limit.mean_of_nothing is not None for limit in self.limits)
+        return problem.replace(normaliser=1.0) if declared else problem
+
     def of_kernel(self) -> Operation:
         """The operation as that of a kernel of the user's, which declares no arithmetic yet."""
         own = {name: own_arithmetic(kind.storage, kind) for name, kind in self.arithmetic.items()}

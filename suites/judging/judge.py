@@ -301,15 +301,15 @@ class Judge:
             alone = [m for q in quantities for m in self.measure(question.about(q), evaluate)]
             if any(measurement.error is not None for measurement in alone):
                 return alone
-        error = observed.error or "; ".join(observed.violations) or None
+        error, owed = observed.error or "; ".join(observed.violations) or None, operation.as_owed(problem)
         measurements = []
         for fmt, group in groupby(quantities, lambda q: operation.returned(q, problem.format)):
             returned = None if fmt == problem.format else fmt
-            for quantity, expected in (evaluate or self._expected.evaluate)(problem, tuple(group), fmt).items():
+            for quantity, expected in (evaluate or self._expected.evaluate)(owed, tuple(group), fmt).items():
                 arithmetic = operation.arithmetic_of(quantity, problem.format)
                 wrong = error or _misshapen(observed, quantity, expected.values.shape)
                 values = np.full(expected.values.shape, np.nan) if wrong else observed.values[quantity]
-                kept = {} if evaluate else self._expected.bounds(problem, quantity, fmt, arithmetic)
+                kept = {} if evaluate else self._expected.bounds(owed, quantity, fmt, arithmetic)
                 asked = problem, quantity, arithmetic, expected
                 measurements.append(Measurement(*asked, values, wrong, returned, observed.ended, kept))
         return measurements
