@@ -79,6 +79,11 @@ def test_the_right_kernel_passes_whatever_it_is_held_to(options: tuple[str, ...]
     assert_accepted("--backend=torch", f"--implementation={FOLDER / 'kernel.py'}:right", "-k", "not test_case", *options)
 
 
+def test_the_right_kernel_of_weighted_rows_passes() -> None:
+    place = f"--implementation={FOLDER / 'row_weights.py'}:weighted"
+    assert_accepted("--backend=torch", place, "--dtype=float32", "--claim=stable")
+
+
 def test_the_right_kernel_of_arrays_passes() -> None:
     """But for what float64 is too narrow for: it is as stable as the max-shifted algorithm is."""
     place = f"--implementation={FOLDER / 'array_kernel.py'}:right"
@@ -105,10 +110,14 @@ def test_a_stable_kernel_is_not_rejected_however_it_sums(name: str, dtype: str) 
     assert_accepted("--backend=torch", place, *options)
 
 
-@pytest.mark.parametrize(("mode", "dtype"), [("nearest", "float64"), ("neighbour", "bfloat16")])
-def test_the_right_values_are_not_rejected(mode: str, dtype: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "dtype", "operations"), [("nearest", "float64", "*"), ("neighbour", "bfloat16", "cross_entropy_*")]
+)
+def test_the_right_values_are_not_rejected(mode: str, dtype: str, operations: str) -> None:
+    """Of every operation in one format, and of those that are asked most in another: `tests.planted.alarms` asks all in all."""
     place = f"--backend={FOLDER / 'rounded.py'}:BothWays"
-    assert_accepted(place, f"--claims={FOLDER / 'rounded.toml'}", f"--mode={mode}", f"--dtype={dtype}")
+    narrowed = (f"--mode={mode}", f"--dtype={dtype}", f"--operation={operations}")
+    assert_accepted(place, f"--claims={FOLDER / 'rounded.toml'}", *narrowed)
 
 
 def test_there_are_enough_and_each_is_told_apart() -> None:
