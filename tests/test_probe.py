@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from adapters.adapter import Adapter, Call, Observed, Result
 from adapters.limits import TARGETS, Limit, limit_of, limits, limits_of
 from adapters.loading import load_adapter, operations_on_trial
-from adapters.operation import Operation, options_used
+from adapters.operation import EAGER, Operation, options_used
 from adapters.question import Question
 from reference import FORMATS, Arithmetic, Problem
 from reference.quantity import Quantity
@@ -86,12 +86,17 @@ SEEN: dict[str, tuple[dict[str, Any], list[str]]] = {
 """By kernel of `tests/planted/probed.py`: the keys of the limit that is proposed, and what is told before it."""
 
 
+def eager(adapter: Adapter, name: str) -> tuple[Operation, ...]:
+    """The operations that are probed unless another mode is asked for."""
+    return tuple(op for op in operations_on_trial(adapter, f"{KERNELS}:{name}") if op.mode == EAGER)
+
+
 def probed(name: str, *declared: Limit) -> Proposal:
     """What the probe makes of a kernel that has declared limits."""
     pytest.importorskip("torch")
     adapter = load_adapter("torch", "cpu")
-    operations = operations_on_trial(adapter, f"{KERNELS}:{name}")
-    return proposal_for(adapter, tuple(op.within(declared, "cpu") for op in operations), tuple(FORMATS.values()))
+    operations = tuple(op.within(declared, "cpu") for op in eager(adapter, name))
+    return proposal_for(adapter, operations, tuple(FORMATS.values()))
 
 
 @pytest.mark.parametrize("name", SEEN)
@@ -126,7 +131,7 @@ def test_the_document_shows_what_is_told_of_the_usual_kernel_of_a_language_model
 def test_formats_that_are_not_asked_are_not_declared_away() -> None:
     pytest.importorskip("torch")
     adapter = load_adapter("torch", "cpu")
-    operations = operations_on_trial(adapter, f"{KERNELS}:float32_only")
+    operations = eager(adapter, "float32_only")
     assert proposal_for(adapter, operations, (FORMATS["float32"],)).keys == {}
     two = proposal_for(adapter, operations, (FORMATS["float32"], FORMATS["bfloat16"]))
     assert two.keys == {"dtypes": ["float64", "float32", "float16"]}

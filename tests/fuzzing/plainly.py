@@ -254,9 +254,8 @@ CLAIM_DEFAULTS: dict[str, dict[str, Any]] = {
     "deviation": _KNOWN | {"reaches": "none", "region": None},
     "out_of_range": _KNOWN,
     "limit": {"modes": ["*"], "classes_multiple_of": 1, "finite_logits": False, "overwrites": [], "returns": {}}
-    | dict.fromkeys(
-        ("dtypes", "devices", "derivatives", "targets", "options", "max_classes", "usages", "layouts", "label_dtypes")
-    ),
+    | dict.fromkeys(("dtypes", "devices", "derivatives", "targets", "options", "max_classes", "usages"))
+    | dict.fromkeys(("layouts", "label_dtypes", "mean_of_nothing")),
 }
 CLAIM_NEEDED = {
     "claim": {"operations", "dtypes", "grades"},
