@@ -108,7 +108,7 @@ def unit_of(problem: Problem) -> float:
 
 def factors_of(problem: Problem) -> Floats:
     """(N, 1): |cotangent| times row weight over the divisor (over infinity where that is 0: nothing is expected there)."""
-    return np.abs(upstream_of(problem)) * row_weights_of(problem) / divisor_of(problem)
+    return np.abs(upstream_of(problem)) * (row_weights_of(problem) / divisor_of(problem))
 
 
 def row_weights_of(problem: Problem) -> Floats:

@@ -192,7 +192,8 @@ def _floor(rows: RowErrors, total: Floats, order: int) -> Floats:
     problem = rows.problem
     stores = _factors(problem) + (0 if problem.is_plain else COMPOSITE_ROUNDINGS)
     each = total / unit_of(problem) ** order
-    return rows.arithmetic.storage_underflow * (1 + each * (factors_of(problem) + stores * enlarged(problem)))
+    lost = rows.arithmetic.storage_underflow
+    return lost * (1 + each * (factors_of(problem) + stores)) + each * enlarged(problem, lost)
 
 
 def _logsumexp(rows: RowErrors) -> Floats:

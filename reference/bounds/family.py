@@ -37,9 +37,6 @@ from reference.weights import divisor_of, factors_of, row_weights_of, tangent_of
 _LARGEST = np.finfo(np.float64).max
 """Beyond it a loss is infinite in every format."""
 
-FACTORS = 3
-"""Numbers that a row's derivatives are multiplied with: cotangent, row weight, reciprocal of the divisor."""
-
 EXTRA_ROUNDINGS = 4
 """Rounded products and stores that another order of the same factors may have."""
 
@@ -240,25 +237,27 @@ def finished(a: Analysis, given: Running, order: int) -> Running:
     factor = factors_of(problem) / unit_of(problem) ** order
     depth = a.rows.arithmetic.summation.depth(problem.num_rows) if problem.reduction is Reduction.MEAN else 0
     weighted = problem.row_weights is not None
-    chained = a.running(factor, factor * inverses_error(a.rows, order) + _lost_factors(a))
+    chained = a.running(factor, factor * inverses_error(a.rows, order) + _lost_factors(a, order))
     return given.times(chained).rounded(EXTRA_ROUNDINGS + order * a.rows.is_scaled + weighted, depth)
 
 
-def _lost_factors(a: Analysis) -> Floats | float:
-    """(N, 1): what underflow costs the factor of a row with a weight or a normaliser."""
-    problem = a.rows.problem
-    if problem.row_weights is None and problem.normaliser is None:
-        return 0.0
-    return FACTORS * a.rows.arithmetic.storage_underflow * enlarged(problem)
+def _lost_factors(a: Analysis, order: int) -> Floats:
+    """(N, 1): what underflow costs the factor of a row, over the unit T/s once an order."""
+    return enlarged(a.rows.problem, a.rows.arithmetic.storage_underflow) * max(1.0, unit_of(a.rows.problem) ** -order)
 
 
-def enlarged(problem: Problem) -> Floats | float:
-    """(N, 1): what underflow of one factor of a row (cotangent, weight, 1/divisor) may be multiplied with by the others."""
+def enlarged(problem: Problem, lost: float) -> Floats:
+    """(N, 1): what is lost at the steps of a chain of products, once what comes later enlarges it; 0 without weight and n.
+
+    The factors of a row are its cotangent c, weight r and 1/n. Behind the first step two of them are left at most, then one.
+    """
+    ones = np.ones((problem.num_rows, 1))
     if problem.row_weights is None and problem.normaliser is None:
-        return 1.0
+        return 0.0 * ones
+    c, r, inverse = np.abs(upstream_of(problem)), row_weights_of(problem), ones / divisor_of(problem)
     with np.errstate(over="ignore"):
-        parts = (np.abs(upstream_of(problem)), row_weights_of(problem), np.asarray(1.0 / divisor_of(problem)))
-        return np.prod([np.maximum(part, np.ones((problem.num_rows, 1))) for part in parts], axis=0)
+        one = lost * np.max([c, r, inverse, ones], axis=0)
+        return one + np.max([lost * c * r, lost * c * inverse, lost * r * inverse, one], axis=0)
 
 
 def inverses_error(rows: RowErrors, order: int) -> float:
@@ -302,29 +301,32 @@ def family_product(a: Analysis) -> Running:
 def reduced(rows: RowErrors, error: Floats, computed: Floats) -> Floats:
     """The bound of the loss after weights and reduction, from the errors of the rows' losses and the largest computed ones."""
     problem, arithmetic = rows.problem, rows.arithmetic
-    error, size = _times_row_weights(rows, error, np.minimum(computed, _LARGEST))
+    error, size, lost = _times_row_weights(rows, error, np.minimum(computed, _LARGEST))
     is_reduced = problem.reduction is not Reduction.NONE
     if not (is_reduced or problem.is_divided):
-        return error
+        return error + lost
     # Divided before it is summed: a mean of large losses must not overflow here.
     share, depth = 1.0 / divisor_of(problem), arithmetic.summation.depth(problem.num_rows) if is_reduced else 0
     grown = growth_of(arithmetic, 1, 2 * depth + 2)
     grown += (1 + grown) * inverses_error(rows, 0)
-    total = (error * share).sum() + (size * share).sum() * grown if is_reduced else error * share + size * share * grown
-    return np.asarray(total + arithmetic.storage_underflow)
+    each = error * share + size * share * grown + lost
+    return np.asarray((each.sum() if is_reduced else each) + arithmetic.storage_underflow)
 
 
-def _times_row_weights(rows: RowErrors, error: Floats, size: Floats) -> tuple[Floats, Floats]:
-    """(N,): the errors of the weighted losses, and the largest numbers that these are computed as; 0 times a loss is exact.
+def _times_row_weights(rows: RowErrors, error: Floats, size: Floats) -> tuple[Floats, Floats, Floats]:
+    """(N,): the errors of the weighted losses, the largest that these are computed as, and what underflow costs in the end.
 
-    A weight may be divided before it meets the loss, and underflow there.
+    r L / n may be (r L)/n, (r/n) L or (L/n) r: what underflows at the first step is then enlarged by the last number. 0 times
+    a loss is exact.
     """
     if rows.problem.row_weights is None:
-        return error, size
+        return error, size, np.zeros_like(error)
     weights, arithmetic = rows.problem.row_weights, rows.arithmetic
-    rounded = weights * error + weights * size * growth_of(arithmetic, 1, 1) + arithmetic.storage_underflow * (1 + size)
-    error = np.where((weights == 0) | (size == 0), 0.0, rounded)
-    return error, np.minimum(weights * size + error, _LARGEST)
+    lost = 1.0 / divisor_of(rows.problem) + weights + size if rows.problem.is_divided else np.ones_like(size)
+    counted = (weights != 0) & (size != 0)
+    lost = np.where(counted, arithmetic.storage_underflow * lost, 0.0)
+    error = np.where(counted, weights * error + weights * size * growth_of(arithmetic, 1, 1), 0.0)
+    return error, np.minimum(weights * size + error, _LARGEST), lost
 
 
 def amplitude_of(problem: Problem, arithmetic: Arithmetic, order: int) -> Floats:
