@@ -331,11 +331,11 @@ _NOT_COMPILED = (
 )
 
 
-def _compiled_kernel(eager: Operation, inside: Differentiated) -> Operation:
+def _compiled_kernel(eager: Operation, inside: Differentiated, device: str) -> Operation:
     """The operation of a user's kernel under torch.compile; each option is a graph, so few are varied."""
     options = eager.options & _IN_FEW_GRAPHS
     few = replace(eager, quantities=_FIRST_ORDER, options=options, layouts=_OF_GRAPHS)
-    return replace(few, mode=COMPILED, function=inside)
+    return replace(few, mode=COMPILED, function=inside, arithmetic=compiled_arithmetic(eager.arithmetic, device))
 
 
 class TorchAdapter(Adapter):
@@ -392,7 +392,7 @@ class TorchAdapter(Adapter):
             ),
         )
         inside = Differentiated(compiled_kernel(function, named), as_used)
-        return (*eager, *(_compiled_kernel(each, inside) for each in eager))
+        return (*eager, *(_compiled_kernel(each, inside, self.device) for each in eager))
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
         """All that are played, of a user's kernel and of the main operations, of which the others are made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cache
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from adapters.loss_options import LossOptions, numbers_of
 from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
-from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.reduction import Reduction
 
@@ -82,9 +81,10 @@ def options_of(problem: Problem, device: str, weights: Weights) -> Options:
 
 
 def implementation_loss(function: Callable[..., Tensor], named: Collection[str] = ()) -> Loss:
-    """A callable with the signature of torch.nn.functional.cross_entropy; only options that are set are passed.
+    """A callable with the signature of torch.nn.functional.cross_entropy; of its options only those that are set are passed.
 
-    `named` are options that it takes beside those of that signature, by their names in a problem.
+    `named` are options that it takes beside those of that signature, by their names in a problem. They are passed always: what
+    a kernel leaves out by default is its own affair.
     """
 
     def loss(logits: Tensor, target: Tensor, options: Options) -> Tensor:
@@ -95,23 +95,24 @@ def implementation_loss(function: Callable[..., Tensor], named: Collection[str] 
             given["label_smoothing"] = options.label_smoothing
         if options.ignore_index is not None:
             given["ignore_index"] = options.ignore_index
-        given |= {name: getattr(options, name) for name in named if OPTIONS[name].is_given(getattr(options, name))}
+        given |= {name: getattr(options, name) for name in named}
         return function(logits, target, **given)
 
     return loss
 
 
 def options_named(function: Callable[..., Any]) -> frozenset[str]:
-    """Those of `NAMED` that a callable has parameters for.
+    """Those of `NAMED` that a callable has parameters for, which can be passed by name; of a module, its forward has.
 
     >>> options_named(lambda input, target, *, reduction="mean", z_loss=0.0: None)
     frozenset({'z_loss'})
     """
     try:
-        parameters = signature(function).parameters
+        parameters = signature(function.forward if isinstance(function, torch.nn.Module) else function).parameters
     except (TypeError, ValueError):  # a function written in C may not say
         return frozenset()
-    return frozenset(parameters) & frozenset(NAMED)
+    by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return frozenset(name for name in NAMED if name in parameters and parameters[name].kind in by_name)
 
 
 def losses_of_kernel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -124,8 +125,11 @@ def losses_of_kernel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def compiled_kernel(function: Callable[..., Tensor], named: Collection[str]) -> Loss:
-    """A callable of the user's under torch.compile, whole; what it returned is checked outside of the graph."""
-    inside = Compiled(implementation_loss(function, named))
+    """A callable of the user's under torch.compile, whole; what it returned is checked outside of the graph.
+
+    Before each graph it is called eagerly: what it refuses it then refuses in its own words, and not in those of the compiler.
+    """
+    inside = Compiled(implementation_loss(function, named), implementation_loss(losses_of_kernel(function), named))
     return lambda logits, target, options: _checked(function, inside(logits, target, options), logits, options.reduction)
 
 
@@ -258,11 +262,12 @@ def autocast(loss: Loss) -> Loss:
 class Compiled:
     """A loss under torch.compile: one graph for each set of options and dtype, for all shapes (dynamic=True).
 
-    Graph breaks raise, and so does a number of graphs beyond all need: nothing falls back to eager unseen.
+    Graph breaks raise, and so does a number of graphs beyond all need: nothing falls back to eager unseen. `first` is called
+    before a graph is made, and may raise.
     """
 
-    def __init__(self, loss: Loss) -> None:
-        self.loss = loss
+    def __init__(self, loss: Loss, first: Loss | None = None) -> None:
+        self.loss, self._first = loss, first
         self._graphs: dict[Any, Callable[..., Tensor]] = {}
 
     def __call__(self, logits: Tensor, target: Tensor, options: Options) -> Tensor:
@@ -272,6 +277,8 @@ class Compiled:
         fixed = replace(options, **without)
         key = (fixed, *(value is None for value in given.values()), logits.dtype)
         if key not in self._graphs:
+            if self._first is not None:
+                self._first(logits.detach(), target, options)
             self._graphs[key] = compiled(lambda x, t, tensors: self.loss(x, t, replace(fixed, **tensors)))
         return self._graphs[key](logits, target, given)
 

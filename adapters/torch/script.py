@@ -6,8 +6,9 @@ two to the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from adapters.layout import Layout
 from adapters.question import Question
@@ -30,27 +31,27 @@ from adapters.torch.losses import AUTOCAST, COMPILED, NAMED
 from adapters.torch.usage_script import has_words, imports_of, observed, of_other
 from adapters.usage import Usage
 from reference.formats import Floats
-from reference.options import OPTIONS
 from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 
 
-def _options(problem: Problem) -> str:
-    """Keyword arguments of F.cross_entropy: those that the problem sets."""
+def _options(problem: Problem, named: Collection[str] = ()) -> str:
+    """Keyword arguments of F.cross_entropy: those that the problem sets; and those that a kernel has beside them, all."""
     given = [f'reduction="{problem.reduction}"']
     given += ["weight=w"] if problem.class_weights is not None else []
     given += [f"label_smoothing={problem.label_smoothing!r}"] if problem.label_smoothing else []
     given += [f"ignore_index={problem.ignored_class}"] if problem.ignored_class is not None else []
-    given += ["row_weights=r"] if problem.row_weights is not None else []
-    numbers = [name for name in NAMED if problem.gives(OPTIONS[name]) and name != "row_weights"]
-    given += [f"{name}={getattr(problem, name)!r}" for name in numbers]
+    values = {name: repr(getattr(problem, name)) for name in NAMED if name in named}
+    if problem.row_weights is not None:
+        values["row_weights"] = "r"
+    given += [f"{name}={value}" for name, value in values.items()]
     return ", ".join(given)
 
 
-def called(name: str) -> Code:
-    """A call with the signature of F.cross_entropy."""
-    return lambda problem: f"return {name}(x, t, {_options(problem)})"
+def called(name: str, named: Collection[str] = ()) -> Code:
+    """A call with the signature of F.cross_entropy; `named` are options that it has beside those of that signature."""
+    return lambda problem: f"return {name}(x, t, {_options(problem, named)})"
 
 
 def _reduced(losses: str, before: str = "") -> Code:
@@ -199,7 +200,7 @@ _PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
 
 def torch_script(asked: Question, device: str, words: Words = _PYTORCH) -> Script | None:
     """The script of a quantity on a device; None if the operation is not among the words."""
-    code = code_of(asked.operation, words.losses, called)
+    code = code_of(asked.operation, words.losses, partial(called, named=asked.operation.whole.options))
     if code is None or not has_words(asked):
         return None
     return Script(
