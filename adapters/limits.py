@@ -87,8 +87,9 @@ class Limit:
       usages: sequences of calls that it bears beside the plain one (`adapters.usage`).
       returns: by quantity, the format in which it is returned for logits of a narrower format, float32 or float64. For other
         logits it is returned in theirs: a kernel that returns less than it was given has no limit, but a defect.
-      mean_of_nothing: 0 if the mean is 0, with its derivatives, where no row counts: all are ignored, or there are none.
-        Without it 0/0 is owed, NaN, as PyTorch returns it.
+      mean_of_nothing: 0 if a mean that divides by 0 is 0, with its derivatives: all rows are ignored, there are none, or those
+        that count have class weights of 0. Without it 0/0 is owed, NaN, as PyTorch returns it. A kernel that returns the loss
+        of each row takes no mean: to it this says nothing.
 
     Raises:
       ValueError: a key has a value that is not allowed; the message says what is.
@@ -140,7 +141,7 @@ class Limit:
             _only("class indices of ", self.label_dtypes),
             _only("usages ", self.usages),
             *(f"{quantity} returned in {name}, and judged so" for quantity, name in self.returns.items()),
-            None if self.mean_of_nothing is None else "a mean of no rows is 0, and judged so",
+            None if self.mean_of_nothing is None else "a mean that divides by 0 is 0, and judged so",
         ]
         return f"{'; '.join(part for part in parts if part)}: {self.reason}"
 

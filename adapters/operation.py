@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from adapters.arithmetic import DeclaredArithmetic, own_arithmetic
 from adapters.layout import LABEL_DTYPE, OF_OLD, Layout
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
@@ -19,6 +21,7 @@ from reference.options import OPTIONS
 from reference.problem import Problem
 from reference.quantity import ALONG_A_TANGENT, LAYER_GRADIENTS, OF_LOGITS, PRODUCT_OF, Quantity
 from reference.reduction import Reduction
+from reference.weights import divisor
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
 EAGER = "eager"
@@ -128,16 +131,19 @@ class Operation:
         return frozenset(name for limit in self.limits for name in limit.overwrites)
 
     def as_owed(self, problem: Problem) -> Problem:
-        """The problem whose values it owes: its own, unless it declares that a mean of no rows is 0, which is that of 0 over 1.
+        """The problem whose values it owes: its own, or one of 0 where it declares that a mean is 0 that divides by 0.
+
+        Of a kernel that returns the loss of each row the adapter takes the mean, whatever the kernel declares.
 
         >>> mean = Problem([[0.0, 1.0]], [-100], "float32", reduction="mean")
         >>> declared = Operation("f", "f(x)", None, {}, limits=(Limit("as Keras does", mean_of_nothing=0),))
         >>> declared.as_owed(mean).normaliser
         1.0
         """
-        is_nothing = problem.reduction is Reduction.MEAN and problem.normaliser is None and bool(problem.ignored.all())
-        declared = is_nothing and any(limit.mean_of_nothing is not None for limit in self.limits)
-        return problem.replace(normaliser=1.0) if declared else problem
+        declared = not self.per_row and any(limit.mean_of_nothing is not None for limit in self.limits)
+        if not declared or problem.reduction is not Reduction.MEAN or divisor(problem) != 0:
+            return problem
+        return problem.replace(normaliser=1.0, row_weights=np.zeros(problem.num_rows))
 
     def of_kernel(self) -> Operation:
         """The operation as that of a kernel of the user's, which declares no arithmetic yet."""

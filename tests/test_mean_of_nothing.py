@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adapters.limits import Limit, limit_of
+from adapters.operation import Operation
+from reference import Problem, evaluate
+from reference.special_values import Requirement
 from tests.command import QUICKLY, run_here
 
 pytest.importorskip("torch")
@@ -30,6 +34,7 @@ def kernel(input, target, *, reduction="mean", ignore_index=-100):
 DECLARED = '@limits("as trainers want it", mean_of_nothing=0)'
 CLAMPED = ".clamp(min=1)"
 CASES = ("reductions/all-ignored-mean", "degenerate/no-rows-mean", "reductions/ignored-mean")
+"""The last of which has rows that count."""
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -46,7 +51,17 @@ def test_a_kernel_is_held_to_what_it_declares(declared: str, clamped: str, case:
 
 
 def test_it_is_told_as_a_limit_is() -> None:
-    assert Limit("as Keras does", mean_of_nothing=0).text == "a mean of no rows is 0, and judged so: as Keras does"
+    assert Limit("as Keras does", mean_of_nothing=0).text == "a mean that divides by 0 is 0, and judged so: as Keras does"
     assert limit_of({"reason": "so", "mean_of_nothing": 0}).as_json() == {"reason": "so", "mean_of_nothing": 0}
     with pytest.raises(ValueError, match=r"mean_of_nothing is 1; allowed: 0, in the place of NaN"):
         limit_of({"reason": "so", "mean_of_nothing": 1})
+
+
+def test_class_weights_of_0_are_nothing_too_and_a_loss_of_each_row_is_no_mean() -> None:
+    problem = Problem([[0.0, 1.0]], [0], "float32", class_weights=[0.0, 1.0], reduction="mean")
+    declared = Operation("f", "f(x)", None, {}, limits=(Limit("so", mean_of_nothing=0),))
+    for expected in evaluate(declared.as_owed(problem), ["loss", "gradient"]).values():
+        assert (expected.values.approximate() == 0).all()
+        assert (expected.requirement == Requirement.MUST).all()
+    assert replace(declared, per_row=True).as_owed(problem) is problem
+    assert declared.as_owed(problem.replace(class_weights=None)).normaliser is None
