@@ -57,15 +57,18 @@ def _showing(problem: Problem, operation: Operation, layout: Layout) -> Problem:
     """The problem with what shows a layout: rows that are alike where one stands for all, weights where they lie apart."""
     if layout is Layout.EXPANDED:
         return _of_one_row(problem)
-    if layout is Layout.OTHERS_STRIDED and "class_weights" in operation.options and problem.class_weights is None:
-        return problem.replace(class_weights=np.resize([0.5, 2.0, 1.0], problem.num_classes))
-    return problem
+    if layout is not Layout.OTHERS_STRIDED:
+        return problem
+    lengths = {"class_weights": problem.num_classes, "row_weights": problem.num_rows}
+    lacking = [name for name in lengths if name in operation.options and getattr(problem, name) is None]
+    return problem.replace(**{name: np.resize([0.5, 2.0, 1.0], lengths[name]) for name in lacking})
 
 
 def _of_one_row(problem: Problem) -> Problem:
-    """The first row of logits and its cotangent several times, with the targets and directions that there are."""
+    """The first row of logits and its cotangent several times, with the targets, weights and directions that there are."""
     cotangent = None if problem.cotangent is None else problem.cotangent[:1]
     arrays = {"logits": problem.logits[:1], "target": problem.target, "cotangent": cotangent, "tangent": problem.tangent}
+    arrays["row_weights"] = problem.row_weights
     given = {name: values for name, values in arrays.items() if values is not None}
     return problem.replace(**{name: np.resize(values, (ALIKE, *values.shape[1:])) for name, values in given.items()})
 

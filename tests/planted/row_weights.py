@@ -25,9 +25,12 @@ class Weighted(Kernel):
         self.check_target(call)
         losses = self.function.apply(input, self.weights(call), call, self)
         if row_weights is not None:
-            losses = self.weighted(losses, row_weights.double(), call)
+            losses = self.weighted(losses, self.read(row_weights).double(), call)
         total = self.reduced(losses, call) if normaliser is None else self.normalised(losses, normaliser, call)
         return self.stored(total, call)
+
+    def read(self, row_weights: Tensor) -> Tensor:
+        return row_weights
 
     def weighted(self, losses: Tensor, row_weights: Tensor, call: Call) -> Tensor:
         """(N,): a row of weight 0 adds nothing, whatever its loss."""
@@ -87,6 +90,29 @@ class WholeNormaliser(Weighted):
 class NormaliserOfMeansAlone(Weighted):
     def normalised(self, losses: Tensor, normaliser: float, call: Call) -> Tensor:
         return losses.sum() if call.reduction == "sum" else super().normalised(losses, normaliser, call)
+
+
+@planted("row weights", "weights of rows are read one after another from their data pointer on", "test_layout")
+class WeightsByPointer(Weighted):
+    def read(self, row_weights: Tensor) -> Tensor:
+        return row_weights.as_strided(row_weights.shape, (1,))
+
+
+@planted("row weights", "the backward pass takes the weights of the last call", "test_usage")
+class WeightsOfTheLastCall(Weighted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: Tensor | None = None
+
+    def weighted(self, losses: Tensor, row_weights: Tensor, call: Call) -> Tensor:
+        self.last = row_weights.detach()
+        if losses.requires_grad:
+            losses.register_hook(lambda upstream: upstream / row_weights.clamp(min=1e-30) * self._last_of(row_weights))
+        return super().weighted(losses, row_weights, call)
+
+    def _last_of(self, row_weights: Tensor) -> Tensor:
+        assert self.last is not None
+        return self.last[torch.arange(len(row_weights)) % len(self.last)]
 
 
 weighted = Weighted()
