@@ -97,10 +97,10 @@ class _Evaluator:
         """The loss of a row before it is divided, and the size of its terms; a float is infinite or NaN."""
         return loss_of(row, self.softmax(row)) if row.kind is RowKind.REGULAR else (special_loss(row), 0.0)
 
-    def over_divisor(self, loss: Term | float, size: float) -> tuple[Enclosure, Floats]:
-        """A loss over what the losses are divided by, which is not 0, and the size of its terms."""
+    def over_divisor(self, loss: Term | float, *sizes: float) -> tuple[Enclosure, Floats]:
+        """A loss over what the losses are divided by, which is not 0, and the size of its terms, which may overflow before."""
         entry = special(loss) if isinstance(loss, float) else loss.scaled(1 / self.divisor).entry()
-        return Enclosure.of([entry], ()), np.array(size / float(arb(self.divisor)))
+        return Enclosure.of([entry], ()), np.array(sum(size / float(arb(self.divisor)) for size in sizes))
 
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""
@@ -232,7 +232,7 @@ def _reduced_loss(evaluator: _Evaluator) -> Expected:
         total = _total([loss for loss, _ in losses])
         if evaluator.undefined_mean:
             return Enclosure.of([special(_over_zero(total))], ()), np.zeros(())
-        return evaluator.over_divisor(total, sum(size for _, size in losses))
+        return evaluator.over_divisor(total, *(size for _, size in losses))
 
     with ctx.workprec(PRECISIONS[0]):
         scale = reduced()[1]

@@ -85,7 +85,7 @@ def test_torch_notices_a_changed_input() -> None:
         return loss
 
     adapter = ADAPTER()
-    (operation, _) = adapter.implementation(overwrite)
+    operation, *_ = adapter.implementation(overwrite)
     observed = adapter.observe(Question(operation, PROBLEM, (Quantity.LOSS,)))
     assert observed.violations == ("changed its input logits",)
 

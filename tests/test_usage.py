@@ -108,8 +108,8 @@ SHOWN = (
 def test_each_usage_of_torch_shows_a_kernel_that_plain_calls_do_not(usage: Usage, kernel: str) -> None:
     adapter = adapter_of("torch")
     planted = import_module("tests.planted.usages")
-    (operation, _) = adapter.implementation(getattr(planted, kernel))
-    right, _ = adapter.implementation(import_module("tests.planted.kernel").right)
+    operation, *_ = adapter.implementation(getattr(planted, kernel))
+    right, *_ = adapter.implementation(import_module("tests.planted.kernel").right)
     problem = problem_of(operation, usage)
     plain, due = (adapter.observe(Question(op, problem, usage.quantities)) for op in (operation, right))
     there, kept = (adapter.observe(Question(op, problem, usage.quantities, usage=usage)) for op in (operation, right))
