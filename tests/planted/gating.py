@@ -11,6 +11,7 @@ from suites.report.schema import Report
 from tests.command import QUICKLY, run_here
 from tests.planted.kernel import Defect, Kernel
 from tests.planted.other_losses import WrongBackend
+from tests.planted.row_weights import Weighted
 from tests.planted.shared import shared
 from tests.planted.trial import Planted
 
@@ -26,7 +27,7 @@ def mixed(*kernels: Kernel) -> Kernel:
 def honest(planted: Planted) -> Planted:
     """What a planted kernel or backend is but for its defect."""
     if isinstance(planted, Kernel):
-        return mixed(Kernel())
+        return mixed(Weighted() if isinstance(planted, Weighted) else Kernel())
     kept = {name: getattr(planted, name) for name in ("operations", "operation", "options")}
     return type(NAME, (WrongBackend,), kept)
 
