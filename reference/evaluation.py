@@ -100,7 +100,8 @@ class _Evaluator:
     def over_divisor(self, loss: Term | float, *sizes: float) -> tuple[Enclosure, Floats]:
         """A loss over what the losses are divided by, which is not 0, and the size of its terms, which may overflow before."""
         entry = special(loss) if isinstance(loss, float) else loss.scaled(1 / self.divisor).entry()
-        return Enclosure.of([entry], ()), np.array(sum(size / float(arb(self.divisor)) for size in sizes))
+        by = float(arb(self.divisor))
+        return Enclosure.of([entry], ()), np.array(sum(size / by for size in sizes))
 
     def row_values(self, quantity: Quantity, row: Row) -> tuple[Enclosure, Floats | None]:
         """Values of one row and, where terms cancel, their scale."""

@@ -1,9 +1,8 @@
 """Effective weights: index and soft targets, smoothing, class weights, reductions and cotangents reduce to a >= 0 and f.
 
 For every row the loss is  f sum_c a_c (lse(x/d) - x_c/d), where d is the unit T/s of temperature and scale; f is the row's
-weight times its cotangent, over what the losses are divided by. All are here
-twice: as exact rationals, row by row, for the oracle, and in float64 for all rows (names that end in `_of`), for the bounds,
-which multiply errors by them.
+weight times its cotangent, over what the losses are divided by. All are here twice: as exact rationals, row by row, for the
+oracle, and in float64 for all rows (names that end in `_of`), for the bounds, which multiply errors by them.
 """
 
 from __future__ import annotations

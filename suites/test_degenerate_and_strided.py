@@ -67,8 +67,8 @@ def _showing(problem: Problem, operation: Operation, layout: Layout) -> Problem:
 def _of_one_row(problem: Problem) -> Problem:
     """The first row of logits and its cotangent several times, with the targets, weights and directions that there are."""
     cotangent = None if problem.cotangent is None else problem.cotangent[:1]
-    arrays = {"logits": problem.logits[:1], "target": problem.target, "cotangent": cotangent, "tangent": problem.tangent}
-    arrays["row_weights"] = problem.row_weights
+    arrays = {"logits": problem.logits[:1], "cotangent": cotangent}
+    arrays |= {name: getattr(problem, name) for name in ("target", "row_weights", "tangent")}
     given = {name: values for name, values in arrays.items() if values is not None}
     return problem.replace(**{name: np.resize(values, (ALIKE, *values.shape[1:])) for name, values in given.items()})
 

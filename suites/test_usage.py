@@ -23,7 +23,7 @@ FEWEST, FEWEST_COMPILED = 3, 2
 
 def test_usage(judge: Judge, operation: Operation, fmt: Format, usage: Usage) -> None:
     """The values count, not the calls around them."""
-    options = frozenset({"row_weights", "normaliser"} if usage is Usage.SUMMED else {"reduction", "row_weights", "normaliser"})
+    options = frozenset({"row_weights", "normaliser"}) | (set() if usage is Usage.SUMMED else {"reduction"})
     ask = judge.narrowed(operation, Ask(fmt, ("moderate", "absorption"), options=options))
 
     def check(problem: Problem) -> None:

@@ -174,10 +174,21 @@ def _eager_operations(device: str) -> tuple[Operation, ...]:
     )
 
 
+_SOFT_LABELS: dict[str, Any] = {"probabilities": True}
+_Row = tuple[str, str, Differentiated, dict[str, Any]]
+"""Name, formula, function and what else an operation has."""
+
+
 def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
     """The losses beside cross-entropy, and the last linear layer, each as PyTorch or its users write it."""
-    soft: dict[str, Any] = {"probabilities": True}
-    rows: list[tuple[str, str, Differentiated, dict[str, Any]]] = [
+    return [
+        Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
+        for name, formula, function, more in (*_of_softmax(), *_of_sigmoid(), _LAYER)
+    ]
+
+
+def _of_softmax() -> list[_Row]:
+    return [
         (
             "scaled_cross_entropy",
             "F.cross_entropy(x / T, index)",
@@ -196,12 +207,12 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
             Differentiated(softcap_z_loss),
             {"options": frozenset({"reduction", "logit_scale", "logit_softcap", "z_loss"})},
         ),
-        ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), soft | {"loss": Loss.KL_DIVERGENCE}),
+        ("kl_div", "F.kl_div(F.log_softmax(x, 1), q)", Differentiated(kl_div), _SOFT_LABELS | {"loss": Loss.KL_DIVERGENCE}),
         (
             "squared_error_of_softmax",
             "F.mse_loss(F.softmax(x, 1), q)",
             Differentiated(squared_error),
-            soft | {"loss": Loss.SQUARED_ERROR},
+            _SOFT_LABELS | {"loss": Loss.SQUARED_ERROR},
         ),
         (
             "focal_loss",
@@ -209,35 +220,38 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
             Differentiated(focal),
             {"loss": Loss.FOCAL, "options": frozenset({"reduction", "focusing"})},
         ),
+    ]
+
+
+def _of_sigmoid() -> list[_Row]:
+    return [
         (
             "binary_cross_entropy_with_logits",
             "F.binary_cross_entropy_with_logits(x, y)",
             Differentiated(binary_cross_entropy_with_logits),
-            soft | {"loss": Loss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
+            _SOFT_LABELS | {"loss": Loss.SIGMOID, "options": frozenset({"reduction", "positive_weight"})},
         ),
         (
             "binary_cross_entropy_of_sigmoid",
             "F.binary_cross_entropy(torch.sigmoid(x), y)",
             Differentiated(binary_cross_entropy_of_sigmoid),
-            soft | {"loss": Loss.SIGMOID},
+            _SOFT_LABELS | {"loss": Loss.SIGMOID},
         ),
         (
             "sigmoid_focal_loss",
             "(1 - p_t)^g bce, p = torch.sigmoid(x)",
             Differentiated(sigmoid_focal),
-            soft | {"loss": Loss.SIGMOID_FOCAL, "options": frozenset({"reduction", "focusing"})},
-        ),
-        (
-            "linear_then_cross_entropy",
-            "F.cross_entropy(F.linear(h, W, b), index)",
-            Differentiated(linear_then_cross_entropy, by_layer),
-            {"quantities": LAYER_GRADIENTS},
+            _SOFT_LABELS | {"loss": Loss.SIGMOID_FOCAL, "options": frozenset({"reduction", "focusing"})},
         ),
     ]
-    return [
-        Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
-        for name, formula, function, more in rows
-    ]
+
+
+_LAYER: _Row = (
+    "linear_then_cross_entropy",
+    "F.cross_entropy(F.linear(h, W, b), index)",
+    Differentiated(linear_then_cross_entropy, by_layer),
+    {"quantities": LAYER_GRADIENTS},
+)
 
 
 def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]) -> tuple[Operation, ...]:
@@ -259,24 +273,25 @@ def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
     ]
 
 
+def _compiled(eager: Operation, function: Differentiated, device: str) -> Operation:
+    """An operation under torch.compile, which has no double backward; its options are part of a graph, so few are varied."""
+    return replace(
+        eager,
+        mode=COMPILED,
+        function=function,
+        arithmetic=compiled_arithmetic(eager.arithmetic, device),
+        quantities=_FIRST_ORDER,
+        options=eager.options & _IN_FEW_GRAPHS,
+    )
+
+
 def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Operation]:
     """First order only: torch.compile has no double backward; and graphs without derivatives, which are compiled otherwise.
 
     Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
     """
     chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
-    first_order = [
-        replace(
-            op,
-            mode=COMPILED,
-            function=Differentiated(Compiled(op.function.loss)),
-            arithmetic=compiled_arithmetic(op.arithmetic, device),
-            quantities=_FIRST_ORDER,
-            options=op.options & _IN_FEW_GRAPHS,
-        )
-        for op in eager
-        if op.name in chosen
-    ]
+    first_order = [_compiled(op, Differentiated(Compiled(op.function.loss)), device) for op in eager if op.name in chosen]
     inference = [
         replace(
             op,
@@ -329,13 +344,6 @@ _NOT_COMPILED = (
     *(Usage.TWICE, Usage.FIRST_OF_TWO),  # a compiled backward gives its buffers away, and refuses to be retained
     *(Usage.NO_GRAD, Usage.INFERENCE_MODE, Usage.CHECKPOINTED_REENTRANT),  # without a graph it is compiled once more
 )
-
-
-def _compiled_kernel(eager: Operation, inside: Differentiated, device: str) -> Operation:
-    """The operation of a user's kernel under torch.compile; each option is a graph, so few are varied."""
-    options = eager.options & _IN_FEW_GRAPHS
-    few = replace(eager, quantities=_FIRST_ORDER, options=options, layouts=_OF_GRAPHS)
-    return replace(few, mode=COMPILED, function=inside, arithmetic=compiled_arithmetic(eager.arithmetic, device))
 
 
 class TorchAdapter(Adapter):
@@ -392,7 +400,7 @@ class TorchAdapter(Adapter):
             ),
         )
         inside = Differentiated(compiled_kernel(function, named), as_used)
-        return (*eager, *(_compiled_kernel(each, inside, self.device) for each in eager))
+        return (*eager, *(replace(_compiled(each, inside, self.device), layouts=_OF_GRAPHS) for each in eager))
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
         """All that are played, of a user's kernel and of the main operations, of which the others are made."""

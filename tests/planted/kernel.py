@@ -100,9 +100,12 @@ class Kernel:
         label_smoothing: float = 0.0,
     ) -> Tensor:
         call = Call(input, target, weight, ignore_index, reduction, label_smoothing)
+        return self.stored(self.reduced(self.each(call), call), call)
+
+    def each(self, call: Call) -> Tensor:
+        """(N,): the losses before their reduction."""
         self.check_target(call)
-        losses = self.function.apply(input, self.weights(call), call, self)
-        return self.stored(self.reduced(losses, call), call)
+        return self.function.apply(call.input, self.weights(call), call, self)  # type: ignore[no-any-return]
 
     def check_target(self, call: Call) -> None:
         if call.has_probabilities:

@@ -22,8 +22,7 @@ class Weighted(Kernel):
         normaliser: float | None = None,
     ) -> Tensor:
         call = Call(input, target, weight, ignore_index, reduction, label_smoothing)
-        self.check_target(call)
-        losses = self.function.apply(input, self.weights(call), call, self)
+        losses = self.each(call)
         if row_weights is not None:
             losses = self.weighted(losses, self.read(row_weights).double(), call)
         total = self.reduced(losses, call) if normaliser is None else self.normalised(losses, normaliser, call)
