@@ -8,12 +8,12 @@ g the focusing exponent, w = 1 - p_t.
 |---------------|--------------------------------------------|-------------------------|---------------------------------------|
 | cross_entropy | sum_c a_c (lse - y_c) + z lse^2            | (A + 2 z lse) p - a     | (A + 2 z lse) V + 2 z p p^T           |
 | kl_divergence | sum_c q_c (log q_c + lse - y_c)            | Q p - q, Q = sum q      | Q V                                   |
-| squared_error | sum_c (p_c - q_c)^2                        | 2 p_i (r_i - s)         | 2 p_i k_i [i = j] - 2 p_i p_j n_ij    |
+| squared_error | sum_c (p_c - q_c)^2                        | 2 p_i a_i               | 2 p_i k_i [i = j] - 2 p_i p_j n_ij    |
 | focal         | f = w^g L                                  | f' (p - e_t)            | f' V + f'' (p - e_t) (p - e_t)^T      |
 | sigmoid       | cross_entropy of the row [x, 0], a = (w q, 1 - q), w the positive weight; entry 0 of each result   |
 | sigmoid_focal | focal of the row [x, 0], t = 0 if q = 1 else 1; entry 0 of each result                             |
 
-with V = diag(p) - p p^T; r = p - q, s = sum_c p_c r_c, k = r + p - s, n_ij = k_i + k_j - sum_c p_c^2;
+with V = diag(p) - p p^T; r = p - q, a = r - sum_c p_c r_c, k = a + p, n_ij = k_i + k_j - sum_c p_c^2;
 f' = w^g + g w^(g-1) p_t L, f'' = 2 g w^(g-1) p_t + g (g-1) w^(g-2) p_t^2 L - g w^(g-1) p_t L (derivatives by L).
 
 0 log 0 = 0. Sources: z-loss: Chowdhery et al., PaLM, 2022, section 5; softcap: Gemma 2, 2024, section 2; focal loss: Lin et

@@ -121,6 +121,10 @@ class Analysis:
         """(N, K): v_i - <p, v>, a rounded difference at full size."""
         return v.running.plus(self.p.times(v.running).summed())
 
+    def centred(self, values: Running) -> Running:
+        """(N, K): v_i - <p, v> of computed numbers, a rounded difference at full size."""
+        return values.plus(self.p.times(values).summed())
+
     def less_share(self, u: Direction) -> Running:
         """(N, K): u_i - p_i sum(u), a rounded difference; the sum errs by its terms, whatever they cancel to."""
         total, summed = u.values.sum(-1, keepdims=True), u.running.summed()

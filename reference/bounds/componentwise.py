@@ -166,6 +166,11 @@ class CarefulAnalysis(Analysis):
         """(N, K): 1 - p."""
         return self.running(self.rows.complements, self.rows.complement_error).rounded()
 
+    @cached_property
+    def is_top(self) -> Bools:
+        """True at the maximum c of a row."""
+        return self.lifted(self.rows.left_out)
+
     @property
     def _is_plain(self) -> bool:
         return self.rows.problem.is_plain
@@ -221,16 +226,24 @@ class CarefulAnalysis(Analysis):
         arithmetic = self.rows.arithmetic
         return Running(turned[0], turned[1], arithmetic).times(Running(parts[0], parts[1], arithmetic))
 
+    def centred(self, values: Running) -> Running:
+        """(N, K): (1 - p_c) v_c less what the others weigh at the maximum c; elsewhere v_i - <p, v>, of p_i <= 1/2."""
+        at_top = self.complement.times(values).plus(self._others(self.p.times(values)).summed())
+        return self._chosen(self.is_top, at_top, super().centred(values))
+
     def less_share(self, u: Direction) -> Running:
         """(N, K): u_c (1 - p_c) - p_c sum_{j != c} u_j at the maximum c; elsewhere u_i - p_i sum(u), of p_i <= 1/2."""
-        others = np.where(self.rows.left_out, 0.0, u.running.size)
-        summed = Running(others, np.zeros_like(others), u.running.arithmetic).summed()
-        at_top = self.complement.times(u.running).plus(self.p.times(summed))
-        elsewhere = super().less_share(u)
-        size, error = (
-            np.where(self.rows.left_out, *parts) for parts in ((at_top.size, elsewhere.size), (at_top.error, elsewhere.error))
-        )
-        return Running(size, error, self.p.arithmetic)
+        at_top = self.complement.times(u.running).plus(self.p.times(self._others(u.running).summed()))
+        return self._chosen(self.is_top, at_top, super().less_share(u))
+
+    def _others(self, values: Running) -> Running:
+        """The numbers, and 0 in the place of the maximum."""
+        return Running(*(np.where(self.is_top, 0.0, part) for part in (values.size, values.error)), values.arithmetic)
+
+    def _chosen(self, where: Bools, first: Running, second: Running) -> Running:
+        """The first numbers where it is True, the second elsewhere."""
+        pairs = ((first.size, second.size), (first.error, second.error))
+        return Running(*(np.where(where, *pair) for pair in pairs), first.arithmetic)
 
     @cached_property
     def miss(self) -> Running:
@@ -240,9 +253,7 @@ class CarefulAnalysis(Analysis):
     @cached_property
     def offset(self) -> Running:
         """(N, K): p_i - [i = t]: 1 - p_t at the target, but for its sign."""
-        pairs = ((self.complement.size, self.p.size), (self.complement.error, self.p.error))
-        size, error = (np.where(self.hot, at, elsewhere) for at, elsewhere in pairs)
-        return Running(size, error, self.p.arithmetic)
+        return self._chosen(self.hot, self.complement, self.p)
 
     def along(self, v: Direction) -> Running:
         """(N, 1): sum_{j != t} p_j (v_j - v_t)."""

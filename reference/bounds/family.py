@@ -132,17 +132,14 @@ def _squared_loss(a: Analysis) -> Running:
 
 
 def _squared_slope(a: Analysis) -> Running:
-    twice = a.residual.scaled(2.0)
-    return a.p.times(twice.plus(a.p.times(twice).summed()))
+    return a.p.times(a.centred(a.residual.scaled(2.0)))
 
 
 def _squared_product(a: Analysis, v: Direction) -> Running:
-    """Sum of dp (2 r - <p, 2 r>) + p (2 dp - <dp, 2 r> - <p, 2 dp>) with dp = p (v - <p, v>)."""
+    """Sum of dp (2 r - <p, 2 r>) + p (2 dp - <p, 2 dp> - <dp, 2 r>) with dp = p (v - <p, v>)."""
     twice, moved = a.residual.scaled(2.0), a.p.times(a.deviation(v))
-    inner = twice.plus(a.p.times(twice).summed())
-    bent = moved.scaled(2.0)
-    outer = bent.plus(moved.times(twice).summed()).plus(a.p.times(bent).summed())
-    return moved.times(inner).plus(a.p.times(outer))
+    outer = a.centred(moved.scaled(2.0)).plus(moved.times(twice).summed())
+    return moved.times(a.centred(twice)).plus(a.p.times(outer))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -194,13 +191,17 @@ def _focal_amplitude(rows: RowErrors, order: int) -> Floats:
 def _squared_amplitude(rows: RowErrors, order: int) -> Floats:
     """A polynomial in p: what it moves by where the p_i together move by at most 2 d, d what S loses.
 
-    The loss moves by at most 2 max |p - q| times that, and its square. Derivatives are of degree 3 and 4, and their
-    coefficients add up to at most 4 (1 + max q) and 20 (1 + max q).
+    The loss moves by at most 2 max |p - q| times that, and its square. With a = r - <p, r>, r = p - q, the gradient 2 p_i a_i
+    moves by 2 |a_i| dp_i, and by 2 p_i times what a_i moves by: (p_i - <p, p>) d and |r| d. |a| is at most 2 max |r|, and
+    p_i |p_i - <p, p>| at most l, what the p but the largest add up to. The Hessian is of the same parts (twice V V, of
+    entries of at most l, and products of a): each order multiplies the coefficients, which add up to at most 24 and 80.
     """
-    labels = rows.problem.target
+    p, labels = rows.probabilities, rows.problem.target
+    far = np.abs(p - labels).max(axis=1, keepdims=True, initial=0.0)
     if order == 0:
-        return 4.0 * np.abs(rows.probabilities - labels).max(axis=1, keepdims=True, initial=0.0) + 4.0 * rows.lost
-    return {1: 24.0, 2: 80.0}[order] * (1.0 + labels.max(axis=1, keepdims=True, initial=0.0))
+        return 4.0 * (far + rows.lost)
+    left = np.sort(p, axis=1)[:, :-1].sum(axis=1, keepdims=True)
+    return {1: 24.0, 2: 80.0}[order] * (far + left + rows.lost)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -286,7 +286,20 @@ class Focal(_Base):
 
 
 class SquaredError(_Base):
-    """sum_c (p_c - q_c)^2."""
+    """sum_c (p_c - q_c)^2. Its derivatives are made of values less their average, which near p_i = 1 are small."""
+
+    def _others(self, terms: list[Number]) -> list[Number]:
+        """For each distinct class the sum over all classes but one of its kind: the largest, of p, is not subtracted again."""
+        top = self.softmax.highest.index(True)
+        rest = sum(((n - (i == top)) * terms[i] for i, n in enumerate(self.row.count)), _ZERO)
+        return [rest if i == top else rest - term + terms[top] for i, term in enumerate(terms)]
+
+    def centred(self, values: list[Sized]) -> list[Sized]:
+        """v_i - <p, v>, as (1 - p_i) v_i less what the others weigh."""
+        shares = [v.times(p) for v, p in zip(values, self.p, strict=True)]
+        others, sizes = self._others([v.value for v in shares]), self._others([v.size for v in shares])
+        left = [v.times(self.softmax.complement(i)) for i, v in enumerate(values)]
+        return [Sized(v.value - w, v.size + size) for v, w, size in zip(left, others, sizes, strict=True)]
 
     @cached_property
     def residuals(self) -> list[Sized]:
@@ -294,21 +307,20 @@ class SquaredError(_Base):
         return [self.excess(i, q, _ONE) for i, q in enumerate(self.row.weights)]
 
     @cached_property
-    def centre(self) -> Sized:
-        """s = <p, r>, the average of the residuals."""
-        value = self.mean([r.value for r in self.residuals]).value
-        return Sized(value, self.mean([r.size for r in self.residuals]).value)
-
-    @cached_property
     def pulls(self) -> list[Sized]:
-        """k = r + p - s of each distinct class, which the Hessian is made of."""
-        lowered = self.centre.times(fmpq(-1))
-        return [r + Sized(p, p) + lowered for r, p in zip(self.residuals, self.p, strict=True)]
+        """a = r - <p, r> of each distinct class."""
+        return self.centred(self.residuals)
 
     @cached_property
-    def squares(self) -> Number:
-        """The sum of p_c^2 over all classes."""
-        return self.mean(self.p).value
+    def leads(self) -> list[Sized]:
+        """e = p - <p, p> of each distinct class."""
+        return self.centred([Sized(p, p) for p in self.p])
+
+    @cached_property
+    def squares(self) -> list[Number]:
+        """(1 - p_i)^2 plus the squares of the other p, of each distinct class: 1 - p_i - e_i."""
+        others = self._others([p * p for p in self.p])
+        return [self.softmax.complement(i) * self.softmax.complement(i) + square for i, square in enumerate(others)]
 
     def loss(self) -> tuple[Term | float, float]:
         """A sum of squares; the size of each is |r| times the size of r."""
@@ -316,19 +328,26 @@ class SquaredError(_Base):
         return plain_term(value), float(arb(self.total([magnitude(r.value) * r.size for r in self.residuals])))
 
     def slope(self, i: int) -> Sized:
-        """Entry i of the gradient: 2 p_i (r_i - s)."""
-        return (self.residuals[i] + self.centre.times(fmpq(-1))).times(2 * self.p[i])
+        """Entry i of the gradient: 2 p_i a_i."""
+        return self.pulls[i].times(2 * self.p[i])
 
     def curvature(self, i: int, j: int, same: bool) -> Sized:
-        """Entry of the Hessian: 2 p_i k_i [i = j] - 2 p_i p_j (k_i + k_j - sum p^2)."""
-        pair = (self.pulls[i] + self.pulls[j] + Sized(-self.squares, self.squares)).times(-2 * self.p[i] * self.p[j])
-        return pair + self.pulls[i].times(2 * self.p[i]) if same else pair
+        """Entry of the Hessian: 2 p_i ((1 - 2 p_i) a_i + p_i (1 - p_i - e_i)), and -2 p_i p_j (a_i + a_j + e_i + p_j).
+
+        p_i + p_j - <p, p> is taken from the largest p, of which least is left.
+        """
+        if same:
+            p, square = self.p[i], self.p[i] * self.squares[i]
+            return (self.pulls[i].times(1 - 2 * p) + Sized(square, square)).times(2 * p)
+        most, other = (j, i) if self.softmax.highest[j] else (i, j)
+        bracket = self.pulls[i] + self.pulls[j] + self.leads[most] + Sized(self.p[other], self.p[other])
+        return bracket.times(-2 * self.p[i] * self.p[j])
 
     def product(self, v: list[Number]) -> list[Sized]:
-        """Entries of the product: 2 p_i (k_i d_i - <p, k d>) with d = v - <p, v>."""
-        bent = [Sized(k.value * d.value, k.size * d.size) for k, d in zip(self.pulls, self.deviations(v), strict=True)]
-        mean = Sized(-self.mean([b.value for b in bent]).value, self.mean([b.size for b in bent]).value)
-        return [(b + mean).times(2 * p) for b, p in zip(bent, self.p, strict=True)]
+        """Entries of the product: 2 p_i (k_i d_i - <p, k d>) with k = a + p, d = v - <p, v>."""
+        pulled = [a + Sized(p, p) for a, p in zip(self.pulls, self.p, strict=True)]
+        bent = [Sized(k.value * d.value, k.size * d.size) for k, d in zip(pulled, self.deviations(v), strict=True)]
+        return [b.times(2 * p) for b, p in zip(self.centred(bent), self.p, strict=True)]
 
 
 ROW_LOSSES: dict[Loss, Callable[[Row, Softmax], RowLoss]] = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import Quantity
 from reference.weights import tangent_of, upstream_of, weights_of
@@ -110,14 +111,19 @@ def _product(c: Computer[Any], problem: Problem) -> Any:
     return _weighted(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
 
 
+def _chosen(row: _Row, at_top: Any, elsewhere: Any) -> Any:
+    """The columns of the second, and of the first at the maximum."""
+    parts = [(at_top if i == row.top else elsewhere)[:, i : i + 1] for i in range(row.problem.num_classes)]
+    return row.c.joined(parts)
+
+
 def _less_share(c: Computer[Any], problem: Problem) -> Any:
     """u_i (1 - p_i) - p_i times the others' u at the maximum, u_i - p_i times all of them elsewhere."""
     row, u = _Row(c, problem), c.exact(tangent_of(problem))
     others = row.others(u, row.top)
     at_top = c.subtract(c.multiply(u, row.complements), c.multiply(row.p, others))
     less = c.subtract(u, c.multiply(row.p, c.add(u[:, row.top : row.top + 1], others)))
-    parts = [(at_top if i == row.top else less)[:, i : i + 1] for i in range(problem.num_classes)]
-    return pulled(c, problem, c.joined(parts))
+    return pulled(c, problem, _chosen(row, at_top, less))
 
 
 def _block_deviation(c: Computer[Any], problem: Problem) -> Any:
@@ -137,16 +143,61 @@ def _logsumexp(c: Computer[Any], problem: Problem) -> Any:
     return c.add(top, row.tail)[..., 0]
 
 
-CAREFUL: dict[Quantity, Algorithm] = {
-    Quantity.LOG_SOFTMAX: lambda c, problem: -_Row(c, problem).losses,
-    Quantity.SOFTMAX: lambda c, problem: _Row(c, problem).p,
-    Quantity.LOGSUMEXP: _logsumexp,
-    Quantity.LOSS: _loss,
-    Quantity.GRADIENT: _gradient,
-    Quantity.HESSIAN_DIAGONAL: _diagonal,
-    Quantity.HVP: _product,
-    Quantity.LOG_SOFTMAX_VJP: _less_share,
-    Quantity.SOFTMAX_VJP: _block_deviation,
-    Quantity.LOGSUMEXP_VJP: _all_moved,
+def _residual(row: _Row) -> Any:
+    """p - q, as p (1 - q) - q (1 - p)."""
+    c, labels = row.c, weights(row.c, row.problem)
+    rest = c.subtract(number(c, 1.0), labels)
+    return c.subtract(c.multiply(row.p, rest), c.multiply(labels, row.complements))
+
+
+def _centred(row: _Row, values: Any) -> Any:
+    """v - <p, v>; at the maximum (1 - p) v less what the others weigh."""
+    c, shares = row.c, row.c.multiply(row.p, values)
+    at_top = c.subtract(c.multiply(row.complements, values), row.others(shares, row.top))
+    return _chosen(row, at_top, c.subtract(values, c.total(shares)))
+
+
+def _squared_loss(c: Computer[Any], problem: Problem) -> Any:
+    r = _residual(_Row(c, problem))
+    return reduced(c, problem, c.total(c.multiply(r, r)))
+
+
+def _squared_gradient(c: Computer[Any], problem: Problem) -> Any:
+    row = _Row(c, problem)
+    return finished(c, problem, c.multiply(row.p, _centred(row, _twice(c, _residual(row)))), 1)
+
+
+def _squared_product(c: Computer[Any], problem: Problem) -> Any:
+    row, v = _Row(c, problem), tangent_of(problem)
+    twice = _twice(c, _residual(row))
+    w = c.subtract(c.exact(v), c.exact(v[:, row.top : row.top + 1]))
+    moved = c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w))))
+    outer = c.subtract(_centred(row, _twice(c, moved)), c.total(c.multiply(moved, twice)))
+    bent = c.add(c.multiply(moved, _centred(row, twice)), c.multiply(row.p, outer))
+    return finished(c, problem, bent, 2)
+
+
+def _twice(c: Computer[Any], values: Any) -> Any:
+    return c.multiply(values, number(c, 2.0))
+
+
+CAREFUL: dict[Loss, dict[Quantity, Algorithm]] = {
+    Loss.CROSS_ENTROPY: {
+        Quantity.LOG_SOFTMAX: lambda c, problem: -_Row(c, problem).losses,
+        Quantity.SOFTMAX: lambda c, problem: _Row(c, problem).p,
+        Quantity.LOGSUMEXP: _logsumexp,
+        Quantity.LOSS: _loss,
+        Quantity.GRADIENT: _gradient,
+        Quantity.HESSIAN_DIAGONAL: _diagonal,
+        Quantity.HVP: _product,
+        Quantity.LOG_SOFTMAX_VJP: _less_share,
+        Quantity.SOFTMAX_VJP: _block_deviation,
+        Quantity.LOGSUMEXP_VJP: _all_moved,
+    },
+    Loss.SQUARED_ERROR: {
+        Quantity.LOSS: _squared_loss,
+        Quantity.GRADIENT: _squared_gradient,
+        Quantity.HVP: _squared_product,
+    },
 }
-"""By quantity; cross-entropy alone."""
+"""By loss and quantity."""

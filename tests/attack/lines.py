@@ -49,6 +49,7 @@ _SCALED = {"cotangent": 3.0, "temperature": 0.75}
 _SCALED_CAP = {"logit_scale": 0.4375, "logit_softcap": 8.0, "temperature": 1.5, "soft": True}
 _SMOOTHED = {"weighted": True, "soft": True, "label_smoothing": 0.3}
 _REDUCED = ({}, _SCALED, _SMOOTHED | _SCALED, {"weighted": True})
+_ONE_HOT = {"loss": Loss.SQUARED_ERROR, "one_hot": True}
 _WEIGHTED = {"row_weighted": True, "normaliser": 3.0}
 _ROW_WEIGHTED = ({}, {"reduction": "sum"}, {"reduction": "mean"} | _SCALED, {"normaliser": None} | _SMOOTHED | _SCALED)
 CASES: dict[str, Case] = {
@@ -67,6 +68,7 @@ CASES: dict[str, Case] = {
     "scale, softcap": Case(({"logit_scale": 1.375, "logit_softcap": 5.0}, _SCALED_CAP), Shape(1, 6)),
     "kl_divergence": Case(({"loss": Loss.KL_DIVERGENCE, "soft": True},), Shape(1, 6)),
     "squared_error": Case(({"loss": Loss.SQUARED_ERROR, "soft": True},), Shape(1, 6)),
+    "squared_error, one-hot": Case(tuple(_ONE_HOT | options for options in ({}, {"at_top": True})), Shape(1, 6)),
     "focal": Case(({"loss": Loss.FOCAL, "focusing": 2.0}, {"loss": Loss.FOCAL, "focusing": 3.5, "at_top": True}), Shape(1, 6)),
     "sigmoid": Case(({"loss": Loss.SIGMOID, "label": 0.3, "positive_weight": 3.0},), Shape(1, 1)),
     "soft sigmoid": Case(tuple({"loss": Loss.SIGMOID, "label": y} for y in (0.9, 0.992, 0.01, 1.0)), Shape(1, 1)),
@@ -106,15 +108,19 @@ class Line:
 
 _DERIVED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP)
 _ONE_WAY = {Quantity.LOSS: "", Quantity.GRADIENT: "quotient", Quantity.HVP: "quotient, difference"}
+_LOSSES = ("kl_divergence", "squared_error", "squared_error, one-hot", "focal", "sigmoid")
 _SHORT = {Quantity.LOG_SOFTMAX: "", Quantity.SOFTMAX: "exp", Quantity.GRADIENT: "quotient"}
 
 
 def _careful_lines() -> Iterator[Line]:
-    for quantity in CAREFUL:
+    for quantity in CAREFUL[Loss.CROSS_ENTROPY]:
         yield from (Line(quantity, COMPONENTWISE, declared) for declared in ("recursive", "pairwise", "base 2"))
     for quantity in (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN_DIAGONAL, Quantity.HVP):
         for case in ("factors", "row weight"):
             yield from (Line(quantity, COMPONENTWISE, declared, case) for declared in ("recursive", "reciprocals"))
+    for quantity in CAREFUL[Loss.SQUARED_ERROR]:
+        for case in ("squared_error", "squared_error, one-hot"):
+            yield from (Line(quantity, COMPONENTWISE, declared, case) for declared in ("recursive", "base 2"))
 
 
 def _lines() -> Iterator[Line]:
@@ -135,7 +141,7 @@ def _lines() -> Iterator[Line]:
             for declared in ("recursive", "reciprocals")
             for quantity, way in _ONE_WAY.items()
         )
-    for case in ("z_loss", "softcap", "scale, softcap", "kl_divergence", "squared_error", "focal", "sigmoid"):
+    for case in ("z_loss", "softcap", "scale, softcap", *_LOSSES):
         for quantity in (*_DERIVED, Quantity.HESSIAN):
             yield Line(quantity, "textbook", "recursive", case)
     for case in ("z_loss", "softcap", "focal"):

@@ -13,6 +13,7 @@ from reference.bounds.entrywise import componentwise_bound, stable_bound
 from reference.evaluation import evaluate
 from reference.formats import Floats, Format
 from reference.linear import identity_layer
+from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import ALONG_A_TANGENT, SECOND_ORDER, Quantity
 from suites.judging.measurement import Measurement
@@ -39,9 +40,9 @@ class Shape(NamedTuple):
 class Attack:
     """What is attacked: an algorithm of a quantity in an arithmetic, for rows of a shape, under options.
 
-    Options beside those of a problem: soft (labels for all classes), label (of a sigmoid loss), at_top (the target is the
-    largest class, not the one after it), weighted (by class), row_weighted, layer (one that picks the logits), width (of a
-    layer that does not). `declared` is what the bound is told.
+    Options beside those of a problem: soft (labels for all classes), one_hot (that of the target is 1), label (of a sigmoid
+    loss), at_top (the target is the largest class, not the one after it), weighted (by class), row_weighted, layer (one that
+    picks the logits), width (of a layer that does not). `declared` is what the bound is told.
     """
 
     quantity: Quantity
@@ -55,11 +56,7 @@ class Attack:
         """The rows as a problem in the storage format."""
         fmt, options = self.arithmetic.storage, dict(self.options)
         logits, tangent = (fmt.round(given.reshape(self.shape)) for given in (logits, tangent))
-        target: Any = (logits.argmax(axis=1) + (0 if options.pop("at_top", False) else 1)) % self.shape.classes
-        if options.pop("soft", False):
-            target = fmt.round(np.full(self.shape, 1.0 / self.shape.classes))
-        if (label := options.pop("label", None)) is not None:
-            target = fmt.round(np.full(self.shape, label))
+        target = self._target(logits, options)
         if options.pop("weighted", False):
             options["class_weights"] = fmt.round(np.linspace(0.3, 1.7, self.shape.classes))
         if options.pop("row_weighted", False):
@@ -79,11 +76,20 @@ class Attack:
         given: Any = None if layer or width else logits
         return Problem(given, target, fmt, **options)
 
+    def _target(self, logits: Floats, options: dict[str, Any]) -> Any:
+        """The target that the options, of which it takes its own out, ask for."""
+        top, soft = options.pop("at_top", False), options.pop("soft", False)
+        one_hot, label = options.pop("one_hot", False), options.pop("label", None)
+        indices = (logits.argmax(axis=1) + (0 if top else 1)) % self.shape.classes
+        if soft or label is not None:
+            return self.arithmetic.storage.round(np.full(self.shape, 1.0 / self.shape.classes if soft else label))
+        return np.eye(self.shape.classes)[indices] if one_hot else indices
+
     @property
     def algorithm(self) -> Algorithm:
         """Of cross-entropy, of the other losses, or of what absorbs nothing."""
         if self.way == COMPONENTWISE:
-            return CAREFUL[self.quantity]
+            return CAREFUL[self.options.get("loss", Loss.CROSS_ENTROPY)][self.quantity]
         return (ALGORITHMS.get(self.quantity, {}) | FAMILY.get(self.quantity, {}))[self.way]
 
     def first_order(self, problem: Problem) -> float:
