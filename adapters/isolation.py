@@ -33,7 +33,7 @@ HANG = 50
 """What a call that hangs is counted as: it costs its seconds, a crash but a new process."""
 
 _NEEDS = (
-    {quantity: {Quantity.LOSS} for quantity in (Quantity.GRADIENT, *LAYER_GRADIENTS)}
+    {quantity: {Quantity.LOSS} for quantity in (Quantity.GRADIENT, Quantity.TARGET_GRADIENT, *LAYER_GRADIENTS)}
     | {quantity: {Quantity.LOSS, Quantity.GRADIENT} for quantity in SECOND_ORDER}
     | {product: {block} for block, product in PRODUCT_OF.items()}
 )

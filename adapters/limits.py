@@ -33,7 +33,9 @@ WIDE = ("float32", "float64")
 LEAST_MAX_CLASSES = 64
 """The hazard of a long tail has as many classes; a kernel of fewer is not for softmax layers."""
 
-DERIVATIVE_ORDERS = dict.fromkeys((Quantity.GRADIENT, *LAYER_GRADIENTS, *BLOCK_PRODUCTS), 1) | dict.fromkeys(SECOND_ORDER, 2)
+DERIVATIVE_ORDERS = dict.fromkeys(
+    (Quantity.GRADIENT, Quantity.TARGET_GRADIENT, *LAYER_GRADIENTS, *BLOCK_PRODUCTS), 1
+) | dict.fromkeys(SECOND_ORDER, 2)
 """Order of the derivative that a quantity is; the loss and its building blocks are of order 0."""
 
 SCHEMA = table(
@@ -43,6 +45,7 @@ SCHEMA = table(
         "devices": names(DEVICES, least=1),
         "derivatives": whole(0, 2),
         "targets": names(TARGETS, least=1),
+        "fixed_target": {"type": "boolean"},
         "options": names(OPTIONS),
         "classes_multiple_of": whole(1, 2**20),
         "max_classes": whole(LEAST_MAX_CLASSES),
@@ -77,6 +80,7 @@ class Limit:
       devices: kinds of device that it runs on: cpu, cuda.
       derivatives: highest order of derivative that it has: 0, 1 (the gradient) or 2.
       targets: kinds of target that it takes: indices, probabilities.
+      fixed_target: True if it has no gradient by its target: probabilities that are labels, and not another model's.
       options: options that it takes at values other than their defaults (`reference.options.OPTIONS`).
       classes_multiple_of: K must be a multiple of it; generated problems are.
       max_classes: largest K, at least 64.
@@ -105,6 +109,7 @@ class Limit:
     devices: tuple[str, ...] | None = None
     derivatives: int | None = None
     targets: tuple[str, ...] | None = None
+    fixed_target: bool = False
     options: tuple[str, ...] | None = None
     classes_multiple_of: int = 1
     max_classes: int | None = None
@@ -132,6 +137,7 @@ class Limit:
             _only("on ", self.devices),
             None if self.derivatives is None else f"derivatives up to order {self.derivatives}",
             _only("target ", self.targets),
+            "no gradient by the target" if self.fixed_target else None,
             _only("options ", self.options),
             None if self.classes_multiple_of == 1 else f"K a multiple of {self.classes_multiple_of}",
             None if self.max_classes is None else f"K at most {self.max_classes}",
@@ -166,6 +172,8 @@ class Limit:
         >>> Limit("no double backward", derivatives=1).has(Quantity.HESSIAN)
         False
         """
+        if self.fixed_target and quantity is Quantity.TARGET_GRADIENT:
+            return False
         return self.derivatives is None or DERIVATIVE_ORDERS.get(quantity, 0) <= self.derivatives
 
     def bears(self, usage: Usage) -> bool:

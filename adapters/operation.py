@@ -24,6 +24,9 @@ from reference.reduction import Reduction
 from reference.weights import divisor
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
+OF_PROBABILITIES = (*LOSS_QUANTITIES, Quantity.TARGET_GRADIENT)
+"""What a cross-entropy can be asked for of whose labels its framework takes gradients."""
+
 EAGER = "eager"
 """The mode of an operation that runs as it is written, one kernel after another."""
 
@@ -262,6 +265,8 @@ class Operation:
         undefined: set[Quantity] = set() if problem.tangent is not None else set(ALONG_A_TANGENT)
         if problem.layer is None:
             undefined |= set(LAYER_GRADIENTS)
+        if not problem.has_target_gradient:
+            undefined.add(Quantity.TARGET_GRADIENT)
         return tuple(q for q in self.quantities if q in wanted and q not in undefined)
 
 

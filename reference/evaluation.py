@@ -19,7 +19,7 @@ from reference.enclosure import Enclosure, special
 from reference.exact.formulas import block_product_of, diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
 from reference.exact.layer import RowGradient, over_classes, over_rows, total_of
 from reference.exact.row import Row, rows_of
-from reference.exact.softmax import Softmax, Term, shifted_term
+from reference.exact.softmax import Softmax, Term, shifted_term, target_gradient_entries
 from reference.exact.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.expected import Expected
 from reference.floating_state import in_default_state
@@ -159,6 +159,10 @@ def _regular_softmax(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
     return spread(row, [softmax.probability_term(i).entry() for i in range(len(row.count))]), None
 
 
+def _regular_target_gradient(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
+    return spread(row, target_gradient_entries(row, evaluator.softmax(row), evaluator.derivative_factor(row, 0))), None
+
+
 def _regular_block_product(quantity: Quantity) -> Callable[[_Evaluator, Row], tuple[Enclosure, Floats]]:
     def regular(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floats]:
         entries, scales = block_product_of(quantity, row, evaluator.softmax(row))
@@ -175,6 +179,7 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
     Quantity.LOGSUMEXP: _regular_logsumexp,
     Quantity.LOG_SOFTMAX: _regular_log_softmax,
     Quantity.SOFTMAX: _regular_softmax,
+    Quantity.TARGET_GRADIENT: _regular_target_gradient,
     **{quantity: _regular_block_product(quantity) for quantity in BLOCK_PRODUCTS},
 }
 
@@ -201,7 +206,7 @@ def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[
 
 
 def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_mean: bool) -> Requirement:
-    if quantity in OF_LOGITS:
+    if quantity in (*OF_LOGITS, Quantity.TARGET_GRADIENT):
         if quantity is Quantity.LOGSUMEXP and row.kind in (RowKind.ALL_MASKED, RowKind.MANY_POSITIVE_INFINITIES):
             return Requirement.LIMIT_OR_NAN
         return REQUIREMENTS[row.kind]
@@ -278,6 +283,8 @@ def _per_row(evaluator: _Evaluator, quantity: Quantity) -> Expected:
         if row_scale is not None:
             scale[index] = row_scale
         requirement[index] = _row_requirement(problem, quantity, evaluator.rows[index], evaluator.undefined_mean)
+    if quantity is Quantity.TARGET_GRADIENT:  # 0 times the infinite loss of a masked class is 0, or NaN
+        requirement[(values.approximate() == 0) & (problem.logits == -np.inf)] = Requirement.LIMIT_OR_NAN
     return _expected(values, scale, requirement)
 
 
@@ -413,7 +420,8 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier 
 
     Raises:
       ValueError: a name that is not known, a Hessian of more than MAX_HESSIAN_CLASSES classes, a product without a tangent,
-        a gradient of the linear layer without one, or the compiled tier without numba.
+        a gradient of the linear layer without one, one by a target that is no probabilities, or the compiled tier without
+        numba.
 
     >>> expected = evaluate(Problem([[20.0, 0.0]], [0], "float32"), ["loss", "gradient"])
     >>> float(expected["loss"].values.approximate()[0])
@@ -427,6 +435,9 @@ def evaluate(problem: Problem, quantities: Iterable[Quantity | str], tier: Tier 
         raise ValueError(f"{along[0]} without a direction; give the problem a tangent of shape (N, K)")
     if set(LAYER_GRADIENTS) & set(wanted):
         layer_of(problem)
+    if Quantity.TARGET_GRADIENT in wanted and not problem.has_target_gradient:
+        given_target = "probabilities" if problem.has_probabilities else "class indices"
+        raise ValueError(f"target_gradient of {problem.loss} of {given_target}; allowed: cross_entropy of probabilities")
     evaluator = _Evaluator(problem)
     if not evaluator.undefined_mean and uses_fast(problem, wanted, tier):
         from reference.fast.evaluate import evaluate_fast

@@ -151,6 +151,11 @@ class Problem:
         return self.target.ndim == 2
 
     @property
+    def has_target_gradient(self) -> bool:
+        """True if the gradient by the target is defined: of cross-entropy of probabilities."""
+        return self.has_probabilities and self.loss.spec.is_log_probability
+
+    @property
     def is_plain(self) -> bool:
         """True if the loss of a row is one log-probability: class indices, no weights, smoothing or other loss option."""
         return not (self.has_probabilities or any(self.gives(argument) and not argument.is_plain for argument in ARGUMENTS))

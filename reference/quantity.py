@@ -17,6 +17,7 @@ class Quantity(StrEnum):
     | hessian     | A (diag(p) - p p^T), times the cotangent, row by row   | (N, K, K)                 |
     | hvp         | hessian times the tangent v = A (p*v - p <p, v>)       | (N, K)                    |
     | hessian_diagonal | the Hessian's diagonal alone, A p (1 - p)        | (N, K)                    |
+    | target_gradient | d<cotangent, loss>/dq = w_c (1 - s) (lse(x) - x_c), times the cotangent | (N, K) |
     | log_softmax | x_c - lse(x)                                          | (N, K)                    |
     | softmax     | exp(x_c - lse(x))                                     | (N, K)                    |
     | logsumexp   | lse(x) = log sum_c exp(x_c)                           | (N,)                      |
@@ -32,10 +33,11 @@ class Quantity(StrEnum):
     With a temperature T and a scale s the row is s x/T, so the gradient carries s/T and the Hessian (s/T)^2. A vector-Jacobian
     product is what the backward pass of a building block returns. Its cotangent u has the block's shape: it is the problem's
     tangent, and for logsumexp the problem's cotangent, which is that of every row where the loss is reduced. The table is
-    that of cross-entropy; `reference.loss` has the other losses. The diagonal is a quantity of its own because tree boosting
-    and coordinate descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its
-    log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x). The linear layer is that of
-    `reference.linear`; its three quantities are defined for a problem with a layer only.
+    that of cross-entropy; `reference.loss` has the other losses. The gradient by the target is that of
+    cross-entropy by probabilities, each for itself: they need not add up to 1; w_c is the class weight, s the smoothing. The
+    diagonal is a quantity of its own because tree boosting and coordinate descent compute no more. A sigmoid loss has one
+    logit x a row, for the row [x, 0]: its log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x).
+    The linear layer is that of `reference.linear`; its three quantities are defined for a problem with a layer only.
     """
 
     LOSS = "loss"
@@ -43,6 +45,7 @@ class Quantity(StrEnum):
     HESSIAN = "hessian"
     HVP = "hvp"
     HESSIAN_DIAGONAL = "hessian_diagonal"
+    TARGET_GRADIENT = "target_gradient"
     LOG_SOFTMAX = "log_softmax"
     SOFTMAX = "softmax"
     LOGSUMEXP = "logsumexp"
@@ -81,6 +84,9 @@ SUMMED_GRADIENTS = (Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT)
 
 LAYER_GRADIENTS = (Quantity.FEATURE_GRADIENT, *SUMMED_GRADIENTS)
 """Quantities of the linear layer in front of the logits."""
+
+OF_SOME_PROBLEMS = (*LAYER_GRADIENTS, Quantity.TARGET_GRADIENT)
+"""Quantities that are defined only for a problem with a linear layer, or with probabilities that enter linearly."""
 
 _NAMES = {quantity.value: quantity for quantity in Quantity}
 

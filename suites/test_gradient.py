@@ -14,4 +14,4 @@ from suites.test_loss import HAZARDS
 
 @pytest.mark.asks(Quantity.GRADIENT)
 def test_gradient(judge: Judge, operation: Operation, fmt: Format) -> None:
-    judge.search_claims("gradient", operation, Ask(fmt, HAZARDS), (Quantity.LOSS, Quantity.GRADIENT))
+    judge.search_claims("gradient", operation, Ask(fmt, HAZARDS), (Quantity.LOSS, Quantity.GRADIENT, Quantity.TARGET_GRADIENT))

@@ -27,7 +27,7 @@ IN_A_MEAN = 2**12 + 1
 """Rows of a mean, and one more than four chunks of 1024 have: a loss in chunks adds their means, or takes the mean of them."""
 
 CLASSES = 7
-QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *OF_LOGITS)
+QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.TARGET_GRADIENT, Quantity.HVP, *OF_LOGITS)
 
 
 @pytest.mark.asks(*QUANTITIES)

@@ -13,7 +13,7 @@ from suites.inputs.problems import Ask
 from suites.inputs.tables import FILLERS
 from suites.judging.judge import Judge
 
-ASKED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HVP, *OF_LOGITS)
+ASKED = (Quantity.LOSS, Quantity.GRADIENT, Quantity.TARGET_GRADIENT, Quantity.HVP, *OF_LOGITS)
 """All but Hessians, of which rows of many classes have millions of entries: a product needs none."""
 
 

@@ -19,6 +19,7 @@ from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, Prob
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
 LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP
+TARGET_GRADIENT = Quantity.TARGET_GRADIENT
 LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP = Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP
 INF, NAN = math.inf, math.nan
 
@@ -120,6 +121,7 @@ class Known:
 
 
 PAIR = Problem([[20.0, 0.0]], [0], FLOAT32)
+SOFT_PAIR = Problem([[20.0, 0.0]], [[1.0, 0.0]], FLOAT32)
 SURE = log1p_exp(20)
 TAIL = sigmoid_of_minus(20)
 SLOPE = times(TAIL, TAIL, exp(20))
@@ -170,6 +172,16 @@ CONFIDENT = [
         "three losses over four: no 1/3",
     ),
     Known("scale-loss", PAIR.replace(logit_scale=0.5), LOSS, (0,), log1p_exp(10), "the row is x/2"),
+    Known("by-label", SOFT_PAIR, TARGET_GRADIENT, (0, 0), SURE, "the loss of the class, of which its label is a factor"),
+    Known("by-label-far", SOFT_PAIR, TARGET_GRADIENT, (0, 1), plus(20, SURE), "the loss of the other class, whose label is 0"),
+    Known(
+        "by-label-weighted",
+        SOFT_PAIR.replace(class_weights=[1.0, 3.0], label_smoothing=0.25, cotangent=[-2.0]),
+        TARGET_GRADIENT,
+        (0, 0),
+        times(Decimal("-1.5"), SURE),
+        "-2 (1 - 1/4)",
+    ),
     Known("pulled-log-softmax", PAIR.replace(tangent=[[1.0, 0.0]]), LOG_SOFTMAX_VJP, (0, 0), TAIL, "1 - p = p_2"),
     Known("pulled-log-softmax-other", PAIR.replace(tangent=[[1.0, 0.0]]), LOG_SOFTMAX_VJP, (0, 1), minus(TAIL), "-p_2"),
     Known(

@@ -90,7 +90,7 @@ def test_limits_add_up_and_are_told_in_words() -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({}, "nothing is limited; allowed: dtypes, devices, derivatives, targets, options"),
+        ({}, "nothing is limited; allowed: dtypes, devices, derivatives, targets, fixed_target, options"),
         ({"reason": " ", "derivatives": 1}, "reason is ' '; allowed: a sentence that says why, in one line"),
         ({"dtypes": "float32"}, "dtypes is 'float32'; allowed: a list of float64, float32, float16, bfloat16"),
         ({"dtypes": []}, r"dtypes is \[\]; allowed: a list of float64, float32, float16, bfloat16"),

@@ -34,7 +34,10 @@ ONCE = "RuntimeError: element 0 of tensors does not require grad"
 
 SEEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "right": ({}, []),
-    "once": ({"derivatives": 1}, [f"no second derivative: {ONCE}"]),
+    "once": (
+        {"fixed_target": True, "derivatives": 1},
+        ["no gradient by the target: the target has no gradient (None)", f"no second derivative: {ONCE}"],
+    ),
     "inference": (
         {"derivatives": 0},
         ["no first derivative: the losses have no graph (detached, or computed under torch.no_grad)"],

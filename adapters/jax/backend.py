@@ -43,7 +43,7 @@ from adapters.jax.programs import Programs
 from adapters.jax.script import jax_script
 from adapters.jax.usages import PLAYERS
 from adapters.layout import LABEL_DTYPE, LABEL_DTYPES
-from adapters.operation import EAGER, Operation, building_block, differentiable
+from adapters.operation import EAGER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.processor import xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -127,6 +127,7 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
             "optax.softmax_cross_entropy(x, q)",
             losses_of(optax.softmax_cross_entropy),
             arithmetic,
+            quantities=OF_PROBABILITIES,
             probabilities=True,
             options=frozenset({"label_smoothing"}),
         ),
@@ -135,6 +136,7 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
             "optax.safe_softmax_cross_entropy(x, q)",
             losses_of(optax.safe_softmax_cross_entropy),
             arithmetic,
+            quantities=OF_PROBABILITIES,
             probabilities=True,
             options=frozenset(),
         ),

@@ -88,7 +88,7 @@ def forward_gradient(loss: Loss, cotangent: Array, logits: Array, at_once: bool)
     return _along_each_class(push, logits, at_once).T * cotangent[:, None]
 
 
-_ORDERS = ((Quantity.LOSS, Quantity.GRADIENT), (Quantity.HVP, Quantity.HESSIAN))
+_ORDERS = ((Quantity.LOSS, Quantity.GRADIENT), (Quantity.TARGET_GRADIENT,), (Quantity.HVP, Quantity.HESSIAN))
 """Quantities that are compiled together: each set that is asked would cost a compilation of its own."""
 
 
@@ -147,6 +147,9 @@ def derivatives(
             results[Quantity.HESSIAN] = jnp.moveaxis(_along_each_class(push, logits, how.compiled), 0, 2)
     elif Quantity.GRADIENT in quantities:
         results[Quantity.GRADIENT] = gradient(logits)
+    if Quantity.TARGET_GRADIENT in quantities:
+        losses, pullback = jax.vjp(lambda labels: reduced(how.losses, labels, options, logits), target)
+        results[Quantity.TARGET_GRADIENT] = pullback(cotangent.astype(losses.dtype))[0]
     return {quantity: results[quantity] for quantity in quantities}
 
 

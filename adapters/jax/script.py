@@ -71,6 +71,10 @@ _REVERSE = """
 losses, pullback = jax.vjp(lambda x: loss(x, t), x)
 return pullback(upstream.astype(losses.dtype))[0]
 """
+_BY_TARGET = """
+losses, pullback = jax.vjp(lambda labels: loss(x, labels), t)
+return pullback(upstream.astype(losses.dtype))[0]
+"""
 _FORWARD = """
 push = jax.linearize(lambda x: loss(x, t), x)[1]
 return along_each_class(push, x).T * upstream[:, None]
@@ -168,6 +172,9 @@ def _functions(asked: Question) -> list[str]:
         place = LAYER_GRADIENTS.index(quantity)
         call = f"gradients(features, weights, bias, t, upstream)[{place}]"
         return [run, function("observe()", f"return np.asarray({call})")]
+    if quantity is Quantity.TARGET_GRADIENT:
+        run = decorator + function("by_target(x, t, upstream)", _BY_TARGET)
+        return [run, function("observe()", "return np.asarray(by_target(x, t, upstream))")]
     forward = how.gradient is forward_gradient
     gradient = function("gradient(x, t, upstream)", _FORWARD if forward else _REVERSE)
     along = [function("along_each_class(push, x)", _AT_ONCE if how.compiled else _ONE_BY_ONE)]

@@ -141,6 +141,14 @@ class _Rows:
     def gradient(self) -> Floats:
         return self._owed(self._slopes().value())
 
+    def target_gradient(self) -> Floats:
+        """w (1 - s) L, L infinite where a class is masked: there nothing is left of a weight of 0."""
+        weight = 1.0 if self.problem.class_weights is None else self.problem.class_weights
+        by = _dd(weight) * (_dd(1.0) - _dd(self.problem.label_smoothing)) * self._upstream(0)
+        values = (by * dd.select(self.masked, _dd(0.0), self.gaps + dd.log1p(self.others))).value()
+        infinite = self.masked & (by.hi != 0)
+        return self._regular_or_nan(np.where(infinite, np.copysign(np.inf, by.hi), values))
+
     def feature_gradient(self) -> Floats:
         """g W, a column at a time; less the weight of the largest class, which adds nothing, for a row's slopes add up to 0."""
         weight, top = layer_of(self.problem).weight, np.argmax(self.left_out, axis=1)

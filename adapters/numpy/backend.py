@@ -27,7 +27,7 @@ from adapters.numpy.losses import (
 )
 from adapters.numpy.script import numpy_script
 from adapters.numpy.usages import PLAYERS, Results, made_by
-from adapters.operation import LOSS_QUANTITIES, Operation, building_block
+from adapters.operation import LOSS_QUANTITIES, OF_PROBABILITIES, Operation, building_block
 from adapters.processor import numpy_level
 from adapters.question import Question
 from adapters.returned import called, check_shape, name_of_kernel, refused
@@ -113,6 +113,7 @@ def _control(
         "the same for probabilities",
         function,
         arithmetic,
+        quantities=OF_PROBABILITIES,
         probabilities=True,
         options=_OF_PROBABILITIES,
     )

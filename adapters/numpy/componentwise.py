@@ -159,6 +159,15 @@ class _Rows:
         """p times the other classes' weights, less the class's own weight times 1 - p."""
         return self._times(self.p * _sums_of_others(self.weights) - self.weights * self.complements, 1)
 
+    def target_gradient(self) -> Array:
+        """w (1 - s) L, L infinite where a class is masked: there nothing is left of a weight of 0."""
+        problem = self.problem
+        weight = self._working(1.0 if problem.class_weights is None else problem.class_weights)
+        by = weight * (1 - self._working(problem.label_smoothing)) * self._times(np.ones_like(self.gaps), 0)
+        far = np.where(self.masked, np.inf, self._of_unit(self.halves))
+        values = np.where(by == 0, 0, 2 * (by * far) + by * np.log1p(self.others))
+        return np.where(self.regular, values, np.nan)
+
     def hessian(self) -> Array:
         """A p (1 - p) on the diagonal, -A p_i p_j beside it."""
         p, own = self.p, np.eye(self.problem.num_classes, dtype=bool)

@@ -24,7 +24,7 @@ from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.layout import LABEL_DTYPE
-from adapters.operation import EAGER, Operation, building_block, differentiable
+from adapters.operation import EAGER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.processor import has_avx512_fp16, xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -188,6 +188,7 @@ def _tf_operations(mode: str) -> list[Operation]:
             "tf.nn.softmax_cross_entropy_with_logits(q, x)",
             dense,
             fused,
+            quantities=OF_PROBABILITIES,
             probabilities=True,
         ),
         _operation(mode, "log_softmax_gather", "-tf.gather(tf.nn.log_softmax(x), index)", log_softmax_gather, half),

@@ -87,6 +87,18 @@ def _loss_and_gradient(loss: LossFunction, options: Options) -> Run:
     return run
 
 
+def _by_target(loss: LossFunction, options: Options) -> Run:
+    """The gradient by probabilities, beside logits that are watched too."""
+
+    def run(logits: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch((logits, target))
+            value = loss(logits, target, options)
+        return (tape.gradient(value, target, output_gradients=tf.cast(cotangent, value.dtype)),)
+
+    return run
+
+
 def _product(loss: LossFunction, options: Options) -> Run:
     """The derivative of the gradient along a direction: symmetric, so reverse over reverse gives the product."""
     first = _loss_and_gradient(loss, options)
@@ -103,12 +115,16 @@ def _product(loss: LossFunction, options: Options) -> Run:
 def _eager(loss: LossFunction, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
     """One pass forward and one back on a tape from which every second derivative is then taken."""
     options, logits = Options.of(inputs.problem), inputs.logits
+    given = (logits, inputs.target, inputs.cotangent)
+    by_target = (
+        {Quantity.TARGET_GRADIENT: _by_target(loss, options)(*given)[0]} if Quantity.TARGET_GRADIENT in quantities else {}
+    )
     if Quantity.GRADIENT not in quantities and Quantity.HVP not in quantities and Quantity.HESSIAN not in quantities:
-        return {Quantity.LOSS: loss(logits, inputs.target, options)}
+        return by_target | {Quantity.LOSS: loss(logits, inputs.target, options)}
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
-        value, gradient = _loss_and_gradient(loss, options)(logits, inputs.target, inputs.cotangent)
-    results = {Quantity.LOSS: value, Quantity.GRADIENT: gradient}
+        value, gradient = _loss_and_gradient(loss, options)(*given)
+    results = by_target | {Quantity.LOSS: value, Quantity.GRADIENT: gradient}
     if Quantity.HVP in quantities:
         results[Quantity.HVP] = tape.gradient(gradient, logits, output_gradients=inputs.tangent())
     if Quantity.HESSIAN in quantities:
@@ -160,6 +176,8 @@ class Differentiated:
             results[Quantity.LOSS], results[Quantity.GRADIENT] = self._run(_loss_and_gradient, inputs, given)
         elif Quantity.LOSS in quantities:
             (results[Quantity.LOSS],) = self._run(_loss_alone, inputs, given)
+        if Quantity.TARGET_GRADIENT in quantities:
+            (results[Quantity.TARGET_GRADIENT],) = self._run(_by_target, inputs, given)
         if Quantity.HVP in quantities:
             (results[Quantity.HVP],) = self._run(_product, inputs, (*given, inputs.tangent()))
         if Quantity.HESSIAN in quantities:
@@ -172,7 +190,7 @@ class Differentiated:
     ) -> tuple[Tensor, ...]:
         options = Options.of(inputs.problem)
         assert options.row_weights is None
-        key = (build, options, inputs.logits.dtype)
+        key = (build, options, *(tensor.dtype for tensor in given))
         if key not in self._traced:
             self._traced[key] = _traced(build(self.loss, options), self.mode, given)
         return self._traced[key](*given)

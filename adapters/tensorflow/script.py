@@ -108,6 +108,12 @@ if losses.shape.rank != upstream.shape.rank:
     raise ValueError(f"a loss of shape {losses.shape}, not {upstream.shape}")"""
 """Of an empty batch, where a loss of the wrong shape has a gradient of the right one."""
 
+_BY_TARGET = """
+with tf.GradientTape() as tape:
+    tape.watch((x, t))
+    losses = loss(x, t)
+return tape.gradient(losses, t, output_gradients=tf.cast(upstream, losses.dtype))
+"""
 _PRODUCT = """
 with tf.GradientTape() as tape:
     tape.watch(x)
@@ -200,6 +206,8 @@ def _functions(asked: Question) -> list[str]:
         arguments = "features, weight, bias, t, upstream"
         gradients = function(f"gradients({arguments})", _LAYER)
         return [gradients, _observe(mode, "gradients", arguments, f"[{LAYER_GRADIENTS.index(quantity)}]")]
+    if quantity is Quantity.TARGET_GRADIENT:
+        return [function("by_target(x, t, upstream)", _BY_TARGET), _observe(mode, "by_target", "x, t, upstream", "")]
     checked = "" if asked.problem.num_rows else _SHAPE_CHECKED
     first = function("loss_and_gradient(x, t, upstream)", _LOSS_AND_GRADIENT.format(checked=checked))
     if isinstance(asked.operation.function, HessianByJacobian):

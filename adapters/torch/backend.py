@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
 from adapters.layout import LABEL_DTYPE, OF_OLD, OF_TENSORS, Layout
-from adapters.operation import Operation, building_block, differentiable
+from adapters.operation import OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
@@ -151,6 +151,7 @@ def _eager_operations(device: str) -> tuple[Operation, ...]:
             "cross_entropy_probabilities",
             soft,
             Differentiated(cross_entropy),
+            quantities=OF_PROBABILITIES,
             probabilities=True,
             options=_SOFT,
         ),
@@ -394,6 +395,7 @@ class TorchAdapter(Adapter):
                 f"{name}(x, q)",
                 loss,
                 arithmetic,
+                quantities=OF_PROBABILITIES,
                 probabilities=True,
                 options=_SOFT | named,
                 layouts=OF_TENSORS,

@@ -130,6 +130,8 @@ def by_autograd(loss: Loss, run: Questioned, quantities: tuple[Quantity, ...]) -
         upstream = run.cotangent(losses.shape).to(losses.dtype)
         (gradient,) = torch.autograd.grad(losses, run.logits, upstream, create_graph=second)
         results[Quantity.GRADIENT] = gradient.detach()
+    if Quantity.TARGET_GRADIENT in quantities:
+        results[Quantity.TARGET_GRADIENT] = _by_target(loss, run)
     if Quantity.HVP in quantities:
         (product,) = torch.autograd.grad(gradient, run.logits, run.tangent(), retain_graph=True)
         results[Quantity.HVP] = product
@@ -137,6 +139,17 @@ def by_autograd(loss: Loss, run: Questioned, quantities: tuple[Quantity, ...]) -
         rows = [_hessian_row(gradient, run.logits, k) for k in range(run.logits.shape[1])]
         results[Quantity.HESSIAN] = torch.stack(rows, dim=1)
     return results
+
+
+def _by_target(loss: Loss, run: Questioned) -> Tensor:
+    """The gradient by probabilities, beside logits that need one too."""
+    target = run.target.detach().requires_grad_()
+    losses = loss(run.logits, target, run.options)
+    upstream = run.cotangent(losses.shape).to(losses.dtype)
+    gradient = torch.autograd.grad(losses, (run.logits, target), upstream, allow_unused=True)[1]
+    if gradient is None:
+        raise LackError('the target has no gradient (None); a kernel that has none declares @limits("why", fixed_target=True)')
+    return gradient
 
 
 def loss_alone(loss: Loss, run: Run, _: tuple[Quantity, ...]) -> Results:

@@ -148,6 +148,11 @@ losses = {loss}(x, t)
 _AUTOGRAD = {
     Quantity.LOSS: "return {loss}(x, t)",
     Quantity.GRADIENT: _BACKWARD + "return gradient",
+    Quantity.TARGET_GRADIENT: """
+target = t.detach().requires_grad_()
+losses = {loss}(x, target)
+return torch.autograd.grad(losses, (x, target), {upstream})[1]
+""",
     Quantity.HVP: _BACKWARD + "return torch.autograd.grad(gradient, x, v)[0]",
     Quantity.HESSIAN: _BACKWARD
     + """

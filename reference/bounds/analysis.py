@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reference.bounds.recent import recent
 from reference.bounds.row_errors import RowErrors
@@ -46,7 +48,7 @@ class Analysis:
         size, error = (self.lifted(np.broadcast_to(part, shape)) for part in (size, error))
         return Running(size, error, self.rows.arithmetic)
 
-    def lifted(self, values: Floats) -> Floats:
+    def lifted(self, values: NDArray[Any]) -> NDArray[Any]:
         """Numbers of each row, with the axis of the directions where there is one."""
         return values[:, None, :] if self.lift else values
 

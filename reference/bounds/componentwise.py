@@ -35,7 +35,7 @@ import numpy as np
 from reference.arithmetic import Arithmetic
 from reference.bounds.analysis import LABEL_ROUNDINGS, Analysis, Direction
 from reference.bounds.block_products import block_product
-from reference.bounds.family import family_gradient, family_loss, family_product, finished, reduced
+from reference.bounds.family import family_gradient, family_loss, family_product, finished, reduced, target_gradient_error
 from reference.bounds.layer import layer_gradient
 from reference.bounds.recent import recent
 from reference.bounds.row_errors import RowErrors
@@ -238,12 +238,14 @@ class CarefulAnalysis(Analysis):
 
     def _others(self, values: Running) -> Running:
         """The numbers, and 0 in the place of the maximum."""
-        return Running(*(np.where(self.is_top, 0.0, part) for part in (values.size, values.error)), values.arithmetic)
+        size, error = (np.where(self.is_top, 0.0, part) for part in (values.size, values.error))
+        return Running(size, error, values.arithmetic)
 
     def _chosen(self, where: Bools, first: Running, second: Running) -> Running:
         """The first numbers where it is True, the second elsewhere."""
         pairs = ((first.size, second.size), (first.error, second.error))
-        return Running(*(np.where(where, *pair) for pair in pairs), first.arithmetic)
+        size, error = (np.where(where, *pair) for pair in pairs)
+        return Running(size, error, first.arithmetic)
 
     @cached_property
     def miss(self) -> Running:
@@ -309,6 +311,8 @@ def componentwise_errors(problem: Problem, quantity: Quantity, arithmetic: Arith
         return block_product(a, quantity).error
     if quantity in LAYER_GRADIENTS:
         return layer_gradient(problem, family_gradient(a), quantity)
+    if quantity is Quantity.TARGET_GRADIENT:
+        return target_gradient_error(a)
     return family_gradient(a).error if quantity is Quantity.GRADIENT else family_product(a).error
 
 

@@ -35,6 +35,7 @@ from reference.bounds.family import (
     family_product,
     inverses_error,
     reduced,
+    target_gradient_error,
 )
 from reference.bounds.layer import layer_gradient
 from reference.bounds.row_errors import RowErrors, rows_of
@@ -47,7 +48,16 @@ from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, SECOND_ORDER, Quantity, quantity_named
 from reference.reduction import Reduction
-from reference.weights import divisor_of, factors_of, row_weights_of, tangent_of, unit_of, upstream_of, weights_of
+from reference.weights import (
+    class_weights,
+    divisor_of,
+    factors_of,
+    row_weights_of,
+    tangent_of,
+    unit_of,
+    upstream_of,
+    weights_of,
+)
 
 SLACK = 1.0 + 2.0**-30
 """Covers the rounding of this file's own float64 arithmetic: far below one part in 10^9, errors of fewer than 1000 u."""
@@ -226,6 +236,7 @@ _STABLE = {
     Quantity.LOG_SOFTMAX: lambda rows: rows.log_error,
     Quantity.SOFTMAX: _softmax,
     Quantity.LOGSUMEXP: _logsumexp,
+    Quantity.TARGET_GRADIENT: lambda rows: target_gradient_error(analysis_of(rows)),
     **{quantity: _block_product(quantity) for quantity in BLOCK_PRODUCTS},
     **{quantity: _layer_gradient(quantity) for quantity in LAYER_GRADIENTS},
 }
@@ -237,7 +248,7 @@ _ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS
 _SHIFTED = (Quantity.HVP, Quantity.SOFTMAX_VJP, Quantity.LOG_SOFTMAX_VJP)
 """Products along a direction, of which the algorithm of componentwise.py treats the maximum apart: it is as stable."""
 
-_DERIVATIVES = {Quantity.LOSS: 0} | dict.fromkeys(SECOND_ORDER, 2)
+_DERIVATIVES = {Quantity.LOSS: 0, Quantity.TARGET_GRADIENT: 0} | dict.fromkeys(SECOND_ORDER, 2)
 """How often a quantity of a loss is differentiated by the logits; once where it is not listed."""
 
 
@@ -264,7 +275,7 @@ def stable_bound(
     if arithmetic.stores_once:
         known = expected or evaluate(problem, [quantity])[quantity]
         bound = _stored_once(known.values.approximate(), bound, arithmetic)
-        if quantity is Quantity.GRADIENT and problem.cotangent is not None:
+        if quantity in (Quantity.GRADIENT, Quantity.TARGET_GRADIENT) and problem.cotangent is not None:
             # A kernel that is not handed the cotangent stores before it: what underflows there is then enlarged by it.
             bound = bound + np.abs(factors_of(problem)) * arithmetic.storage_underflow / 2
     return np.where(np.isnan(bound), np.inf, bound)
@@ -364,7 +375,7 @@ def lost_to_underflow(
         shares = row_weights_of(problem) / divisor_of(problem)
         factors = shares if quantity is Quantity.LOSS else factors_of(problem)
         order = _DERIVATIVES.get(quantity, 1)
-        amplitude = amplitude_of(problem, arithmetic, order) * factors / unit_of(problem) ** order
+        amplitude = _amplitude(problem, quantity, arithmetic, order) * factors / unit_of(problem) ** order
     if quantity is Quantity.HVP and problem.tangent is not None:
         amplitude = amplitude * (1 + np.abs(problem.tangent).max(axis=1, keepdims=True, initial=0.0))
     classes = 2 if problem.is_binary else problem.num_classes
@@ -373,6 +384,13 @@ def lost_to_underflow(
     # Half the smallest float64 is 0 in float64: times an amplitude that overflows it is no bound, but nothing is lost.
     lost = np.where(np.isnan(lost), 0.0, lost)
     return lost + (arithmetic.storage.min_normal if arithmetic.flush_to_zero else 0.0)
+
+
+def _amplitude(problem: Problem, quantity: Quantity, arithmetic: Arithmetic, order: int) -> Floats:
+    """That of a loss or a derivative by the logits; the loss of a class moves by what log S does, whatever the labels are."""
+    if quantity is Quantity.TARGET_GRADIENT:
+        return np.full((1, 1), class_weights(problem).max())
+    return amplitude_of(problem, arithmetic, order)
 
 
 def _product_amplitude(problem: Problem, quantity: Quantity) -> Floats:

@@ -25,14 +25,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reference.arithmetic import Arithmetic
-from reference.bounds.analysis import Analysis, Direction
+from reference.bounds.analysis import LABEL_ROUNDINGS, Analysis, Direction
 from reference.bounds.row_errors import RowErrors, rows_of
 from reference.bounds.running import Running, growth_of, inverse_error
 from reference.formats import Floats
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.reduction import Reduction
-from reference.weights import divisor_of, factors_of, row_weights_of, tangent_of, unit_of, upstream_of, weights_of
+from reference.weights import (
+    class_weights,
+    divisor_of,
+    factors_of,
+    row_weights_of,
+    tangent_of,
+    unit_of,
+    upstream_of,
+    weights_of,
+)
 
 _LARGEST = np.finfo(np.float64).max
 """Beyond it a loss is infinite in every format."""
@@ -285,6 +294,16 @@ def family_gradient(a: Analysis) -> Running:
     if problem.logit_softcap is not None:
         slope = slope.times(a.rate).rounded(2)  # the factors c and 1/c of the chain rule
     return finished(a, slope, 1)
+
+
+def target_gradient_error(a: Analysis) -> Floats:
+    """(N, K): that of the gradient by the labels of a weighted log-probability, w (1 - s) L times the factors."""
+    kept = class_weights(a.rows.problem) * (1.0 - a.rows.problem.label_smoothing)
+    each = a.known(np.broadcast_to(kept, a.rows.logits.shape)).rounded(LABEL_ROUNDINGS)
+    error = finished(a, each.times(a.log_losses), 0).error
+    # A loss near the end of float64 overflows here before its factors make it smaller; there half of it comes last.
+    half = Running(a.log_losses.size / 2, a.log_losses.error / 2, each.arithmetic)
+    return np.where(np.isfinite(error), error, 2 * finished(a, each, 0).times(half).error)
 
 
 def family_product(a: Analysis) -> Running:

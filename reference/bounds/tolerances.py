@@ -94,7 +94,7 @@ def tolerance(
     quantity, grade = quantity_named(quantity), grade_named(grade)
     if grade < Grade.STABLE:
         raise ValueError(f"grade is {grade.label!r}, which bounds no error; allowed: stable and more")
-    if quantity in (*LAYER_GRADIENTS, *BLOCK_PRODUCTS):
+    if quantity in (*LAYER_GRADIENTS, *BLOCK_PRODUCTS, Quantity.TARGET_GRADIENT):
         raise ValueError(f"quantity is {str(quantity)!r}; allowed: quantities of the logits, but no building block's product")
     fmt = arithmetic.storage
     if grade >= Grade.FAITHFUL:

@@ -28,7 +28,7 @@ from flint import arb, fmpq
 
 from reference.enclosure import Entry, enclose, special
 from reference.exact.row import Row
-from reference.weights import rational, unit
+from reference.weights import class_weights, rational, unit
 
 _ZERO = fmpq(0)
 _NO_BALL = arb(0)
@@ -183,6 +183,21 @@ def loss_term(row: Row, softmax: Softmax) -> Term | float:
         exact += n * a * gap
     tail = softmax.tail.scaled(row.total_weight)
     return Term(exact, tail.ball, tail.sign)
+
+
+def target_gradient_entries(row: Row, softmax: Softmax, factor: fmpq) -> list[Entry]:
+    """w (1 - s) L times an exact factor at the distinct classes: L is +inf at a masked class, and 0 times it is 0."""
+    weights, kept = class_weights(row.problem)[row.members].tolist(), 1 - rational(row.problem.label_smoothing)
+    entries = []
+    for weight, gap in zip(weights, softmax.gaps, strict=True):
+        each = rational(weight) * kept * factor
+        if each == 0:
+            entries.append(special(0.0))
+        elif gap is None:
+            entries.append(special(np.inf if each > 0 else -np.inf))
+        else:
+            entries.append(shifted_term(gap, softmax.tail).scaled(each).entry())
+    return entries
 
 
 def gradient_terms(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], list[float]]:

@@ -14,7 +14,7 @@ from flint import fmpq
 from reference.enclosure import Enclosure, Entry, special
 from reference.exact.formulas import block_product_of, gradient_of, loss_of
 from reference.exact.row import Row
-from reference.exact.softmax import Number, Softmax, Term
+from reference.exact.softmax import Number, Softmax, Term, target_gradient_entries
 from reference.quantity import BLOCK_PRODUCTS, OF_LOGITS, SECOND_ORDER, Quantity
 from reference.special_values import RowKind
 from reference.weights import rational
@@ -59,7 +59,7 @@ def special_loss(row: Row) -> Term | float:
 
 def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> Enclosure:
     """A quantity of a row that is not regular, but for its loss; `factor(k)` multiplies derivatives of order k."""
-    if quantity not in OF_LOGITS and row.weightless:
+    if quantity not in (*OF_LOGITS, Quantity.TARGET_GRADIENT) and row.weightless:
         return filled(quantity, row, 0.0)
     if quantity is Quantity.LOGSUMEXP and row.kind is not RowKind.NAN:
         return filled(quantity, row, -np.inf if row.kind is RowKind.ALL_MASKED else np.inf)
@@ -67,6 +67,8 @@ def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> 
         return filled(quantity, row, np.nan)
     if quantity is Quantity.GRADIENT:
         return spread(row, _limit_gradient(row, factor(1)))
+    if quantity is Quantity.TARGET_GRADIENT:
+        return spread(row, target_gradient_entries(row, _LimitSoftmax(row), factor(0)))
     if quantity in BLOCK_PRODUCTS:
         return spread(row, block_product_of(quantity, row, _LimitSoftmax(row))[0])
     if quantity in SECOND_ORDER:

@@ -241,12 +241,15 @@ def _cells_gone(taken: Answers) -> Iterator[Finding]:
 
 
 def _derivatives(probe: Probe, live: list[Cell], classes: int) -> Iterator[Finding]:
-    """The order up to which the kernel is differentiable."""
+    """The order up to which the kernel is differentiable, and whether by its target."""
     having = [cell for cell in live if Quantity.GRADIENT in cell.operation.quantities]
     both = _each(having, lambda cell: probe.ask(cell, cell.problem(classes), Quantity.GRADIENT, *_twice(cell)[:1]))
     first = both | {cell: probe.ask(cell, cell.problem(classes), Quantity.GRADIENT) for cell in _failed(both)}
     yield from _of_all(first, "no first derivative", {"derivatives": 0})
     once = {cell: both[cell] for cell in both if first[cell].error is None}
+    labelled = [cell for cell in once if Quantity.TARGET_GRADIENT in cell.operation.quantities]
+    by_target = {cell: probe.ask(cell, cell.problem(classes), Quantity.TARGET_GRADIENT) for cell in labelled}
+    yield from _of_all(by_target, "no gradient by the target", {"fixed_target": True})
     second = once | {cell: _second(probe, cell, cell.problem(classes)) for cell in _failed(once)}
     yield from _of_all(second, "no second derivative", {"derivatives": 1})
 

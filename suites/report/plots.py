@@ -31,6 +31,7 @@ _NAMES = {
     "hessian": "Hess",
     "hvp": "H·v",
     "hessian_diagonal": "diag H",
+    "target_gradient": "∂q",
     "log_softmax": "log p",
     "softmax": "p",
     "logsumexp": "lse",

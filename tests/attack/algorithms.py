@@ -262,6 +262,14 @@ def _all_moved(c: Computer[Any], problem: Problem, p: Any) -> Any:
     return pulled(c, problem, c.multiply(p, c.exact(upstream_of(problem))))
 
 
+def by_target(c: Computer[Any], problem: Problem) -> Any:
+    """w (1 - s) L: what the label of a class is multiplied with."""
+    kept = c.subtract(number(c, 1.0), number(c, problem.label_smoothing))
+    if problem.class_weights is not None:
+        kept = c.multiply(c.exact(class_weights(problem)[None]), kept)
+    return finished(c, problem, c.multiply(kept, -log_softmax(c, problem)), 0)
+
+
 def less_share_of_powers(c: Computer[Any], problem: Problem) -> Any:
     """u - (sum(u) / S) E: as the derivative of the log of a sum has it."""
     u, powers = c.exact(tangent_of(problem)), c.exp(gaps_of(c, problem))
@@ -277,6 +285,7 @@ ALGORITHMS: dict[Quantity, dict[str, Algorithm]] = {
     Quantity.SOFTMAX: {name: _of(way, lambda c, _, p: c.store(p)) for name, way in WAYS.items()},
     Quantity.LOGSUMEXP: {"": logsumexp},
     Quantity.LOSS: {"": loss},
+    Quantity.TARGET_GRADIENT: {"": by_target},
     Quantity.GRADIENT: {name: _of(way, gradient_of) for name, way in WAYS.items()},
     Quantity.HESSIAN_DIAGONAL: {name: _of(way, _diagonal) for name, way in WAYS.items()},
     Quantity.HVP: {

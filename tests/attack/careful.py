@@ -136,6 +136,10 @@ def _all_moved(c: Computer[Any], problem: Problem) -> Any:
     return pulled(c, problem, c.multiply(_Row(c, problem).p, c.exact(upstream_of(problem))))
 
 
+def _by_target(c: Computer[Any], problem: Problem) -> Any:
+    return finished(c, problem, _Row(c, problem).losses, 0)
+
+
 def _logsumexp(c: Computer[Any], problem: Problem) -> Any:
     row, top = _Row(c, problem), number(c, float(problem.logits.max()))
     if problem.temperature != 1.0:
@@ -187,6 +191,7 @@ CAREFUL: dict[Loss, dict[Quantity, Algorithm]] = {
         Quantity.SOFTMAX: lambda c, problem: _Row(c, problem).p,
         Quantity.LOGSUMEXP: _logsumexp,
         Quantity.LOSS: _loss,
+        Quantity.TARGET_GRADIENT: _by_target,
         Quantity.GRADIENT: _gradient,
         Quantity.HESSIAN_DIAGONAL: _diagonal,
         Quantity.HVP: _product,

@@ -9,7 +9,7 @@ from typing import Any
 from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summation
 from reference.formats import Format
 from reference.loss import Loss
-from reference.quantity import LAYER_GRADIENTS, OF_LOGITS, Quantity
+from reference.quantity import LAYER_GRADIENTS, OF_LOGITS, OF_SOME_PROBLEMS, Quantity
 from tests.attack.algorithms import ALGORITHMS
 from tests.attack.careful import CAREFUL
 from tests.attack.search import COMPONENTWISE, Attack, Shape, worst_of
@@ -92,7 +92,8 @@ class Line:
         arithmetic = Arithmetic(fmt, fmt, **_ULPS | DECLARED[self.declared])
         case = CASES[self.case]
         for options in case.options:
-            if not (options.get("soft") and self.quantity in OF_LOGITS):
+            labels = options.get("soft", False)
+            if labels if self.quantity is Quantity.TARGET_GRADIENT else not (labels and self.quantity in OF_LOGITS):
                 bound = replace(arithmetic, **self.hidden)
                 yield Attack(self.quantity, self.way, arithmetic, case.shape, options, bound)
 
@@ -125,7 +126,7 @@ def _careful_lines() -> Iterator[Line]:
 
 def _lines() -> Iterator[Line]:
     for quantity, ways in ALGORITHMS.items():
-        if quantity not in LAYER_GRADIENTS:
+        if quantity not in OF_SOME_PROBLEMS:
             yield from (Line(quantity, way, declared) for way in ways for declared in list(DECLARED)[:3])
     for declared in list(DECLARED)[3:-1]:
         yield from (Line(quantity, way, declared) for quantity, way in _SHORT.items())
@@ -152,6 +153,11 @@ def _lines() -> Iterator[Line]:
     yield Line(Quantity.GRADIENT, "softplus", "softplus", "soft sigmoid")
 
 
+def _label_lines() -> Iterator[Line]:
+    for case in ("cross_entropy", "factors", "mean", "row weights"):
+        yield from (Line(Quantity.TARGET_GRADIENT, "", declared, case) for declared in ("recursive", "reciprocals"))
+
+
 def _layer_lines() -> Iterator[Line]:
     for quantity in LAYER_GRADIENTS:
         for case in ("linear layer", "dense layer"):
@@ -162,5 +168,5 @@ def _layer_lines() -> Iterator[Line]:
         yield Line(Quantity.GRADIENT, "quotient", declared, "dense layer")
 
 
-LINES = [*_lines(), *_layer_lines(), *_careful_lines()]
+LINES = [*_lines(), *_label_lines(), *_layer_lines(), *_careful_lines()]
 """The rows of the page."""

@@ -253,7 +253,14 @@ CLAIM_DEFAULTS: dict[str, dict[str, Any]] = {
     "claim": _WHERE,
     "deviation": _KNOWN | {"reaches": "none", "region": None},
     "out_of_range": _KNOWN,
-    "limit": {"modes": ["*"], "classes_multiple_of": 1, "finite_logits": False, "overwrites": [], "returns": {}}
+    "limit": {
+        "modes": ["*"],
+        "classes_multiple_of": 1,
+        "finite_logits": False,
+        "fixed_target": False,
+        "overwrites": [],
+        "returns": {},
+    }
     | dict.fromkeys(("dtypes", "devices", "derivatives", "targets", "options", "max_classes", "usages"))
     | dict.fromkeys(("layouts", "label_dtypes", "mean_of_nothing")),
 }

@@ -315,6 +315,12 @@ def check_problem(problem: Problem, quantities: Sequence[Quantity]) -> None:
     check_values(problem, {q: expected.values for q, expected in evaluate(problem, quantities).items()})
 
 
+def of_its_own(problem: Problem) -> tuple[Quantity, ...]:
+    """The quantities that only problems with a layer, or with labels to differentiate by, have."""
+    layer = LAYER_GRADIENTS if problem.layer is not None else ()
+    return (*layer, Quantity.TARGET_GRADIENT) if problem.has_target_gradient else layer
+
+
 def agreement_rows(count: int, seed: int) -> int:
     """Compares both oracles on `count` generated rows and returns on how many they agreed, which is all of them.
 
@@ -329,8 +335,7 @@ def agreement_rows(count: int, seed: int) -> int:
         draw = random_loss_problem if rng.random() < 0.4 else random_problem
         problem = draw(rng, rows, families[batch % len(families)])
         thorough = rng.random() < 0.25
-        layer = LAYER_GRADIENTS if problem.layer is not None else ()
-        check_problem(problem, (*(ALWAYS + SOMETIMES if thorough else ALWAYS), *layer))
+        check_problem(problem, (*(ALWAYS + SOMETIMES if thorough else ALWAYS), *of_its_own(problem)))
         agreed += rows
         batch += 1
     return agreed

@@ -24,13 +24,13 @@ from reference.evaluation import evaluate
 from reference.formats import FORMATS, Floats, Format
 from reference.options import OPTIONS
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import OF_SOME_PROBLEMS, Quantity
 from reference.tiers import Tier, takes
-from tests.oracles.agreement import FAMILIES, Generator, random_loss_problem, random_problem
+from tests.oracles.agreement import FAMILIES, Generator, of_its_own, random_loss_problem, random_problem
 from tests.oracles.mpfr_oracle import LEAST_BITS, divisor, values_of
 
 MOST_ROWS = 3
-EVERYTHING = tuple(quantity for quantity in Quantity if quantity not in LAYER_GRADIENTS)
+EVERYTHING = tuple(quantity for quantity in Quantity if quantity not in OF_SOME_PROBLEMS)
 
 _SIZED = ("normaliser", "temperature", "logit_scale", "logit_softcap", "z_loss", "focusing", "positive_weight")
 _SIZES = (2.0**-30, 0.3, 7.0, 2.0**20)
@@ -162,8 +162,7 @@ def check_problems(count: int, seed: int) -> Contained:
     rng, families, total = np.random.default_rng(seed), list(FAMILIES), Contained()
     for number in range(count):
         problem = random_extreme_problem(rng, families[number % len(families)])
-        layer = LAYER_GRADIENTS if problem.layer is not None else ()
-        total += check(problem, (*EVERYTHING, *layer))
+        total += check(problem, (*EVERYTHING, *of_its_own(problem)))
     return total
 
 

@@ -243,6 +243,16 @@ def _of_loss(row: MpfrRow, quantity: Quantity) -> list[Real]:
     return [f * sum((jet.bend[i][j] * v[j] for j in kept), mpfr(0)) for i in kept]
 
 
+def _by_target(row: MpfrRow) -> list[Real]:
+    """The derivatives of a row's loss, which is linear in its labels, by each of them."""
+    problem, kept = row.problem, 1 - mpfr(row.problem.label_smoothing)
+    weights = [1.0] * row.size if problem.class_weights is None else problem.class_weights.tolist()
+    by = [mpfr(w) * kept * row.factor() for w in weights]
+    return [
+        mpfr(0) if not f else -f * row.log_p(i).value if i in row.scaled else inf if f > 0 else -inf for i, f in enumerate(by)
+    ]
+
+
 def _block(row: MpfrRow, quantity: Quantity) -> list[Real]:
     """A building block of one row."""
     if quantity is Quantity.LOGSUMEXP:
@@ -274,6 +284,8 @@ def _at_precision(problem: Problem, quantity: Quantity, rows: list[MpfrRow]) -> 
         return [value for row in rows for value in _block(row, quantity)]
     if quantity in BLOCK_PRODUCTS:
         return [value for row in rows for value in _block_product(row, quantity)]
+    if quantity is Quantity.TARGET_GRADIENT:
+        return [value for row in rows for value in _by_target(row)]
     if quantity in LAYER_GRADIENTS:
         return _layer(problem, rows, quantity)
     each = [value for row in rows for value in _of_loss(row, quantity)]

@@ -289,6 +289,14 @@ def _softmax(row: OracleRow) -> Results:
     return Results(row.p, [p * row.error for p in row.p])
 
 
+def _target_gradient(row: OracleRow) -> Results:
+    """f w (1 - s) (lse - x/T); nothing where the label counts nothing, masked or not."""
+    assert row.options is not None
+    kept = [w * (1 - MP.mpf(row.options.label_smoothing)) * row.factor for w in _class_weights(row.options)]
+    values = [MP.zero if not k else k * inf if z == -inf else k * (row.lse - z) for k, z in zip(kept, row.scaled, strict=True)]
+    return Results(values, [abs(k) * row.error for k in kept])
+
+
 WEIGHTED_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {
     Quantity.LOSS: _loss,
     Quantity.GRADIENT: _gradient,
@@ -298,6 +306,7 @@ WEIGHTED_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {
     Quantity.LOGSUMEXP: _logsumexp,
     Quantity.LOG_SOFTMAX: _log_softmax,
     Quantity.SOFTMAX: _softmax,
+    Quantity.TARGET_GRADIENT: _target_gradient,
 }
 """Each quantity of one row of a weighted log-probability."""
 
@@ -448,6 +457,8 @@ def _extended(row: OracleRow, quantity: Quantity) -> Results:
 
 PRODUCTS = (Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP)
 BUILT = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP, *PRODUCTS)
+LINEAR = (*BUILT, Quantity.TARGET_GRADIENT)
+"""What no loss of the family changes: a z-loss has no label in it."""
 WEIGHTED_RESULTS |= {quantity: _block_product(quantity) for quantity in PRODUCTS}
 
 
@@ -466,7 +477,7 @@ def _shared(row: OracleRow, losses: Results) -> Results:
 
 def _results(quantity: Quantity) -> Callable[[OracleRow], Results]:
     def results(row: OracleRow) -> Results:
-        extended = _is_extended(row) and quantity not in BUILT
+        extended = _is_extended(row) and quantity not in LINEAR
         given = _extended(row, quantity) if extended else WEIGHTED_RESULTS[quantity](row)
         given = _shared(row, given) if quantity is Quantity.LOSS else given
         if row.options is None or not row.options.is_binary:
