@@ -44,6 +44,9 @@ class _Honest(Kernel):
         each = torch.where(a == 0, 0.0, a.to(rows.x.dtype) * (rows.gaps + torch.log(rows.total)))
         return each.sum(dim=1)
 
+    def by_weight(self, rows: Rows) -> Tensor:
+        return rows.gaps + torch.log(rows.total)
+
     def slope(self, rows: Rows, a: Tensor) -> Tensor:
         a = a.to(rows.x.dtype)
         return a.sum(dim=1, keepdim=True) * rows.p - a

@@ -166,6 +166,10 @@ class Kernel:
         w = v - v[rows.at_top][:, None]
         return a.sum(dim=1, keepdim=True) * rows.p * (w - (rows.p * w).sum(dim=1, keepdim=True))
 
+    def by_weight(self, rows: Rows) -> Tensor:
+        """(N, K): the derivative of each row's loss by its weights, of which the labels are factors."""
+        return rows.gaps + torch.log1p(rows.others)
+
     def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
         return torch.where(call.ignored, 0.0, self.loss(rows, a))
 
@@ -200,7 +204,10 @@ class Losses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         logits, a = ctx.saved_tensors
-        return _Gradient.apply(logits, a, upstream, ctx.call, ctx.kernel), None, None, None
+        by_weight = None
+        if ctx.needs_input_grad[1]:
+            by_weight = (ctx.kernel.by_weight(ctx.kernel.rows(logits)) * upstream[:, None]).to(a.dtype)
+        return _Gradient.apply(logits, a, upstream, ctx.call, ctx.kernel), by_weight, None, None
 
 
 class _Gradient(torch.autograd.Function):

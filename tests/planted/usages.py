@@ -30,7 +30,7 @@ class _FirstOrder(Kernel):
 
     def __init__(self) -> None:
         super().__init__()
-        limits("its backward is not differentiable", derivatives=1)(self)
+        limits("its backward is not differentiable, and by the logits alone", derivatives=1, fixed_target=True)(self)
         self.records = True
 
     def check_target(self, call: Call) -> None:
