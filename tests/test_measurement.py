@@ -15,7 +15,7 @@ from reference.expected import Expected
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Floats, Format
 from reference.grades import Grade
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import OF_SOME_PROBLEMS, Quantity
 from suites.judging.measurement import Measurement
 from tests.layers import picking
 
@@ -42,7 +42,7 @@ def steps_from(problem: Problem, steps: float) -> Floats:
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=lambda fmt: fmt.name)
-@pytest.mark.parametrize("quantity", [q for q in Quantity if q not in LAYER_GRADIENTS])
+@pytest.mark.parametrize("quantity", [q for q in Quantity if q not in OF_SOME_PROBLEMS])
 def test_the_correctly_rounded_value_is_correct(fmt: Format, quantity: Quantity) -> None:
     problem = Problem([[1.0, 2.0, 3.0], [8.0, 0.0, 8.0]], [0, 2], fmt, tangent=[[1.0, 0.5, -2.0], [3.0, 1.0, 1.0]])
     found = measure(problem, correct(problem, quantity), quantity)

@@ -18,7 +18,7 @@ from reference.bounds.entrywise import accurate_bound, componentwise_bound, stab
 from reference.bounds.tolerances import tolerance
 from reference.evaluation import evaluate
 from reference.formats import Floats
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS
+from reference.quantity import BLOCK_PRODUCTS, OF_SOME_PROBLEMS
 from reference.thresholds import thresholds
 from suites.judging.basis import Basis
 from suites.judging.claims import Claims
@@ -27,7 +27,7 @@ from suites.judging.judge import Judge, Plan
 from suites.judging.recorder import Record, Spot
 from suites.report.recommended import recommendations
 
-QUANTITIES = tuple(q for q in Quantity if q not in (*LAYER_GRADIENTS, *BLOCK_PRODUCTS))
+QUANTITIES = tuple(q for q in Quantity if q not in (*OF_SOME_PROBLEMS, *BLOCK_PRODUCTS))
 KINDS = (
     Arithmetic(FLOAT32, FLOAT32),
     Arithmetic(FLOAT64, FLOAT64, exp_ulps=2.0, summation=RECURSIVE),
