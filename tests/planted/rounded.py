@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from adapters.adapter import Adapter, Call, Result
-from adapters.operation import Operation, building_block, differentiable
+from adapters.operation import LOSS_QUANTITIES, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.question import Question
 from reference.arithmetic import Arithmetic
 from reference.enclosure import Enclosure
@@ -32,6 +32,7 @@ def _of_loss(loss: Loss) -> list[Operation]:
             "the reference's own value",
             None,
             _ARITHMETIC,
+            quantities=OF_PROBABILITIES if probabilities and loss.spec.is_log_probability else LOSS_QUANTITIES,
             probabilities=probabilities,
             loss=loss,
             options=frozenset(name for name, option in OPTIONS.items() if option.is_taken_by(loss)),
