@@ -24,7 +24,7 @@ from adapters.script import Script
 from adapters.usage import PLAIN_ONLY, Usage
 from adapters.worker import sendable
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, PRODUCT_OF, SECOND_ORDER, Quantity
+from reference.quantity import OF_SOME_PROBLEMS, PRODUCT_OF, SECOND_ORDER, Quantity
 
 MOST_SPENT = 500
 """Endings of an operation, a hang counted as `HANG`, after which it is not called any more: its other tests are skipped."""
@@ -33,7 +33,7 @@ HANG = 50
 """What a call that hangs is counted as: it costs its seconds, a crash but a new process."""
 
 _NEEDS = (
-    {quantity: {Quantity.LOSS} for quantity in (Quantity.GRADIENT, Quantity.TARGET_GRADIENT, *LAYER_GRADIENTS)}
+    {quantity: {Quantity.LOSS} for quantity in (Quantity.GRADIENT, *OF_SOME_PROBLEMS)}
     | {quantity: {Quantity.LOSS, Quantity.GRADIENT} for quantity in SECOND_ORDER}
     | {product: {block} for block, product in PRODUCT_OF.items()}
 )

@@ -20,7 +20,7 @@ from adapters.usage import USAGES, Usage
 from reference.formats import FORMATS, Format
 from reference.options import OPTIONS
 from reference.problem import Problem
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, SECOND_ORDER, Quantity
+from reference.quantity import BLOCK_PRODUCTS, OF_SOME_PROBLEMS, SECOND_ORDER, Quantity
 from reference.validation import check, names, table, text, validator, whole
 
 T = TypeVar("T")
@@ -33,9 +33,7 @@ WIDE = ("float32", "float64")
 LEAST_MAX_CLASSES = 64
 """The hazard of a long tail has as many classes; a kernel of fewer is not for softmax layers."""
 
-DERIVATIVE_ORDERS = dict.fromkeys(
-    (Quantity.GRADIENT, Quantity.TARGET_GRADIENT, *LAYER_GRADIENTS, *BLOCK_PRODUCTS), 1
-) | dict.fromkeys(SECOND_ORDER, 2)
+DERIVATIVE_ORDERS = dict.fromkeys((Quantity.GRADIENT, *OF_SOME_PROBLEMS, *BLOCK_PRODUCTS), 1) | dict.fromkeys(SECOND_ORDER, 2)
 """Order of the derivative that a quantity is; the loss and its building blocks are of order 0."""
 
 SCHEMA = table(

@@ -25,7 +25,15 @@ from reference.expected import Expected
 from reference.floating_state import in_default_state
 from reference.formats import Bools, Floats, Format
 from reference.problem import Problem, layer_of
-from reference.quantity import ALONG_A_TANGENT, BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, Quantity, quantity_named
+from reference.quantity import (
+    ALONG_A_TANGENT,
+    BLOCK_PRODUCTS,
+    LAYER_GRADIENTS,
+    OF_LOGITS,
+    WITHOUT_LABELS,
+    Quantity,
+    quantity_named,
+)
 from reference.reduction import Reduction
 from reference.special_values import REQUIREMENTS, Requirement, RowKind
 from reference.tiers import Tier, takes, tier_named, uses_fast
@@ -206,7 +214,7 @@ def _refine(compute: Callable[[], Enclosure], fmt: Format, precisions: Iterable[
 
 
 def _row_requirement(problem: Problem, quantity: Quantity, row: Row, undefined_mean: bool) -> Requirement:
-    if quantity in (*OF_LOGITS, Quantity.TARGET_GRADIENT):
+    if quantity in WITHOUT_LABELS:
         if quantity is Quantity.LOGSUMEXP and row.kind in (RowKind.ALL_MASKED, RowKind.MANY_POSITIVE_INFINITIES):
             return Requirement.LIMIT_OR_NAN
         return REQUIREMENTS[row.kind]

@@ -88,6 +88,9 @@ LAYER_GRADIENTS = (Quantity.FEATURE_GRADIENT, *SUMMED_GRADIENTS)
 OF_SOME_PROBLEMS = (*LAYER_GRADIENTS, Quantity.TARGET_GRADIENT)
 """Quantities that are defined only for a problem with a linear layer, or with probabilities that enter linearly."""
 
+WITHOUT_LABELS = (*OF_LOGITS, Quantity.TARGET_GRADIENT)
+"""Quantities whose values no label enters: a loss that is linear in the labels has such a gradient by them."""
+
 _NAMES = {quantity.value: quantity for quantity in Quantity}
 
 

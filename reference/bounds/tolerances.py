@@ -35,7 +35,7 @@ from reference.bounds.relative import LargestRelative
 from reference.bounds.running import growth, growth_of, inverse_error
 from reference.floating_state import in_default_state
 from reference.grades import ACCURATE_ULPS, FAITHFUL_ULPS, Grade, grade_named
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity, quantity_named
+from reference.quantity import BLOCK_PRODUCTS, OF_SOME_PROBLEMS, Quantity, quantity_named
 from reference.reduction import Reduction
 
 COMPARING = 8
@@ -94,7 +94,7 @@ def tolerance(
     quantity, grade = quantity_named(quantity), grade_named(grade)
     if grade < Grade.STABLE:
         raise ValueError(f"grade is {grade.label!r}, which bounds no error; allowed: stable and more")
-    if quantity in (*LAYER_GRADIENTS, *BLOCK_PRODUCTS, Quantity.TARGET_GRADIENT):
+    if quantity in (*OF_SOME_PROBLEMS, *BLOCK_PRODUCTS):
         raise ValueError(f"quantity is {str(quantity)!r}; allowed: quantities of the logits, but no building block's product")
     fmt = arithmetic.storage
     if grade >= Grade.FAITHFUL:

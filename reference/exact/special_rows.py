@@ -15,7 +15,7 @@ from reference.enclosure import Enclosure, Entry, special
 from reference.exact.formulas import block_product_of, gradient_of, loss_of
 from reference.exact.row import Row
 from reference.exact.softmax import Number, Softmax, Term, target_gradient_entries
-from reference.quantity import BLOCK_PRODUCTS, OF_LOGITS, SECOND_ORDER, Quantity
+from reference.quantity import BLOCK_PRODUCTS, SECOND_ORDER, WITHOUT_LABELS, Quantity
 from reference.special_values import RowKind
 from reference.weights import rational
 
@@ -59,7 +59,7 @@ def special_loss(row: Row) -> Term | float:
 
 def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> Enclosure:
     """A quantity of a row that is not regular, but for its loss; `factor(k)` multiplies derivatives of order k."""
-    if quantity not in (*OF_LOGITS, Quantity.TARGET_GRADIENT) and row.weightless:
+    if quantity not in WITHOUT_LABELS and row.weightless:
         return filled(quantity, row, 0.0)
     if quantity is Quantity.LOGSUMEXP and row.kind is not RowKind.NAN:
         return filled(quantity, row, -np.inf if row.kind is RowKind.ALL_MASKED else np.inf)

@@ -248,7 +248,7 @@ def _derivatives(probe: Probe, live: list[Cell], classes: int) -> Iterator[Findi
     yield from _of_all(first, "no first derivative", {"derivatives": 0})
     once = {cell: both[cell] for cell in both if first[cell].error is None}
     labelled = [cell for cell in once if Quantity.TARGET_GRADIENT in cell.operation.quantities]
-    by_target = {cell: probe.ask(cell, cell.problem(classes), Quantity.TARGET_GRADIENT) for cell in labelled}
+    by_target = _each(labelled, lambda cell: probe.ask(cell, cell.problem(classes), Quantity.TARGET_GRADIENT))
     yield from _of_all(by_target, "no gradient by the target", {"fixed_target": True})
     second = once | {cell: _second(probe, cell, cell.problem(classes)) for cell in _failed(once)}
     yield from _of_all(second, "no second derivative", {"derivatives": 1})

@@ -78,6 +78,13 @@ class _Row:
         """L."""
         return self.c.subtract(self.tail, self.gaps)
 
+    @property
+    def moved(self) -> Any:
+        """p (w - <p, w>) with w = v - v_c, of the tangent v."""
+        c, v = self.c, tangent_of(self.problem)
+        w = c.subtract(c.exact(v), c.exact(v[:, self.top : self.top + 1]))
+        return c.multiply(self.p, c.subtract(w, c.total(c.multiply(self.p, w))))
+
 
 def _loss(c: Computer[Any], problem: Problem) -> Any:
     losses = _Row(c, problem).losses
@@ -106,9 +113,7 @@ def _diagonal(c: Computer[Any], problem: Problem) -> Any:
 
 
 def _product(c: Computer[Any], problem: Problem) -> Any:
-    row, v = _Row(c, problem), tangent_of(problem)
-    w = c.subtract(c.exact(v), c.exact(v[:, row.top : row.top + 1]))
-    return _weighted(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
+    return _weighted(c, problem, _Row(c, problem).moved)
 
 
 def _chosen(row: _Row, at_top: Any, elsewhere: Any) -> Any:
@@ -127,9 +132,7 @@ def _less_share(c: Computer[Any], problem: Problem) -> Any:
 
 
 def _block_deviation(c: Computer[Any], problem: Problem) -> Any:
-    row, v = _Row(c, problem), tangent_of(problem)
-    w = c.subtract(c.exact(v), c.exact(v[:, row.top : row.top + 1]))
-    return pulled(c, problem, c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w)))))
+    return pulled(c, problem, _Row(c, problem).moved)
 
 
 def _all_moved(c: Computer[Any], problem: Problem) -> Any:
@@ -172,10 +175,8 @@ def _squared_gradient(c: Computer[Any], problem: Problem) -> Any:
 
 
 def _squared_product(c: Computer[Any], problem: Problem) -> Any:
-    row, v = _Row(c, problem), tangent_of(problem)
-    twice = _twice(c, _residual(row))
-    w = c.subtract(c.exact(v), c.exact(v[:, row.top : row.top + 1]))
-    moved = c.multiply(row.p, c.subtract(w, c.total(c.multiply(row.p, w))))
+    row = _Row(c, problem)
+    twice, moved = _twice(c, _residual(row)), row.moved
     outer = c.subtract(_centred(row, _twice(c, moved)), c.total(c.multiply(moved, twice)))
     bent = c.add(c.multiply(moved, _centred(row, twice)), c.multiply(row.p, outer))
     return finished(c, problem, bent, 2)
