@@ -11,7 +11,7 @@ from adapters.layout import LABEL_DTYPE, Layout
 from adapters.operation import Operation
 from adapters.usage import Usage, other_batch
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import ROW_BLOCKS, Quantity
 
 _WIDEST = np.dtype(np.longdouble).itemsize
 _SMALL = 2**16
@@ -93,7 +93,7 @@ def shape_of(quantity: Quantity, problem: Problem) -> tuple[int, ...]:
     rows, classes = problem.logits.shape
     return {
         Quantity.LOSS: problem.upstream.shape,
-        Quantity.LOGSUMEXP: (rows,),
+        **dict.fromkeys(ROW_BLOCKS, (rows,)),
         Quantity.HESSIAN: (rows, classes, classes),
         Quantity.WEIGHT_GRADIENT: (classes, rows + 1),
         Quantity.BIAS_GRADIENT: (classes,),

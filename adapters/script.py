@@ -21,7 +21,7 @@ from adapters.layout import Layout, beside, of_logits
 from adapters.operation import Operation
 from reference.formats import Floats
 from reference.problem import Problem
-from reference.quantity import BLOCK_PRODUCTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, ROW_PRODUCTS, Quantity
 from reference.weights import upstream_of
 
 Code = Callable[[Problem], str]
@@ -48,13 +48,13 @@ class Script:
     environment: str
 
 
-UPSTREAM = dict.fromkeys(BLOCK_PRODUCTS, "v") | {Quantity.LOGSUMEXP_VJP: "upstream"}
+UPSTREAM = dict.fromkeys(BLOCK_PRODUCTS, "v") | dict.fromkeys(ROW_PRODUCTS, "upstream")
 """The name of the cotangent of each product of a building block."""
 
 
 def block_cotangent(quantity: Quantity, problem: Problem) -> Floats:
-    """The cotangent of a building block's product: (N,) of a logsumexp, the problem's tangent (N, K) of the others."""
-    if quantity is Quantity.LOGSUMEXP_VJP:
+    """The cotangent of a building block's product: (N,) of a number a row, the problem's tangent (N, K) of the others."""
+    if quantity in ROW_PRODUCTS:
         return upstream_of(problem)[:, 0]
     assert problem.tangent is not None
     return problem.tangent

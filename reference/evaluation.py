@@ -19,7 +19,7 @@ from reference.enclosure import Enclosure, special
 from reference.exact.formulas import block_product_of, diagonal_of, gradient_of, hessian_of, loss_of, product_of, row_softmax
 from reference.exact.layer import RowGradient, over_classes, over_rows, total_of
 from reference.exact.row import Row, rows_of
-from reference.exact.softmax import Softmax, Term, shifted_term, target_gradient_entries
+from reference.exact.softmax import Softmax, Term, entropy_term, shifted_term, target_gradient_entries
 from reference.exact.special_rows import filled, row_shape, special_loss, special_row, spread
 from reference.expected import Expected
 from reference.floating_state import in_default_state
@@ -155,6 +155,10 @@ def _regular_logsumexp(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, Floa
     return Enclosure.of([term.entry()], ()), np.array(abs(float(arb(softmax.top))) + float(softmax.tail.ball))
 
 
+def _regular_entropy(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
+    return Enclosure.of([entropy_term(row, evaluator.softmax(row)).entry()], ()), None
+
+
 def _regular_log_softmax(evaluator: _Evaluator, row: Row) -> tuple[Enclosure, None]:
     softmax = evaluator.softmax(row)
     tail = softmax.tail.scaled(fmpq(-1))
@@ -185,6 +189,7 @@ _REGULAR: dict[Quantity, Callable[[_Evaluator, Row], tuple[Enclosure, Floats | N
     Quantity.HVP: _regular_hvp,
     Quantity.HESSIAN_DIAGONAL: _regular_diagonal,
     Quantity.LOGSUMEXP: _regular_logsumexp,
+    Quantity.ENTROPY: _regular_entropy,
     Quantity.LOG_SOFTMAX: _regular_log_softmax,
     Quantity.SOFTMAX: _regular_softmax,
     Quantity.TARGET_GRADIENT: _regular_target_gradient,

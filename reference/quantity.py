@@ -21,10 +21,12 @@ class Quantity(StrEnum):
     | log_softmax | x_c - lse(x)                                          | (N, K)                    |
     | softmax     | exp(x_c - lse(x))                                     | (N, K)                    |
     | logsumexp   | lse(x) = log sum_c exp(x_c)                           | (N,)                      |
+    | entropy     | -sum_c p_c log p_c = lse(x) - <p, x>                  | (N,)                      |
 
     | log_softmax_vjp | d<u, log_softmax>/dx = u - p sum_c u_c            | (N, K)                    |
     | softmax_vjp     | d<u, softmax>/dx = p (u - sum_c p_c u_c)          | (N, K)                    |
     | logsumexp_vjp   | d<u, lse>/dx = u p                                | (N, K)                    |
+    | entropy_vjp     | d<u, entropy>/dx = -u p (log p + entropy)         | (N, K)                    |
 
     | feature_gradient | d<cotangent, loss>/dh = g W of the linear layer whose output the logits are | (N, D) |
     | weight_gradient  | d<cotangent, loss>/dW = g^T h of that layer, g the gradient by the logits   | (K, D) |
@@ -32,11 +34,12 @@ class Quantity(StrEnum):
 
     With a temperature T and a scale s the row is s x/T, so the gradient carries s/T and the Hessian (s/T)^2. A vector-Jacobian
     product is what the backward pass of a building block returns. Its cotangent u has the block's shape: it is the problem's
-    tangent, and for logsumexp the problem's cotangent, which is that of every row where the loss is reduced. The table is
-    that of cross-entropy; `reference.loss` has the other losses. The gradient by the target is that of
-    cross-entropy by probabilities, each for itself: they need not add up to 1; w_c is the class weight, s the smoothing. The
-    diagonal is a quantity of its own because tree boosting and coordinate descent compute no more. A sigmoid loss has one
-    logit x a row, for the row [x, 0]: its log_softmax, softmax and logsumexp are log sigmoid(x), sigmoid(x) and softplus(x).
+    tangent, and for logsumexp and entropy the problem's cotangent, which is that of every row where the loss is reduced. The
+    entropy is in nats, and a class of probability 0 adds 0 to it. The table is that of cross-entropy; `reference.loss` has the
+    other losses. The gradient by the target is that of cross-entropy by probabilities, each for itself: they need not add up to
+    1; w_c is the class weight, s the smoothing. The diagonal is a quantity of its own because tree boosting and coordinate
+    descent compute no more. A sigmoid loss has one logit x a row, for the row [x, 0]: its log_softmax, softmax and logsumexp
+    are log sigmoid(x), sigmoid(x) and softplus(x), and its entropy is that of a coin.
     The linear layer is that of `reference.linear`; its three quantities are defined for a problem with a layer only.
     """
 
@@ -49,26 +52,35 @@ class Quantity(StrEnum):
     LOG_SOFTMAX = "log_softmax"
     SOFTMAX = "softmax"
     LOGSUMEXP = "logsumexp"
+    ENTROPY = "entropy"
     LOG_SOFTMAX_VJP = "log_softmax_vjp"
     SOFTMAX_VJP = "softmax_vjp"
     LOGSUMEXP_VJP = "logsumexp_vjp"
+    ENTROPY_VJP = "entropy_vjp"
     FEATURE_GRADIENT = "feature_gradient"
     WEIGHT_GRADIENT = "weight_gradient"
     BIAS_GRADIENT = "bias_gradient"
 
 
-BUILDING_BLOCKS = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP)
+ROW_BLOCKS = (Quantity.LOGSUMEXP, Quantity.ENTROPY)
+"""Building blocks that are one number a row."""
+
+BUILDING_BLOCKS = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, *ROW_BLOCKS)
 """Quantities of the logits alone."""
 
 PRODUCT_OF = {
     Quantity.LOG_SOFTMAX: Quantity.LOG_SOFTMAX_VJP,
     Quantity.SOFTMAX: Quantity.SOFTMAX_VJP,
     Quantity.LOGSUMEXP: Quantity.LOGSUMEXP_VJP,
+    Quantity.ENTROPY: Quantity.ENTROPY_VJP,
 }
 """The vector-Jacobian product of each building block."""
 
 BLOCK_PRODUCTS = tuple(PRODUCT_OF.values())
 """Derivatives of the building blocks, by a cotangent of their own."""
+
+ROW_PRODUCTS = tuple(PRODUCT_OF[block] for block in ROW_BLOCKS)
+"""Derivatives by a cotangent that is one number a row; that of the other products has the shape of the logits."""
 
 OF_LOGITS = (*BUILDING_BLOCKS, *BLOCK_PRODUCTS)
 """Quantities that no target, weight or reduction enters."""

@@ -13,13 +13,13 @@
 | mean of nothing (0 over 0)      | NaN: must               | NaN       | NaN          | reported     |
 | a mean that divides more by 0   | +inf: limit or NaN      | NaN       | NaN          | reported     |
 
-| row                     | log_softmax         | softmax    | logsumexp | requirement                              |
-|-------------------------|---------------------|------------|-----------|--------------------------------------|
-| any NaN                 | NaN                 | NaN        | NaN       | must                                 |
-| some -inf, some finite  | -inf at -inf        | 0 at -inf  | finite    | must                                 |
-| one +inf (at j), no NaN | 0 at j, else -inf   | e_j        | +inf      | limit or NaN                         |
-| all -inf                | NaN                 | NaN        | -inf      | reported; logsumexp: limit or NaN    |
-| two or more +inf        | NaN                 | NaN        | +inf      | reported; logsumexp: limit or NaN    |
+| row                     | log_softmax       | softmax   | logsumexp | entropy | requirement                       |
+|-------------------------|-------------------|-----------|-----------|---------|-----------------------------------|
+| any NaN                 | NaN               | NaN       | NaN       | NaN     | must                              |
+| some -inf, some finite  | -inf at -inf      | 0 at -inf | finite    | finite  | must                              |
+| one +inf (at j), no NaN | 0 at j, else -inf | e_j       | +inf      | 0       | limit or NaN                      |
+| all -inf                | NaN               | NaN       | -inf      | NaN     | reported; logsumexp: limit or NaN |
+| two or more +inf        | NaN               | NaN       | +inf      | NaN     | reported; logsumexp: limit or NaN |
 
 Their vector-Jacobian products are numbers wherever the softmax is one, with its p = 0 at -inf and p = e_j at a single +inf, and
 else NaN. What is required of them is what is required of the softmax.
@@ -34,7 +34,8 @@ as 0 there, and in what a mean divides by as ever. No other number is a conventi
 gradient where a mean divides by 0: every row is reported, and they are NaN, an infinity or 0. But a row of NaN makes NaN of
 the whole, whatever the others give, and one that is infinite leaves no number either.
 
-The sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing.
+The sign of zero is never judged. 0 log 0 = 0: a label of 0 at a logit of -inf adds nothing, nor does such a class to the
+entropy, whose derivative by it is 0.
 """
 
 from __future__ import annotations

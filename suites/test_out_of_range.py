@@ -22,10 +22,11 @@ from suites.judging.unanswerable import Unanswerable
 EMPTY_SUMS: dict[Quantity, Floats] = {
     Quantity.LOSS: np.zeros(1),
     Quantity.LOGSUMEXP: np.array([-np.inf]),
+    Quantity.ENTROPY: np.zeros(1),
     Quantity.LOG_SOFTMAX: np.zeros((1, 0)),
     Quantity.SOFTMAX: np.zeros((1, 0)),
 }
-"""What a row of no classes adds up to: a loss of probabilities is 0, log 0 = -inf, and there is nothing to normalise."""
+"""What a row of no classes adds up to: 0 of a loss of probabilities or an entropy, log 0 = -inf, and nothing to normalise."""
 
 
 @pytest.mark.asks(Quantity.LOSS)

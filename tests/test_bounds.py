@@ -26,6 +26,7 @@ QUANTITIES = (
     Quantity.HESSIAN,
     Quantity.HVP,
     DIAGONAL,
+    Quantity.ENTROPY,
     *BLOCK_PRODUCTS,
 )
 EXP_ULPS = 0.501
@@ -58,6 +59,7 @@ def textbook(problem: Problem, summation: Summation) -> dict[Quantity, Floats]:
     outer = fmt.round(p[:, :, None] * p[:, None, :])
     v = np.zeros_like(x) if problem.tangent is None else problem.tangent
     mean = rounded_sum(fmt.round(p * v), fmt, summation)[:, None]
+    surprise = rounded_sum(fmt.round(p * -log_softmax), fmt, summation)
     return {
         Quantity.LOSS: -np.take_along_axis(log_softmax, problem.target[:, None], axis=1)[:, 0],
         Quantity.GRADIENT: fmt.round(p - one_hot),
@@ -69,6 +71,8 @@ def textbook(problem: Problem, summation: Summation) -> dict[Quantity, Floats]:
         Quantity.LOG_SOFTMAX_VJP: fmt.round(v - fmt.round(p * rounded_sum(v, fmt, summation)[:, None])),
         Quantity.SOFTMAX_VJP: fmt.round(p * fmt.round(v - mean)),
         Quantity.LOGSUMEXP_VJP: p,
+        Quantity.ENTROPY: surprise,
+        Quantity.ENTROPY_VJP: fmt.round(p * fmt.round(-log_softmax - surprise[:, None])),
     }
 
 

@@ -24,14 +24,14 @@ from reference.evaluation import MAX_HESSIAN_CLASSES, PRECISIONS, evaluate
 from reference.expected import Expected
 from reference.formats import FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.problem import Problem
-from reference.quantity import OF_LOGITS, OF_SOME_PROBLEMS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, BUILDING_BLOCKS, OF_LOGITS, OF_SOME_PROBLEMS, Quantity
 from reference.special_values import Requirement
 from tests.oracles.agreement import FAMILIES, check_values, random_problem
 
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
-LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP
-LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP = Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP
+LOG_SOFTMAX, SOFTMAX, LOGSUMEXP, ENTROPY = BUILDING_BLOCKS
+LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP, ENTROPY_VJP = BLOCK_PRODUCTS
 EVERYTHING = tuple(q for q in Quantity if q not in OF_SOME_PROBLEMS)
 OF_THE_TARGET = tuple(q for q in EVERYTHING if q not in OF_LOGITS)
 INF, NAN = math.inf, math.nan
@@ -102,6 +102,8 @@ MASKED_BLOCKS: dict[Quantity, ArrayLike] = {
     LOG_SOFTMAX_VJP: [-2.5, 2.0, 0.5],
     SOFTMAX_VJP: [-0.75, 0.0, 0.75],
     LOGSUMEXP_VJP: [0.5, 0.0, 0.5],
+    ENTROPY: LN2,
+    ENTROPY_VJP: 0.0,
 }
 MASKED: dict[Quantity, ArrayLike] = CURVED | MASKED_BLOCKS
 FLAT: dict[Quantity, ArrayLike] = {HESSIAN: 0.0, HVP: 0.0, DIAGONAL: 0.0}
@@ -112,6 +114,8 @@ HIGH_BLOCKS: dict[Quantity, ArrayLike] = {
     LOG_SOFTMAX_VJP: [1.0, -5.0, 4.0],
     SOFTMAX_VJP: 0.0,
     LOGSUMEXP_VJP: [0.0, 1.0, 0.0],
+    ENTROPY: 0.0,
+    ENTROPY_VJP: 0.0,
 }
 HIGH: dict[Quantity, ArrayLike] = FLAT | HIGH_BLOCKS
 NAN_BLOCKS: dict[Quantity, ArrayLike] = dict.fromkeys(OF_LOGITS, NAN)
@@ -547,7 +551,8 @@ def test_no_rows(reduction: str) -> None:
         LOG_SOFTMAX: (0, 3),
         SOFTMAX: (0, 3),
         LOGSUMEXP: (0,),
-        **dict.fromkeys((LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP), (0, 3)),
+        ENTROPY: (0,),
+        **dict.fromkeys(BLOCK_PRODUCTS, (0, 3)),
     }
     if reduction != "none":
         loss_of_nothing = evaluate(problem, [LOSS])[LOSS]

@@ -101,6 +101,7 @@ TABLE = [
     Known("sigmoid-sure", soft([[20.0]], [[1.0]], SIGMOID), LOSS, (0,), SURE, "softplus(-20)"),
     Known("sigmoid-wrong", soft([[-20.0]], [[1.0]], SIGMOID), LOSS, (0,), plus(20, SURE), "softplus(20)"),
     Known("softplus", soft([[20.0]], [[1.0]], SIGMOID), Quantity.LOGSUMEXP, (0,), plus(20, SURE), "log(e^20 + 1)"),
+    Known("coin-entropy", soft([[0.0]], [[1.0]], SIGMOID), Quantity.ENTROPY, (0,), ln(2), "of a fair coin"),
     Known("log-sigmoid", soft([[20.0]], [[1.0]], SIGMOID), Quantity.LOG_SOFTMAX, (0, 0), minus(SURE), "-softplus(-20)"),
     Known("sigmoid", soft([[-20.0]], [[1.0]], SIGMOID), Quantity.SOFTMAX, (0, 0), TAIL, "1 / (1 + e^20)"),
     Known(
@@ -181,7 +182,7 @@ def assert_equal(left: Expected, right: Expected, fmt: Format, where: Any = ...)
     np.testing.assert_array_equal(left.requirement, right.requirement[where])
 
 
-ENTRY_0 = {LOSS: ..., Quantity.LOGSUMEXP: ..., HESSIAN: np.s_[:, :1, :1]}
+ENTRY_0 = {LOSS: ..., Quantity.LOGSUMEXP: ..., Quantity.ENTROPY: ..., HESSIAN: np.s_[:, :1, :1]}
 LOGITS = [0.5, -2.0, 30.0, -745.0, 0.0, -INF, INF, NAN]
 
 

@@ -82,7 +82,7 @@ def test_the_command_line_runs_an_installed_backend(tmp_path: Path, monkeypatch:
     narrow = ("--operation=absorption_free", "--case=absorption/gap-20[float32]")
     result = run_suites("--backend=fused", *narrow)
     assert result.returncode == 0, result.stdout
-    assert "10 passed" in result.stdout
+    assert "12 passed" in result.stdout
     refused = run_suites("--backend=fsued")
     assert refused.returncode == 4
     assert "fused (fused_run 1.5)" in refused.stdout

@@ -146,9 +146,9 @@ class Blocks(NumpyAdapter):
 @pytest.mark.parametrize(
     ("raising", "asked", "says"),
     [
-        ("softmax log_softmax logsumexp", "softmax", None),
+        ("softmax log_softmax logsumexp entropy", "softmax", None),
         ("", "softmax", None),
-        ("softmax log_softmax", "logsumexp", None),
+        ("softmax log_softmax entropy", "logsumexp", None),
         ("softmax log_softmax", "log_softmax", "log_softmax raised ValueError for a row of no classes; logsumexp answers"),
         ("logsumexp", "logsumexp", "logsumexp raised ValueError for a row of no classes; log_softmax answers"),
     ],

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, Problem, Quantity, evaluate
+from reference.quantity import BLOCK_PRODUCTS, BUILDING_BLOCKS
 
 LOSS, GRADIENT, HESSIAN, HVP = Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP
 DIAGONAL = Quantity.HESSIAN_DIAGONAL
-LOG_SOFTMAX, SOFTMAX, LOGSUMEXP = Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP
+LOG_SOFTMAX, SOFTMAX, LOGSUMEXP, ENTROPY = BUILDING_BLOCKS
 TARGET_GRADIENT = Quantity.TARGET_GRADIENT
-LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP = Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP
+LOG_SOFTMAX_VJP, SOFTMAX_VJP, LOGSUMEXP_VJP, ENTROPY_VJP = BLOCK_PRODUCTS
 INF, NAN = math.inf, math.nan
 
 DIGITS = 60
@@ -196,6 +197,10 @@ CONFIDENT = [
     Known(
         "pulled-logsumexp", PAIR.replace(cotangent=[-4.0]), LOGSUMEXP_VJP, (0, 1), times(-4, TAIL), "u p, whatever the target"
     ),
+    Known("entropy", PAIR, ENTROPY, (0,), plus(SURE, times(20, TAIL)), "ln(1 + e^-20) + 20 p_2"),
+    Known("entropy-slope", PAIR, ENTROPY_VJP, (0, 1), times(20, SLOPE), "p_1 p_2 gap: more of the other class, less sure"),
+    Known("entropy-slope-at-maximum", PAIR.replace(cotangent=[3.0]), ENTROPY_VJP, (0, 0), times(-60, SLOPE), "-u p_1 p_2 gap"),
+    Known("entropy-slope-tempered", PAIR.replace(temperature=4.0), ENTROPY_VJP, (0, 1), times(20, SLOWER), "p_1 p_2 (gap/T)/T"),
     Known(
         "pulled-softmax-tempered",
         PAIR.replace(temperature=4.0, tangent=[[1.0, 0.0]]),
@@ -240,6 +245,8 @@ UNIFORM = [
     Known("three-diagonal", uniform(3, BFLOAT16, 0.0), DIAGONAL, (0, 1), Fraction(2, 9), "1/3 (1 - 1/3)"),
     Known("three-hessian-off", uniform(3, BFLOAT16, 0.0), HESSIAN, (0, 0, 2), Fraction(-1, 9), "-1/3 1/3"),
     Known("three-softmax", uniform(3, FLOAT16, 5.0), SOFTMAX, (0, 0), Fraction(1, 3), "1/K"),
+    Known("uniform-8-entropy", uniform(8, FLOAT16, -1.0), ENTROPY, (0,), times(3, ln(2)), "ln K"),
+    Known("uniform-8-entropy-slope", uniform(8, FLOAT16, -1.0), ENTROPY_VJP, (0, 5), 0.0, "the largest there is"),
     Known("two-logsumexp", uniform(2, FLOAT64, -7.0), LOGSUMEXP, (0,), plus(-7, ln(2)), "c + ln 2"),
     Known("vocabulary", uniform(262144, FLOAT32, 1.5), LOSS, (0,), times(18, ln(2)), "ln 2^18"),
     Known("vocabulary-gradient", uniform(262144, FLOAT32, 1.5), GRADIENT, (0, 4), Fraction(1, 2**18), "2^-18"),

@@ -77,7 +77,7 @@ def test_it_is_refused_where_it_is_not_defined(problem: Problem, said: str) -> N
 
 
 def test_it_has_no_recommended_tolerance() -> None:
-    with pytest.raises(ValueError, match="quantity is 'target_gradient'; allowed: quantities of the logits"):
+    with pytest.raises(ValueError, match="quantity is 'target_gradient'; allowed: loss, gradient, hessian"):
         tolerance(BY_TARGET, Grade.STABLE, Arithmetic(FLOAT32, FLOAT32), Domain(classes=10, gap=10.0))
 
 

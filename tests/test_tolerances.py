@@ -15,10 +15,9 @@ from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Arithmetic, 
 from reference.arithmetic import RECURSIVE, Order, Summation
 from reference.bounds.blindness import ASSERT_CLOSE, blind_from, why_blind
 from reference.bounds.entrywise import accurate_bound, componentwise_bound, stable_bound
-from reference.bounds.tolerances import tolerance
+from reference.bounds.tolerances import WITHOUT_TOLERANCE, tolerance
 from reference.evaluation import evaluate
 from reference.formats import Floats
-from reference.quantity import BLOCK_PRODUCTS, OF_SOME_PROBLEMS
 from reference.thresholds import thresholds
 from suites.judging.basis import Basis
 from suites.judging.claims import Claims
@@ -27,7 +26,7 @@ from suites.judging.judge import Judge, Plan
 from suites.judging.recorder import Record, Spot
 from suites.report.recommended import recommendations
 
-QUANTITIES = tuple(q for q in Quantity if q not in (*OF_SOME_PROBLEMS, *BLOCK_PRODUCTS))
+QUANTITIES = tuple(q for q in Quantity if q not in WITHOUT_TOLERANCE)
 KINDS = (
     Arithmetic(FLOAT32, FLOAT32),
     Arithmetic(FLOAT64, FLOAT64, exp_ulps=2.0, summation=RECURSIVE),

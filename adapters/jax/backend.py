@@ -28,6 +28,7 @@ from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callab
 from adapters.jax.derivatives import Block, Differentiated, Inputs, Layer, forward_gradient
 from adapters.jax.losses import (
     Losses,
+    entropy,
     integer_labels,
     kl_divergence,
     log_softmax_pick,
@@ -145,6 +146,7 @@ def _cross_entropies(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]
         _block(Quantity.LOG_SOFTMAX, "jax.nn.log_softmax(x)", jax.nn.log_softmax, arithmetic),
         _block(Quantity.SOFTMAX, "jax.nn.softmax(x)", jax.nn.softmax, arithmetic),
         _block(Quantity.LOGSUMEXP, "jax.nn.logsumexp(x)", jax.nn.logsumexp, arithmetic),
+        _block(Quantity.ENTROPY, "sum of jax.scipy.special.entr(jax.nn.softmax(x))", entropy, arithmetic),
     )
 
 

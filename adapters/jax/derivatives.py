@@ -16,7 +16,7 @@ from adapters.layout import laid_out, of_logits
 from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.problem import Problem, layer_of
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, ROW_PRODUCTS, Quantity
 from reference.reduction import Reduction
 
 Results = dict[Quantity, Array]
@@ -192,14 +192,14 @@ class Block:
     compiled: bool = False
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
-        """The block, (N, K) or (N,) for a logsumexp, and the vector-Jacobian product of its reverse pass, (N, K)."""
+        """The block, (N, K) or (N,) for a number a row, and the vector-Jacobian product of its reverse pass, (N, K)."""
         return {quantity: self._of(inputs, quantity) for quantity in quantities}
 
     def _of(self, inputs: Inputs, quantity: Quantity) -> Array:
         if quantity not in BLOCK_PRODUCTS:
             return _compiled_block(self.function)(inputs.logits) if self.compiled else self.function(inputs.logits)
         rows = jnp.broadcast_to(inputs.cotangent, inputs.logits.shape[:1])
-        upstream = rows if quantity is Quantity.LOGSUMEXP_VJP else inputs.tangent
+        upstream = rows if quantity in ROW_PRODUCTS else inputs.tangent
         return (_compiled_product if self.compiled else block_product)(self.function, inputs.logits, upstream)
 
 

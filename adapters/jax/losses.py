@@ -73,6 +73,11 @@ def log_softmax_pick(logits: Array, labels: Array, _: Options) -> Array:
     return -_pick(jax.nn.log_softmax(logits, axis=1), labels)
 
 
+def entropy(logits: Array, axis: int) -> Array:
+    """The entropy of the softmax, as jax.scipy.special.entr has it of probabilities."""
+    return jnp.sum(jax.scipy.special.entr(jax.nn.softmax(logits, axis=axis)), axis=axis)
+
+
 def logsumexp_pick(logits: Array, labels: Array, _: Options) -> Array:
     """Losses (N,): logsumexp(x) - x[t], as people write it."""
     return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels)

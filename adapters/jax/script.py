@@ -64,6 +64,7 @@ LOSSES: dict[str, Code] = {
     "log_softmax": lambda _: "return jax.nn.log_softmax(x, axis=1)",
     "softmax": lambda _: "return jax.nn.softmax(x, axis=1)",
     "logsumexp": lambda _: "return jax.nn.logsumexp(x, axis=1)",
+    "entropy": lambda _: "return jnp.sum(jax.scipy.special.entr(jax.nn.softmax(x, axis=1)), axis=1)",
 }
 """The statements of loss(x, t), or block(x), by the name of the operation."""
 

@@ -205,11 +205,21 @@ class _Rows:
         """u p."""
         return self._pulled(_dd(upstream_of(self.problem)) * self.probabilities())
 
+    def entropy_vjp(self) -> Floats:
+        """u p (g - <p, g>), g the gaps."""
+        p = self.probabilities()
+        return self._pulled(_dd(upstream_of(self.problem)) * (p * (self.gaps - (p * self.gaps).sum(axis=1))))
+
     def _pulled(self, values: DoubleDouble) -> Floats:
         return self._regular_or_nan((values * _dd(self.problem.logit_scale) / _dd(self.problem.temperature)).value())
 
     def logsumexp(self) -> Floats:
         return self._regular_or_nan((self.top + dd.log1p(self.others)).value())[:, 0]
+
+    def entropy(self) -> Floats:
+        """log1p(R) + <p, g>."""
+        spread = (self.probabilities() * self.gaps).sum(axis=1)
+        return self._regular_or_nan((dd.log1p(self.others) + spread).value())[:, 0]
 
     def _over_rows(self, terms: DoubleDouble) -> Floats:
         """Sums over the rows that count; NaN if one of them is not regular."""

@@ -184,6 +184,12 @@ _OPERATIONS = (
         building(lambda x: scipy.special.logsumexp(x, axis=1)),
         IN_STORAGE,
     ),
+    building_block(
+        Quantity.ENTROPY,
+        "sum of scipy.special.entr(scipy.special.softmax(x))",
+        building(lambda x: scipy.special.entr(scipy.special.softmax(x, axis=1)).sum(axis=1)),
+        WITHOUT_FLOAT16,
+    ),
 )
 
 

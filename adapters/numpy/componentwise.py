@@ -83,6 +83,11 @@ class _Rows:
         return 2 * self._of_unit(self.halves)
 
     @cached_property
+    def near_gaps(self) -> Array:
+        """|d|, and 0 in the place of one that overflows: its class has a probability of 0."""
+        return np.where(np.isinf(self.gaps), 0, self.gaps)
+
+    @cached_property
     def powers(self) -> Array:
         """E = exp(d)."""
         return np.where(self.masked, 0, np.exp(-self.gaps))
@@ -205,6 +210,11 @@ class _Rows:
         """u p."""
         return self._pulled(self._working(upstream_of(self.problem)) * self.p)
 
+    def entropy_vjp(self) -> Array:
+        """u p (g - <p, g>), g the gaps."""
+        moved = self.p * (self.near_gaps - _sum(self.p * self.near_gaps))
+        return self._pulled(self._working(upstream_of(self.problem)) * moved)
+
     def _pulled(self, values: Array) -> Array:
         return np.where(self.regular, self._of_unit(values), np.nan)
 
@@ -212,6 +222,10 @@ class _Rows:
         """m + log1p(R)."""
         lse = self._of_unit(self.top) + np.log1p(self.others)
         return np.where(self.regular, lse, np.nan)[:, 0]
+
+    def entropy(self) -> Array:
+        """log1p(R) + <p, g>."""
+        return np.where(self.regular, np.log1p(self.others) + _sum(self.p * self.near_gaps), np.nan)[:, 0]
 
 
 def componentwise(problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quantity, Floats]:

@@ -73,6 +73,7 @@ return upstream[:, None] * (2 * p * (r - (p * r).sum(axis=1, keepdims=True)))
     "log_softmax": {Quantity.LOG_SOFTMAX: "return scipy.special.log_softmax(x, axis=1)"},
     "softmax": {Quantity.SOFTMAX: f"return {_SOFTMAX}"},
     "logsumexp": {Quantity.LOGSUMEXP: "return scipy.special.logsumexp(x, axis=1)"},
+    "entropy": {Quantity.ENTROPY: f"return scipy.special.entr({_SOFTMAX}).sum(axis=1)"},
 }
 
 

@@ -43,6 +43,7 @@ from adapters.tensorflow.losses import (
     LossFunction,
     Tensor,
     dense,
+    entropy,
     implementation_loss,
     keras_binary_crossentropy,
     keras_binary_crossentropy_of_sigmoid,
@@ -369,6 +370,9 @@ def _blocks(mode: str) -> list[Operation]:
             "tf.reduce_logsumexp(x, 1)",
             Block(lambda logits: tf.reduce_logsumexp(logits, axis=1), mode),
             half,
+        ),
+        building_block(
+            Quantity.ENTROPY, "tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(x), x)", Block(entropy, mode), half
         ),
     ]
     return [replace(differentiable(block), mode=mode, few_shapes=mode == XLA) for block in blocks]

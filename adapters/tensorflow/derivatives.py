@@ -17,7 +17,7 @@ from adapters.operation import EAGER
 from adapters.question import Question
 from adapters.tensorflow.losses import LossFunction, Options, Tensor
 from reference.problem import Problem, layer_of
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, ROW_PRODUCTS, Quantity
 
 COMPILED, XLA = "compiled", "xla"
 MODES = (EAGER, COMPILED, XLA)
@@ -258,7 +258,7 @@ class Block:
         given: tuple[Tensor, ...] = (inputs.logits,)
         if quantity in BLOCK_PRODUCTS:
             run = self._pulled
-            given += (inputs.row_cotangents() if quantity is Quantity.LOGSUMEXP_VJP else inputs.tangent(),)
+            given += (inputs.row_cotangents() if quantity in ROW_PRODUCTS else inputs.tangent(),)
         if self.mode == EAGER:
             return run(*given)
         key = (quantity, inputs.logits.dtype)

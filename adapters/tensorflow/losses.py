@@ -81,6 +81,11 @@ def log_softmax_gather(logits: Tensor, target: Tensor, options: Options) -> Tens
     return _reduce(-tf.gather(tf.nn.log_softmax(logits), target, axis=1, batch_dims=1), options)
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """The entropy (N,) of the softmax: the cross-entropy of its probabilities with themselves, as policies are trained."""
+    return tf.nn.softmax_cross_entropy_with_logits(labels=tf.nn.softmax(logits), logits=logits)
+
+
 def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:
     """Losses (N,), or reduced: logsumexp(x) - x_t, as people write it."""
     return _reduce(tf.reduce_logsumexp(logits, axis=1) - tf.gather(logits, target, axis=1, batch_dims=1), options)

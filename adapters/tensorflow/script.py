@@ -94,6 +94,7 @@ LOSSES: dict[str, Code] = {
     "log_softmax": lambda _: "return tf.nn.log_softmax(x)",
     "softmax": lambda _: "return tf.nn.softmax(x)",
     "logsumexp": lambda _: "return tf.reduce_logsumexp(x, axis=1)",
+    "entropy": lambda _: "return tf.nn.softmax_cross_entropy_with_logits(labels=tf.nn.softmax(x), logits=x)",
 }
 """The statements of loss(x, t), or block(x), by the name of the operation."""
 

@@ -46,6 +46,7 @@ from adapters.torch.losses import (
     compiled,
     compiled_kernel,
     cross_entropy,
+    entropy,
     focal,
     implementation_loss,
     kl_div,
@@ -260,6 +261,7 @@ def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]
         building_block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, 1)", wrap(lambda x: F.log_softmax(x, dim=1)), arithmetic),
         building_block(Quantity.SOFTMAX, "F.softmax(x, 1)", wrap(lambda x: F.softmax(x, dim=1)), arithmetic),
         building_block(Quantity.LOGSUMEXP, "torch.logsumexp(x, 1)", wrap(lambda x: torch.logsumexp(x, dim=1)), arithmetic),
+        building_block(Quantity.ENTROPY, "torch.distributions.Categorical(logits=x).entropy()", wrap(entropy), arithmetic),
     )
 
 

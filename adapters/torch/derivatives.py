@@ -29,7 +29,7 @@ from adapters.torch.losses import (
 )
 from reference.formats import Floats
 from reference.problem import layer_of
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, ROW_PRODUCTS, Quantity
 from reference.reduction import Reduction
 
 Results = dict[Quantity, Tensor]
@@ -202,7 +202,7 @@ def by_backward(block: Callable[[Tensor], Tensor], run: Run, quantities: tuple[Q
 
 def _block_product(block: Callable[[Tensor], Tensor], run: Run, product: Quantity) -> Tensor:
     values = block(run.logits)
-    upstream = run.cotangent(values.shape) if product is Quantity.LOGSUMEXP_VJP else run.tangent()
+    upstream = run.cotangent(values.shape) if product in ROW_PRODUCTS else run.tangent()
     (result,) = torch.autograd.grad(values, run.logits, upstream.to(values.dtype))
     return result
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.distributions import Categorical
 
 from adapters.loss_options import LossOptions, numbers_of
 from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
@@ -153,6 +154,12 @@ def _nll_of_log_softmax(logits: Tensor, target: Tensor, **options: Any) -> Tenso
 
 
 log_softmax_nll_loss = implementation_loss(_nll_of_log_softmax)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """The entropy (N,) of the softmax, as torch.distributions has it; it would refuse a NaN otherwise."""
+    entropy: Tensor = Categorical(logits=logits, validate_args=False).entropy()  # type: ignore[no-untyped-call]
+    return entropy
 
 
 def logsumexp_gather(logits: Tensor, target: Tensor, options: Options) -> Tensor:

@@ -138,6 +138,7 @@ LOSSES: dict[str, Code] = {
     "log_softmax": lambda _: "return F.log_softmax(x, dim=1)",
     "softmax": lambda _: "return F.softmax(x, dim=1)",
     "logsumexp": lambda _: "return torch.logsumexp(x, dim=1)",
+    "entropy": lambda _: "return torch.distributions.Categorical(logits=x, validate_args=False).entropy()",
 }
 """The statements of loss(x, t), or block(x), by the name of the operation."""
 

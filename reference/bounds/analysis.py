@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reference.bounds.recent import recent
 from reference.bounds.row_errors import RowErrors
-from reference.bounds.running import Running, inverse_error
+from reference.bounds.running import Running, inverse_error, product
 from reference.formats import Bools, Floats
 from reference.weights import weights_of
 
@@ -108,6 +108,28 @@ class Analysis:
             inverted = moved.size * inverse_error(moved.arithmetic, self.rows.problem.temperature)
             moved = Running(moved.size, inverted, moved.arithmetic).rounded(self.rows.units)
         return moved.plus(self.running(log_sum, self.rows.log_sum_error), self.known(top + log_sum).size)
+
+    @cached_property
+    def entropy(self) -> Running:
+        """(N, 1): -sum p log p, of log_softmax or of the logarithms of the stored probabilities.
+
+        (p + dp) log(p + dp) is off by at most dp (1 - log p) where the logarithm is of the stored p.
+        """
+        terms = self.p.times(self._logarithms)
+        return Running(terms.size, terms.error + self.p.error, terms.arithmetic).summed()
+
+    @cached_property
+    def entropy_slope(self) -> Running:
+        """(N, K): p (L - <p, L>), to which a backward pass adds p (sum(p) - 1), or dp of a logarithm of the stored p."""
+        slope = self.p.times(self._logarithms.plus(self.p.times(self._logarithms).summed()))
+        excess = self.p.times(Running(np.ones(()), self.p.summed().error, self.p.arithmetic)).rounded(2)
+        return slope.plus(Running(excess.size * 0, excess.error + self.p.error, slope.arithmetic), slope.size)
+
+    @cached_property
+    def _logarithms(self) -> Running:
+        """(N, K): L, with the rounding of a logarithm of its own."""
+        losses, rounded = self.log_losses, self.rows.log_rounding
+        return Running(losses.size, losses.error + product(losses.size + losses.error, np.asarray(rounded)), losses.arithmetic)
 
     @cached_property
     def total_weight(self) -> Running:

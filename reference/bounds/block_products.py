@@ -1,6 +1,7 @@
-"""The bounds of the vector-Jacobian products of log_softmax, softmax and logsumexp, as running errors.
+"""The bounds of the vector-Jacobian products of log_softmax, softmax, logsumexp and entropy, as running errors.
 
     log_softmax  u_i - p_i U, U = sum u      softmax  p_i (u_i - <p, u>)      logsumexp  u p_i
+    entropy      u p_i (L_i - H), L = -log p, H = <p, L>
 
 u is exact. What a product is made of has its error from `Analysis`. For `componentwise` its sibling has u_c (1 - p_c) less
 p_c sum_{j != c} u_j at the maximum c, and takes u_c off u first for softmax; p_i is at most 1/2 at the others, so that
@@ -9,6 +10,7 @@ the terms of u_i - p_i U are at most twice u_i (1 - p_i) and p_i sum_{j != i} |u
     log_softmax  |U| dp_i + p_i h u sum|u| + roundings of p_i, U, p_i U and of the result
     softmax      dp_i (|u_i| + <p, |u|>) + p_i (<dp, |u|> + h u <p, |u|>) + roundings of p_i, <p, u>, the difference, the result
     logsumexp    |u| dp_i + roundings of p_i and of the result
+    entropy      |u| times that of softmax with L in the place of u, and the error of L; see `Analysis.entropy_slope`
 
 U may cancel to less than its terms, so its own error is that of sum|u|, and the result's rounding is that of the result.
 p_i u_i less p_i <p, u> has no larger an error: it rounds two products of the same sizes in the place of one difference.
@@ -43,6 +45,8 @@ def _by_softcapped(a: Analysis, quantity: Quantity) -> Running:
     """By the logits behind a softcap and a temperature."""
     if quantity is Quantity.LOGSUMEXP_VJP:
         return a.p.times(a.known(upstream_of(a.rows.problem)))
+    if quantity is Quantity.ENTROPY_VJP:
+        return a.entropy_slope.times(a.known(upstream_of(a.rows.problem)))
     u = tangent_of(a.rows.problem)
     direction = Direction(u, a.known(u))
     if quantity is Quantity.LOG_SOFTMAX_VJP:

@@ -4,6 +4,7 @@ c is the class of the maximum. No 1 meets a small number whose size matters, and
 
     R = sum_{i != c} E_i    L_i = |d_i| + log1p(R)    p_i = E_i / (1 + R)    q_i = 1 - p_i = (sum_{j != i} E_j) / (1 + R)
     gradient      A p_i - a_i = p_i sum_{j != i} a_j - a_i q_i       Hessian  A p_i q_i, -A p_i p_j
+    entropy       log1p(R) + sum p_i |d_i|                        its slope  p_i (|d_i| - <p, |d|>)
     product of log_softmax with u   u_c q_c - p_c sum_{j != c} u_j, and u_i - p_i sum(u) elsewhere
     product       A p_i (w_i - <p, w>), w = v - v_c                  softcap  1 - tanh^2 = (2 e^-r / (1 + e^-2r))^2, r = s|x|/c
 
@@ -190,6 +191,21 @@ class CarefulAnalysis(Analysis):
         return self.at_target(self.log_losses) if self._is_plain else super().weighted_losses
 
     @cached_property
+    def gaps(self) -> Running:
+        """(N, K): |d|, exactly 0 at the maximum."""
+        return self.running(self.rows.gaps, self.rows.gap_error)
+
+    @cached_property
+    def entropy(self) -> Running:
+        """(N, 1): log1p(R) + <p, |d|>, of positive terms."""
+        return self.running(self.rows.tail, self.rows.log_sum_error).plus(self.p.times(self.gaps).summed())
+
+    @cached_property
+    def entropy_slope(self) -> Running:
+        """(N, K): p (|d| - <p, |d|>)."""
+        return self.p.times(self.gaps.plus(self.p.times(self.gaps).summed()))
+
+    @cached_property
     def total_weight(self) -> Running:
         """(N, 1): A; of a class index exactly 1."""
         return self.known(weights_of(self.rows.problem).sum(1, keepdims=True)) if self._is_plain else super().total_weight
@@ -305,6 +321,8 @@ def componentwise_errors(problem: Problem, quantity: Quantity, arithmetic: Arith
         return a.p.error
     if quantity is Quantity.LOGSUMEXP:
         return a.lse.error[:, 0]
+    if quantity is Quantity.ENTROPY:
+        return a.entropy.error[:, 0]
     if quantity is Quantity.HESSIAN_DIAGONAL:
         return _diagonal(a)
     if quantity in BLOCK_PRODUCTS:

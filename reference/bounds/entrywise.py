@@ -46,7 +46,16 @@ from reference.expected import Expected
 from reference.formats import Floats
 from reference.grades import ACCURATE_ULPS
 from reference.problem import Problem, layer_of
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, OF_LOGITS, SECOND_ORDER, Quantity, quantity_named
+from reference.quantity import (
+    BLOCK_PRODUCTS,
+    LAYER_GRADIENTS,
+    OF_LOGITS,
+    ROW_BLOCKS,
+    ROW_PRODUCTS,
+    SECOND_ORDER,
+    Quantity,
+    quantity_named,
+)
 from reference.reduction import Reduction
 from reference.weights import (
     class_weights,
@@ -218,6 +227,10 @@ def _logsumexp(rows: RowErrors) -> Floats:
     return (tau + divided + (u + stored) * (size + tau + divided)) * (1 + u) + rows.arithmetic.storage_underflow
 
 
+def _entropy(rows: RowErrors) -> Floats:
+    return analysis_of(rows).entropy.stored().error[:, 0]
+
+
 def _block_product(quantity: Quantity) -> Callable[[RowErrors], Floats]:
     return lambda rows: block_product(analysis_of(rows), quantity).error
 
@@ -236,12 +249,13 @@ _STABLE = {
     Quantity.LOG_SOFTMAX: lambda rows: rows.log_error,
     Quantity.SOFTMAX: _softmax,
     Quantity.LOGSUMEXP: _logsumexp,
+    Quantity.ENTROPY: _entropy,
     Quantity.TARGET_GRADIENT: lambda rows: target_gradient_error(analysis_of(rows)),
     **{quantity: _block_product(quantity) for quantity in BLOCK_PRODUCTS},
     **{quantity: _layer_gradient(quantity) for quantity in LAYER_GRADIENTS},
 }
 
-_ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), Quantity.LOSS: (...,), Quantity.LOGSUMEXP: (...,)}
+_ONE_LOGIT = {Quantity.HESSIAN: (slice(None), slice(1), slice(1)), **dict.fromkeys((Quantity.LOSS, *ROW_BLOCKS), (...,))}
 """What a sigmoid loss keeps of the bounds of the row [x, 0]; of any other quantity the first column."""
 
 
@@ -371,6 +385,8 @@ def lost_to_underflow(
     amplitude = np.ones((problem.num_rows, 1))
     if quantity in BLOCK_PRODUCTS:
         amplitude = _product_amplitude(problem, quantity)
+    if quantity in (Quantity.ENTROPY, Quantity.ENTROPY_VJP):  # a class of probability w that is lost takes w log(1/w) with it
+        amplitude = amplitude * (2.0 - np.log(max(each, np.finfo(np.float64).smallest_subnormal)))
     if quantity not in OF_LOGITS:
         shares = row_weights_of(problem) / divisor_of(problem)
         factors = shares if quantity is Quantity.LOSS else factors_of(problem)
@@ -395,7 +411,7 @@ def _amplitude(problem: Problem, quantity: Quantity, arithmetic: Arithmetic, ord
 
 def _product_amplitude(problem: Problem, quantity: Quantity) -> Floats:
     """(N, 1): what a building block's product with u multiplies a power with, and the result's own underflow."""
-    if quantity is Quantity.LOGSUMEXP_VJP:
+    if quantity in ROW_PRODUCTS:
         return 1 + np.abs(upstream_of(problem)) / unit_of(problem)
     u = np.abs(tangent_of(problem))
     reach = 2 * u.max(axis=1, keepdims=True, initial=0.0) if quantity is Quantity.SOFTMAX_VJP else u.sum(axis=1, keepdims=True)

@@ -41,6 +41,9 @@ from reference.reduction import Reduction
 COMPARING = 8
 """Units of roundoff by which a comparison that is itself computed in the format may be off, relative to what is allowed."""
 
+WITHOUT_TOLERANCE = (*OF_SOME_PROBLEMS, *BLOCK_PRODUCTS, Quantity.ENTROPY)
+"""Quantities whose errors are bounded entry by entry alone, by `reference.bounds.entrywise`."""
+
 DIGITS = 2
 """Significant digits of a tolerance; it is rounded up."""
 
@@ -82,7 +85,7 @@ def tolerance(
     and a value that overflows are for the grade alone.
 
     Raises:
-      ValueError: a name is not known, the grade bounds no error, the quantity is that of a linear layer, or the arithmetic
+      ValueError: a name is not known, the grade bounds no error, the quantity is one of `WITHOUT_TOLERANCE`, or the arithmetic
         is too coarse for the domain: a bound of 100% of the sum.
 
     >>> float32, domain = Arithmetic("float32", "float32"), Domain(classes=1000, gap=20.0)
@@ -94,8 +97,9 @@ def tolerance(
     quantity, grade = quantity_named(quantity), grade_named(grade)
     if grade < Grade.STABLE:
         raise ValueError(f"grade is {grade.label!r}, which bounds no error; allowed: stable and more")
-    if quantity in (*OF_SOME_PROBLEMS, *BLOCK_PRODUCTS):
-        raise ValueError(f"quantity is {str(quantity)!r}; allowed: quantities of the logits, but no building block's product")
+    if quantity in WITHOUT_TOLERANCE:
+        having = ", ".join(q for q in Quantity if q not in WITHOUT_TOLERANCE)
+        raise ValueError(f"quantity is {str(quantity)!r}; allowed: {having}")
     fmt = arithmetic.storage
     if grade >= Grade.FAITHFUL:
         ulps = FAITHFUL_ULPS if grade is Grade.FAITHFUL else 0.5

@@ -14,23 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from flint import arb, fmpq
 
 from reference.exact.row import Row
-from reference.exact.softmax import Number, Softmax, Term, plain_term, sum_term
+from reference.exact.softmax import Number, Softmax, Term, magnitude, plain_term, sum_term
 from reference.loss import Loss
 from reference.weights import rational
 
 _ZERO = fmpq(0)
 _ONE = fmpq(1)
-
-
-def magnitude(value: Number) -> Number:
-    """|value|: a rational stays rational, a ball a ball."""
-    return cast(Number, abs(value))
 
 
 @dataclass(frozen=True)

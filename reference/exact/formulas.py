@@ -12,6 +12,7 @@ from reference.exact.softmax import (
     Softmax,
     Term,
     diagonal_entries,
+    entropy_slope_terms,
     gradient_terms,
     less_share_terms,
     loss_term,
@@ -120,6 +121,8 @@ def _block_terms(quantity: Quantity, row: Row, softmax: Softmax) -> tuple[list[T
     if quantity is Quantity.LOG_SOFTMAX_VJP:
         return less_share_terms(row, softmax, factor)
     scale = rational(float(upstream_of(row.problem)[row.index, 0])) * factor
+    if quantity is Quantity.ENTROPY_VJP:
+        return entropy_slope_terms(row, softmax, scale)
     return [softmax.probability_term(i).scaled(scale) for i in range(len(row.count))], [0.0] * len(row.count)
 
 

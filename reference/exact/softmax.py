@@ -6,6 +6,7 @@ For a row s x with maximum m at the M classes of gap 0, g_i = (m - s x_i)/T, E_i
     loss = sum_c a_c g_c + A log1p(R)     p_i = E_i / S      1 - p_i = R_i / S,  R_i = S - E_i (R at a maximum)
     gradient_i = A p_i - a_i              Hessian_ii = A p_i R_i / S            Hessian_ij = -A p_i p_j
     (Hessian v)_i = A p_i (w_i - sum_j p_j w_j),  w = v - mean of v over the maxima (the Hessian's rows sum to 0)
+    entropy = log1p(R) + sum_i p_i g_i            its gradient_i = p_i (g_i - sum_j p_j g_j) / T
 
 At the maxima p = 1/M - D with D = (R - M + 1)/(M S), and every quantity is taken as its rational value at D = 0, a number
 that may be a midpoint, plus what D adds to it.
@@ -21,7 +22,9 @@ enclosed within 2^-2000 of 0, and every format rounds that to 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from flint import arb, fmpq
@@ -132,6 +135,11 @@ class Softmax:
         return Term(fmpq(1, self.maxima**2), arb(-lost), -1)
 
 
+def magnitude(value: Number) -> Number:
+    """|value|: a rational stays rational, a ball a ball."""
+    return cast(Number, abs(value))
+
+
 def plain_term(value: Number) -> Term:
     """A number as it stands: a ball as its midpoint rounded to _KEPT bits, and the rest, whose sign is read from it.
 
@@ -233,22 +241,42 @@ def pair_entries(row: Row, softmax: Softmax, factor: fmpq) -> list[Entry]:
 _ZERO_ENTRY = special(0.0)
 
 
-def product_terms(row: Row, softmax: Softmax, scale: fmpq) -> tuple[list[Term], list[float]]:
-    """p (v - <p, v>) times an exact scale at the distinct classes, and the size of the terms whose difference each one is."""
-    tangent = [rational(v) for v in row.tangent]
+def entropy_term(row: Row, softmax: Softmax) -> Term:
+    """The entropy of the softmax, a sum of positive numbers; an exact 0 where one class is left."""
+    spread = [n * softmax.probability(i) * gap for i, (n, gap) in enumerate(zip(row.count, softmax.gaps, strict=True)) if gap]
+    return sum_term(_ZERO, softmax.tail.ball + sum(spread, _ZERO)) if softmax.rest != 0 else Term()
+
+
+def entropy_slope_terms(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], list[float]]:
+    """p (g - <p, g>) times an exact factor, and the sizes of its terms: the slope of lse - <p, x>."""
+    return product_terms(row, softmax, factor, [_ZERO if gap is None else gap for gap in softmax.gaps])
+
+
+def product_terms(
+    row: Row, softmax: Softmax, scale: fmpq, given: Sequence[Number] | None = None
+) -> tuple[list[Term], list[float]]:
+    """p (v - <p, v>) times an exact scale at the distinct classes, and the size of the terms whose difference each one is.
+
+    v is the row's own tangent, or what is given, which is exact at the maxima.
+    """
+    v: Sequence[Number] = [rational(entry) for entry in row.tangent] if given is None else given
     highest = softmax.highest
-    centre = sum((n * v for n, v, top in zip(row.count, tangent, highest, strict=True) if top), _ZERO) / softmax.maxima
-    w = [v - centre for v in tangent]
+    centre = sum((n * one for n, one, top in zip(row.count, v, highest, strict=True) if top), _ZERO) / softmax.maxima
+    w: list[Number] = [one - centre for one in v]
     p = [softmax.probability(i) for i in range(len(w))]
     # The maxima share one p and their w add up to 0: they leave the mean to the classes below.
     below = [n * p_i * w_i for n, p_i, w_i, top in zip(row.count, p, w, highest, strict=True) if not top]
     mean = sum(below, _ZERO)
-    size = sum((n * p_i * abs(w_i) for n, p_i, w_i in zip(row.count, p, w, strict=True)), _ZERO)
+    size = sum((n * p_i * magnitude(w_i) for n, p_i, w_i in zip(row.count, p, w, strict=True)), _ZERO)
     terms = []
     for p_i, w_i, top in zip(p, w, highest, strict=True):
-        exact, rest = (w_i / softmax.maxima, -softmax.deficit * w_i - p_i * mean) if top else (_ZERO, p_i * (w_i - mean))
-        terms.append(sum_term(exact, rest).scaled(scale))
-    scales = [float(arb(abs(scale) * p_i * (abs(w_i) + size))) for p_i, w_i in zip(p, w, strict=True)]
+        if top:
+            assert isinstance(w_i, fmpq)
+            term = sum_term(w_i / softmax.maxima, -softmax.deficit * w_i - p_i * mean)
+        else:
+            term = sum_term(_ZERO, p_i * (w_i - mean))
+        terms.append(term.scaled(scale))
+    scales = [float(arb(abs(scale) * p_i * (magnitude(w_i) + size))) for p_i, w_i in zip(p, w, strict=True)]
     return terms, scales
 
 

@@ -15,7 +15,7 @@ from reference.enclosure import Enclosure, Entry, special
 from reference.exact.formulas import block_product_of, gradient_of, loss_of
 from reference.exact.row import Row
 from reference.exact.softmax import Number, Softmax, Term, target_gradient_entries
-from reference.quantity import BLOCK_PRODUCTS, SECOND_ORDER, WITHOUT_LABELS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, ROW_BLOCKS, SECOND_ORDER, WITHOUT_LABELS, Quantity
 from reference.special_values import RowKind
 from reference.weights import rational
 
@@ -24,7 +24,7 @@ _ZERO = fmpq(0)
 
 def row_shape(quantity: Quantity, classes: int) -> tuple[int, ...]:
     """Shape of a quantity of one row."""
-    if quantity in (Quantity.LOSS, Quantity.LOGSUMEXP):
+    if quantity in (Quantity.LOSS, *ROW_BLOCKS):
         return ()
     return (classes, classes) if quantity is Quantity.HESSIAN else (classes,)
 
@@ -65,6 +65,8 @@ def special_row(quantity: Quantity, row: Row, factor: Callable[[int], fmpq]) -> 
         return filled(quantity, row, -np.inf if row.kind is RowKind.ALL_MASKED else np.inf)
     if row.kind is not RowKind.ONE_POSITIVE_INFINITY:
         return filled(quantity, row, np.nan)
+    if quantity is Quantity.ENTROPY:
+        return filled(quantity, row, 0.0)
     if quantity is Quantity.GRADIENT:
         return spread(row, _limit_gradient(row, factor(1)))
     if quantity is Quantity.TARGET_GRADIENT:

@@ -277,6 +277,55 @@ def less_share_of_powers(c: Computer[Any], problem: Problem) -> Any:
     return pulled(c, problem, c.subtract(u, share))
 
 
+def _by_log_softmax(c: Computer[Any], problem: Problem, _: Any) -> Any:
+    """L, of log_softmax."""
+    return -log_softmax(c, problem)
+
+
+def _by_probability(c: Computer[Any], _: Problem, p: Any) -> Any:
+    """L, as the logarithm of the stored probability."""
+    return c.store(-c.log(c.store(p)))
+
+
+Logs = Callable[[Computer[Any], Problem, Any], Any]
+LOGS: dict[str, Logs] = {"log_softmax": _by_log_softmax, "log": _by_probability}
+"""The two ways to a logarithm of a probability."""
+
+
+def _entropy(logs: Logs) -> Callable[[Computer[Any], Problem, Any], Any]:
+    """Sum of p L."""
+    return lambda c, problem, p: c.store(c.total(c.store(c.multiply(p, logs(c, problem, p)))))[..., 0]
+
+
+def _entropy_of_gaps(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """log S - <p, d>."""
+    return c.store(c.subtract(c.log(total_of(c, problem)), c.total(c.multiply(p, gaps_of(c, problem)))))[..., 0]
+
+
+def _entropy_slope(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """u p (L - <p, L>)."""
+    logs = -log_softmax(c, problem)
+    slope = c.multiply(p, c.subtract(logs, c.total(c.multiply(p, logs))))
+    return pulled(c, problem, c.multiply(slope, c.exact(upstream_of(problem))))
+
+
+def _entropy_backward(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """As the chain rule has it of p log p, both of log_softmax: that of softmax with u L, and that of log_softmax with -u p."""
+    u = c.exact(upstream_of(problem))
+    of_p = c.store(c.multiply(u, -log_softmax(c, problem)))
+    first = c.store(c.multiply(p, c.subtract(of_p, c.total(c.multiply(p, of_p)))))
+    of_log = c.store(c.multiply(u, p))
+    second = c.store(c.subtract(c.multiply(p, c.total(of_log)), of_log))
+    return pulled(c, problem, c.add(first, second))
+
+
+def _entropy_backward_of_log(c: Computer[Any], problem: Problem, p: Any) -> Any:
+    """As the chain rule has it of p log p, the logarithm of p itself: u (L - 1) is what softmax is given."""
+    given = c.store(c.subtract(_by_probability(c, problem, p), number(c, 1.0)))
+    given = c.store(c.multiply(c.exact(upstream_of(problem)), given))
+    return pulled(c, problem, c.multiply(p, c.subtract(given, c.total(c.multiply(p, given)))))
+
+
 WAYS = {"exp": by_exp, "quotient": by_quotient}
 """The two ways to a probability."""
 
@@ -284,6 +333,11 @@ ALGORITHMS: dict[Quantity, dict[str, Algorithm]] = {
     Quantity.LOG_SOFTMAX: {"": log_softmax},
     Quantity.SOFTMAX: {name: _of(way, lambda c, _, p: c.store(p)) for name, way in WAYS.items()},
     Quantity.LOGSUMEXP: {"": logsumexp},
+    Quantity.ENTROPY: {
+        f"{name}, {form}": _of(way, entropy)
+        for name, way in WAYS.items()
+        for form, entropy in (*((form, _entropy(logs)) for form, logs in LOGS.items()), ("gaps", _entropy_of_gaps))
+    },
     Quantity.LOSS: {"": loss},
     Quantity.TARGET_GRADIENT: {"": by_target},
     Quantity.GRADIENT: {name: _of(way, gradient_of) for name, way in WAYS.items()},
@@ -300,6 +354,15 @@ ALGORITHMS: dict[Quantity, dict[str, Algorithm]] = {
         for form, product in (("difference", _block_deviation), ("parts", _block_parts))
     },
     Quantity.LOGSUMEXP_VJP: {name: _of(way, _all_moved) for name, way in WAYS.items()},
+    Quantity.ENTROPY_VJP: {
+        f"{name}, {form}": _of(way, slope)
+        for name, way in WAYS.items()
+        for form, slope in (
+            ("slope", _entropy_slope),
+            ("log_softmax", _entropy_backward),
+            ("log", _entropy_backward_of_log),
+        )
+    },
     **{quantity: {name: _of(way, _of_layer(quantity)) for name, way in WAYS.items()} for quantity in LAYER},
 }
 """By quantity, the algorithms that its bound must hold for."""

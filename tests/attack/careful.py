@@ -150,6 +150,19 @@ def _logsumexp(c: Computer[Any], problem: Problem) -> Any:
     return c.add(top, row.tail)[..., 0]
 
 
+def _entropy(c: Computer[Any], problem: Problem) -> Any:
+    """log1p(R) + <p, |d|>."""
+    row = _Row(c, problem)
+    return c.subtract(row.tail, c.total(c.multiply(row.p, row.gaps)))[..., 0]
+
+
+def _entropy_slope(c: Computer[Any], problem: Problem) -> Any:
+    """u p (|d| - <p, |d|>)."""
+    row = _Row(c, problem)
+    slope = c.multiply(row.p, c.subtract(c.total(c.multiply(row.p, row.gaps)), row.gaps))
+    return pulled(c, problem, c.multiply(slope, c.exact(upstream_of(problem))))
+
+
 def _residual(row: _Row) -> Any:
     """p - q, as p (1 - q) - q (1 - p)."""
     c, labels = row.c, weights(row.c, row.problem)
@@ -191,6 +204,7 @@ CAREFUL: dict[Loss, dict[Quantity, Algorithm]] = {
         Quantity.LOG_SOFTMAX: lambda c, problem: -_Row(c, problem).losses,
         Quantity.SOFTMAX: lambda c, problem: _Row(c, problem).p,
         Quantity.LOGSUMEXP: _logsumexp,
+        Quantity.ENTROPY: _entropy,
         Quantity.LOSS: _loss,
         Quantity.TARGET_GRADIENT: _by_target,
         Quantity.GRADIENT: _gradient,
@@ -199,6 +213,7 @@ CAREFUL: dict[Loss, dict[Quantity, Algorithm]] = {
         Quantity.LOG_SOFTMAX_VJP: _less_share,
         Quantity.SOFTMAX_VJP: _block_deviation,
         Quantity.LOGSUMEXP_VJP: _all_moved,
+        Quantity.ENTROPY_VJP: _entropy_slope,
     },
     Loss.SQUARED_ERROR: {
         Quantity.LOSS: _squared_loss,

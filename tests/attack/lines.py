@@ -135,6 +135,8 @@ def _lines() -> Iterator[Line]:
         yield Line(Quantity.LOG_SOFTMAX_VJP, "quotient", declared)
         yield Line(Quantity.LOG_SOFTMAX_VJP, "powers", declared)
         yield Line(Quantity.SOFTMAX_VJP, "quotient, difference", declared)
+        yield Line(Quantity.ENTROPY, "exp, log_softmax", declared)
+        yield Line(Quantity.ENTROPY_VJP, "quotient, log_softmax", declared)
         yield from (Line(quantity, way, declared) for quantity, way in _ONE_WAY.items() if quantity not in _SHORT)
     for case in ("factors", "sum", "mean", "row weights", "scale"):
         yield from (

@@ -15,7 +15,7 @@ from reference.formats import Floats, Format
 from reference.linear import identity_layer
 from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import ALONG_A_TANGENT, SECOND_ORDER, Quantity
+from reference.quantity import ALONG_A_TANGENT, ROW_PRODUCTS, SECOND_ORDER, Quantity
 from suites.judging.measurement import Measurement
 from tests.attack.algorithms import ALGORITHMS, Algorithm
 from tests.attack.careful import CAREFUL
@@ -71,7 +71,7 @@ class Attack:
             )
         if self.quantity in (*SECOND_ORDER, *ALONG_A_TANGENT):
             options["tangent"] = tangent
-        if self.quantity is Quantity.LOGSUMEXP_VJP:
+        if self.quantity in ROW_PRODUCTS:
             options["cotangent"] = tangent[:, 0]
         given: Any = None if layer or width else logits
         return Problem(given, target, fmt, **options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from reference.quantity import Quantity
+from reference.quantity import ROW_BLOCKS, Quantity
 from tests.oracles.mpmath_oracle import MP, ROW_RESULTS, OracleRow, Real, row_loss
 
 DIGITS = 200
@@ -65,7 +65,7 @@ def hvp_by_differences(row: OracleRow) -> list[Real]:
 
 def block_product_by_differences(row: OracleRow, block: Quantity) -> list[Real]:
     """Differences of a building block's sum along the row's cotangent for it, class by class."""
-    cotangent = [row.upstream] if block is Quantity.LOGSUMEXP else (row.tangent or [])[: _free(row)]
+    cotangent = [row.upstream] if block in ROW_BLOCKS else (row.tangent or [])[: _free(row)]
 
     def along(moved: OracleRow) -> list[Real]:
         return [sum((u * v for u, v in zip(cotangent, ROW_RESULTS[block](moved).values, strict=True)), MP.zero)]

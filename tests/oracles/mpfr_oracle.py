@@ -21,7 +21,7 @@ from gmpy2 import mpfr, mpq
 
 from reference.loss import Loss, Target
 from reference.problem import Problem
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, BUILDING_BLOCKS, LAYER_GRADIENTS, Quantity
 
 Real = Any
 """An mpfr."""
@@ -253,10 +253,17 @@ def _by_target(row: MpfrRow) -> list[Real]:
     ]
 
 
+def _entropy(row: MpfrRow) -> Jet:
+    """-sum p log p over the classes that are not masked."""
+    return _sum([row.p(i) * row.log_p(i) for i in row.scaled]).times(mpfr(-1))
+
+
 def _block(row: MpfrRow, quantity: Quantity) -> list[Real]:
     """A building block of one row."""
     if quantity is Quantity.LOGSUMEXP:
         return [row.lse.value]
+    if quantity is Quantity.ENTROPY:
+        return [_entropy(row).value]
     kept = range(1 if row.problem.is_binary else row.size)
     if quantity is Quantity.SOFTMAX:
         return [row.p(i).value for i in kept]
@@ -268,6 +275,8 @@ def _block_product(row: MpfrRow, quantity: Quantity) -> list[Real]:
     kept = 1 if row.problem.is_binary else row.size
     if quantity is Quantity.LOGSUMEXP_VJP:
         return row.lse.times(row.upstream).slope[:kept]
+    if quantity is Quantity.ENTROPY_VJP:
+        return _entropy(row).times(row.upstream).slope[:kept]
     assert row.problem.tangent is not None
     u = [mpfr(v) for v in row.problem.tangent[row.index].tolist()]
     if quantity is Quantity.SOFTMAX_VJP:
@@ -280,7 +289,7 @@ def _block_product(row: MpfrRow, quantity: Quantity) -> list[Real]:
 
 
 def _at_precision(problem: Problem, quantity: Quantity, rows: list[MpfrRow]) -> list[Real]:
-    if quantity in (Quantity.SOFTMAX, Quantity.LOG_SOFTMAX, Quantity.LOGSUMEXP):
+    if quantity in BUILDING_BLOCKS:
         return [value for row in rows for value in _block(row, quantity)]
     if quantity in BLOCK_PRODUCTS:
         return [value for row in rows for value in _block_product(row, quantity)]

@@ -30,7 +30,7 @@ from mpmath.ctx_mp import MPContext
 
 from reference.loss import Loss
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import BLOCK_PRODUCTS, ROW_PRODUCTS, WITHOUT_LABELS, Quantity
 
 MP = MPContext()
 """The context of this oracle; mpmath's global one is never touched."""
@@ -281,6 +281,12 @@ def _logsumexp(row: OracleRow) -> Results:
     return Results([row.lse], [row.error])
 
 
+def _entropy(row: OracleRow) -> Results:
+    """-sum p log p; a masked class adds nothing. A small one is what terms near log 1 = 0 leave."""
+    value = -sum((p * (z - row.lse) for p, z in zip(row.p, row.scaled, strict=True) if z != -inf), MP.zero)
+    return Results([value], [row.error * (1 + value)])
+
+
 def _log_softmax(row: OracleRow) -> Results:
     return Results([z if z == -inf else z - row.lse for z in row.scaled], [row.error] * len(row.logits))
 
@@ -304,6 +310,7 @@ WEIGHTED_RESULTS: dict[Quantity, Callable[[OracleRow], Results]] = {
     Quantity.HVP: _hvp,
     Quantity.HESSIAN_DIAGONAL: _diagonal,
     Quantity.LOGSUMEXP: _logsumexp,
+    Quantity.ENTROPY: _entropy,
     Quantity.LOG_SOFTMAX: _log_softmax,
     Quantity.SOFTMAX: _softmax,
     Quantity.TARGET_GRADIENT: _target_gradient,
@@ -325,9 +332,12 @@ def _second_jacobian(row: OracleRow, i: int, j: int, k: int) -> Real:
 
 
 def _block_jacobian(row: OracleRow, quantity: Quantity) -> Matrix:
-    """Rows d block_i/dy of log_softmax and softmax; of logsumexp its one gradient."""
+    """Rows d block_i/dy of log_softmax and softmax; of logsumexp and of the entropy their one gradient."""
     if quantity is Quantity.LOGSUMEXP_VJP:
         return [row.p]
+    if quantity is Quantity.ENTROPY_VJP:
+        entropy = _entropy(row).values[0]
+        return [[-p * (z - row.lse + entropy) if p else MP.zero for p, z in zip(row.p, row.scaled, strict=True)]]
     if quantity is Quantity.SOFTMAX_VJP:
         return _jacobian(row)
     return [[(i == j) - p_j for j, p_j in enumerate(row.p)] for i in range(len(row.p))]
@@ -337,7 +347,7 @@ def _block_product(quantity: Quantity) -> Callable[[OracleRow], Results]:
     """u^T J, times dy/dx; its error is that of the sizes of the products that are added."""
 
     def product(row: OracleRow) -> Results:
-        u = [row.upstream] if quantity is Quantity.LOGSUMEXP_VJP else row.tangent
+        u = [row.upstream] if quantity in ROW_PRODUCTS else row.tangent
         assert u is not None
         rates = [row.inner] * len(row.p)
         if row.cap is not None:
@@ -348,8 +358,11 @@ def _block_product(quantity: Quantity) -> Callable[[OracleRow], Results]:
         values, errors = [], []
         for j, rate in enumerate(rates):
             values.append(rate * sum((u_i * line[j] for u_i, line in lines), MP.zero))
-            own = 0 if quantity is Quantity.LOGSUMEXP_VJP else abs(u[j]) * (row.p[j] if quantity is Quantity.SOFTMAX_VJP else 1)
-            size = own + row.p[j] * sum((abs(u_i) for u_i in u), MP.zero)
+            size = row.p[j] * sum((abs(u_i) for u_i in u), MP.zero)
+            if quantity is Quantity.ENTROPY_VJP:
+                size *= 2 + 2 * _entropy(row).values[0] + (row.lse - row.scaled[j] if row.p[j] else 0)
+            elif quantity is not Quantity.LOGSUMEXP_VJP:
+                size += abs(u[j]) * (row.p[j] if quantity is Quantity.SOFTMAX_VJP else 1)
             errors.append(size * row.error * (rate if row.cap is None else 1 + abs(rate)))
         return Results(values, errors)
 
@@ -455,11 +468,7 @@ def _extended(row: OracleRow, quantity: Quantity) -> Results:
     return _lost([sum((h * v for h, v in zip(line, row.tangent, strict=True)), MP.zero) for line in hessian])
 
 
-PRODUCTS = (Quantity.LOG_SOFTMAX_VJP, Quantity.SOFTMAX_VJP, Quantity.LOGSUMEXP_VJP)
-BUILT = (Quantity.LOG_SOFTMAX, Quantity.SOFTMAX, Quantity.LOGSUMEXP, *PRODUCTS)
-LINEAR = (*BUILT, Quantity.TARGET_GRADIENT)
-"""What no loss of the family changes: a z-loss has no label in it."""
-WEIGHTED_RESULTS |= {quantity: _block_product(quantity) for quantity in PRODUCTS}
+WEIGHTED_RESULTS |= {quantity: _block_product(quantity) for quantity in BLOCK_PRODUCTS}
 
 
 def _is_extended(row: OracleRow) -> bool:
@@ -477,7 +486,7 @@ def _shared(row: OracleRow, losses: Results) -> Results:
 
 def _results(quantity: Quantity) -> Callable[[OracleRow], Results]:
     def results(row: OracleRow) -> Results:
-        extended = _is_extended(row) and quantity not in LINEAR
+        extended = _is_extended(row) and quantity not in WITHOUT_LABELS
         given = _extended(row, quantity) if extended else WEIGHTED_RESULTS[quantity](row)
         given = _shared(row, given) if quantity is Quantity.LOSS else given
         if row.options is None or not row.options.is_binary:
