@@ -61,6 +61,12 @@ PLANTED: list[tuple[str, Quantity, Backward]] = [
 ]
 
 
+def probabilities(problem: Problem) -> Floats:
+    """(N, K): the softmax, in float64."""
+    powers = np.exp(problem.logits - problem.logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 class Blocks(NumpyAdapter):
     """A block whose value is right, by float64, with a backward pass of ours."""
 
@@ -75,10 +81,9 @@ class Blocks(NumpyAdapter):
 
     def call(self, question: Question) -> Call:
         problem, (quantity,) = question.problem, question.quantities
-        powers = np.exp(problem.logits - problem.logits.max(axis=1, keepdims=True))
         u = upstream_of(problem) if quantity in ROW_PRODUCTS else problem.tangent
         assert u is not None
-        product = self.backward(powers / powers.sum(axis=1, keepdims=True), u)
+        product = self.backward(probabilities(problem), u)
         return Call({quantity: Result(FLOAT32.round(product), "float32", "cpu")})
 
 
@@ -90,8 +95,7 @@ class Entropies(Blocks):
         self.value = value
 
     def call(self, question: Question) -> Call:
-        powers = np.exp(question.problem.logits - question.problem.logits.max(axis=1, keepdims=True))
-        value = self.value(powers / powers.sum(axis=1, keepdims=True))
+        value = self.value(probabilities(question.problem))
         return Call({ENTROPY: Result(FLOAT32.round(value), "float32", "cpu")})
 
 

@@ -115,18 +115,18 @@ class Analysis:
 
         (p + dp) log(p + dp) is off by at most dp (1 - log p) where the logarithm is of the stored p.
         """
-        terms = self.p.times(self._logarithms)
+        terms = self.p.times(self._surprises)
         return Running(terms.size, terms.error + self.p.error, terms.arithmetic).summed()
 
     @cached_property
     def entropy_slope(self) -> Running:
         """(N, K): p (L - <p, L>), to which a backward pass adds p (sum(p) - 1), or dp of a logarithm of the stored p."""
-        slope = self.p.times(self._logarithms.plus(self.p.times(self._logarithms).summed()))
+        slope = self.p.times(self.centred(self._surprises))
         excess = self.p.times(Running(np.ones(()), self.p.summed().error, self.p.arithmetic)).rounded(2)
-        return slope.plus(Running(excess.size * 0, excess.error + self.p.error, slope.arithmetic), slope.size)
+        return slope.plus(Running(np.zeros(()), excess.error + self.p.error, slope.arithmetic), slope.size)
 
     @cached_property
-    def _logarithms(self) -> Running:
+    def _surprises(self) -> Running:
         """(N, K): L, with the rounding of a logarithm of its own."""
         losses, rounded = self.log_losses, self.rows.log_rounding
         return Running(losses.size, losses.error + product(losses.size + losses.error, np.asarray(rounded)), losses.arithmetic)

@@ -203,7 +203,7 @@ class CarefulAnalysis(Analysis):
     @cached_property
     def entropy_slope(self) -> Running:
         """(N, K): p (|d| - <p, |d|>)."""
-        return self.p.times(self.gaps.plus(self.p.times(self.gaps).summed()))
+        return self.p.times(super().centred(self.gaps))
 
     @cached_property
     def total_weight(self) -> Running:

@@ -355,12 +355,13 @@ def _block_product(quantity: Quantity) -> Callable[[OracleRow], Results]:
                 rate * (1 - MP.tanh(MP.mpf(x) * row.scale / row.cap) ** 2) for rate, x in zip(rates, row.logits, strict=True)
             ]
         lines = list(zip(u, _block_jacobian(row, quantity), strict=True))
+        entropy = _entropy(row).values[0] if quantity is Quantity.ENTROPY_VJP else MP.zero
         values, errors = [], []
         for j, rate in enumerate(rates):
             values.append(rate * sum((u_i * line[j] for u_i, line in lines), MP.zero))
             size = row.p[j] * sum((abs(u_i) for u_i in u), MP.zero)
             if quantity is Quantity.ENTROPY_VJP:
-                size *= 2 + 2 * _entropy(row).values[0] + (row.lse - row.scaled[j] if row.p[j] else 0)
+                size *= 2 + 2 * entropy + (row.lse - row.scaled[j] if row.p[j] else 0)
             elif quantity is not Quantity.LOGSUMEXP_VJP:
                 size += abs(u[j]) * (row.p[j] if quantity is Quantity.SOFTMAX_VJP else 1)
             errors.append(size * row.error * (rate if row.cap is None else 1 + abs(rate)))
