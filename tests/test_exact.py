@@ -506,6 +506,16 @@ def test_a_common_offset_does_not_show(fmt: Format) -> None:
         assert_same(near[quantity], far[quantity], fmt)
 
 
+@pytest.mark.parametrize("gap", [20.0, 1e4, 1e50, 1e100, 1e200, 1e300])
+def test_an_entropy_that_no_number_holds_is_still_positive(gap: float) -> None:
+    """It is exactly 0 where one class is left alone: e^-gap is a ball around 0 from some gap on, and never 0 itself."""
+    for logits in ([0.0, -gap], [0.0, -gap, -INF]):
+        found = evaluate(Problem([logits], [0], FLOAT64), [ENTROPY])[ENTROPY].values
+        assert found.sign.tolist() == [1], (gap, found)
+    alone = evaluate(Problem([[0.0, -INF]], [0], FLOAT64), [ENTROPY])[ENTROPY].values
+    assert (alone.hi.tolist(), alone.radius.tolist(), alone.side.tolist()) == ([0.0], [0.0], [0])
+
+
 def test_the_loss_grows_with_the_gap() -> None:
     """Of two neighbouring float32 gaps across the whole absorption window the wider never has the larger loss."""
     gaps = np.linspace(0.5, 120.0, 400)

@@ -243,8 +243,10 @@ _ZERO_ENTRY = special(0.0)
 
 def entropy_term(row: Row, softmax: Softmax) -> Term:
     """The entropy of the softmax, a sum of positive numbers; an exact 0 where one class is left."""
+    if softmax.rest == 0:  # exactly: of a ball around 0 both == and != are false
+        return Term()
     spread = [n * softmax.probability(i) * gap for i, (n, gap) in enumerate(zip(row.count, softmax.gaps, strict=True)) if gap]
-    return sum_term(_ZERO, softmax.tail.ball + sum(spread, _ZERO)) if softmax.rest != 0 else Term()
+    return Term(ball=softmax.tail.ball + sum(spread, _ZERO), sign=1)
 
 
 def entropy_slope_terms(row: Row, softmax: Softmax, factor: fmpq) -> tuple[list[Term], list[float]]:
