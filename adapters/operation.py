@@ -24,6 +24,9 @@ from reference.reduction import Reduction
 from reference.weights import divisor
 
 LOSS_QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
+OF_LAYER = (Quantity.LOSS, *LAYER_GRADIENTS)
+"""What a linear layer and its cross-entropy in one can be asked for."""
+
 OF_PROBABILITIES = (*LOSS_QUANTITIES, Quantity.TARGET_GRADIENT)
 """What a cross-entropy can be asked for of whose labels its framework takes gradients."""
 
@@ -43,6 +46,8 @@ class Operation:
       quantities: what it can be asked for.
       probabilities: True if its target is probabilities, False if class indices.
       loss: which loss it computes.
+      layer: True if it computes a linear layer too: it is asked problems of a layer, and of its derivatives those by the
+        layer's parts.
       options: the options of `reference.options` that it takes at values other than their defaults.
       layouts: memory layouts that reach it: those which its framework keeps, and may copy.
       label_dtypes: dtypes of class indices that it takes.
@@ -68,6 +73,7 @@ class Operation:
     quantities: tuple[Quantity, ...] = LOSS_QUANTITIES
     probabilities: bool = False
     loss: Loss = Loss.CROSS_ENTROPY
+    layer: bool = False
     options: frozenset[str] = field(default_factory=frozenset)
     layouts: tuple[Layout, ...] = OF_OLD
     label_dtypes: tuple[str, ...] = (LABEL_DTYPE,)
@@ -107,6 +113,11 @@ class Operation:
     def has_loss(self) -> bool:
         """True if it computes a loss or its derivatives, False if only building blocks such as log_softmax."""
         return not set(self.quantities) <= set(OF_LOGITS)
+
+    @property
+    def takes_layer(self) -> bool:
+        """True if it can be asked a problem of a linear layer: it computes one, or is given what one gives."""
+        return self.layer or bool(set(LAYER_GRADIENTS) & set(self.quantities))
 
     @property
     def whole(self) -> Operation:
@@ -245,9 +256,9 @@ class Operation:
             return declared
         if problem.format.name not in self.arithmetic:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
-        if problem.layer is not None and not set(LAYER_GRADIENTS) & set(self.quantities):
+        if problem.layer is not None and not self.takes_layer:
             return f"{self.name} has no linear layer"
-        if problem.layer is None and set(self.quantities) <= set(LAYER_GRADIENTS):
+        if problem.layer is None and self.layer:
             return f"{self.name} asks for a linear layer: the problem has none"
         if not self.has_loss:
             transformed = any(OPTIONS[name].changes_logits for name in options_used(problem))

@@ -264,6 +264,9 @@ LAYER = (
 )
 """The linear layer whose output the logits are; it is given in their place."""
 
+PARTS = tuple(option.name for option in LAYER)
+"""Names of the parts of a linear layer: features, weight and bias."""
+
 ARGUMENTS = (LOSS, *_TABLE, *VECTORS, *LAYER)
 """Every argument of `Problem` that may be left out."""
 

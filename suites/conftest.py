@@ -13,13 +13,13 @@ import pytest
 import adapters
 from adapters.adapter import Adapter, AdapterError
 from adapters.isolation import Isolated
-from reference.quantity import Quantity
 from suites.command.ending import Run
 from suites.command.folder import folder_of
 from suites.command.options import add_options
 from suites.command.overheard import SECTION, kept_back, make_harmless, make_one_line
 from suites.command.plan import plan_of
 from suites.command.selection import (
+    Asked,
     case_combinations,
     format_combinations,
     function_of,
@@ -146,8 +146,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif "usage" in metafunc.fixturenames:
         metafunc.parametrize(("operation", "fmt", "usage"), usage_combinations(plan))
     elif "operation" in metafunc.fixturenames:
-        marker = metafunc.definition.get_closest_marker("asks")
-        asked = marker.args if marker else tuple(Quantity)
+        asked = Asked.by(metafunc.definition.get_closest_marker("asks"))
         varied = next((name for name in _GIVEN if name in metafunc.fixturenames), None)
         combinations = format_combinations if varied is None else _GIVEN[varied]
         metafunc.parametrize(["operation", "fmt", *([] if varied is None else [varied])], combinations(plan, asked))

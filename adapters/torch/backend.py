@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
 from adapters.layout import LABEL_DTYPE, OF_OLD, OF_TENSORS, Layout
-from adapters.operation import OF_PROBABILITIES, Operation, building_block, differentiable
+from adapters.operation import OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
@@ -33,6 +33,13 @@ from adapters.torch.derivatives import (
     by_backward,
     by_layer,
     loss_alone,
+)
+from adapters.torch.layers import (
+    POLICIES,
+    in_chunks,
+    in_own_chunks,
+    linear_cross_entropy,
+    linear_then_cross_entropy,
 )
 from adapters.torch.losses import (
     AUTOCAST,
@@ -50,7 +57,6 @@ from adapters.torch.losses import (
     focal,
     implementation_loss,
     kl_div,
-    linear_then_cross_entropy,
     log_of_softmax,
     log_softmax_nll_loss,
     logsumexp_gather,
@@ -68,7 +74,7 @@ from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic, Order, Summation
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format
 from reference.loss import Loss
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import Quantity
 
 _LANE_BYTES = {"AVX512": 64, "AVX2": 32}
 
@@ -185,7 +191,7 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> list[Operation]:
     """The losses beside cross-entropy, and the last linear layer, each as PyTorch or its users write it."""
     return [
         Operation(name, formula, function, arithmetic, **({"options": _REDUCED} | more))
-        for name, formula, function, more in (*_of_softmax(), *_of_sigmoid(), _LAYER)
+        for name, formula, function, more in (*_of_softmax(), *_of_sigmoid(), *_of_layer())
     ]
 
 
@@ -248,12 +254,29 @@ def _of_sigmoid() -> list[_Row]:
     ]
 
 
-_LAYER: _Row = (
-    "linear_then_cross_entropy",
-    "F.cross_entropy(F.linear(h, W, b), index)",
-    Differentiated(linear_then_cross_entropy, by_layer),
-    {"quantities": LAYER_GRADIENTS},
-)
+def _of_layer() -> list[_Row]:
+    """In two steps, in one call, in the chunks that it takes by default, and in chunks of few rows with each policy."""
+    whole, chunks = {"layer": True, "quantities": OF_LAYER, "options": _EVERY}, "F.linear_cross_entropy(h, W, index, {})"
+    chunked = whole | {"options": _EVERY - {"label_smoothing"}}
+    return [
+        (
+            "linear_then_cross_entropy",
+            "F.cross_entropy(F.linear(h, W, b), index)",
+            Differentiated(linear_then_cross_entropy, by_layer),
+            whole,
+        ),
+        (
+            "linear_cross_entropy",
+            "F.linear_cross_entropy(h, W, index)",
+            Differentiated(linear_cross_entropy, by_layer),
+            whole,
+        ),
+        ("linear_cross_entropy_chunked", chunks.format("chunked"), Differentiated(in_own_chunks, by_layer), chunked),
+        *(
+            (f"linear_cross_entropy_{name}", chunks.format(f"{name} chunks"), Differentiated(in_chunks(name), by_layer), chunked)
+            for name in POLICIES
+        ),
+    ]
 
 
 def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]) -> tuple[Operation, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from adapters.layout import Layout, beside, laid_out, of_logits
 from adapters.question import Question
 from adapters.returned import LackError
+from adapters.torch.layers import LayerLoss
 from adapters.torch.losses import (
     Loss,
     Options,
@@ -28,6 +29,7 @@ from adapters.torch.losses import (
     to_tensor,
 )
 from reference.formats import Floats
+from reference.options import PARTS
 from reference.problem import layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, ROW_PRODUCTS, Quantity
 from reference.reduction import Reduction
@@ -49,8 +51,9 @@ class Run:
         self.logits = _view(logits, of_logits(stored, self._layout)).requires_grad_()
         self.target = self._beside(problem.target, target_tensor(problem, device, question.label_dtype))
         self.options = options_of(problem, device, Weights(*map(self._given, (problem.class_weights, problem.row_weights))))
-        self._before = {"logits": self.logits.detach().clone(), "target": self.target.clone()}
-        self._others: list[Tensor] = []
+        self._watched: list[tuple[str, Tensor, Tensor]] = []
+        self._watch("logits", self.logits)
+        self._watch("target", self.target)
 
     def cotangent(self, shape: torch.Size) -> Tensor:
         """The upstream gradient of a loss of this shape."""
@@ -60,6 +63,15 @@ class Run:
         """The direction of the Hessian-vector product."""
         assert self.problem.tangent is not None
         return self._float(self.problem.tangent)
+
+    def layer(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, weight and bias of the linear layer, laid out as logits are; that they change is told too."""
+        fmt, device = self.problem.format, self.device
+        parts = [(values, to_tensor(values, fmt, device)) for values in layer_of(self.problem).arrays]
+        features, weight, bias = (_view(tensor, of_logits(values, self._layout)) for values, tensor in parts)
+        for name, part in zip(PARTS, (features, weight, bias), strict=True):
+            self._watch(name, part)
+        return features, weight, bias
 
     def _given(self, values: Floats | None) -> Tensor | None:
         return None if values is None else self._float(values)
@@ -73,15 +85,15 @@ class Run:
 
     def watched(self, logits: Tensor) -> Tensor:
         """Logits that are equal to its own, of which it is told too if they change."""
-        self._others.append(logits)
+        self._watched.append(("logits", self._watched[0][1], logits))
         return logits
 
     def changed(self) -> tuple[str, ...]:
         """Names of the inputs whose bits are not what they were."""
-        now = {"logits": [self.logits, *self._others], "target": [self.target]}
-        return tuple(
-            name for name, was in self._before.items() if not all(_same_bits(was, tensor.detach()) for tensor in now[name])
-        )
+        return tuple(dict.fromkeys(name for name, was, now in self._watched if not _same_bits(was, now.detach())))
+
+    def _watch(self, name: str, tensor: Tensor) -> None:
+        self._watched.append((name, tensor.detach().clone(), tensor))
 
 
 def _view(tensor: Tensor, layout: Layout) -> Tensor:
@@ -179,19 +191,15 @@ def with_graph(loss: Loss) -> Loss:
     return losses
 
 
-Layer = Callable[..., Tensor]
-"""(features, weight, bias, target, options) -> losses of the linear layer's output."""
-
-
-def by_layer(layer: Layer, run: Run, quantities: tuple[Quantity, ...]) -> Results:
-    """Loss, and gradients by the features, the weight and the bias of a linear layer in front of it."""
-    fmt, device = run.problem.format, run.device
-    parts = [to_tensor(values, fmt, device).requires_grad_() for values in layer_of(run.problem).arrays]
-    losses = layer(*parts, run.target, run.options)
+def by_layer(loss: LayerLoss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
+    """Loss, and gradients by the parts of a linear layer in front of it; the parts by which none is asked are frozen."""
+    parts = run.layer()
+    asked = {name: part.requires_grad_() for name, part in zip(LAYER_GRADIENTS, parts, strict=True) if name in quantities}
+    losses = loss(*parts, run.target, run.options)
     results = {Quantity.LOSS: losses.detach()}
-    if set(quantities) & set(LAYER_GRADIENTS):
-        gradients = torch.autograd.grad(losses, parts, run.cotangent(losses.shape).to(losses.dtype))
-        results |= dict(zip(LAYER_GRADIENTS, gradients, strict=True))
+    if asked:
+        gradients = torch.autograd.grad(losses, tuple(asked.values()), run.cotangent(losses.shape).to(losses.dtype))
+        results |= dict(zip(asked, gradients, strict=True))
     return results
 
 

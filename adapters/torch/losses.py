@@ -241,11 +241,6 @@ def _reduce(losses: Tensor, options: Options) -> Tensor:
     return losses.sum() if options.reduction == Reduction.SUM else losses.mean()
 
 
-def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
-    """Cross-entropy of a linear layer's output, in two steps."""
-    return F.cross_entropy(F.linear(features, weight, bias), target, reduction=options.reduction)
-
-
 def classes_second(loss: Loss) -> Loss:
     """The loss of the same rows as one sample of shape (1, K, N), PyTorch's (N, C, d1)."""
 

@@ -26,11 +26,13 @@ from adapters.script import (
     softcapped,
     wrapped,
 )
-from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc, by_layer
+from adapters.torch.derivatives import FORWARD_OVER_REVERSE, ByFunc
+from adapters.torch.layers import POLICIES, rows_of_chunk
 from adapters.torch.losses import AUTOCAST, COMPILED, NAMED
 from adapters.torch.usage_script import has_words, imports_of, observed, of_other
 from adapters.usage import Usage
 from reference.formats import Floats
+from reference.options import PARTS
 from reference.problem import Problem, layer_of
 from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
@@ -114,6 +116,31 @@ def _sigmoid_focal(problem: Problem) -> str:
     return _reduced(f"(1 - p_t) ** {problem.focusing!r} * losses", before)(problem)
 
 
+def _in_one_call(options: str = "") -> Code:
+    return lambda problem: (
+        f"return F.linear_cross_entropy(features, weight, t, linear_bias=bias, {_options(problem)}{options})"
+    )
+
+
+def _in_chunks(policy: str) -> Code:
+    def code(problem: Problem) -> str:
+        rows = rows_of_chunk(problem.num_rows)
+        chunks = f'batch_chunk_size={rows}, chunking_method=None, acc_policy="{policy}"'
+        return _in_one_call(f", options=torch.nn.LinearCrossEntropyOptions({chunks})")(problem)
+
+    return code
+
+
+LAYERS: dict[str, Code] = {
+    "linear_then_cross_entropy": lambda problem: (
+        f"return F.cross_entropy(F.linear(features, weight, bias), t, {_options(problem)})"
+    ),
+    "linear_cross_entropy": _in_one_call(),
+    "linear_cross_entropy_chunked": _in_one_call(", options=torch.nn.LinearCrossEntropyOptions()"),
+    **{f"linear_cross_entropy_{policy}": _in_chunks(policy) for policy in POLICIES},
+}
+"""The statements of loss(features, weight, bias, t), by the name of the operation."""
+
 LOSSES: dict[str, Code] = {
     "cross_entropy": called("F.cross_entropy"),
     "cross_entropy_func": called("F.cross_entropy"),
@@ -134,7 +161,6 @@ LOSSES: dict[str, Code] = {
         f'return F.binary_cross_entropy(torch.sigmoid(x[:, 0]), t[:, 0], reduction="{problem.reduction}")'
     ),
     "sigmoid_focal_loss": _sigmoid_focal,
-    "linear_then_cross_entropy": lambda problem: f'return F.cross_entropy(x, t, reduction="{problem.reduction}")',
     "log_softmax": lambda _: "return F.log_softmax(x, dim=1)",
     "softmax": lambda _: "return F.softmax(x, dim=1)",
     "logsumexp": lambda _: "return torch.logsumexp(x, dim=1)",
@@ -181,9 +207,10 @@ _FORWARD = {
     Quantity.HVP: _SCALAR + "return torch.func.jvp(torch.func.jacfwd(scalar), (x,), (v,))[1]",
     Quantity.HESSIAN: _SCALAR + _OF_EACH_ROW.format("torch.func.jacfwd(torch.func.jacfwd(scalar))"),
 }
-_LAYER = """
-losses = loss(F.linear(features, weight, bias), t)
-return torch.autograd.grad(losses, (features, weight, bias), {upstream})[{place}]
+_OF_PARTS = "loss(features, weight, bias, t)"
+_LAYER = f"""
+losses = {_OF_PARTS}
+return torch.autograd.grad(losses, {{part}}, {{upstream}})[0]
 """
 
 
@@ -201,7 +228,7 @@ class Words:
     environment: str = ENVIRONMENT
 
 
-_PYTORCH = Words(LOSSES, ["import torch", "import torch.nn.functional as F"])
+_PYTORCH = Words(LOSSES | LAYERS, ["import torch", "import torch.nn.functional as F"])
 
 
 def torch_script(asked: Question, device: str, words: Words = _PYTORCH) -> Script | None:
@@ -228,8 +255,8 @@ def _tensor(name: str, values: Floats, problem: Problem, more: str = "") -> str:
 
 def _inputs(asked: Question) -> list[str]:
     problem, by_func = asked.problem, isinstance(_way(asked), ByFunc)
-    if _way(asked) is by_layer:
-        lines = _layer_inputs(problem)
+    if asked.operation.layer:
+        lines = _layer_inputs(asked)
     else:
         pulled = asked.quantity in BLOCK_PRODUCTS
         leaf = (asked.operation.has_loss or pulled) and _goes_back(asked) and not by_func
@@ -287,9 +314,17 @@ def _target(problem: Problem, label_dtype: str, name: str = "t") -> str:
     return wrapped(f"{name} = torch.tensor({literal(problem.target)}, dtype=torch.{label_dtype})")
 
 
-def _layer_inputs(problem: Problem) -> list[str]:
-    named = zip(("features", "weight", "bias"), layer_of(problem).arrays, strict=True)
-    return [_tensor(name, values, problem, ", requires_grad=True") for name, values in named]
+def _layer_inputs(asked: Question) -> list[str]:
+    lines: list[str] = []
+    for name, values in zip(PARTS, layer_of(asked.problem).arrays, strict=True):
+        lines += _beside(name, values, asked)
+        lines += [f"{name}.requires_grad_()"] if name == _part(asked.quantity) else []
+    return lines
+
+
+def _part(quantity: Quantity) -> str:
+    """The part of a layer by which a quantity is the gradient; empty if it is none."""
+    return dict(zip(LAYER_GRADIENTS, PARTS, strict=True)).get(quantity, "")
 
 
 def _way(asked: Question) -> object:
@@ -299,7 +334,7 @@ def _way(asked: Question) -> object:
 
 def _functions(asked: Question, code: str) -> list[str]:
     mode, quantity, way = asked.operation.mode, asked.quantity, _way(asked)
-    defined = "loss(x, t)" if asked.operation.has_loss else "block(x)"
+    defined = _OF_PARTS if asked.operation.layer else "loss(x, t)" if asked.operation.has_loss else "block(x)"
     name = defined.partition("(")[0]
     if mode == AUTOCAST:
         indented = code.replace("\n", "\n    ")
@@ -311,8 +346,9 @@ def _functions(asked: Question, code: str) -> list[str]:
         observe = f"return torch.autograd.grad({call}, x, {given})[0]" if given else f"return {call}"
     elif asked.usage is not Usage.PLAIN:
         observe = observed(asked, upstream)
-    elif way is by_layer:
-        observe = _LAYER.format(place=LAYER_GRADIENTS.index(quantity), **keys)
+    elif asked.operation.layer:
+        part = _part(quantity)
+        observe = _LAYER.format(part=part, **keys) if part else f"return {_OF_PARTS}"
     elif isinstance(way, ByFunc):
         observe = (_FUNC if way.transforms is FORWARD_OVER_REVERSE else _FORWARD)[quantity]
     else:

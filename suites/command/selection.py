@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,12 +17,30 @@ from suites.inputs.given import OF_CASES, Given
 from suites.judging.judge import Plan, askable
 
 
-def format_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
+@dataclass(frozen=True)
+class Asked:
+    """What a test asks: these quantities, of problems with a linear `layer` or without one."""
+
+    quantities: tuple[Quantity, ...] = tuple(Quantity)
+    layer: bool = False
+
+    @classmethod
+    def by(cls, marker: pytest.Mark | None) -> Asked:
+        """What a test function's marker `asks` says; a function without one asks for every quantity."""
+        return cls() if marker is None else cls(marker.args, **marker.kwargs)
+
+    def of(self, operation: Operation) -> bool:
+        """True if an operation has one of them."""
+        fits = operation.takes_layer if self.layer else not operation.layer
+        return fits and bool(set(operation.quantities) & set(self.quantities))
+
+
+def format_combinations(plan: Plan, asked: Asked) -> list[Any]:
     """An operation and a format, for each that would be asked one of the quantities were it not for its limits."""
     return [_asked_or_skipped((op, fmt), f"{op.label}-{fmt.name}", away) for op, fmt, away in _pairs(plan, asked)]
 
 
-def layout_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
+def layout_combinations(plan: Plan, asked: Asked) -> list[Any]:
     """The same with each memory layout that an operation is asked in beside the contiguous one."""
     return [
         _asked_or_skipped((op, fmt, layout), f"{op.label}-{fmt.name}-{layout}", away or op.given_declared_away(layout=layout))
@@ -31,7 +50,7 @@ def layout_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
     ]
 
 
-def label_combinations(plan: Plan, asked: tuple[Quantity, ...]) -> list[Any]:
+def label_combinations(plan: Plan, asked: Asked) -> list[Any]:
     """The same with each dtype of class indices beside the usual one; in one format where any is compiled anew."""
     return [
         _asked_or_skipped((op, fmt, dtype), f"{op.label}-{fmt.name}-{dtype}", away or op.given_declared_away(label_dtype=dtype))
@@ -52,12 +71,12 @@ def _formats(plan: Plan, op: Operation) -> list[Format]:
     return [fmt for fmt in plan.formats if fmt.name in op.whole.arithmetic]
 
 
-def _pairs(plan: Plan, asked: tuple[Quantity, ...]) -> Iterator[tuple[Operation, Format, str | None]]:
+def _pairs(plan: Plan, asked: Asked) -> Iterator[tuple[Operation, Format, str | None]]:
     """An operation and a format, and by which limit nothing is asked of them."""
     for op in plan.operations:
-        if set(op.whole.quantities) & set(asked):
+        if asked.of(op.whole):
             for fmt in _formats(plan, op):
-                yield op, fmt, op.declared_away(asked, fmt.name, plan.adapter.device)
+                yield op, fmt, op.declared_away(asked.quantities, fmt.name, plan.adapter.device)
 
 
 def usage_combinations(plan: Plan) -> list[Any]:
