@@ -15,7 +15,7 @@ from adapters.layout import LABEL_DTYPE, OF_OLD, Layout
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, Limit
 from adapters.usage import Usage
 from reference.arithmetic import Arithmetic
-from reference.formats import Format
+from reference.formats import BFLOAT16, FLOAT16, FLOAT32, Format
 from reference.loss import Loss
 from reference.options import OPTIONS
 from reference.problem import Problem
@@ -29,6 +29,9 @@ OF_LAYER = (Quantity.LOSS, *LAYER_GRADIENTS)
 
 OF_PROBABILITIES = (*LOSS_QUANTITIES, Quantity.TARGET_GRADIENT)
 """What a cross-entropy can be asked for of whose labels its framework takes gradients."""
+
+FLOAT32_LOSS = {fmt.name: {Quantity.LOSS: FLOAT32} for fmt in (FLOAT16, BFLOAT16)}
+"""What an operation returns of half-precision logits that it casts to float32."""
 
 EAGER = "eager"
 """The mode of an operation that runs as it is written, one kernel after another."""

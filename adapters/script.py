@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from adapters.layout import Layout, beside, of_logits
 from adapters.operation import Operation
 from reference.formats import Floats
+from reference.options import PARTS
 from reference.problem import Problem
-from reference.quantity import BLOCK_PRODUCTS, ROW_PRODUCTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, ROW_PRODUCTS, Quantity
 from reference.weights import upstream_of
 
 Code = Callable[[Problem], str]
@@ -50,6 +51,15 @@ class Script:
 
 UPSTREAM = dict.fromkeys(BLOCK_PRODUCTS, "v") | dict.fromkeys(ROW_PRODUCTS, "upstream")
 """The name of the cotangent of each product of a building block."""
+
+
+def part_of(quantity: Quantity) -> str:
+    """The name of the part of a linear layer by which a quantity is the gradient; empty if it is none.
+
+    >>> part_of(Quantity.WEIGHT_GRADIENT), part_of(Quantity.LOSS)
+    ('weight', '')
+    """
+    return dict(zip(LAYER_GRADIENTS, PARTS, strict=True)).get(quantity, "")
 
 
 def block_cotangent(quantity: Quantity, problem: Problem) -> Floats:

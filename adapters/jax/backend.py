@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.jax.derivatives import Block, Differentiated, Inputs, Layer, forward_gradient
+from adapters.jax.layers import LayerLoss, in_chunks, linear_then_cross_entropy
 from adapters.jax.losses import (
     Losses,
     entropy,
@@ -43,8 +44,8 @@ from adapters.jax.losses import (
 from adapters.jax.programs import Programs
 from adapters.jax.script import jax_script
 from adapters.jax.usages import PLAYERS
-from adapters.layout import LABEL_DTYPE, LABEL_DTYPES
-from adapters.operation import EAGER, OF_PROBABILITIES, Operation, building_block, differentiable
+from adapters.layout import LABEL_DTYPE, LABEL_DTYPES, Layout
+from adapters.operation import EAGER, FLOAT32_LOSS, OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.processor import xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -54,7 +55,7 @@ from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summati
 from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from reference.loss import Loss
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import Quantity
 
 COMPILED = "compiled"
 
@@ -198,14 +199,33 @@ def _family_operations(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ..
             Loss.SIGMOID_FOCAL,
             _REDUCED | {"focusing"},
         ),
+        *_of_layer(arithmetic),
+    )
+
+
+def _of_layer(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]:
+    """A linear layer with its loss, in two steps and in chunks, which cast half formats to float32."""
+    wide = {
+        fmt.name: replace(arithmetic["float32"], storage=fmt, flush_to_zero=arithmetic[fmt.name].flush_to_zero)
+        for fmt in (FLOAT16, BFLOAT16)
+    }
+    rows: tuple[tuple[str, str, LayerLoss, dict[str, Arithmetic], Any], ...] = (
+        ("linear_then_cross_entropy", "optax's integer-label loss of h W^T + b", linear_then_cross_entropy, {}, {}),
+        ("linear_cross_entropy_scan", "the same, jax.lax.scan over chunks, jax.checkpoint", in_chunks, wide, FLOAT32_LOSS),
+    )
+    return tuple(
         Operation(
-            "linear_then_cross_entropy",
-            "optax's integer-label loss of h W^T + b",
-            Layer(),
-            arithmetic,
-            quantities=LAYER_GRADIENTS,
+            name,
+            formula,
+            Layer(loss),
+            arithmetic | of_half,
+            quantities=OF_LAYER,
+            layer=True,
             options=_REDUCED,
-        ),
+            layouts=(Layout.CONTIGUOUS,),
+            returns=returns,
+        )
+        for name, formula, loss, of_half, returns in rows
     )
 
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adapters.jax.losses import Array, Losses, Options, linear_then_cross_entropy, reduced
+from adapters.jax.layers import LayerLoss
+from adapters.jax.losses import Array, Losses, Options, reduced
 from adapters.layout import laid_out, of_logits
 from adapters.question import Question
 from reference.evaluation import MAX_HESSIAN_CLASSES
@@ -20,6 +21,9 @@ from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, ROW_PRODUCTS, Qu
 from reference.reduction import Reduction
 
 Results = dict[Quantity, Array]
+Parts = tuple[Array, Array, Array]
+"""Features (N, D), weight (K, D) and bias (K,) of a linear layer."""
+
 Loss = Callable[[Array], Array]
 """The loss on trial as a function of the logits alone: target and options are bound."""
 
@@ -47,11 +51,11 @@ class Inputs:
         tangent = np.zeros_like(problem.logits) if problem.tangent is None else problem.tangent
         self.tangent = jnp.asarray(cast(tangent), device=device)
 
-    def layer(self) -> tuple[Array, Array, Array]:
-        """Features, weights and bias of the linear layer, whose output the logits are."""
+    def layer(self) -> Parts:
+        """Features, weight and bias of the linear layer, whose output the logits are."""
         cast = self.problem.format.cast
-        features, weights, bias = (jnp.asarray(cast(values), device=self.device) for values in layer_of(self.problem).arrays)
-        return features, weights, bias
+        features, weight, bias = (jnp.asarray(cast(values), device=self.device) for values in layer_of(self.problem).arrays)
+        return features, weight, bias
 
     def changed(self) -> tuple[str, ...]:
         """Names of the inputs whose bits are not what they were, in JAX's array or in the buffer that it came from."""
@@ -160,28 +164,31 @@ def _compiled(how: Differentiated, quantities: tuple[Quantity, ...], options: Op
 
 @dataclass(frozen=True)
 class Layer:
-    """Gradients by the features, the weights and the bias of a linear layer in front of the loss."""
+    """A linear layer and its loss, with the gradients by the layer's features, weight and bias."""
 
+    loss: LayerLoss
     compiled: bool = False
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
-        """The gradients asked for: (N, D) by the features, (K, D) by the weights, (K,) by the bias."""
-        gradients = _compiled_layer if self.compiled else _layer_gradients
-        found = gradients(inputs.problem.reduction, *inputs.layer(), inputs.target, inputs.cotangent)
-        results = dict(zip(LAYER_GRADIENTS, found, strict=True))
-        return {quantity: results[quantity] for quantity in quantities}
+        """The loss, and (N, D) by the features, (K, D) by the weight, (K,) by the bias, of which those not asked are bound."""
+        places = tuple(place for place, name in enumerate(LAYER_GRADIENTS) if name in quantities)
+        run = _compiled_layer if self.compiled else _layer_results
+        losses, gradients = run(self.loss, inputs.problem.reduction, places, inputs.layer(), inputs.target, inputs.cotangent)
+        return {Quantity.LOSS: losses} | dict(zip((LAYER_GRADIENTS[place] for place in places), gradients, strict=True))
 
 
-def _layer_gradients(
-    reduction: Reduction, features: Array, weights: Array, bias: Array, target: Array, cotangent: Array
-) -> tuple[Array, Array, Array]:
-    def loss(h: Array, w: Array, b: Array) -> Array:
-        return reduced(lambda x, labels, _: linear_then_cross_entropy(x, w, b, labels), target, Options(reduction), h)
+def _layer_results(
+    loss: LayerLoss, reduction: Reduction, places: tuple[int, ...], parts: Parts, target: Array, cotangent: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    def of_asked(*asked: Array) -> Array:
+        features, weight, bias = (asked[places.index(n)] if n in places else part for n, part in enumerate(parts))
+        return loss(features, weight, bias, target, reduction)
 
-    return jax.vjp(loss, features, weights, bias)[1](cotangent)
+    losses, pullback = jax.vjp(of_asked, *(parts[place] for place in places))
+    return losses, pullback(cotangent.astype(losses.dtype))
 
 
-_compiled_layer = jax.jit(_layer_gradients, static_argnums=0)
+_compiled_layer = jax.jit(_layer_results, static_argnums=(0, 1, 2))
 
 
 @dataclass(frozen=True)

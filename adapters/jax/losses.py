@@ -108,9 +108,3 @@ def sigmoid_binary(logits: Array, target: Array, _: Options) -> Array:
 def sigmoid_focal(logits: Array, target: Array, options: Options) -> Array:
     """Losses (N,): optax.sigmoid_focal_loss without alpha, of logits (N, 1)."""
     return optax.sigmoid_focal_loss(logits, target, gamma=options.focusing)[:, 0]
-
-
-def linear_then_cross_entropy(features: Array, weights: Array, bias: Array, labels: Array) -> Array:
-    """Cross-entropy of a linear layer's output, in two steps; full precision, which the CPU has in any case."""
-    logits = jnp.matmul(features, weights.T, precision=jax.lax.Precision.HIGHEST) + bias
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)

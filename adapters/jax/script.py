@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.jax.derivatives import Layer, forward_gradient
+from adapters.jax.derivatives import forward_gradient
+from adapters.jax.layers import CHUNK
 from adapters.question import Question
 from adapters.script import (
     UPSTREAM,
@@ -16,14 +17,16 @@ from adapters.script import (
     import_of,
     lines_of_logits,
     literal,
+    part_of,
     softcapped,
     wrapped,
 )
 from adapters.usage import Usage
 from reference.evaluation import MAX_HESSIAN_CLASSES
 from reference.formats import Floats
+from reference.options import PARTS
 from reference.problem import Problem, layer_of
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, Quantity
 from reference.reduction import Reduction
 
 _INTEGER_LABELS = "optax.softmax_cross_entropy_with_integer_labels"
@@ -47,6 +50,37 @@ def _softcap_z_loss(problem: Problem) -> str:
     return _losses(f"{_INTEGER_LABELS}(x, t){penalty}", softcapped(problem, "jnp.tanh"))(problem)
 
 
+_IN_CHUNKS = """
+rows, wide = features.shape[0], jnp.promote_types(features.dtype, jnp.float32)
+missing = -rows % {chunk}
+h = jnp.pad(features, ((0, missing), (0, 0))).reshape(-1, {chunk}, features.shape[1])
+labels = jnp.pad(t, (0, missing)).reshape(-1, {chunk})
+counts = (jnp.arange(rows + missing) < rows).reshape(-1, {chunk})
+
+@jax.checkpoint
+def step(total, chunk):
+    h, labels, counts = chunk
+    logits = jnp.matmul(h, weight.T, preferred_element_type=wide) + bias
+    losses = jnp.where(counts, optax.softmax_cross_entropy_with_integer_labels(logits, labels), 0)
+    return total + losses.sum(), losses
+
+total, losses = jax.lax.scan(step, jnp.zeros((), wide), (h, labels, counts))
+return {reduced}
+"""
+_OF_CHUNKS = {Reduction.NONE: "losses.reshape(-1)[:rows]", Reduction.SUM: "total", Reduction.MEAN: "total / rows"}
+
+
+def _two_steps(problem: Problem) -> str:
+    logits = "jnp.matmul(features, weight.T, precision=jax.lax.Precision.HIGHEST) + bias"
+    return f"x = {logits}\n" + _losses(f"{_INTEGER_LABELS}(x, t)")(problem)
+
+
+LAYERS: dict[str, Code] = {
+    "linear_then_cross_entropy": _two_steps,
+    "linear_cross_entropy_scan": lambda problem: _IN_CHUNKS.format(chunk=CHUNK, reduced=_OF_CHUNKS[problem.reduction]),
+}
+"""The statements of loss(features, weight, bias, t), by the name of the operation."""
+
 LOSSES: dict[str, Code] = {
     "softmax_cross_entropy_with_integer_labels": _losses(f"{_INTEGER_LABELS}(x, t)"),
     "softmax_cross_entropy_with_integer_labels_forward": _losses(f"{_INTEGER_LABELS}(x, t)"),
@@ -60,7 +94,6 @@ LOSSES: dict[str, Code] = {
     "squared_error_of_softmax": _losses("jnp.sum((jax.nn.softmax(x, axis=1) - t) ** 2, axis=1)"),
     "sigmoid_binary_cross_entropy": _losses("optax.sigmoid_binary_cross_entropy(x, t)[:, 0]"),
     "sigmoid_focal_loss": lambda problem: _losses(f"optax.sigmoid_focal_loss(x, t, gamma={problem.focusing!r})[:, 0]")(problem),
-    "linear_then_cross_entropy": _losses(f"{_INTEGER_LABELS}(x, t)"),
     "log_softmax": lambda _: "return jax.nn.log_softmax(x, axis=1)",
     "softmax": lambda _: "return jax.nn.softmax(x, axis=1)",
     "logsumexp": lambda _: "return jax.nn.logsumexp(x, axis=1)",
@@ -90,11 +123,10 @@ _ONE_BY_ONE = _BASIS + "return jnp.stack([push(unit) for unit in basis])"
 _PUSH = "push = jax.linearize(lambda x: gradient(x, t, upstream), x)[1]\n"
 _HESSIAN = "jnp.moveaxis(along_each_class(push, x), 0, 2)"
 
-_LAYER = """
-def losses(features, weights, bias):
-    return loss(jnp.matmul(features, weights.T, precision=jax.lax.Precision.HIGHEST) + bias, t)
-
-return jax.vjp(losses, features, weights, bias)[1](upstream)
+_OF_PARTS = "loss(features, weight, bias, t)"
+_LAYER = f"""
+losses, pullback = jax.vjp(lambda {{part}}: {_OF_PARTS}, {{part}})
+return losses, *pullback(upstream.astype(losses.dtype))
 """
 
 
@@ -103,16 +135,22 @@ def jax_script(asked: Question, device: str) -> Script | None:
 
     Compiled, what the adapter compiles as one function is one.
     """
-    code = code_of(asked.operation, LOSSES, lambda name: _losses(f"{name}(x, t)"))
+    code = code_of(asked.operation, LOSSES | LAYERS, lambda name: _losses(f"{name}(x, t)"))
     if code is None or asked.usage is not Usage.PLAIN:
         return None
     imports = ["import jax", "import jax.numpy as jnp", "import numpy as np", "import optax"]
     return Script(
         [*imports, *import_of(asked.operation)],
         [*_config_lines(device), *_inputs(asked)],
-        [function("loss(x, t)" if asked.operation.has_loss else "block(x)", code(asked.problem)), *_functions(asked)],
+        [function(_defined(asked), code(asked.problem)), *_functions(asked)],
         'f"jax {jax.__version__}, optax {optax.__version__}, {jax.config.jax_default_device}"',
     )
+
+
+def _defined(asked: Question) -> str:
+    if asked.operation.layer:
+        return _OF_PARTS
+    return "loss(x, t)" if asked.operation.has_loss else "block(x)"
 
 
 def _config_lines(device: str) -> list[str]:
@@ -128,8 +166,8 @@ def _array(name: str, values: Floats, problem: Problem) -> str:
 
 def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
-    if isinstance(asked.operation.function, Layer):
-        named = zip(("features", "weights", "bias"), layer_of(problem).arrays, strict=True)
+    if asked.operation.layer:
+        named = zip(PARTS, layer_of(problem).arrays, strict=True)
         lines = [_array(name, values, problem) for name, values in named]
     else:
         lines = [_array("x", problem.logits, problem), *_laid_out(asked)]
@@ -168,11 +206,10 @@ def _functions(asked: Question) -> list[str]:
         run = f"jax.jit({name})({arguments})" if how.compiled else f"{name}({arguments})"
         return [*product, function("observe()", f"return np.asarray({run})")]
     decorator = "@jax.jit\n" if how.compiled else ""
-    if isinstance(how, Layer):
-        run = decorator + function("gradients(features, weights, bias, t, upstream)", _LAYER)
-        place = LAYER_GRADIENTS.index(quantity)
-        call = f"gradients(features, weights, bias, t, upstream)[{place}]"
-        return [run, function("observe()", f"return np.asarray({call})")]
+    if asked.operation.layer:
+        part, arguments = part_of(quantity), f"{', '.join(PARTS)}, t, upstream"
+        run = function(f"run({arguments})", _LAYER.format(part=part) if part else f"return {_OF_PARTS},")
+        return [decorator + run, function("observe()", f"return np.asarray(run({arguments})[{1 if part else 0}])")]
     if quantity is Quantity.TARGET_GRADIENT:
         run = decorator + function("by_target(x, t, upstream)", _BY_TARGET)
         return [run, function("observe()", "return np.asarray(by_target(x, t, upstream))")]

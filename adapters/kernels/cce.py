@@ -13,7 +13,8 @@ import torch
 from cut_cross_entropy import linear_cross_entropy
 
 from adapters.limits import Limit
-from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, kernel, package_words
+from adapters.operation import FLOAT32_LOSS
+from adapters.torch.kernels import UPCAST, TorchKernels, kernel, package_words
 from adapters.torch.losses import Options, Tensor
 from reference.problem import Problem
 

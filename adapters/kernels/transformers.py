@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy
 
+from adapters.operation import FLOAT32_LOSS
 from adapters.script import Code, wrapped
 from adapters.torch.backend import arithmetic_of
-from adapters.torch.kernels import FLOAT32_LOSS, UPCAST, TorchKernels, ignored_or_default, kernel, package_words
+from adapters.torch.kernels import UPCAST, TorchKernels, ignored_or_default, kernel, package_words
 from adapters.torch.losses import Loss, Options, Tensor
 from reference.problem import Problem
 from reference.reduction import Reduction

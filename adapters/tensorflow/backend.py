@@ -23,8 +23,8 @@ import tensorflow as tf
 from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
-from adapters.layout import LABEL_DTYPE
-from adapters.operation import EAGER, OF_PROBABILITIES, Operation, building_block, differentiable
+from adapters.layout import LABEL_DTYPE, Layout
+from adapters.operation import EAGER, OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.processor import has_avx512_fp16, xla_extension
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -67,7 +67,7 @@ from reference.arithmetic import PAIRWISE, RECURSIVE, Arithmetic, Order, Summati
 from reference.floating_state import in_default_state
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Format
 from reference.loss import Loss
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import Quantity
 
 _AVX_BITS = 256
 """Width of a packet in the wheels of PyPI, which are built for AVX whatever the processor has."""
@@ -271,7 +271,9 @@ def _family_operations(mode: str) -> list[Operation]:
         "tf.nn.sparse_softmax_cross_entropy_with_logits(index, tf.linalg.matmul(h, W, transpose_b=True) + b)",
         LayerDifferentiated(linear_then_cross_entropy, mode),
         stored_arithmetic(mode),
-        quantities=LAYER_GRADIENTS,
+        quantities=OF_LAYER,
+        layer=True,
+        layouts=(Layout.CONTIGUOUS,),
         options=frozenset({"reduction"}),
         mode=mode,
     )

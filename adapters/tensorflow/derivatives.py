@@ -203,42 +203,46 @@ def _traced(function: Any, mode: str, like: tuple[Tensor, ...]) -> Any:
     return tf.function(function, input_signature=signature, autograph=False)
 
 
-Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
+LayerLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 """(features, weight, bias, target, options) -> losses of the linear layer's output."""
 
 
-def _layer_gradients(layer: Layer, options: Options) -> Run:
-    """(features, weight, bias, target, cotangent) -> gradients by the first three."""
+def _layer_results(loss: LayerLoss, options: Options, places: tuple[int, ...]) -> Run:
+    """(features, weight, bias, target, cotangent) -> losses, and the gradients by those of the first three at the places."""
 
-    def run(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
+    def run(*given: Tensor) -> tuple[Tensor, ...]:
+        *parts, target, cotangent = given
+        asked = [parts[place] for place in places]
         with tf.GradientTape() as tape:
-            tape.watch((features, weight, bias))
-            losses = layer(features, weight, bias, target, options)
-        return tuple(tape.gradient(losses, (features, weight, bias), output_gradients=cotangent))
+            tape.watch(asked)
+            losses = loss(*parts, target, options)
+        return losses, *tape.gradient(losses, asked, output_gradients=cotangent)
 
     return run
 
 
 @dataclass(frozen=True, eq=False)
 class LayerDifferentiated:
-    """A linear layer and its loss in a mode, with the gradients by the layer's features, weight and bias."""
+    """A linear layer and its loss in a mode, with the gradients by the layer's parts; those that none is asked by are bound."""
 
-    layer: Layer
+    loss: LayerLoss
     mode: str = EAGER
     _traced: dict[tuple[Any, ...], Run] = field(default_factory=dict)
 
-    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:  # noqa: ARG002
-        """The gradients of the linear layer: (N, D) by the features, (K, D) by the weight, (K,) by the bias."""
+    def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
+        """The loss, and its gradients: (N, D) by the features, (K, D) by the weight, (K,) by the bias."""
         problem, options = inputs.problem, Options.of(inputs.problem)
-        features, weight, bias = (tf.constant(problem.format.cast(values)) for values in layer_of(problem).arrays)
-        given = (features, weight, bias, inputs.target, inputs.cotangent)
-        run = _layer_gradients(self.layer, options)
+        places = tuple(place for place, name in enumerate(LAYER_GRADIENTS) if name in quantities)
+        parts = [tf.constant(problem.format.cast(values)) for values in layer_of(problem).arrays]
+        given = (*parts, inputs.target, inputs.cotangent)
+        run = _layer_results(self.loss, options, places)
         if self.mode != EAGER:
-            key = (options, weight.dtype)
+            key = (options, places, *(tensor.dtype for tensor in given))
             if key not in self._traced:
                 self._traced[key] = _traced(run, self.mode, given)
             run = self._traced[key]
-        return dict(zip(LAYER_GRADIENTS, run(*given), strict=True))
+        names = (Quantity.LOSS, *(LAYER_GRADIENTS[place] for place in places))
+        return dict(zip(names, run(*given), strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,15 +14,17 @@ from adapters.script import (
     import_of,
     lines_of_logits,
     literal,
+    part_of,
     softcapped,
     wrapped,
 )
-from adapters.tensorflow.derivatives import XLA, HessianByJacobian, LayerDifferentiated
+from adapters.tensorflow.derivatives import XLA, HessianByJacobian
 from adapters.tensorflow.losses import KERAS_REDUCTIONS
 from adapters.usage import Usage
 from reference.formats import Floats
+from reference.options import PARTS
 from reference.problem import Problem, layer_of
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, Quantity
 from reference.reduction import Reduction
 
 _REDUCED = {Reduction.NONE: "{}", Reduction.SUM: "tf.reduce_sum({})", Reduction.MEAN: "tf.reduce_mean({})"}
@@ -69,6 +71,14 @@ def _keras(name: str, prediction: str = "x", dtype: bool = True, from_logits: bo
 _SPARSE = "tf.nn.sparse_softmax_cross_entropy_with_logits"
 _BY_CLASS, _BY_PROBABILITIES = "SparseCategoricalCrossentropy", "CategoricalCrossentropy"
 
+
+def _linear_then_cross_entropy(problem: Problem) -> str:
+    return "x = tf.linalg.matmul(features, weight, transpose_b=True) + bias\n" + called(_SPARSE)(problem)
+
+
+LAYERS: dict[str, Code] = {"linear_then_cross_entropy": _linear_then_cross_entropy}
+"""The statements of loss(features, weight, bias, t), by the name of the operation."""
+
 LOSSES: dict[str, Code] = {
     "sparse_softmax_cross_entropy_with_logits": called(_SPARSE),
     "sparse_softmax_cross_entropy_with_logits_jacobian": called(_SPARSE),
@@ -81,7 +91,6 @@ LOSSES: dict[str, Code] = {
     "weighted_cross_entropy_with_logits": lambda problem: _reduced(
         f"tf.nn.weighted_cross_entropy_with_logits(labels=t, logits=x, pos_weight={problem.positive_weight!r})[:, 0]"
     )(problem),
-    "linear_then_cross_entropy": called(_SPARSE),
     "keras_sparse_categorical_crossentropy": _keras(_BY_CLASS, from_logits=True),
     "keras_sparse_categorical_crossentropy_default_dtype": _keras(_BY_CLASS, dtype=False, from_logits=True),
     "keras_categorical_crossentropy": _keras(_BY_PROBABILITIES, from_logits=True),
@@ -134,26 +143,27 @@ with tf.GradientTape() as tape:
     gradient = loss_and_gradient(x, t, upstream)[1]
 return tf.einsum("nknj->nkj", tape.jacobian(gradient, x)).numpy()
 """
-_LAYER = """
+_OF_PARTS = "loss(features, weight, bias, t)"
+_LAYER = f"""
 with tf.GradientTape() as tape:
-    tape.watch((features, weight, bias))
-    losses = loss(tf.linalg.matmul(features, weight, transpose_b=True) + bias, t)
-return tape.gradient(losses, (features, weight, bias), output_gradients=upstream)
+    tape.watch([{{part}}])
+    losses = {_OF_PARTS}
+return losses, *tape.gradient(losses, [{{part}}], output_gradients=upstream)
 """
 
 
 def tensorflow_script(asked: Question, device: str) -> Script | None:
     """The script of a quantity on a device; None if the operation is not one of the backend's, and of a sequence of calls."""
-    code = code_of(asked.operation, LOSSES, called)
+    code = code_of(asked.operation, LOSSES | LAYERS, called)
     if code is None or asked.usage is not Usage.PLAIN:
         return None
     statements = code(asked.problem)
     keras = ["import keras"] if "keras." in statements else []
-    loss = function("loss(x, t)" if asked.operation.has_loss else "block(x)", statements)
+    defined = _OF_PARTS if asked.operation.layer else "loss(x, t)" if asked.operation.has_loss else "block(x)"
     return Script(
         [*keras, "import numpy as np", "import tensorflow as tf", *import_of(asked.operation)],
         [_device_line(device), *_inputs(asked)],
-        [loss, *_functions(asked)],
+        [function(defined, statements), *_functions(asked)],
         'f"tensorflow {tf.__version__}, keras {tf.keras.__version__}"',
     )
 
@@ -173,8 +183,8 @@ def _tensor(name: str, values: Floats, problem: Problem) -> str:
 
 def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
-    if isinstance(asked.operation.function, LayerDifferentiated):
-        named = zip(("features", "weight", "bias"), layer_of(problem).arrays, strict=True)
+    if asked.operation.layer:
+        named = zip(PARTS, layer_of(problem).arrays, strict=True)
         lines = [_tensor(name, values, problem) for name, values in named]
     else:
         lines = [_tensor("x", problem.logits, problem), *_laid_out(asked)]
@@ -203,10 +213,10 @@ def _functions(asked: Question) -> list[str]:
         return [function("product(x, upstream)", _BLOCK_PRODUCT), _observe(mode, "product", f"x, {UPSTREAM[quantity]}", "")]
     if not asked.operation.has_loss:
         return [_observe(mode, "block", "x", "")]
-    if isinstance(asked.operation.function, LayerDifferentiated):
-        arguments = "features, weight, bias, t, upstream"
-        gradients = function(f"gradients({arguments})", _LAYER)
-        return [gradients, _observe(mode, "gradients", arguments, f"[{LAYER_GRADIENTS.index(quantity)}]")]
+    if asked.operation.layer:
+        arguments = f"{', '.join(PARTS)}, t, upstream"
+        run = function(f"run({arguments})", _LAYER.format(part=part_of(quantity)))
+        return [run, _observe(mode, "run", arguments, f"[{1 if part_of(quantity) else 0}]")]
     if quantity is Quantity.TARGET_GRADIENT:
         return [function("by_target(x, t, upstream)", _BY_TARGET), _observe(mode, "by_target", "x, t, upstream", "")]
     checked = "" if asked.problem.num_rows else _SHAPE_CHECKED

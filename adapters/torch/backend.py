@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
 from adapters.layout import LABEL_DTYPE, OF_OLD, OF_TENSORS, Layout
-from adapters.operation import OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
+from adapters.operation import FLOAT32_LOSS, OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.question import Question
 from adapters.returned import name_of_kernel
 from adapters.script import Script
@@ -273,7 +273,12 @@ def _of_layer() -> list[_Row]:
         ),
         ("linear_cross_entropy_chunked", chunks.format("chunked"), Differentiated(in_own_chunks, by_layer), chunked),
         *(
-            (f"linear_cross_entropy_{name}", chunks.format(f"{name} chunks"), Differentiated(in_chunks(name), by_layer), chunked)
+            (
+                f"linear_cross_entropy_{name}",
+                chunks.format(f"{name} chunks"),
+                Differentiated(in_chunks(name), by_layer),
+                chunked,
+            )
             for name in POLICIES
         ),
     ]
@@ -291,9 +296,8 @@ def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]
 def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
     """Half-precision logits in an autocast region: the loss is computed, and returned, in float32."""
     chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
-    wide = {fmt.name: {Quantity.LOSS: FLOAT32} for fmt in (FLOAT16, BFLOAT16)}
     return [
-        replace(op, mode=AUTOCAST, function=Differentiated(autocast(op.function.loss)), returns=wide)
+        replace(op, mode=AUTOCAST, function=Differentiated(autocast(op.function.loss)), returns=FLOAT32_LOSS)
         for op in eager
         if op.name in chosen
     ]

@@ -23,9 +23,6 @@ FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
 UPCAST = {f.name: replace(arithmetic_of("cpu")[f.name], stores_sum=False) for f in (FLOAT32, FLOAT16, BFLOAT16)}
 """PyTorch's arithmetic of a kernel that casts its logits to float32 and keeps its sums there."""
 
-FLOAT32_LOSS = {fmt.name: {Quantity.LOSS: FLOAT32} for fmt in (FLOAT16, BFLOAT16)}
-"""What such a kernel returns of half-precision logits."""
-
 
 class TorchKernels(TorchAdapter):
     """A package on top of PyTorch; its version counts first, then PyTorch's.

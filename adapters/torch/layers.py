@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,9 @@ from adapters.torch.losses import Options, Tensor, cross_entropy, implementation
 LayerLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 """(features (N, D), weight (K, D), bias (K,), target, options) -> losses (N,), or () where the options reduce."""
 
-POLICIES = ("accurate", "balanced", "compact")
+Policy = Literal["accurate", "balanced", "compact"]
+
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 """What the chunks of F.linear_cross_entropy may add up in."""
 
 
@@ -47,7 +49,7 @@ def rows_of_chunk(rows: int) -> int:
     return rows % 3 + 1
 
 
-def in_chunks(policy: str) -> LayerLoss:
+def in_chunks(policy: Policy) -> LayerLoss:
     """F.linear_cross_entropy in chunks of `rows_of_chunk`."""
 
     def of_policy(features: Tensor, *given: Tensor, **more: Any) -> Tensor:

@@ -23,6 +23,7 @@ from adapters.script import (
     lines_beside,
     lines_of_logits,
     literal,
+    part_of,
     softcapped,
     wrapped,
 )
@@ -34,7 +35,7 @@ from adapters.usage import Usage
 from reference.formats import Floats
 from reference.options import PARTS
 from reference.problem import Problem, layer_of
-from reference.quantity import BLOCK_PRODUCTS, LAYER_GRADIENTS, Quantity
+from reference.quantity import BLOCK_PRODUCTS, Quantity
 from reference.reduction import Reduction
 
 
@@ -117,9 +118,7 @@ def _sigmoid_focal(problem: Problem) -> str:
 
 
 def _in_one_call(options: str = "") -> Code:
-    return lambda problem: (
-        f"return F.linear_cross_entropy(features, weight, t, linear_bias=bias, {_options(problem)}{options})"
-    )
+    return lambda problem: f"return F.linear_cross_entropy(features, weight, t, linear_bias=bias, {_options(problem)}{options})"
 
 
 def _in_chunks(policy: str) -> Code:
@@ -318,13 +317,8 @@ def _layer_inputs(asked: Question) -> list[str]:
     lines: list[str] = []
     for name, values in zip(PARTS, layer_of(asked.problem).arrays, strict=True):
         lines += _beside(name, values, asked)
-        lines += [f"{name}.requires_grad_()"] if name == _part(asked.quantity) else []
+        lines += [f"{name}.requires_grad_()"] if name == part_of(asked.quantity) else []
     return lines
-
-
-def _part(quantity: Quantity) -> str:
-    """The part of a layer by which a quantity is the gradient; empty if it is none."""
-    return dict(zip(LAYER_GRADIENTS, PARTS, strict=True)).get(quantity, "")
 
 
 def _way(asked: Question) -> object:
@@ -347,7 +341,7 @@ def _functions(asked: Question, code: str) -> list[str]:
     elif asked.usage is not Usage.PLAIN:
         observe = observed(asked, upstream)
     elif asked.operation.layer:
-        part = _part(quantity)
+        part = part_of(quantity)
         observe = _LAYER.format(part=part, **keys) if part else f"return {_OF_PARTS}"
     elif isinstance(way, ByFunc):
         observe = (_FUNC if way.transforms is FORWARD_OVER_REVERSE else _FORWARD)[quantity]
