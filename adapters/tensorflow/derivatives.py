@@ -210,12 +210,11 @@ LayerLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 def _layer_results(loss: LayerLoss, options: Options, places: tuple[int, ...]) -> Run:
     """(features, weight, bias, target, cotangent) -> losses, and the gradients by those of the first three at the places."""
 
-    def run(*given: Tensor) -> tuple[Tensor, ...]:
-        *parts, target, cotangent = given
-        asked = [parts[place] for place in places]
+    def run(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
+        asked = [(features, weight, bias)[place] for place in places]
         with tf.GradientTape() as tape:
             tape.watch(asked)
-            losses = loss(*parts, target, options)
+            losses = loss(features, weight, bias, target, options)
         return losses, *tape.gradient(losses, asked, output_gradients=cotangent)
 
     return run
