@@ -28,7 +28,7 @@ from reference.formats import BFLOAT16, FLOAT32, Format
 from reference.grades import Grade
 from reference.linear import identity_layer
 from reference.problem import Problem
-from reference.quantity import LAYER_GRADIENTS, Quantity
+from reference.quantity import Quantity
 from suites.inputs.cases import Case, stored_cases
 from suites.judging.claims import Deviation, setting_of
 from suites.judging.claims_file import CLAIMS_FOLDER, load_claims
@@ -121,7 +121,7 @@ def _all_options(operation: Operation, fmt: Format) -> Problem:
         "positive_weight": 2.0,
     }
     options = {name: value for name, value in values.items() if name in operation.options}
-    layer = bool(set(operation.quantities) & set(LAYER_GRADIENTS)) and Quantity.LOSS not in operation.quantities
+    layer = operation.layer
     problem = Problem(
         logits=logits,
         target=soft if operation.probabilities else [1, 2],

@@ -18,7 +18,6 @@ from adapters.jax.programs import Programs, mappings
 from adapters.operation import Operation, modes_of
 from adapters.question import Question
 from reference import FLOAT32, FORMATS, Format, Problem, Quantity
-from reference.quantity import LAYER_GRADIENTS
 from tests.layers import picking
 
 TABLE = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
@@ -38,7 +37,7 @@ def problem_for(operation: Operation, fmt: Format = FLOAT32, **options: Any) -> 
     if operation.loss.spec.binary:
         logits, target = TABLE[:, :1], np.array([[1.0], [0.0]])
     options = {"loss": operation.loss, "tangent": np.ones_like(logits)} | options
-    if set(operation.quantities) <= set(LAYER_GRADIENTS):
+    if operation.layer:
         return picking(logits, target, fmt, [1.0, -2.0], **options)
     return Problem(logits, target, fmt, **options)
 

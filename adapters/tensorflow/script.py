@@ -215,8 +215,8 @@ def _functions(asked: Question) -> list[str]:
         return [_observe(mode, "block", "x", "")]
     if asked.operation.layer:
         arguments = f"{', '.join(PARTS)}, t, upstream"
-        run = function(f"run({arguments})", _LAYER.format(part=part_of(quantity)))
-        return [run, _observe(mode, "run", arguments, f"[{1 if part_of(quantity) else 0}]")]
+        results = function(f"results({arguments})", _LAYER.format(part=part_of(quantity)))
+        return [results, _observe(mode, "results", arguments, f"[{1 if part_of(quantity) else 0}]")]
     if quantity is Quantity.TARGET_GRADIENT:
         return [function("by_target(x, t, upstream)", _BY_TARGET), _observe(mode, "by_target", "x, t, upstream", "")]
     checked = "" if asked.problem.num_rows else _SHAPE_CHECKED

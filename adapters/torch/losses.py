@@ -58,7 +58,7 @@ def to_tensor(values: Floats, fmt: Format, device: str) -> Tensor:
     PyTorch would convert many of them in threads of its own, whose floating-point state nobody else sees.
     """
     bits = fmt.cast(values).view(f"int{fmt.bits}")
-    return torch.from_numpy(np.array(bits)).view(DTYPES[fmt]).to(device)
+    return torch.from_numpy(np.array(bits, order="C")).view(DTYPES[fmt]).to(device)
 
 
 @dataclass(frozen=True)
