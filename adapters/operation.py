@@ -49,8 +49,6 @@ class Operation:
       quantities: what it can be asked for.
       probabilities: True if its target is probabilities, False if class indices.
       loss: which loss it computes.
-      layer: True if it computes a linear layer too: it is asked problems of a layer, and of its derivatives those by the
-        layer's parts.
       options: the options of `reference.options` that it takes at values other than their defaults.
       layouts: memory layouts that reach it: those which its framework keeps, and may copy.
       label_dtypes: dtypes of class indices that it takes.
@@ -76,7 +74,6 @@ class Operation:
     quantities: tuple[Quantity, ...] = LOSS_QUANTITIES
     probabilities: bool = False
     loss: Loss = Loss.CROSS_ENTROPY
-    layer: bool = False
     options: frozenset[str] = field(default_factory=frozenset)
     layouts: tuple[Layout, ...] = OF_OLD
     label_dtypes: tuple[str, ...] = (LABEL_DTYPE,)
@@ -120,7 +117,21 @@ class Operation:
     @property
     def takes_layer(self) -> bool:
         """True if it can be asked a problem of a linear layer: it computes one, or is given what one gives."""
-        return self.layer or bool(set(LAYER_GRADIENTS) & set(self.quantities))
+        return not set(LAYER_GRADIENTS).isdisjoint(self.whole.quantities)
+
+    @property
+    def is_layer(self) -> bool:
+        """True if it computes a linear layer too: it is asked problems of a layer alone.
+
+        >>> Operation("f", "f(h, W, b)", None, {}, OF_LAYER).is_layer, Operation("f", "f(x)", None, {}).is_layer
+        (True, False)
+        """
+        return self.takes_layer and set(self.whole.quantities) <= set(OF_LAYER)
+
+    @property
+    def is_of_indices(self) -> bool:
+        """True if it is a cross-entropy of logits and class indices, which can be swept and asked in bulk."""
+        return self.loss.spec.is_log_probability and not self.probabilities and not self.is_layer
 
     @property
     def whole(self) -> Operation:
@@ -261,7 +272,7 @@ class Operation:
             return f"{self.name} takes {', '.join(self.arithmetic)}, not {problem.format.name}"
         if problem.layer is not None and not self.takes_layer:
             return f"{self.name} has no linear layer"
-        if problem.layer is None and self.layer:
+        if problem.layer is None and self.is_layer:
             return f"{self.name} asks for a linear layer: the problem has none"
         if not self.has_loss:
             transformed = any(OPTIONS[name].changes_logits for name in options_used(problem))

@@ -49,8 +49,18 @@ class Script:
     environment: str
 
 
+OF_PARTS = f"loss({', '.join(PARTS)}, t)"
+"""A call of the loss of a linear layer."""
+
 UPSTREAM = dict.fromkeys(BLOCK_PRODUCTS, "v") | dict.fromkeys(ROW_PRODUCTS, "upstream")
 """The name of the cotangent of each product of a building block."""
+
+
+def defined(operation: Operation) -> str:
+    """The name and the arguments of what a script defines: a loss of logits, of a layer's parts, or a building block."""
+    if operation.is_layer:
+        return OF_PARTS
+    return "loss(x, t)" if operation.has_loss else "block(x)"
 
 
 def part_of(quantity: Quantity) -> str:

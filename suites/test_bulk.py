@@ -17,7 +17,7 @@ from suites.judging.judge import Judge
 @pytest.mark.asks(Quantity.LOSS)
 def test_bulk(judge: Judge, operation: Operation, fmt: Format) -> None:
     """Class indices alone, for which the compiled tier has formulas."""
-    if operation.probabilities or not operation.loss.spec.is_log_probability:
+    if not operation.is_of_indices:
         pytest.skip(f"{operation.name} is no cross-entropy of class indices")
     if find_spec("numba") is None:
         pytest.skip("so many rows need numba: pip install -e '.[fast]'")

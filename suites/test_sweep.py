@@ -89,8 +89,7 @@ def _tell(config: pytest.Config, lines: list[str]) -> None:
 def _on_trial(judge: Judge) -> Iterator[tuple[Operation, Format]]:
     formats = [fmt for fmt in judge.plan.formats if fmt.name in STEPS]
     for operation in judge.plan.operations:
-        of_indices = operation.loss.spec.is_log_probability and not operation.probabilities and not operation.layer
-        if of_indices and Quantity.LOSS in operation.quantities:
+        if operation.is_of_indices and Quantity.LOSS in operation.quantities:
             yield from ((operation, fmt) for fmt in formats if fmt.name in operation.arithmetic)
 
 

@@ -121,7 +121,6 @@ def _all_options(operation: Operation, fmt: Format) -> Problem:
         "positive_weight": 2.0,
     }
     options = {name: value for name, value in values.items() if name in operation.options}
-    layer = operation.layer
     problem = Problem(
         logits=logits,
         target=soft if operation.probabilities else [1, 2],
@@ -131,7 +130,7 @@ def _all_options(operation: Operation, fmt: Format) -> Problem:
         tangent=np.resize([1.0, -2.0], logits.shape),
         **options,
     )
-    return problem.replace(logits=None, **identity_layer(logits, np.array([2.0, -1.0]))) if layer else problem
+    return problem.replace(logits=None, **identity_layer(logits, np.array([2.0, -1.0]))) if operation.is_layer else problem
 
 
 def _entry(miss: Miss, index: tuple[int, ...]) -> tuple[str, bool]:

@@ -37,7 +37,7 @@ def problem_for(operation: Operation, fmt: Format = FLOAT32, **options: Any) -> 
     if operation.loss.spec.binary:
         logits, target = TABLE[:, :1], np.array([[1.0], [0.0]])
     options = {"loss": operation.loss, "tangent": np.ones_like(logits)} | options
-    if operation.layer:
+    if operation.is_layer:
         return picking(logits, target, fmt, [1.0, -2.0], **options)
     return Problem(logits, target, fmt, **options)
 

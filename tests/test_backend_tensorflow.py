@@ -253,7 +253,7 @@ def test_the_weighted_loss_has_wrong_derivatives_at_zero(adapter: Adapter) -> No
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_out_of_range_raises_unless_xla_compiles(adapter: Adapter, label: int) -> None:
     for operation in adapter.operations():
-        of_logits = Quantity.LOSS in operation.quantities and not operation.layer
+        of_logits = Quantity.LOSS in operation.quantities and not operation.is_layer
         if of_logits and not operation.probabilities and operation.can_raise:
             observed = adapter.observe(Question(operation, INDICES.with_unchecked_target([0, label]), (Quantity.LOSS,)))
             assert "InvalidArgumentError" in str(observed.error)

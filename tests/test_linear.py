@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.operation import OF_LAYER, Operation
 from reference import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Arithmetic, Problem, Quantity, evaluate
 from reference.bounds.layer import layer_logits
 from reference.formats import Floats
 from reference.linear import Layer
 from reference.quantity import LAYER_GRADIENTS
 from reference.special_values import Requirement
+from suites.command.selection import Asked
 from suites.judging.measurement import Measurement
 from tests.oracles.agreement import check_problem
 
@@ -40,6 +42,17 @@ def test_ties_by_hand() -> None:
     assert values(problem, FEATURE) == [[0.0, 0.0]]
     assert values(problem, WEIGHT) == [[-1.0, -0.5], [1.0, 0.5]]
     assert values(problem, BIAS) == [-0.5, 0.5]
+
+
+@pytest.mark.parametrize("quantities", [OF_LAYER, LAYER_GRADIENTS])
+def test_an_operation_of_a_layer_is_asked_problems_of_a_layer_alone(quantities: tuple[Quantity, ...]) -> None:
+    """Whether or not it returns its loss; nothing of logits is asked of it, by no test and by no sweep."""
+    operation = Operation("fused", "fused(h, W, index)", None, {"float32": Arithmetic(FLOAT32, FLOAT32)}, quantities)
+    assert operation.refusal(layer([[2.0]], [[1.0], [1.0]])) is None
+    assert operation.refusal(Problem([[2.0, 2.0]], [0], FLOAT32)) == "fused asks for a linear layer: the problem has none"
+    assert Asked(layer=True).of(operation)
+    assert not Asked().of(operation)
+    assert not operation.is_of_indices
 
 
 def test_rows_by_hand() -> None:

@@ -220,7 +220,6 @@ def _of_layer(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]:
             Layer(loss),
             arithmetic | of_half,
             quantities=OF_LAYER,
-            layer=True,
             options=_REDUCED,
             layouts=(Layout.CONTIGUOUS,),
             returns=returns,

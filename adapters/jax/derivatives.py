@@ -171,21 +171,23 @@ class Layer:
 
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> Results:
         """The loss, and (N, D) by the features, (K, D) by the weight, (K,) by the bias, of which those not asked are bound."""
-        places = tuple(place for place, name in enumerate(LAYER_GRADIENTS) if name in quantities)
+        asked = tuple(name for name in LAYER_GRADIENTS if name in quantities)
         run = _compiled_layer if self.compiled else _layer_results
-        losses, gradients = run(self.loss, inputs.problem.reduction, places, inputs.layer(), inputs.target, inputs.cotangent)
-        return {Quantity.LOSS: losses} | dict(zip((LAYER_GRADIENTS[place] for place in places), gradients, strict=True))
+        return run(self.loss, inputs.problem.reduction, asked, inputs.layer(), inputs.target, inputs.cotangent)
 
 
 def _layer_results(
-    loss: LayerLoss, reduction: Reduction, places: tuple[int, ...], parts: Parts, target: Array, cotangent: Array
-) -> tuple[Array, tuple[Array, ...]]:
-    def of_asked(*asked: Array) -> Array:
-        features, weight, bias = (asked[places.index(n)] if n in places else part for n, part in enumerate(parts))
+    loss: LayerLoss, reduction: Reduction, asked: tuple[Quantity, ...], parts: Parts, target: Array, cotangent: Array
+) -> Results:
+    given = dict(zip(LAYER_GRADIENTS, parts, strict=True))
+
+    def of_asked(*values: Array) -> Array:
+        features, weight, bias = (given | dict(zip(asked, values, strict=True))).values()
         return loss(features, weight, bias, target, reduction)
 
-    losses, pullback = jax.vjp(of_asked, *(parts[place] for place in places))
-    return losses, pullback(cotangent.astype(losses.dtype))
+    losses, pullback = jax.vjp(of_asked, *(given[name] for name in asked))
+    gradients = pullback(cotangent.astype(losses.dtype))
+    return {Quantity.LOSS: losses} | dict(zip(asked, gradients, strict=True))
 
 
 _compiled_layer = jax.jit(_layer_results, static_argnums=(0, 1, 2))

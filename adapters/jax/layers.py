@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adapters.jax.losses import Array
+from adapters.jax.losses import Array, reduce
 from reference.reduction import Reduction
 
 LayerLoss = Callable[[Array, Array, Array, Array, Reduction], Array]
@@ -21,10 +21,7 @@ CHUNK = 2
 def linear_then_cross_entropy(features: Array, weight: Array, bias: Array, labels: Array, reduction: Reduction) -> Array:
     """Cross-entropy of a linear layer's output, in two steps; full precision, which the CPU has in any case."""
     logits = jnp.matmul(features, weight.T, precision=jax.lax.Precision.HIGHEST) + bias
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    if reduction is Reduction.NONE:
-        return losses
-    return jnp.sum(losses) if reduction is Reduction.SUM else jnp.mean(losses)
+    return reduce(optax.softmax_cross_entropy_with_integer_labels(logits, labels), reduction)
 
 
 def in_chunks(features: Array, weight: Array, bias: Array, labels: Array, reduction: Reduction) -> Array:

@@ -55,10 +55,14 @@ def reduced(losses: Losses, target: Array, options: Options, logits: Array) -> A
     """The loss of the logits under the options."""
     if options.label_smoothing:
         target = optax.smooth_labels(target, options.label_smoothing)
-    each = losses(logits, target, options)
-    if options.reduction is Reduction.NONE:
-        return each
-    return jnp.sum(each) if options.reduction is Reduction.SUM else jnp.mean(each)
+    return reduce(losses(logits, target, options), options.reduction)
+
+
+def reduce(losses: Array, reduction: Reduction) -> Array:
+    """The losses of the rows (N,), their sum or their mean."""
+    if reduction is Reduction.NONE:
+        return losses
+    return jnp.sum(losses) if reduction is Reduction.SUM else jnp.mean(losses)
 
 
 integer_labels = losses_of(optax.softmax_cross_entropy_with_integer_labels)

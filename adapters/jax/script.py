@@ -8,11 +8,13 @@ from adapters.jax.derivatives import forward_gradient
 from adapters.jax.layers import CHUNK
 from adapters.question import Question
 from adapters.script import (
+    OF_PARTS,
     UPSTREAM,
     Code,
     Script,
     block_cotangent,
     code_of,
+    defined,
     function,
     import_of,
     lines_of_logits,
@@ -123,9 +125,8 @@ _ONE_BY_ONE = _BASIS + "return jnp.stack([push(unit) for unit in basis])"
 _PUSH = "push = jax.linearize(lambda x: gradient(x, t, upstream), x)[1]\n"
 _HESSIAN = "jnp.moveaxis(along_each_class(push, x), 0, 2)"
 
-_OF_PARTS = "loss(features, weight, bias, t)"
 _LAYER = f"""
-losses, pullback = jax.vjp(lambda {{part}}: {_OF_PARTS}, {{part}})
+losses, pullback = jax.vjp(lambda {{part}}: {OF_PARTS}, {{part}})
 return losses, *pullback(upstream.astype(losses.dtype))
 """
 
@@ -142,15 +143,9 @@ def jax_script(asked: Question, device: str) -> Script | None:
     return Script(
         [*imports, *import_of(asked.operation)],
         [*_config_lines(device), *_inputs(asked)],
-        [function(_defined(asked), code(asked.problem)), *_functions(asked)],
+        [function(defined(asked.operation), code(asked.problem)), *_functions(asked)],
         'f"jax {jax.__version__}, optax {optax.__version__}, {jax.config.jax_default_device}"',
     )
-
-
-def _defined(asked: Question) -> str:
-    if asked.operation.layer:
-        return _OF_PARTS
-    return "loss(x, t)" if asked.operation.has_loss else "block(x)"
 
 
 def _config_lines(device: str) -> list[str]:
@@ -166,7 +161,7 @@ def _array(name: str, values: Floats, problem: Problem) -> str:
 
 def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
-    if asked.operation.layer:
+    if asked.operation.is_layer:
         named = zip(PARTS, layer_of(problem).arrays, strict=True)
         lines = [_array(name, values, problem) for name, values in named]
     else:
@@ -206,9 +201,9 @@ def _functions(asked: Question) -> list[str]:
         run = f"jax.jit({name})({arguments})" if how.compiled else f"{name}({arguments})"
         return [*product, function("observe()", f"return np.asarray({run})")]
     decorator = "@jax.jit\n" if how.compiled else ""
-    if asked.operation.layer:
+    if asked.operation.is_layer:
         part, arguments = part_of(quantity), f"{', '.join(PARTS)}, t, upstream"
-        run = function(f"run({arguments})", _LAYER.format(part=part) if part else f"return {_OF_PARTS},")
+        run = function(f"run({arguments})", _LAYER.format(part=part) if part else f"return {OF_PARTS},")
         return [decorator + run, function("observe()", f"return np.asarray(run({arguments})[{1 if part else 0}])")]
     if quantity is Quantity.TARGET_GRADIENT:
         run = decorator + function("by_target(x, t, upstream)", _BY_TARGET)

@@ -272,7 +272,6 @@ def _family_operations(mode: str) -> list[Operation]:
         LayerDifferentiated(linear_then_cross_entropy, mode),
         stored_arithmetic(mode),
         quantities=OF_LAYER,
-        layer=True,
         layouts=(Layout.CONTIGUOUS,),
         options=frozenset({"reduction"}),
         mode=mode,

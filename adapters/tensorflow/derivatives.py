@@ -207,15 +207,16 @@ LayerLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor]
 """(features, weight, bias, target, options) -> losses of the linear layer's output."""
 
 
-def _layer_results(loss: LayerLoss, options: Options, places: tuple[int, ...]) -> Run:
-    """(features, weight, bias, target, cotangent) -> losses, and the gradients by those of the first three at the places."""
+def _layer_results(loss: LayerLoss, options: Options, asked: tuple[Quantity, ...]) -> Run:
+    """(features, weight, bias, target, cotangent) -> losses, and the gradients by the first three that are asked."""
 
     def run(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
-        asked = [(features, weight, bias)[place] for place in places]
+        parts = dict(zip(LAYER_GRADIENTS, (features, weight, bias), strict=True))
+        watched = [parts[name] for name in asked]
         with tf.GradientTape() as tape:
-            tape.watch(asked)
+            tape.watch(watched)
             losses = loss(features, weight, bias, target, options)
-        return losses, *tape.gradient(losses, asked, output_gradients=cotangent)
+        return losses, *tape.gradient(losses, watched, output_gradients=cotangent)
 
     return run
 
@@ -231,17 +232,16 @@ class LayerDifferentiated:
     def __call__(self, inputs: Inputs, quantities: tuple[Quantity, ...]) -> dict[Quantity, Tensor]:
         """The loss, and its gradients: (N, D) by the features, (K, D) by the weight, (K,) by the bias."""
         problem, options = inputs.problem, Options.of(inputs.problem)
-        places = tuple(place for place, name in enumerate(LAYER_GRADIENTS) if name in quantities)
+        asked = tuple(name for name in LAYER_GRADIENTS if name in quantities)
         parts = [tf.constant(problem.format.cast(values)) for values in layer_of(problem).arrays]
         given = (*parts, inputs.target, inputs.cotangent)
-        run = _layer_results(self.loss, options, places)
+        run = _layer_results(self.loss, options, asked)
         if self.mode != EAGER:
-            key = (options, places, *(tensor.dtype for tensor in given))
+            key = (options, asked, *(tensor.dtype for tensor in given))
             if key not in self._traced:
                 self._traced[key] = _traced(run, self.mode, given)
             run = self._traced[key]
-        names = (Quantity.LOSS, *(LAYER_GRADIENTS[place] for place in places))
-        return dict(zip(names, run(*given), strict=True))
+        return dict(zip((Quantity.LOSS, *asked), run(*given), strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from adapters.operation import EAGER
 from adapters.question import Question
 from adapters.script import (
+    OF_PARTS,
     UPSTREAM,
     Code,
     Script,
     block_cotangent,
     code_of,
+    defined,
     function,
     import_of,
     lines_of_logits,
@@ -143,11 +145,10 @@ with tf.GradientTape() as tape:
     gradient = loss_and_gradient(x, t, upstream)[1]
 return tf.einsum("nknj->nkj", tape.jacobian(gradient, x)).numpy()
 """
-_OF_PARTS = "loss(features, weight, bias, t)"
 _LAYER = f"""
 with tf.GradientTape() as tape:
     tape.watch([{{part}}])
-    losses = {_OF_PARTS}
+    losses = {OF_PARTS}
 return losses, *tape.gradient(losses, [{{part}}], output_gradients=upstream)
 """
 
@@ -159,11 +160,10 @@ def tensorflow_script(asked: Question, device: str) -> Script | None:
         return None
     statements = code(asked.problem)
     keras = ["import keras"] if "keras." in statements else []
-    defined = _OF_PARTS if asked.operation.layer else "loss(x, t)" if asked.operation.has_loss else "block(x)"
     return Script(
         [*keras, "import numpy as np", "import tensorflow as tf", *import_of(asked.operation)],
         [_device_line(device), *_inputs(asked)],
-        [function(defined, statements), *_functions(asked)],
+        [function(defined(asked.operation), statements), *_functions(asked)],
         'f"tensorflow {tf.__version__}, keras {tf.keras.__version__}"',
     )
 
@@ -183,7 +183,7 @@ def _tensor(name: str, values: Floats, problem: Problem) -> str:
 
 def _inputs(asked: Question) -> list[str]:
     problem = asked.problem
-    if asked.operation.layer:
+    if asked.operation.is_layer:
         named = zip(PARTS, layer_of(problem).arrays, strict=True)
         lines = [_tensor(name, values, problem) for name, values in named]
     else:
@@ -213,7 +213,7 @@ def _functions(asked: Question) -> list[str]:
         return [function("product(x, upstream)", _BLOCK_PRODUCT), _observe(mode, "product", f"x, {UPSTREAM[quantity]}", "")]
     if not asked.operation.has_loss:
         return [_observe(mode, "block", "x", "")]
-    if asked.operation.layer:
+    if asked.operation.is_layer:
         arguments = f"{', '.join(PARTS)}, t, upstream"
         results = function(f"results({arguments})", _LAYER.format(part=part_of(quantity)))
         return [results, _observe(mode, "results", arguments, f"[{1 if part_of(quantity) else 0}]")]

@@ -256,7 +256,7 @@ def _of_sigmoid() -> list[_Row]:
 
 def _of_layer() -> list[_Row]:
     """In two steps, in one call, in the chunks that it takes by default, and in chunks of few rows with each policy."""
-    whole, chunks = {"layer": True, "quantities": OF_LAYER, "options": _EVERY}, "F.linear_cross_entropy(h, W, index, {})"
+    whole, chunks = {"quantities": OF_LAYER, "options": _EVERY}, "F.linear_cross_entropy(h, W, index, {})"
     chunked = whole | {"options": _EVERY - {"label_smoothing"}}
     return [
         (

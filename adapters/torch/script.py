@@ -13,11 +13,13 @@ from functools import partial
 from adapters.layout import Layout
 from adapters.question import Question
 from adapters.script import (
+    OF_PARTS,
     UPSTREAM,
     Code,
     Script,
     block_cotangent,
     code_of,
+    defined,
     function,
     import_of,
     lines_beside,
@@ -206,9 +208,8 @@ _FORWARD = {
     Quantity.HVP: _SCALAR + "return torch.func.jvp(torch.func.jacfwd(scalar), (x,), (v,))[1]",
     Quantity.HESSIAN: _SCALAR + _OF_EACH_ROW.format("torch.func.jacfwd(torch.func.jacfwd(scalar))"),
 }
-_OF_PARTS = "loss(features, weight, bias, t)"
 _LAYER = f"""
-losses = {_OF_PARTS}
+losses = {OF_PARTS}
 return torch.autograd.grad(losses, {{part}}, {{upstream}})[0]
 """
 
@@ -254,7 +255,7 @@ def _tensor(name: str, values: Floats, problem: Problem, more: str = "") -> str:
 
 def _inputs(asked: Question) -> list[str]:
     problem, by_func = asked.problem, isinstance(_way(asked), ByFunc)
-    if asked.operation.layer:
+    if asked.operation.is_layer:
         lines = _layer_inputs(asked)
     else:
         pulled = asked.quantity in BLOCK_PRODUCTS
@@ -328,8 +329,8 @@ def _way(asked: Question) -> object:
 
 def _functions(asked: Question, code: str) -> list[str]:
     mode, quantity, way = asked.operation.mode, asked.quantity, _way(asked)
-    defined = _OF_PARTS if asked.operation.layer else "loss(x, t)" if asked.operation.has_loss else "block(x)"
-    name = defined.partition("(")[0]
+    head = defined(asked.operation)
+    name = head.partition("(")[0]
     if mode == AUTOCAST:
         indented = code.replace("\n", "\n    ")
         code = f"with torch.autocast(x.device.type, dtype=torch.bfloat16):\n    {indented}"
@@ -340,9 +341,9 @@ def _functions(asked: Question, code: str) -> list[str]:
         observe = f"return torch.autograd.grad({call}, x, {given})[0]" if given else f"return {call}"
     elif asked.usage is not Usage.PLAIN:
         observe = observed(asked, upstream)
-    elif asked.operation.layer:
+    elif asked.operation.is_layer:
         part = part_of(quantity)
-        observe = _LAYER.format(part=part, **keys) if part else f"return {_OF_PARTS}"
+        observe = _LAYER.format(part=part, **keys) if part else f"return {OF_PARTS}"
     elif isinstance(way, ByFunc):
         observe = (_FUNC if way.transforms is FORWARD_OVER_REVERSE else _FORWARD)[quantity]
     else:
@@ -350,4 +351,4 @@ def _functions(asked: Question, code: str) -> list[str]:
         observe = _AUTOGRAD[quantity].format(graph=second, **keys)
     replaced = "compiled" if asked.usage is Usage.PLAIN else name
     compiled = [f"{replaced} = torch.compile({name}, dynamic=True, fullgraph=True)"] if mode == COMPILED else []
-    return [function(defined, code), *compiled, function("observe()", observe)]
+    return [function(head, code), *compiled, function("observe()", observe)]

@@ -31,7 +31,7 @@ class Asked:
 
     def of(self, operation: Operation) -> bool:
         """True if an operation has one of them."""
-        fits = operation.takes_layer if self.layer else not operation.layer
+        fits = operation.takes_layer if self.layer else not operation.is_layer
         return fits and bool(set(operation.quantities) & set(self.quantities))
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.random import Generator
 
 from reference.formats import Floats, Format
+from reference.options import PARTS
 
 WIDTHS = (1, 2, 7, 16, 65)
 """Numbers of features D, on both sides of the widths of vectors."""
@@ -109,6 +110,6 @@ def layers(rows: int, classes: int, fmt: Format, widths: tuple[int, ...] = WIDTH
 
     def build(kind: str, width: int, seed: int) -> dict[str, Floats]:
         parts = KINDS[kind](np.random.default_rng(seed), Size(rows, classes, width, fmt))
-        return dict(zip(("features", "weight", "bias"), map(fmt.round, parts), strict=True))
+        return dict(zip(PARTS, map(fmt.round, parts), strict=True))
 
     return drawn.map(lambda given: build(*given))

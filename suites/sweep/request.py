@@ -126,15 +126,8 @@ def operation_of(request: Request, quantities: tuple[int, ...], classes: int) ->
 
 def _fits(operation: Operation, request: Request, wanted: tuple[Quantity, ...]) -> bool:
     """True if the backend offers what is asked for, whatever limits are declared."""
-    indices = operation.loss.spec.is_log_probability and not operation.probabilities
-    mode = operation.mode == (request.mode or EAGER)
-    return (
-        indices
-        and mode
-        and not operation.layer
-        and set(wanted) <= set(operation.quantities)
-        and request.dtype in operation.arithmetic
-    )
+    indices, mode = operation.is_of_indices, operation.mode == (request.mode or EAGER)
+    return indices and mode and set(wanted) <= set(operation.quantities) and request.dtype in operation.arithmetic
 
 
 def _declared_away(operation: Operation, request: Request, wanted: tuple[Quantity, ...], classes: int) -> str | None:
