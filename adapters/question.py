@@ -89,12 +89,17 @@ def shape_of(quantity: Quantity, problem: Problem) -> tuple[int, ...]:
 
     >>> shape_of(Quantity.HESSIAN, Problem([[1.0, 0.0, 0.0]], [0], "float32"))
     (1, 3, 3)
+    >>> layer = {"features": [[1.0, 0.0, 2.0]], "weight": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]}
+    >>> shape_of(Quantity.WEIGHT_GRADIENT, Problem.of_layer(layer, [0], "float32"))
+    (2, 3)
     """
     rows, classes = problem.logits.shape
+    width = 0 if problem.layer is None else problem.layer.weight.shape[1]
     return {
         Quantity.LOSS: problem.upstream.shape,
         **dict.fromkeys(ROW_BLOCKS, (rows,)),
         Quantity.HESSIAN: (rows, classes, classes),
-        Quantity.WEIGHT_GRADIENT: (classes, rows + 1),
+        Quantity.FEATURE_GRADIENT: (rows, width),
+        Quantity.WEIGHT_GRADIENT: (classes, width),
         Quantity.BIAS_GRADIENT: (classes,),
     }.get(quantity, (rows, classes))

@@ -11,7 +11,7 @@ import numpy as np
 from adapters.adapter import Call, Observed, Result
 from adapters.bulk import Bulk
 from adapters.operation import LOSS_QUANTITIES, Operation, building_block, differentiable
-from adapters.question import Question
+from adapters.question import Question, shape_of
 from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic
 from reference.formats import FORMATS, Floats
@@ -61,8 +61,6 @@ WRONG: dict[Quantity, Callable[[Floats], Floats]] = {
     Quantity.HVP: _gradient,
     Quantity.LOG_SOFTMAX: _gradient,
     Quantity.LOG_SOFTMAX_VJP: _gradient,
-    Quantity.WEIGHT_GRADIENT: lambda x: np.full((x.shape[1], len(x) + 1), 9.0),
-    Quantity.BIAS_GRADIENT: lambda x: np.full(x.shape[1], 9.0),
 }
 
 
@@ -97,6 +95,8 @@ class Failing(CorrectlyRounded):
         return Call({q: Result(self.wrong(operation, problem, q), problem.format.name, "cpu") for q in question.quantities})
 
     def wrong(self, operation: Operation, problem: Problem, quantity: Quantity) -> Floats:
+        if quantity in LAYER_GRADIENTS:
+            return np.full(shape_of(quantity, problem), 9.0)
         values = WRONG[quantity](problem.logits)
         if quantity is Quantity.LOSS:
             values = values - self.calls % 2 if operation.name == "changing" else values
