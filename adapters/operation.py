@@ -18,7 +18,7 @@ from reference.arithmetic import Arithmetic
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, Format
 from reference.loss import Loss
 from reference.options import OPTIONS
-from reference.problem import Problem
+from reference.problem import Problem, layer_of
 from reference.quantity import ALONG_A_TANGENT, LAYER_GRADIENTS, OF_LOGITS, PRODUCT_OF, Quantity
 from reference.reduction import Reduction
 from reference.weights import divisor
@@ -127,6 +127,11 @@ class Operation:
         (True, False)
         """
         return self.takes_layer and set(self.whole.quantities) <= set(OF_LAYER)
+
+    @property
+    def has_bias(self) -> bool:
+        """True unless it computes a layer that has no bias."""
+        return not self.is_layer or Quantity.BIAS_GRADIENT in self.whole.quantities
 
     @property
     def is_of_indices(self) -> bool:
@@ -274,6 +279,8 @@ class Operation:
             return f"{self.name} has no linear layer"
         if problem.layer is None and self.is_layer:
             return f"{self.name} asks for a linear layer: the problem has none"
+        if not self.has_bias and layer_of(problem).offset.any():
+            return f"{self.name} has no bias"
         if not self.has_loss:
             transformed = any(OPTIONS[name].changes_logits for name in options_used(problem))
             other = problem.loss != self.loss

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from typing import Any
 
 
@@ -22,6 +23,20 @@ def name_of_kernel(function: object) -> str:
     """
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) and name.isidentifier() else "implementation"
+
+
+def parameters_of(kernel: Callable[..., Any]) -> Mapping[str, Parameter]:
+    """The parameters that a callable can be given by name; of a module, those of its forward.
+
+    >>> list(parameters_of(lambda input, target, /, *more, reduction="mean", **options: None))
+    ['reduction']
+    """
+    try:
+        parameters = signature(getattr(kernel, "forward", kernel)).parameters
+    except (TypeError, ValueError):  # a function written in C may not say
+        return {}
+    by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return {name: each for name, each in parameters.items() if each.kind in by_name}
 
 
 _NEEDS_REDUCTION = "; give it a parameter reduction, which is 'none' where a kernel takes no options"

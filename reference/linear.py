@@ -205,24 +205,24 @@ def _matrix_product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     return np.array([int(value) for value in found.entries()], dtype=object).reshape(rows, columns)
 
 
-def identity_layer(logits: Floats, feature: Floats) -> dict[str, Floats]:
+def identity_layer(logits: Floats, feature: Floats, bias: bool = True) -> dict[str, Floats]:
     """A layer whose product is exact and gives the (N, K) logits, with one more feature (N,) that enters the weights' gradient.
 
     Row n of the features [I | feature] is the n-th unit vector followed by feature[n]; W = [logits^T | 0] and b = 0, so each
     logit is one product by 1 plus zeros, whatever its size, and no rounding of the product enters what is measured behind
-    it. The logits of a single row are in the bias instead, W = 0 and b = logits, so that a layer which mishandles its bias
-    shows. dL/dW has g_n in column n and sum_n feature_n g_n in the last one.
+    it. The logits of a single row are in the bias instead, unless `bias` is False: W = 0 and b = logits, so that a layer
+    which mishandles its bias shows. dL/dW has g_n in column n and sum_n feature_n g_n in the last one.
 
     >>> layer = identity_layer(np.array([[20.0, 0.0], [1.0, 2.0]]), np.array([3.0, -1.0]))
     >>> (layer["features"] @ layer["weight"].T + layer["bias"]).tolist()
     [[20.0, 0.0], [1.0, 2.0]]
     """
     rows, classes = logits.shape
-    columns, bias = logits.T, np.zeros(classes)
-    if rows == 1:
-        columns, bias = np.zeros_like(columns), logits[0]
+    columns, offset = logits.T, np.zeros(classes)
+    if rows == 1 and bias:
+        columns, offset = np.zeros_like(columns), logits[0]
     return {
         "features": np.hstack([np.eye(rows), feature[:, None]]),
         "weight": np.hstack([columns, np.zeros((classes, 1))]),
-        "bias": bias,
+        "bias": offset,
     }

@@ -50,41 +50,42 @@ def test_linear_layer_of_a_large_vocabulary(judge: Judge, operation: Operation, 
 def test_frozen_parts(judge: Judge, operation: Operation, fmt: Format) -> None:
     """Each quantity alone: what is not asked for needs no gradient, and the loss alone is that of inference."""
     for quantity in OF_LAYER:
-        judge.check(Question(operation, judge.in_place_of(_batch(fmt, 5)), (quantity,)))
+        judge.check(Question(operation, judge.in_place_of(_plain(fmt, 5, operation.has_bias)), (quantity,)))
 
 
 @pytest.mark.asks(*OF_LAYER, layer=True)
 def test_layer_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout) -> None:
     """The values of features and weight count, not where they lie."""
-    judge.check(Question(operation, judge.in_place_of(_batch(fmt, 5)), OF_LAYER, layout))
+    judge.check(Question(operation, judge.in_place_of(_plain(fmt, 5, operation.has_bias)), OF_LAYER, layout))
 
 
 @pytest.mark.asks(*OF_LAYER, layer=True)
 def test_layer_of_many_rows(judge: Judge, operation: Operation, fmt: Format) -> None:
     """Where every shape is compiled, the largest batch alone."""
     for rows in ROWS[-1:] if operation.few_shapes else ROWS:
-        judge.check(Question(operation, judge.in_place_of(_batch(fmt, rows)), OF_LAYER))
+        judge.check(Question(operation, judge.in_place_of(_plain(fmt, rows, operation.has_bias)), OF_LAYER))
 
 
 @pytest.mark.asks(*OF_LAYER, layer=True)
 @pytest.mark.parametrize("reduction", [Reduction.SUM, Reduction.MEAN])
 def test_layer_reduced_over_many_rows(judge: Judge, operation: Operation, fmt: Format, reduction: Reduction) -> None:
     """The loss and the gradients by weight and bias are totals over the rows."""
-    judge.check(Question(operation, judge.in_place_of(_reduced(fmt, reduction)), OF_LAYER))
+    judge.check(Question(operation, judge.in_place_of(_totalled(fmt, reduction, operation.has_bias)), OF_LAYER))
 
 
 @lru_cache(maxsize=64)
-def _batch(fmt: Format, rows: int) -> Problem:
+def _plain(fmt: Format, rows: int, bias: bool) -> Problem:
     """Plain rows, of which no two are alike that lie a chunk apart: their periods are primes. Kept, as what is expected is."""
     row, column, feature = np.arange(rows)[:, None], np.arange(CLASSES)[:, None], np.arange(WIDTH)
     layer = {
         "features": (5 * row + 3 * feature) % 11 / 4.0 - 1.25,
         "weight": (7 * column + 2 * feature) % 13 / 4.0 - 1.5,
-        "bias": column[:, 0] * 3 % 5 / 2.0 - 1.0,
     }
+    if bias:
+        layer["bias"] = column[:, 0] * 3 % 5 / 2.0 - 1.0
     return Problem.of_layer(layer, row[:, 0] * 4 % CLASSES, fmt, cotangent=(row[:, 0] % 3 + 1) / 2.0)
 
 
 @lru_cache(maxsize=16)
-def _reduced(fmt: Format, reduction: Reduction) -> Problem:
-    return _batch(fmt, IN_A_SUM).replace(reduction=reduction, cotangent=None)
+def _totalled(fmt: Format, reduction: Reduction, bias: bool) -> Problem:
+    return _plain(fmt, IN_A_SUM, bias).replace(reduction=reduction, cotangent=None)

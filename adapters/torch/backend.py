@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Observed, Result, check_callable, told
 from adapters.bulk import Bulk
 from adapters.layout import LABEL_DTYPE, OF_OLD, OF_TENSORS, Layout
+from adapters.linear_layer import is_linear_cross_entropy, quantities_of_layer
 from adapters.operation import FLOAT32_LOSS, OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.question import Question
 from adapters.returned import name_of_kernel
@@ -38,6 +40,7 @@ from adapters.torch.layers import (
     POLICIES,
     in_chunks,
     in_own_chunks,
+    layer_loss,
     linear_cross_entropy,
     linear_then_cross_entropy,
 )
@@ -284,6 +287,24 @@ def _of_layer() -> list[_Row]:
     ]
 
 
+def _layer_kernel(function: Callable[..., Any], device: str) -> tuple[Operation, ...]:
+    """The operations of a user's callable with the signature of torch.nn.functional.linear_cross_entropy."""
+    name, quantities = name_of_kernel(function), quantities_of_layer(function, "linear_bias")
+    loss_of = partial(layer_loss, has_bias=Quantity.BIAS_GRADIENT in quantities)
+    eager = Operation(
+        name,
+        f"{name}(h, W, index)",
+        Differentiated(loss_of(losses_of_kernel(function)), by_layer),
+        arithmetic_of(device),
+        quantities=quantities,
+        options=_EVERY,
+        layouts=OF_TENSORS,
+        label_dtypes=_LONG_OR_INT,
+    )
+    inside = Differentiated(compiled_kernel(function, loss_of), by_layer)
+    return eager, replace(_compiled(eager, inside, device), quantities=quantities, layouts=_OF_GRAPHS)
+
+
 def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]) -> tuple[Operation, ...]:
     return (
         building_block(Quantity.LOG_SOFTMAX, "F.log_softmax(x, 1)", wrap(lambda x: F.log_softmax(x, dim=1)), arithmetic),
@@ -406,6 +427,8 @@ class TorchAdapter(Adapter):
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see adapters/README.md for its signature."""
         check_callable(function, "(input, target, *, reduction), as torch.nn.functional.cross_entropy")
+        if is_linear_cross_entropy(function):
+            return _layer_kernel(function, self.device)
         named = options_named(function)
         loss = Differentiated(implementation_loss(losses_of_kernel(function), named), as_used)
         name, arithmetic = name_of_kernel(function), arithmetic_of(self.device)
@@ -430,7 +453,7 @@ class TorchAdapter(Adapter):
                 layouts=OF_TENSORS,
             ),
         )
-        inside = Differentiated(compiled_kernel(function, named), as_used)
+        inside = Differentiated(compiled_kernel(function, partial(implementation_loss, named=named)), as_used)
         return (*eager, *(replace(_compiled(each, inside, self.device), layouts=_OF_GRAPHS) for each in eager))
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from adapters.layout import Layout, beside, laid_out, of_logits
 from adapters.question import Question
-from adapters.returned import LackError
+from adapters.returned import AnswerError, LackError
 from adapters.torch.layers import LayerLoss
 from adapters.torch.losses import (
     Loss,
@@ -176,11 +176,11 @@ def as_used(loss: Loss, run: Run, quantities: tuple[Quantity, ...]) -> Results:
     return by_autograd(with_graph(loss), run, quantities)
 
 
-def with_graph(loss: Loss) -> Loss:
+def with_graph(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The loss, which is told if no gradient can be taken of it."""
 
-    def losses(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-        returned = loss(logits, target, options)
+    def losses(*given: Any) -> Tensor:
+        returned = loss(*given)
         if not returned.requires_grad:
             raise LackError(
                 "the losses have no graph (detached, or computed under torch.no_grad), so there is no gradient; a kernel "
@@ -195,12 +195,19 @@ def by_layer(loss: LayerLoss, run: Run, quantities: tuple[Quantity, ...]) -> Res
     """Loss, and gradients by the parts of a linear layer in front of it; the parts by which none is asked are frozen."""
     parts = run.layer()
     asked = {name: part.requires_grad_() for name, part in zip(LAYER_GRADIENTS, parts, strict=True) if name in quantities}
-    losses = loss(*parts, run.target, run.options)
+    losses = (with_graph(loss) if asked else loss)(*parts, run.target, run.options)
     results = {Quantity.LOSS: losses.detach()}
-    if asked:
-        gradients = torch.autograd.grad(losses, tuple(asked.values()), run.cotangent(losses.shape).to(losses.dtype))
-        results |= dict(zip(asked, gradients, strict=True))
-    return results
+    if not asked:
+        return results
+    upstream = run.cotangent(losses.shape).to(losses.dtype)
+    gradients = torch.autograd.grad(losses, tuple(asked.values()), upstream, allow_unused=True)
+    return results | {name: _made(name, gradient) for name, gradient in zip(asked, gradients, strict=True)}
+
+
+def _made(name: Quantity, gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        raise AnswerError(f"there is no {name} (None); allowed: one by each part of the layer that needs a gradient")
+    return gradient
 
 
 def by_backward(block: Callable[[Tensor], Tensor], run: Run, quantities: tuple[Quantity, ...]) -> Results:

@@ -25,12 +25,12 @@ def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, ta
     return cross_entropy(F.linear(features, weight, bias), target, options)
 
 
-def layer_loss(function: Callable[..., Tensor]) -> LayerLoss:
-    """A callable with the signature of torch.nn.functional.linear_cross_entropy."""
+def layer_loss(function: Callable[..., Tensor], has_bias: bool = True) -> LayerLoss:
+    """A callable with the signature of torch.nn.functional.linear_cross_entropy; one that has no bias is given none."""
 
     def loss(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
         def of_features(h: Tensor, labels: Tensor, **given: Any) -> Tensor:
-            return function(h, weight, labels, linear_bias=bias, **given)
+            return function(h, weight, labels, **({"linear_bias": bias} if has_bias else {}), **given)
 
         return implementation_loss(of_features)(features, target, options)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cache
-from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch.distributions import Categorical
 
 from adapters.loss_options import LossOptions, numbers_of
-from adapters.returned import AnswerError, called, check_shape, name_of_kernel, refused
+from adapters.returned import AnswerError, called, check_shape, name_of_kernel, parameters_of, refused
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
 from reference.problem import Problem
 from reference.reduction import Reduction
@@ -108,40 +107,36 @@ def options_named(function: Callable[..., Any]) -> frozenset[str]:
     >>> options_named(lambda input, target, *, reduction="mean", z_loss=0.0: None)
     frozenset({'z_loss'})
     """
-    try:
-        parameters = signature(function.forward if isinstance(function, torch.nn.Module) else function).parameters
-    except (TypeError, ValueError):  # a function written in C may not say
-        return frozenset()
-    by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    return frozenset(name for name in NAMED if name in parameters and parameters[name].kind in by_name)
+    return frozenset(parameters_of(function)) & set(NAMED)
 
 
 def losses_of_kernel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A callable of the user's, which is told what it returned where that is no tensor of losses."""
 
-    def losses(logits: Tensor, target: Tensor, **options: Any) -> Tensor:
-        return _checked(function, called(function, logits, target, **options), logits, options["reduction"])
+    def losses(*inputs: Tensor, **options: Any) -> Tensor:
+        return _checked(function, called(function, *inputs, **options), inputs[0], options["reduction"])
 
     return losses
 
 
-def compiled_kernel(function: Callable[..., Tensor], named: Collection[str]) -> Loss:
+def compiled_kernel(function: Callable[..., Tensor], loss_of: Callable[[Callable[..., Tensor]], Any]) -> Any:
     """A callable of the user's under torch.compile, whole; what it returned is checked outside of the graph.
 
-    Before each graph it is called eagerly: what it refuses it then refuses in its own words, and not in those of the compiler.
+    `loss_of` makes a loss, or that of a layer, of a callable. Before each graph the kernel is called eagerly: what it refuses
+    it then refuses in its own words, and not in those of the compiler.
     """
-    inside = Compiled(implementation_loss(function, named), implementation_loss(losses_of_kernel(function), named))
-    return lambda logits, target, options: _checked(function, inside(logits, target, options), logits, options.reduction)
+    inside = Compiled(loss_of(function), loss_of(losses_of_kernel(function)))
+    return lambda *given: _checked(function, inside(*given), given[0], given[-1].reduction)
 
 
-def _checked(function: object, returned: object, logits: Tensor, reduction: str) -> Tensor:
-    """What a kernel returned, if it is a tensor of losses."""
+def _checked(function: object, returned: object, rows: Tensor, reduction: str) -> Tensor:
+    """What a kernel returned, if it is a tensor of losses: one for each of the rows, or one of them all."""
     if not isinstance(returned, Tensor):
         raise refused(function, returned, "a tensor of N losses, or of one where the reduction is 'sum' or 'mean'")
     if returned.layout != torch.strided or returned.is_meta:
         kind = f"a {returned.layout} tensor on {returned.device}"
-        raise AnswerError(f"{name_of_kernel(function)} returned {kind}; allowed: a strided tensor on {logits.device}")
-    wanted = () if reduction != Reduction.NONE else tuple(logits.shape[:1])
+        raise AnswerError(f"{name_of_kernel(function)} returned {kind}; allowed: a strided tensor on {rows.device}")
+    wanted = () if reduction != Reduction.NONE else tuple(rows.shape[:1])
     check_shape(function, "losses", tuple(returned.shape), wanted)
     return returned
 
@@ -268,21 +263,22 @@ class Compiled:
     before a graph is made, and may raise.
     """
 
-    def __init__(self, loss: Loss, first: Loss | None = None) -> None:
+    def __init__(self, loss: Callable[..., Tensor], first: Callable[..., Tensor] | None = None) -> None:
         self.loss, self._first = loss, first
         self._graphs: dict[Any, Callable[..., Tensor]] = {}
 
-    def __call__(self, logits: Tensor, target: Tensor, options: Options) -> Tensor:
-        """The loss; compiles where these options are new."""
-        given = {name: getattr(options, name) for name in _TENSORS}
+    def __call__(self, *given: Any) -> Tensor:
+        """The loss of tensors, the target the last of them, and `Options`; compiles where these options are new."""
+        *tensors, options = given
+        weights = {name: getattr(options, name) for name in _TENSORS}
         without: dict[str, Any] = dict.fromkeys(_TENSORS)
         fixed = replace(options, **without)
-        key = (fixed, *(value is None for value in given.values()), logits.dtype)
+        key = (fixed, *(value is None for value in weights.values()), tensors[0].dtype)
         if key not in self._graphs:
             if self._first is not None:
-                self._first(logits.detach(), target, options)
-            self._graphs[key] = compiled(lambda x, t, tensors: self.loss(x, t, replace(fixed, **tensors)))
-        return self._graphs[key](logits, target, given)
+                self._first(*(tensor.detach() for tensor in tensors), options)
+            self._graphs[key] = compiled(lambda weights, *tensors: self.loss(*tensors, replace(fixed, **weights)))
+        return self._graphs[key](weights, *tensors)
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

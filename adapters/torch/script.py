@@ -6,11 +6,12 @@ two to the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from adapters.layout import Layout
+from adapters.operation import Operation
 from adapters.question import Question
 from adapters.script import (
     OF_PARTS,
@@ -57,6 +58,19 @@ def _options(problem: Problem, named: Collection[str] = ()) -> str:
 def called(name: str, named: Collection[str] = ()) -> Code:
     """A call with the signature of F.cross_entropy; `named` are options that it has beside those of that signature."""
     return lambda problem: f"return {name}(x, t, {_options(problem, named)})"
+
+
+def _layer_called(name: str, has_bias: bool = True, more: str = "") -> Code:
+    """A call with the signature of F.linear_cross_entropy, or of one without a bias."""
+    bias = "linear_bias=bias, " if has_bias else ""
+    return lambda problem: f"return {name}(features, weight, t, {bias}{_options(problem)}{more})"
+
+
+def _of_kernel(operation: Operation) -> Callable[[str], Code]:
+    """The call of a user's kernel."""
+    if operation.is_layer:
+        return partial(_layer_called, has_bias=operation.has_bias)
+    return partial(called, named=operation.whole.options)
 
 
 def _reduced(losses: str, before: str = "") -> Code:
@@ -119,15 +133,14 @@ def _sigmoid_focal(problem: Problem) -> str:
     return _reduced(f"(1 - p_t) ** {problem.focusing!r} * losses", before)(problem)
 
 
-def _in_one_call(options: str = "") -> Code:
-    return lambda problem: f"return F.linear_cross_entropy(features, weight, t, linear_bias=bias, {_options(problem)}{options})"
+_in_one_call = partial(_layer_called, "F.linear_cross_entropy")
 
 
 def _in_chunks(policy: str) -> Code:
     def code(problem: Problem) -> str:
         rows = rows_of_chunk(problem.num_rows)
         chunks = f'batch_chunk_size={rows}, chunking_method=None, acc_policy="{policy}"'
-        return _in_one_call(f", options=torch.nn.LinearCrossEntropyOptions({chunks})")(problem)
+        return _in_one_call(more=f", options=torch.nn.LinearCrossEntropyOptions({chunks})")(problem)
 
     return code
 
@@ -137,7 +150,7 @@ LAYERS: dict[str, Code] = {
         f"return F.cross_entropy(F.linear(features, weight, bias), t, {_options(problem)})"
     ),
     "linear_cross_entropy": _in_one_call(),
-    "linear_cross_entropy_chunked": _in_one_call(", options=torch.nn.LinearCrossEntropyOptions()"),
+    "linear_cross_entropy_chunked": _in_one_call(more=", options=torch.nn.LinearCrossEntropyOptions()"),
     **{f"linear_cross_entropy_{policy}": _in_chunks(policy) for policy in POLICIES},
 }
 """The statements of loss(features, weight, bias, t), by the name of the operation."""
@@ -233,7 +246,7 @@ _PYTORCH = Words(LOSSES | LAYERS, ["import torch", "import torch.nn.functional a
 
 def torch_script(asked: Question, device: str, words: Words = _PYTORCH) -> Script | None:
     """The script of a quantity on a device; None if the operation is not among the words."""
-    code = code_of(asked.operation, words.losses, partial(called, named=asked.operation.whole.options))
+    code = code_of(asked.operation, words.losses, _of_kernel(asked.operation))
     if code is None or not has_words(asked):
         return None
     return Script(

@@ -18,9 +18,10 @@ from adapters.limits import LEAST_MAX_CLASSES, TARGETS, WIDE
 from adapters.operation import Operation
 from adapters.question import Question, shape_of
 from reference.formats import FORMATS, Format
+from reference.linear import identity_layer
 from reference.options import OPTIONS, Array, Axes, Choice, Label, Option
 from reference.problem import Problem
-from reference.quantity import Quantity
+from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.inputs.hazards import LARGE_CLASSES
 from suites.judging.heard import Heard
 
@@ -72,11 +73,18 @@ class Cell:
         return f"{self.operation.target} in {self.format.name}{mode}"
 
     def problem(self, classes: int, rows: int = _ROWS, **changes: Any) -> Problem:
-        """A plain problem: logits 0, 0.5 and 1 in turn, targets that are among the first two classes."""
+        """A plain problem: logits 0, 0.5 and 1 in turn, of a layer's weight if it takes one; targets among the first two."""
         logits = np.tile(np.arange(classes) % 3 / 2.0, (rows, 1))
         indices = np.arange(rows) % min(classes, 2)
+        if self.operation.is_layer:
+            return Problem.of_layer(identity_layer(logits, np.ones(rows), bias=False), indices, self.format, **changes)
         target = 1.0 * (np.arange(classes) == indices[:, None]) if self.operation.probabilities else indices
         return Problem(logits, target, self.format, **({"tangent": logits} | changes))
+
+    @property
+    def gradients(self) -> list[Quantity]:
+        """The gradients by what is given to the kernel, the target excepted."""
+        return [each for each in (Quantity.GRADIENT, *LAYER_GRADIENTS) if each in self.operation.quantities]
 
 
 Answers = Mapping[Cell, Answer]
@@ -242,9 +250,9 @@ def _cells_gone(taken: Answers) -> Iterator[Finding]:
 
 def _derivatives(probe: Probe, live: list[Cell], classes: int) -> Iterator[Finding]:
     """The order up to which the kernel is differentiable, and whether by its target."""
-    having = [cell for cell in live if Quantity.GRADIENT in cell.operation.quantities]
-    both = _each(having, lambda cell: probe.ask(cell, cell.problem(classes), Quantity.GRADIENT, *_twice(cell)[:1]))
-    first = both | {cell: probe.ask(cell, cell.problem(classes), Quantity.GRADIENT) for cell in _failed(both)}
+    having = [cell for cell in live if cell.gradients]
+    both = _each(having, lambda cell: probe.ask(cell, cell.problem(classes), *cell.gradients, *_twice(cell)[:1]))
+    first = both | {cell: probe.ask(cell, cell.problem(classes), *cell.gradients) for cell in _failed(both)}
     yield from _of_all(first, "no first derivative", {"derivatives": 0})
     once = {cell: both[cell] for cell in both if first[cell].error is None}
     labelled = [cell for cell in once if Quantity.TARGET_GRADIENT in cell.operation.quantities]
@@ -354,8 +362,8 @@ def _most_classes(probe: Probe, live: list[Cell], taken: int, step: int) -> Iter
 
 
 def _logits(probe: Probe, live: list[Cell], classes: int) -> Iterator[Finding]:
-    """Masked classes, +inf and NaN, in the place of the last class."""
-    taking = [cell for cell in live if not cell.operation.finite_logits]
+    """Masked classes, +inf and NaN, in the place of the last class; a product with a weight would make NaN of them all."""
+    taking = [cell for cell in live if not (cell.operation.finite_logits or cell.operation.is_layer)]
     values = (-np.inf, np.inf, np.nan)
     answers = _each(taking, lambda c: _one_of(_losses(probe, c, [_with_last(c.problem(classes), each) for each in values])))
     yield from _of_all(answers, "no logits that are not finite", {"finite_logits": True})

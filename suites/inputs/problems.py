@@ -31,8 +31,8 @@ class Ask:
     """What to generate: a format, hazards to choose from, the kind of target, and options to vary.
 
     `options` are names of Operation options; `directions` adds a tangent, `layer` a linear layer: one that picks the
-    logits (`PICKING`), or one that gives other logits (`DENSE`); cotangents are always drawn, uniform ones are one draw among
-    many (a kernel that ignores the upstream gradient must not pass).
+    logits (`PICKING`), or one that gives other logits (`DENSE`), without a bias where `bias` is False. Cotangents are always
+    drawn; uniform ones are one draw among many (a kernel that ignores the upstream gradient must not pass).
     `few_shapes`, `classes_multiple` and `max_classes`: see `Shape`.
     """
 
@@ -43,6 +43,7 @@ class Ask:
     options: frozenset[str] = frozenset()
     directions: bool = False
     layer: str = ""
+    bias: bool = True
     max_rows: int = 3
     few_shapes: bool = False
     classes_multiple: int = 1
@@ -91,10 +92,10 @@ def _behind_layer(problem: Problem, ask: Ask) -> st.SearchStrategy[Problem]:
     """The problem with a linear layer in front: one that picks its logits, or one that gives other logits of its shape."""
     rows, classes = problem.logits.shape
     if ask.layer == PICKING:
-        parts = _numbers(ask.format, (rows,)).map(lambda feature: identity_layer(problem.logits, feature))
+        parts = _numbers(ask.format, (rows,)).map(lambda feature: identity_layer(problem.logits, feature, ask.bias))
     else:
         parts = layers(rows, classes, ask.format, WIDTHS[-2:-1] if ask.few_shapes else WIDTHS)
-    return parts.map(lambda given: problem.replace(logits=None, **given))
+    return parts.map(lambda given: problem.replace(logits=None, **(given if ask.bias else given | {"bias": None})))
 
 
 def of_loss(logits: Floats, ask: Ask) -> Floats:

@@ -237,6 +237,7 @@ class Judge:
             hazards=hazards,
             loss=operation.loss,
             probabilities=operation.probabilities,
+            bias=operation.has_bias,
             options=ask.options & operation.options,
             few_shapes=operation.few_shapes,
             classes_multiple=operation.classes_multiple,
