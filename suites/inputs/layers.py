@@ -70,6 +70,13 @@ def _offset(random: Generator, size: Size) -> Parts:
     return features, weight, bias
 
 
+def _apart(random: Generator, size: Size) -> Parts:
+    """Rows far apart: one feature lifts each row by another offset, which is the same for all of its classes."""
+    features, weight, bias = _normal(random, size)
+    features[:, 0], weight[:, 0] = random.permutation(size.rows) * random.choice([-64.0, 64.0]), 2.0
+    return features, weight, bias
+
+
 def _tied(random: Generator, size: Size) -> Parts:
     """Classes that weigh alike, or with the sign turned."""
     features, weight, _ = _normal(random, size)
@@ -97,6 +104,7 @@ KINDS: dict[str, Callable[[Generator, Size], Parts]] = {
     "nothing": _nothing,
     "cancelling": _cancelling,
     "offset": _offset,
+    "apart": _apart,
     "tied": _tied,
     "masked": _masked,
     "peaked": _peaked,
@@ -108,8 +116,9 @@ def layers(rows: int, classes: int, fmt: Format, widths: tuple[int, ...] = WIDTH
     """Layers of all kinds for so many rows and classes, by the names of their parts."""
     drawn = st.tuples(st.sampled_from(list(KINDS)), st.sampled_from(widths), st.integers(0, 2**16))
 
-    def build(kind: str, width: int, seed: int) -> dict[str, Floats]:
-        parts = KINDS[kind](np.random.default_rng(seed), Size(rows, classes, width, fmt))
-        return dict(zip(PARTS, map(fmt.round, parts), strict=True))
+    return drawn.map(lambda given: layer_of_kind(given[0], Size(rows, classes, given[1], fmt), given[2]))
 
-    return drawn.map(lambda given: build(*given))
+
+def layer_of_kind(kind: str, size: Size, seed: int) -> dict[str, Floats]:
+    """A layer by the names of its parts."""
+    return dict(zip(PARTS, map(size.format.round, KINDS[kind](np.random.default_rng(seed), size)), strict=True))

@@ -95,7 +95,19 @@ def _behind_layer(problem: Problem, ask: Ask) -> st.SearchStrategy[Problem]:
         parts = _numbers(ask.format, (rows,)).map(lambda feature: identity_layer(problem.logits, feature, ask.bias))
     else:
         parts = layers(rows, classes, ask.format, WIDTHS[-2:-1] if ask.few_shapes else WIDTHS)
-    return parts.map(lambda given: problem.replace(logits=None, **(given if ask.bias else given | {"bias": None})))
+    return parts.map(lambda given: _with_layer(problem, given if ask.bias else given | {"bias": None}))
+
+
+def _with_layer(problem: Problem, parts: dict[str, Any]) -> Problem:
+    """The problem of the layer's logits; a row whose target is at its largest logit has it there again."""
+    behind = problem.replace(logits=None, **parts)
+    at_top = problem.target == tops(problem.logits)
+    return behind.replace(target=np.where(at_top, tops(behind.stored_logits), problem.target))
+
+
+def tops(logits: Floats) -> NDArray[np.int64]:
+    """(N,): where the largest logit of each row is, NaN being the smallest."""
+    return np.where(np.isnan(logits), -np.inf, logits).argmax(axis=1)
 
 
 def of_loss(logits: Floats, ask: Ask) -> Floats:
@@ -151,10 +163,9 @@ def _target(ask: Ask, logits: Floats, chosen: dict[str, Any]) -> st.SearchStrate
     for name, label in chosen.items():
         if isinstance(OPTIONS[name].kind, Label):
             places = places | st.just(label)
-    at_top = [int(np.argmax(np.nan_to_num(row, nan=-np.inf))) for row in logits]
 
     def place(drawn: list[int | None]) -> NDArray[np.int64]:
-        return np.array([top if d is None else d for d, top in zip(drawn, at_top, strict=True)], dtype=np.int64)
+        return np.array([top if d is None else d for d, top in zip(drawn, tops(logits), strict=True)], dtype=np.int64)
 
     return st.lists(st.none() | places, min_size=rows, max_size=rows).map(place)
 

@@ -114,7 +114,7 @@ class MaximaOfChunkBefore(LayerKernel):
         return replace(rows, gaps=gaps, powers=powers, others=others, total=1 + others)
 
 
-@planted("layer", "one maximum shifts all rows of a chunk: in float32 those far below it vanish", "test_linear_layer", "loss")
+@planted("layer", "one maximum shifts all rows of a chunk: those far below it vanish", "test_kinds_of_layers", "loss")
 class MaximumOfChunk(LayerKernel):
     def rows(self, logits: Tensor) -> Rows:
         x = logits.float()
@@ -178,16 +178,16 @@ class IgnoredInBias(_IgnoredCount):
         return super().by_bias(total, self.with_ignored(g, part), part)
 
 
-@planted("layer", "a gradient of 0 times the NaN of an ignored row is in that by the weight", "test_case", "weight_gradient")
+@planted("layer", "an ignored row is multiplied by 0, not left out: its NaN is in all sums", "test_case", "gradient")
 class NanOfIgnored(LayerKernel):
-    def by_matrix(self, total: Tensor, g: Tensor, layer: Layer, part: Part) -> Tensor:
-        return super().by_matrix(total, g, layer, part)
+    def gradient(self, rows: Rows, a: Tensor, upstream: Tensor, call: Call) -> Tensor:
+        return self.slope(rows, a) * (upstream * ~call.ignored)[:, None]
 
     def read(self, input: Tensor, weight: Tensor, bias: Tensor, call: Call) -> Layer:  # noqa: A002
         return Layer(input.double(), weight.double(), bias.double())
 
 
-@planted("layer", "a chunk whose rows are all ignored divides by 0", "test_linear_layer", "NaN")
+@planted("layer", "a chunk whose rows are all ignored divides by 0", "test_linear_layer", "special-value")
 class ChunkOfNothing(LayerKernel):
     def losses(self, rows: Rows, a: Tensor, call: Call) -> Tensor:
         counted = (~call.ignored).sum()
@@ -221,7 +221,7 @@ class FiltersInWeight(LayerKernel):
         return super().by_matrix(total, torch.where(part.rows.p < 2.0**-12, 0.0, g), layer, part)
 
 
-@planted("layer", "the gradient by the features leaves small probabilities out", "test_linear_layer_of_a", "feature_gradient")
+@planted("layer", "the gradient by the features leaves small probabilities out", "test_kinds_of_layers", "feature_gradient")
 class FiltersInFeatures(LayerKernel):
     def by_features(self, g: Tensor, layer: Layer, part: Part) -> Tensor:
         small = (part.rows.p < 2.0**-12) & (part.a == 0)
@@ -259,7 +259,7 @@ class RestWithoutWeight(LayerKernel):
         return super().by_matrix(total, torch.where(rest, 0.0, g), layer, part)
 
 
-@planted("layer", "features behind the sixteenth are in no product", "test_dense_layer", "loss")
+@planted("layer", "features behind the sixteenth are in no product", "test_layer_of_many_rows", "loss")
 class SixteenFeatures(LayerKernel):
     def logits(self, layer: Layer, at: slice) -> Tensor:
         return super().logits(replace(layer, h=layer.h[:, :16], w=layer.w[:, :16]), at)
