@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from adapters.operation import options_used
 from adapters.question import Question
 from adapters.script import Script, function, lines_beside, lines_of_logits, literal, wrapped
-from reference.problem import Problem
+from reference.options import PARTS
+from reference.problem import Problem, layer_of
 from reference.quantity import Quantity
 
 
@@ -84,15 +85,17 @@ def keywords(problem: Problem) -> str:
 
 
 def array_inputs(asked: Question) -> list[str]:
-    """Statements that make x, and what of t, upstream and v the quantity needs, as NumPy arrays."""
+    """Statements that make x or the parts of a layer, and what of t, upstream and v the quantity needs, as NumPy arrays."""
     problem, layout = asked.problem, asked.layout
     lines = ["import ml_dtypes", ""] if problem.format.name == "bfloat16" else []
-    lines += [_array("x", problem.logits, problem), *lines_of_logits(problem.logits, layout, "np")]
+    named = dict(zip(PARTS, layer_of(problem).arrays, strict=True)) if asked.operation.is_layer else {"x": problem.logits}
+    for name, values in named.items():
+        lines += [_array(name, values, problem), *lines_of_logits(values, layout, "np", name)]
     if asked.operation.has_loss:
         indices = wrapped(f"t = np.array({literal(problem.target)}, dtype=np.{asked.label_dtype})")
         lines.append(_array("t", problem.target, problem) if problem.has_probabilities else indices)
         lines += lines_beside("t", problem.target, layout, "np")
-    if asked.operation.has_loss and asked.quantity is not Quantity.LOSS:
+    if asked.operation.has_loss and (asked.quantity is not Quantity.LOSS or asked.operation.is_layer):
         lines += [_array("upstream", problem.upstream, problem), *lines_beside("upstream", problem.upstream, layout, "np")]
     if asked.quantity is Quantity.HVP and problem.tangent is not None:
         lines += [_array("v", problem.tangent, problem), *lines_beside("v", problem.tangent, layout, "np")]

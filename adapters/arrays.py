@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from adapters.adapter import Adapter, Call, Observed, Result
 from adapters.array_script import ArrayWords
 from adapters.isolation import observed_apart
-from adapters.layout import beside, laid_out, of_logits
+from adapters.layout import Layout, beside, laid_out, of_logits
 from adapters.operation import Operation
 from adapters.process import Trial
 from adapters.question import Question
 from adapters.script import Script
 from reference.floating_state import in_default_state
+from reference.options import PARTS
 from reference.quantity import Quantity
 
 Array = NDArray[Any]
@@ -38,12 +39,24 @@ class Inputs:
         )
         weights = None if problem.class_weights is None else cast(problem.class_weights)
         self.class_weights = None if weights is None else laid_out(weights, beside(weights, layout))
-        self._before = (self.logits.tobytes(), self.labels.tobytes())
+        self._watched = {"logits": self.logits, "target": self.labels} | self._layer(layout)
+        self._before = {name: array.tobytes() for name, array in self._watched.items()}
+
+    def _layer(self, layout: Layout) -> dict[str, Array]:
+        """Features, weight and bias of a linear layer, laid out as logits are; nothing where there is none."""
+        if self.problem.layer is None:
+            return {}
+        parts = (self.problem.format.cast(values) for values in self.problem.layer.arrays)
+        return {name: laid_out(part, of_logits(part, layout)) for name, part in zip(PARTS, parts, strict=True)}
+
+    @property
+    def parts(self) -> tuple[Array, ...]:
+        """Features, weight and bias of the linear layer."""
+        return tuple(self._watched[name] for name in PARTS)
 
     def changed(self) -> tuple[str, ...]:
         """Names of the inputs whose bits are not what they were."""
-        now = (self.logits.tobytes(), self.labels.tobytes())
-        return tuple(name for name, a, b in zip(("logits", "target"), self._before, now, strict=True) if a != b)
+        return tuple(name for name, array in self._watched.items() if array.tobytes() != self._before[name])
 
 
 ArrayFunction = Callable[[Inputs, Quantity], Array]

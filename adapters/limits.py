@@ -18,7 +18,7 @@ from adapters.attached import attach, attached_to
 from adapters.layout import LABEL_DTYPE, LABEL_DTYPES, Layout
 from adapters.usage import USAGES, Usage
 from reference.formats import FORMATS, Format
-from reference.options import OPTIONS
+from reference.options import OPTIONS, PARTS
 from reference.problem import Problem
 from reference.quantity import BLOCK_PRODUCTS, OF_SOME_PROBLEMS, SECOND_ORDER, Quantity
 from reference.validation import check, names, table, text, validator, whole
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 DEVICES = ("cpu", "cuda")
 TARGETS = ("indices", "probabilities")
-INPUTS = ("logits", "target")
+INPUTS = ("logits", "target", *PARTS)
 WIDE = ("float32", "float64")
 """Formats in which results of narrower logits may be returned."""
 LEAST_MAX_CLASSES = 64
@@ -83,7 +83,8 @@ class Limit:
       classes_multiple_of: K must be a multiple of it; generated problems are.
       max_classes: largest K, at least 64.
       finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.
-      overwrites: inputs that it changes by design, logits or target; that they are left untouched is then not checked.
+      overwrites: inputs that it changes by design, logits, target or parts of a layer; that they are left untouched is then
+        not checked.
       layouts: memory layouts in which it takes its inputs; `contiguous` is asked always.
       label_dtypes: dtypes of class indices that it takes; `int64` is asked always.
       usages: sequences of calls that it bears beside the plain one (`adapters.usage`).
@@ -175,12 +176,12 @@ class Limit:
         return self.derivatives is None or DERIVATIVE_ORDERS.get(quantity, 0) <= self.derivatives
 
     def bears(self, usage: Usage) -> bool:
-        """True if it leaves a usage; a kernel that overwrites its logits leaves none in which others read them.
+        """True if it leaves a usage; a kernel that overwrites what it differentiates leaves none in which others read it.
 
         >>> Limit("one graph at a time", usages=["no_grad"]).bears(Usage.INTERLEAVED)
         False
         """
-        overwritten = "logits" in self.overwrites and usage.reads_inputs_again
+        overwritten = not set(self.overwrites) <= {"target"} and usage.reads_inputs_again
         return not overwritten and (self.usages is None or usage in self.usages)
 
     def fits(self, problem: Problem) -> bool:

@@ -153,6 +153,17 @@ class Operation:
         """The largest K; None if there is none."""
         return min((limit.max_classes for limit in self.limits if limit.max_classes is not None), default=None)
 
+    def classes_from(self, least: int) -> int:
+        """The fewest classes from so many on that it takes; the most that it takes where those are fewer.
+
+        >>> tiles = Limit("tiles of 8 classes", classes_multiple_of=8, max_classes=64)
+        >>> [Operation("f", "f(x)", None, {}, limits=(tiles,)).classes_from(least) for least in (5, 129)]
+        [8, 64]
+        """
+        step = self.classes_multiple
+        rounded = math.ceil(least / step) * step
+        return rounded if self.max_classes is None else min(rounded, self.max_classes // step * step)
+
     @property
     def finite_logits(self) -> bool:
         """True if it takes finite logits only."""

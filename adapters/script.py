@@ -193,9 +193,9 @@ def layout_lines(layout: Layout, module: str, name: str = "x", axes: int = 2, be
     return [wide, f"wide{place} = {name}", f"{name} = wide{place}"]
 
 
-def lines_of_logits(values: NDArray[Any], layout: Layout, module: str) -> list[str]:
-    """Statements that put the logits of a question, x, into its layout."""
-    return layout_lines(of_logits(values, layout), module)
+def lines_of_logits(values: NDArray[Any], layout: Layout, module: str, name: str = "x") -> list[str]:
+    """Statements that put the logits of a question, x, or a part of its layer into its layout."""
+    return layout_lines(of_logits(values, layout), module, name, values.ndim)
 
 
 def lines_beside(name: str, values: NDArray[Any], layout: Layout, module: str) -> list[str]:

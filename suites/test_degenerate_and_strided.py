@@ -75,8 +75,7 @@ def _of_one_row(problem: Problem) -> Problem:
 
 def _classes(operation: Operation) -> int:
     """FAR classes, or as many as the operation takes."""
-    step, most = operation.classes_multiple, operation.max_classes
-    return -(-FAR // step) * step if most is None or most >= FAR + step else most // step * step
+    return operation.classes_from(FAR)
 
 
 @lru_cache(maxsize=128)

@@ -66,7 +66,7 @@ def _mean_of(batch: Problem) -> Problem:
 
 def _classes(operation: Operation, least: int) -> int:
     """The fewest classes from so many on that the operation takes; one of a sigmoid."""
-    return 1 if operation.loss.spec.binary else -(-least // operation.classes_multiple) * operation.classes_multiple
+    return 1 if operation.loss.spec.binary else operation.classes_from(least)
 
 
 @lru_cache(maxsize=128)

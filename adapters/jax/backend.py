@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.jax.derivatives import Block, Differentiated, Inputs, Layer, forward_gradient
-from adapters.jax.layers import LayerLoss, in_chunks, linear_then_cross_entropy
+from adapters.jax.layers import LayerLoss, in_chunks, layer_kernel, linear_then_cross_entropy
 from adapters.jax.losses import (
     Losses,
     entropy,
@@ -45,6 +45,7 @@ from adapters.jax.programs import Programs
 from adapters.jax.script import jax_script
 from adapters.jax.usages import PLAYERS
 from adapters.layout import LABEL_DTYPE, LABEL_DTYPES, Layout
+from adapters.linear_layer import is_linear_cross_entropy, quantities_of_layer
 from adapters.operation import EAGER, FLOAT32_LOSS, OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.processor import xla_extension
 from adapters.question import Question
@@ -228,6 +229,22 @@ def _of_layer(arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]:
     )
 
 
+def _layer_kernel(function: Callable[..., Any], arithmetic: dict[str, Arithmetic]) -> tuple[Operation, ...]:
+    """The operations of a user's callable (features, weight, labels) -> losses, in both modes."""
+    name, quantities = name_of_kernel(function), quantities_of_layer(function, "bias")
+    operation = Operation(
+        name,
+        f"{name}(h, W, t)",
+        Layer(layer_kernel(function, Quantity.BIAS_GRADIENT in quantities)),
+        arithmetic,
+        quantities=quantities,
+        options=_REDUCED,
+        layouts=(Layout.CONTIGUOUS,),
+        per_row=True,
+    )
+    return tuple(_in_mode(operation, mode) for mode in (EAGER, COMPILED))
+
+
 def _gpus() -> list[Any]:
     try:
         return jax.devices("gpu")
@@ -272,6 +289,8 @@ class JaxAdapter(Adapter):
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see adapters/README.md for its signature."""
         check_callable(function, "(logits, labels) -> losses")
+        if is_linear_cross_entropy(function):
+            return _layer_kernel(function, arithmetic_of(self.device))
         name = name_of_kernel(function)
         operation = Operation(
             name,
@@ -286,7 +305,8 @@ class JaxAdapter(Adapter):
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
         """All that are played, of a user's kernel and of the main operations; see `Adapter.usages`."""
         is_own = any(operation.function == each.function for each in self._listed)
-        return PLAIN_ONLY if is_own and operation.name not in self.main else (Usage.PLAIN, *PLAYERS)
+        plays = not operation.is_layer and (operation.name in self.main or not is_own)
+        return (Usage.PLAIN, *PLAYERS) if plays else PLAIN_ONLY
 
     def script(self, asked: Question) -> Script | None:
         """The operation in JAX's and optax's own words; see `Adapter.script`."""

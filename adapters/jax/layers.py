@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adapters.jax.losses import Array, reduce
+from adapters.jax.losses import Array, losses_returned, reduce
 from reference.reduction import Reduction
 
 LayerLoss = Callable[[Array, Array, Array, Array, Reduction], Array]
@@ -22,6 +22,16 @@ def linear_then_cross_entropy(features: Array, weight: Array, bias: Array, label
     """Cross-entropy of a linear layer's output, in two steps; full precision, which the CPU has in any case."""
     logits = jnp.matmul(features, weight.T, precision=jax.lax.Precision.HIGHEST) + bias
     return reduce(optax.softmax_cross_entropy_with_integer_labels(logits, labels), reduction)
+
+
+def layer_kernel(function: Callable[..., Array], has_bias: bool) -> LayerLoss:
+    """A callable of the user's, (features, weight, labels) -> losses of the rows, with a parameter bias if it has one."""
+
+    def loss(features: Array, weight: Array, bias: Array, labels: Array, reduction: Reduction) -> Array:
+        offset = {"bias": bias} if has_bias else {}
+        return reduce(losses_returned(function, features, weight, labels, **offset), reduction)
+
+    return loss
 
 
 def in_chunks(features: Array, weight: Array, bias: Array, labels: Array, reduction: Reduction) -> Array:

@@ -40,15 +40,16 @@ def losses_of(function: Callable[[Array, Array], Array]) -> Losses:
 
 def losses_of_kernel(function: Callable[[Array, Array], Array]) -> Losses:
     """The same of a callable of the user's, which is told what it returned where that is no array of losses."""
+    return lambda logits, target, _: losses_returned(function, logits, target)
 
-    def losses(logits: Array, target: Array, _: Options) -> Array:
-        returned = called(function, logits, target)
-        if not isinstance(returned, Array):
-            raise refused(function, returned, "a jax.Array of N losses")
-        check_shape(function, "losses", returned.shape, logits.shape[:1])
-        return returned
 
-    return losses
+def losses_returned(function: Callable[..., Array], rows: Array, *more: Array, **named: Array) -> Array:
+    """The losses that a callable of the user's returns, one for each of the rows."""
+    returned = called(function, rows, *more, **named)
+    if not isinstance(returned, Array):
+        raise refused(function, returned, "a jax.Array of N losses")
+    check_shape(function, "losses", returned.shape, rows.shape[:1])
+    return returned
 
 
 def reduced(losses: Losses, target: Array, options: Options, logits: Array) -> Array:

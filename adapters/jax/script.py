@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from adapters.jax.derivatives import forward_gradient
 from adapters.jax.layers import CHUNK
+from adapters.operation import Operation
 from adapters.question import Question
 from adapters.script import (
     OF_PARTS,
@@ -131,12 +134,18 @@ return losses, *pullback(upstream.astype(losses.dtype))
 """
 
 
+def _of_kernel(operation: Operation) -> Callable[[str], Code]:
+    """The call of a user's kernel."""
+    given = f"features, weight, t{', bias=bias' if operation.has_bias else ''}" if operation.is_layer else "x, t"
+    return lambda name: _losses(f"{name}({given})")
+
+
 def jax_script(asked: Question, device: str) -> Script | None:
     """The script of a quantity on a device; None if the operation is not one of the backend's, and of a sequence of calls.
 
     Compiled, what the adapter compiles as one function is one.
     """
-    code = code_of(asked.operation, LOSSES | LAYERS, lambda name: _losses(f"{name}(x, t)"))
+    code = code_of(asked.operation, LOSSES | LAYERS, _of_kernel(asked.operation))
     if code is None or asked.usage is not Usage.PLAIN:
         return None
     imports = ["import jax", "import jax.numpy as jnp", "import numpy as np", "import optax"]

@@ -12,6 +12,7 @@ import scipy.special
 from adapters.adapter import CPU_CAPABILITY, Call, check_callable
 from adapters.arrays import Array, ArrayAdapter, Inputs, building, result_of
 from adapters.layout import LABEL_DTYPES, OF_TENSORS, Layout
+from adapters.linear_layer import is_linear_cross_entropy, quantities_of_layer
 from adapters.numpy.absorption_free import absorption_free
 from adapters.numpy.componentwise import componentwise
 from adapters.numpy.losses import (
@@ -29,7 +30,7 @@ from adapters.numpy.script import numpy_script
 from adapters.numpy.usages import PLAYERS, Results, made_by
 from adapters.operation import LOSS_QUANTITIES, OF_PROBABILITIES, Operation, building_block
 from adapters.processor import numpy_level
-from adapters.question import Question
+from adapters.question import Question, shape_of
 from adapters.returned import called, check_shape, name_of_kernel, refused
 from adapters.script import Script
 from adapters.usage import PLAIN_ONLY, Usage
@@ -59,6 +60,7 @@ _BY_PROBLEM = (absorption_free, componentwise)
 
 
 _FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
+_OF_KERNEL = IN_STORAGE | {BFLOAT16.name: Arithmetic(BFLOAT16, FLOAT32)}
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,45 @@ class FromGradient:
 def _scaled(gradient: Array, cotangent: Array) -> Array:
     """The gradient of each row times its cotangent, in the dtype of the gradient: another would hide what was returned."""
     return cotangent.astype(gradient.dtype)[:, None] * gradient
+
+
+@dataclass(frozen=True)
+class OfLayer:
+    """A user's callable (features, weight, labels, cotangent) -> (losses, gradients), as an `ArrayFunction`.
+
+    The gradients are those of sum(cotangent * losses) by the features, the weight, and the bias if it has a parameter for one.
+    """
+
+    function: Callable[..., tuple[Array, ...]]
+    quantities: tuple[Quantity, ...]
+
+    def __call__(self, inputs: Inputs, quantity: Quantity) -> Array:
+        """One call, and what is asked of it."""
+        features, weight, bias = inputs.parts
+        offset = {"bias": bias} if Quantity.BIAS_GRADIENT in self.quantities else {}
+        returned = called(self.function, features, weight, inputs.labels, inputs.cotangent, **offset)
+        wanted = len(self.quantities)
+        if not (isinstance(returned, tuple | list) and len(returned) == wanted and all(hasattr(r, "dtype") for r in returned)):
+            names = ", ".join(map(str, self.quantities))
+            raise refused(self.function, returned, f"({names}), {wanted} arrays in the dtype of the features")
+        found = dict(zip(self.quantities, map(np.asarray, returned), strict=True))
+        for name, array in found.items():
+            check_shape(self.function, f"a {name}", array.shape, shape_of(name, inputs.problem))
+        return found[quantity]
+
+
+def _layer_kernel(function: Callable[..., Any]) -> Operation:
+    """The operation of a user's callable that computes a linear layer too."""
+    name, quantities = name_of_kernel(function), quantities_of_layer(function, "bias")
+    return Operation(
+        name,
+        f"{name}(h, W, labels, cotangent)",
+        OfLayer(function, quantities),
+        _OF_KERNEL,
+        quantities=quantities,
+        layouts=_LAYOUTS,
+        label_dtypes=LABEL_DTYPES,
+    )
 
 
 _OF_PROBABILITIES = frozenset(
@@ -221,14 +262,15 @@ class NumpyAdapter(ArrayAdapter):
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable is judged; see adapters/README.md for its signature."""
         check_callable(function, "(logits, labels) -> (loss, gradient)")
+        if is_linear_cross_entropy(function):
+            return (_layer_kernel(function),)
         name = name_of_kernel(function)
-        declared = IN_STORAGE | {BFLOAT16.name: Arithmetic(BFLOAT16, FLOAT32)}
         return (
             Operation(
                 name,
                 f"{name}(logits, labels)",
                 FromGradient(function),
-                declared,
+                _OF_KERNEL,
                 quantities=_FIRST_ORDER,
                 layouts=_LAYOUTS,
                 label_dtypes=LABEL_DTYPES,

@@ -113,6 +113,8 @@ def numpy_script(asked: Question) -> Script | None:
 def _observe(asked: Question) -> str | None:
     """The body of observe()."""
     place, name, quantity = asked.operation.implementation, asked.operation.name, asked.quantity
+    if asked.operation.is_layer:
+        return _layer_called(asked)
     if place is not None:
         loss = _CALLS[asked.usage].format(kernel=place.rpartition(":")[2])
         return loss + ("return loss" if quantity is Quantity.LOSS else "return upstream[:, None] * np.asarray(gradient)")
@@ -122,3 +124,11 @@ def _observe(asked: Question) -> str | None:
         loss, softmax = OF_SOFTMAX[name]
         return _TEXTBOOK[quantity].format(loss=loss, softmax=softmax)
     return _OTHERS.get(name, {}).get(quantity)
+
+
+def _layer_called(asked: Question) -> str:
+    """The call of a user's kernel that computes a linear layer too, and what is asked of it."""
+    assert asked.operation.implementation is not None
+    name, bias = asked.operation.implementation.rpartition(":")[2], ", bias=bias" if asked.operation.has_bias else ""
+    place = asked.operation.whole.quantities.index(asked.quantity)
+    return f"return np.asarray({name}(features, weight, t, upstream{bias})[{place}])"

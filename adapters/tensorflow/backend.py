@@ -24,6 +24,7 @@ from tensorflow.python.framework.test_util import IsMklEnabled
 
 from adapters.adapter import CPU_CAPABILITY, Adapter, Call, Result, check_callable
 from adapters.layout import LABEL_DTYPE, Layout
+from adapters.linear_layer import is_linear_cross_entropy, quantities_of_layer
 from adapters.operation import EAGER, OF_LAYER, OF_PROBABILITIES, Operation, building_block, differentiable
 from adapters.processor import has_avx512_fp16, xla_extension
 from adapters.question import Question
@@ -38,6 +39,7 @@ from adapters.tensorflow.derivatives import (
     HessianByJacobian,
     Inputs,
     LayerDifferentiated,
+    LayerLoss,
 )
 from adapters.tensorflow.losses import (
     LossFunction,
@@ -50,6 +52,7 @@ from adapters.tensorflow.losses import (
     keras_binary_focal_crossentropy,
     keras_kl_divergence,
     keras_loss,
+    layer_kernel,
     linear_then_cross_entropy,
     log_softmax_gather,
     logsumexp_gather,
@@ -266,17 +269,35 @@ def _keras_operations(mode: str) -> list[Operation]:
 
 def _family_operations(mode: str) -> list[Operation]:
     """The losses beside cross-entropy, and the last linear layer, each as TensorFlow, Keras or their users write it."""
-    layer = Operation(
+    layer = _layer(
+        mode,
         "linear_then_cross_entropy",
         "tf.nn.sparse_softmax_cross_entropy_with_logits(index, tf.linalg.matmul(h, W, transpose_b=True) + b)",
-        LayerDifferentiated(linear_then_cross_entropy, mode),
-        stored_arithmetic(mode),
+        linear_then_cross_entropy,
         quantities=OF_LAYER,
+    )
+    return [*_of_softmax(mode), *_of_sigmoid(mode), layer]
+
+
+def _layer(mode: str, name: str, formula: str, loss: LayerLoss, **keys: Any) -> Operation:
+    """A linear layer with its loss."""
+    return Operation(
+        name,
+        formula,
+        LayerDifferentiated(loss, mode),
+        stored_arithmetic(mode),
         layouts=(Layout.CONTIGUOUS,),
         options=frozenset({"reduction"}),
         mode=mode,
+        **keys,
     )
-    return [*_of_softmax(mode), *_of_sigmoid(mode), layer]
+
+
+def _layer_kernel(function: Callable[..., Any], mode: str) -> Operation:
+    """The operation of a user's callable (labels=, features=, weight=) -> losses."""
+    name, quantities = name_of_kernel(function), quantities_of_layer(function, "bias")
+    loss = layer_kernel(function, Quantity.BIAS_GRADIENT in quantities)
+    return _layer(mode, name, f"{name}(index, h, W)", loss, quantities=quantities, per_row=True)
 
 
 def _of_softmax(mode: str) -> list[Operation]:
@@ -430,6 +451,8 @@ class TensorFlowAdapter(Adapter):
     def implementation(self, function: Callable[..., Any]) -> tuple[Operation, ...]:
         """The operations by which a callable (labels=, logits=) -> losses is judged, in every mode."""
         check_callable(function, "(labels, logits) -> losses, as tf.nn.sparse_softmax_cross_entropy_with_logits")
+        if is_linear_cross_entropy(function):
+            return tuple(_layer_kernel(function, mode) for mode in MODES)
         loss, name = implementation_loss(losses_of_kernel(function)), name_of_kernel(function)
         in_modes = (_operation(mode, name, f"{name}(index, x)", loss, sparse_arithmetic(mode)) for mode in MODES)
         return tuple(replace(operation, per_row=True) for operation in in_modes)
@@ -437,7 +460,7 @@ class TensorFlowAdapter(Adapter):
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
         """All that are played, eager, of a user's kernel and of the main operations; see `Adapter.usages`."""
         is_own = any(operation.function is each.function for each in self._listed)
-        plays = operation.mode == EAGER and (operation.name in self.main or not is_own)
+        plays = operation.mode == EAGER and not operation.is_layer and (operation.name in self.main or not is_own)
         return (Usage.PLAIN, *PLAYERS) if plays else PLAIN_ONLY
 
     def script(self, asked: Question) -> Script | None:

@@ -59,8 +59,8 @@ def implementation_loss(function: Callable[..., Tensor]) -> LossFunction:
 def losses_of_kernel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A callable of the user's, which is told what it returned where that is no tensor of losses."""
 
-    def losses(labels: Tensor, logits: Tensor) -> Tensor:
-        returned = called(function, labels=labels, logits=logits)
+    def losses(**given: Tensor) -> Tensor:
+        returned = called(function, **given)
         if not tf.is_tensor(returned):
             raise refused(function, returned, "a tf.Tensor of N losses")
         if returned.shape.rank != 1:
@@ -114,6 +114,17 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, options: Options) -> 
     """TensorFlow's sigmoid and binary cross-entropy in one, with a weight of the positive class."""
     weight = options.positive_weight
     return _reduce(tf.nn.weighted_cross_entropy_with_logits(labels=target, logits=logits, pos_weight=weight)[:, 0], options)
+
+
+def layer_kernel(function: Callable[..., Tensor], has_bias: bool) -> Callable[..., Tensor]:
+    """A callable of the user's, (labels=, features=, weight=) -> losses of the rows, and bias= if it has one."""
+    losses = losses_of_kernel(function)
+
+    def loss(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
+        offset = {"bias": bias} if has_bias else {}
+        return _reduce(losses(labels=target, features=features, weight=weight, **offset), options)
+
+    return loss
 
 
 def linear_then_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adapters.operation import EAGER
+from collections.abc import Callable
+
+from adapters.operation import EAGER, Operation
 from adapters.question import Question
 from adapters.script import (
     OF_PARTS,
@@ -44,6 +46,14 @@ def _reduced(losses: str, before: str = "") -> Code:
 def called(name: str, more: str = "") -> Code:
     """A call with the signature of tf.nn.sparse_softmax_cross_entropy_with_logits."""
     return _reduced(f"{name}(labels=t, logits=x{more})")
+
+
+def _of_kernel(operation: Operation) -> Callable[[str], Code]:
+    """The call of a user's kernel."""
+    if not operation.is_layer:
+        return called
+    bias = ", bias=bias" if operation.has_bias else ""
+    return lambda name: _reduced(f"{name}(labels=t, features=features, weight=weight{bias})")
 
 
 def _softcap_z_loss(problem: Problem) -> str:
@@ -155,7 +165,7 @@ return losses, *tape.gradient(losses, [{{part}}], output_gradients=upstream)
 
 def tensorflow_script(asked: Question, device: str) -> Script | None:
     """The script of a quantity on a device; None if the operation is not one of the backend's, and of a sequence of calls."""
-    code = code_of(asked.operation, LOSSES | LAYERS, called)
+    code = code_of(asked.operation, LOSSES | LAYERS, _of_kernel(asked.operation))
     if code is None or asked.usage is not Usage.PLAIN:
         return None
     statements = code(asked.problem)

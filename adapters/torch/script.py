@@ -330,7 +330,7 @@ def _target(problem: Problem, label_dtype: str, name: str = "t") -> str:
 def _layer_inputs(asked: Question) -> list[str]:
     lines: list[str] = []
     for name, values in zip(PARTS, layer_of(asked.problem).arrays, strict=True):
-        lines += _beside(name, values, asked)
+        lines += [_tensor(name, values, asked.problem), *lines_of_logits(values, asked.layout, "torch", name)]
         lines += [f"{name}.requires_grad_()"] if name == part_of(asked.quantity) else []
     return lines
 

@@ -181,7 +181,7 @@ BINARY_LABELS = (-0.5, 1.5)
 
 def fewest_classes(operation: Operation) -> int:
     """The fewest classes from 3 on that an operation takes."""
-    return -(-3 // operation.classes_multiple) * operation.classes_multiple
+    return operation.classes_from(3)
 
 
 def index_label(operation: Operation, label: int) -> int:

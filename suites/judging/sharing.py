@@ -144,13 +144,15 @@ def is_no_worse(miss: Miss, there: Measurement, known: Iterable[Deviation]) -> b
 def own_operation(adapter: Adapter, miss: Miss) -> Operation | None:
     """The first main operation of the backend, in the mode of the kernel, that can be asked what was missed.
 
-    For a kernel that computes a linear layer too, the first that does. None in isolation, which has the framework elsewhere.
+    For a kernel that computes a linear layer too, the first that does, in another mode if there is none in its own. None in
+    isolation, which has the framework elsewhere.
     """
     quantity, problem, mode = miss.measurement.quantity, miss.measurement.problem, miss.operation.mode
-    own = {op.name: op for op in adapter.operations() if op.mode == mode and op.implementation is None}
+    every = [op for op in adapter.operations() if op.implementation is None]
+    own = {op.name: op for op in every if op.mode == mode}
     listed = [own[name] for name in adapter.main if name in own]
     if miss.operation.is_layer:
-        listed = [op for op in own.values() if op.is_layer]
+        listed = sorted((op for op in every if op.is_layer), key=lambda op: op.mode != mode)
     main = [op for op in listed if miss.layout in op.layouts and miss.label_dtype in op.label_dtypes]
     able = (op for op in main if op.refusal(problem) is None and miss.question.usage in adapter.usages(op))
     return next((op for op in able if quantity in op.asked(problem)), None)
