@@ -60,6 +60,7 @@ EXAMPLES = {
     "my_jax_kernel.py": "jax",
     "my_tensorflow_kernel.py": "tensorflow",
     "my_fused_kernel.py": "torch",
+    "my_layer_kernel.py": "torch",
     "my_backend.py": "numpy",
 }
 """Kernels and backends of the documents, and what each needs; a test runs them all by their commands."""

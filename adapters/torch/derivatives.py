@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from adapters.layout import Layout, beside, laid_out, of_logits
 from adapters.question import Question
-from adapters.returned import AnswerError, LackError
+from adapters.returned import LackError
 from adapters.torch.layers import LayerLoss
 from adapters.torch.losses import (
     Loss,
@@ -200,14 +200,8 @@ def by_layer(loss: LayerLoss, run: Run, quantities: tuple[Quantity, ...]) -> Res
     if not asked:
         return results
     upstream = run.cotangent(losses.shape).to(losses.dtype)
-    gradients = torch.autograd.grad(losses, tuple(asked.values()), upstream, allow_unused=True)
-    return results | {name: _made(name, gradient) for name, gradient in zip(asked, gradients, strict=True)}
-
-
-def _made(name: Quantity, gradient: Tensor | None) -> Tensor:
-    if gradient is None:
-        raise AnswerError(f"there is no {name} (None); allowed: one by each part of the layer that needs a gradient")
-    return gradient
+    gradients = torch.autograd.grad(losses, tuple(asked.values()), upstream)
+    return results | dict(zip(asked, gradients, strict=True))
 
 
 def by_backward(block: Callable[[Tensor], Tensor], run: Run, quantities: tuple[Quantity, ...]) -> Results:
