@@ -20,7 +20,7 @@ from reference.grades import Grade, grade_named
 from suites.report.load import load_report
 from suites.report.overview import MAIN, Picture, Sweeps, overview
 from suites.report.schema import Report, Result
-from suites.report.wording import LOSS_COLUMNS, is_measured, worst_ulps
+from suites.report.wording import LAYER_COLUMNS, LOSS_COLUMNS, is_measured, worst_ulps
 from suites.report.write import as_one_line
 from tests.command import ROOT
 from tests.documents import CI, README
@@ -142,15 +142,27 @@ def test_the_overview_shows_every_result() -> None:
     for report in reports().values():
         shown = measured[" ".join([report["environment"]["backend"], *report["environment"]["modes"]])]
         rows = [[part.strip().replace("`", "") for part in line.split("|")[1:-1]] for line in shown.splitlines()]
-        found = {tuple(row[:2]): row[2:] for row in rows if len(row) == 2 + len(LOSS_COLUMNS)}
+        found = _cells(rows)
         blocks = {row[0]: row[1:] for row in rows if len(row) == 1 + len(FORMATS)}
         for result in report["results"]:
             name, dtype, quantity = result["operation"].partition("@")[0], result["dtype"], result["quantity"]
-            if quantity in LOSS_COLUMNS:
-                said = found[name, dtype][LOSS_COLUMNS.index(quantity)]
+            if quantity in (*LOSS_COLUMNS, *LAYER_COLUMNS):
+                said = found[name, dtype, quantity]
             else:
                 said = blocks[name if name == quantity else f"{name}.{quantity}"][list(FORMATS).index(dtype)]
             assert said == f"{result['reached']} {worst_ulps(result)}", (name, dtype, quantity)
+
+
+def _cells(rows: list[list[str]]) -> dict[tuple[str, str, str], str]:
+    """The cells of tables with a row for each operation and dtype, by these and the column; "-" is no cell."""
+    found: dict[tuple[str, str, str], str] = {}
+    header: list[str] = []
+    for row in rows:
+        if row[1:2] == ["dtype"]:
+            header = row
+        elif row and row[1:2] and row[1] in FORMATS:
+            found |= {(row[0], row[1], column): said for column, said in zip(header[2:], row[2:], strict=True) if said != "-"}
+    return found
 
 
 def test_the_overview_compares_every_backend() -> None:

@@ -16,6 +16,7 @@ from suites.report.wording import (
     by_role,
     is_measured,
     lowest_left_out,
+    of_layer,
     reached,
     short_ulps,
 )
@@ -71,9 +72,11 @@ class HeatMap:
 def figures(report: Report) -> tuple[Figure, ...]:
     """One figure for each operation, two where it has losses and building blocks."""
     found: dict[tuple[str, str, bool], list[Result]] = {}
+    layers = of_layer(report["results"])
     for title, results in by_role(report, report["results"]).items():
         for result in results:
-            found.setdefault((title, result["operation"], result["quantity"] in LOSS_COLUMNS), []).append(result)
+            is_loss = result["quantity"] in LOSS_COLUMNS or result["operation"] in layers
+            found.setdefault((title, result["operation"], is_loss), []).append(result)
     return tuple(_figure(number, title, results) for number, ((title, _, _), results) in enumerate(found.items()))
 
 

@@ -12,11 +12,14 @@ from suites.report.markdown import NOT_RUN, answered, deviation_cells
 from suites.report.markup import code, plain, table
 from suites.report.schema import Report, Result
 from suites.report.wording import (
+    LAYER_COLUMNS,
     LOSS_COLUMNS,
+    TABLES,
     blocks,
     by_name,
     by_role,
     cell,
+    layers,
     limits,
     losses,
     run_again,
@@ -117,6 +120,7 @@ def overview(published: Reports, sweeps: Sweeps, picture: Picture) -> str:
         _summary(reports),
         _environments(reports),
         *(_compared(reports, title, operations) for title, operations in MAIN.items()),
+        _layers(reports),
         _blocks(reports),
         _out_of_range(reports),
         _limits(reports),
@@ -216,8 +220,22 @@ def _compared(reports: Reports, title: str, operations: Mapping[str, str]) -> st
     return "\n\n".join([f"## {title}: loss and derivatives", told, *tables]) if tables else ""
 
 
+def _layers(reports: Reports) -> str:
+    """Linear layers and their losses, of all reports, a table for each dtype."""
+    tables = []
+    for dtype in FORMATS:
+        rows = [
+            [_label(report), code(operation), *map(cell, map(cells.get, LAYER_COLUMNS))]
+            for report in reports.values()
+            for (operation, of), cells in layers(report["results"]).items()
+            if of == dtype
+        ]
+        tables += [table(["report", dtype, *LAYER_COLUMNS], rows)] if rows else []
+    return "\n\n".join(["## Linear layers and their losses", *tables]) if tables else ""
+
+
 def _blocks(reports: Reports) -> str:
-    """Building blocks and layer gradients that more than one report has, a table for each; negative controls last."""
+    """Building blocks that more than one report has, a table for each; negative controls last."""
     found: dict[tuple[str, str], list[list[str]]] = {}
     for report in reports.values():
         for group, results in by_role(report, report["results"]).items():
@@ -228,7 +246,7 @@ def _blocks(reports: Reports) -> str:
         if len(rows) > 1:
             groups.setdefault(group, []).append(table([code(title), *FORMATS], rows))
     tables = [part for group, of_group in groups.items() for part in ([f"{group}:"] if group else []) + of_group]
-    return "\n\n".join(["## Building blocks and layer gradients", *tables]) if tables else ""
+    return "\n\n".join(["## Building blocks", *tables]) if tables else ""
 
 
 def _block_rows(results: list[Result]) -> dict[str, list[str]]:
@@ -293,17 +311,16 @@ def _measured(report: Report) -> str:
 
 
 def _measured_tables(results: list[Result]) -> list[str]:
-    """All grades of some results: losses, then building blocks."""
-    of_losses = [
-        [code(operation), dtype, *map(cell, map(cells.get, LOSS_COLUMNS))]
-        for (operation, dtype), cells in losses(results).items()
+    """All grades of some results: losses, linear layers, then building blocks."""
+    graded = [
+        (
+            [name, "dtype", *columns],
+            [[code(op), dtype, *map(cell, map(cells.get, columns))] for (op, dtype), cells in chosen(results).items()],
+        )
+        for name, columns, chosen in TABLES
     ]
     of_blocks = [[code(title), *row] for title, row in _block_rows(results).items()]
-    tables = [
-        table(["operation", "dtype", *LOSS_COLUMNS], of_losses) if of_losses else "",
-        table(["building block", *FORMATS], of_blocks) if of_blocks else "",
-    ]
-    return list(filter(None, tables))
+    return [table(header, rows) for header, rows in (*graded, (["building block", *FORMATS], of_blocks)) if rows]
 
 
 def _deviations(reports: Reports) -> str:

@@ -49,19 +49,23 @@ def page(report: Report) -> str:
 def _tables(report: Report) -> tuple[tuple[str, list[str], dict[str, dict[str, list[Any]]]], ...]:
     """Heading, columns and groups of the tables of grades: by the group's title, then by a name, rows of results."""
     groups = shown.by_role(report, report["results"])
-    losses = {title: rows for title, results in groups.items() if (rows := _losses(results))}
-    blocks = {title: {"": built} for title, results in groups.items() if (built := _blocks(results))}
-    return (
-        ("operation and dtype", ["dtype", *shown.LOSS_COLUMNS], losses),
-        ("building block", ["building block", *FORMATS], blocks),
+    graded = (
+        (
+            f"{name} and dtype",
+            ["dtype", *columns],
+            {title: rows for title, results in groups.items() if (rows := _rows(columns, chosen(results)))},
+        )
+        for name, columns, chosen in shown.TABLES
     )
+    blocks = {title: {"": built} for title, results in groups.items() if (built := _blocks(results))}
+    return (*(table for table in graded if table[2]), ("building block", ["building block", *FORMATS], blocks))
 
 
-def _losses(results: list[Result]) -> dict[str, list[Any]]:
+def _rows(columns: Sequence[str], found: dict[tuple[str, str], dict[str, Result]]) -> dict[str, list[Any]]:
     """By operation: a dtype, and what it has of each column."""
     rows: dict[str, list[Any]] = {}
-    for (operation, dtype), cells in shown.losses(results).items():
-        rows.setdefault(operation, []).append((dtype, [cells.get(quantity) for quantity in shown.LOSS_COLUMNS]))
+    for (operation, dtype), cells in found.items():
+        rows.setdefault(operation, []).append((dtype, [cells.get(quantity) for quantity in columns]))
     return rows
 
 

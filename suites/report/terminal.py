@@ -19,8 +19,8 @@ from suites.report.compare import Change, ReportComparison
 from suites.report.escape import one_line
 from suites.report.schema import Report, Result
 from suites.report.wording import (
-    LOSS_COLUMNS,
     NOT_SEEN,
+    TABLES,
     blocks,
     by_adapter,
     cell,
@@ -30,7 +30,6 @@ from suites.report.wording import (
     is_measured,
     left_out,
     limits,
-    losses,
     not_seen,
     pairs_line,
     processor,
@@ -105,7 +104,7 @@ class Written:
 
 def summary_lines(report: Report, written: Written = Written()) -> list[str]:
     """The report in plain lines: grades with worst errors, deviations seen, causes of failures, what was written, verdict."""
-    tables = (_loss_lines, _block_lines, _unmeasured_lines, _pairs_lines, _vacuous_lines)
+    tables = (_grade_lines, _block_lines, _unmeasured_lines, _pairs_lines, _vacuous_lines)
     known = (_limit_lines, _deviation_lines, _not_seen_lines, _shared_lines)
     lines = [
         *HEADING,
@@ -157,9 +156,13 @@ def _line(operation: str, dtype: str, cells: list[str]) -> str:
     return (f"{operation:28} {dtype:8} " + "".join(f"{cell:21}" for cell in cells)).rstrip()
 
 
-def _loss_lines(report: Report) -> list[str]:
-    rows = [_line(operation, dtype, cells) for (operation, dtype), cells in _loss_rows(report)]
-    return [_line("operation", "dtype", [*LOSS_COLUMNS, *BASIS]), *rows] if rows else []
+def _grade_lines(report: Report) -> list[str]:
+    """The tables that have a row for each operation and dtype, an empty line between them."""
+    lines: list[str] = []
+    for name, columns, _ in TABLES:
+        rows = [_line(operation, dtype, cells) for (operation, dtype), cells in _grade_rows(report, name)]
+        lines += [*([""] if lines and rows else []), *([_line(name, "dtype", [*columns, *BASIS]), *rows] if rows else [])]
+    return lines
 
 
 def _block_lines(report: Report) -> list[str]:
@@ -167,9 +170,11 @@ def _block_lines(report: Report) -> list[str]:
     return ["", _line("building block", "", [*FORMATS, *BASIS]), *rows] if rows else []
 
 
-def _loss_rows(report: Report) -> Iterator[tuple[tuple[str, str], list[str]]]:
-    for key, found in losses(report["results"]).items():
-        cells = [found.get(quantity) for quantity in LOSS_COLUMNS]
+def _grade_rows(report: Report, table: str) -> Iterator[tuple[tuple[str, str], list[str]]]:
+    """The rows of one of `TABLES`, by operation and dtype."""
+    columns, chosen = next((columns, chosen) for name, columns, chosen in TABLES if name == table)
+    for key, found in chosen(report["results"]).items():
+        cells = [found.get(quantity) for quantity in columns]
         if any(map(is_measured, cells)):
             yield key, _row(cells)
 
@@ -242,9 +247,12 @@ def _filled(header: Sequence[str], rows: list[list[RenderableType]]) -> Table | 
 def summary_tables(report: Report, written: Written = Written()) -> RenderableType:
     """A report as rich tables, which say what `summary_lines` says: nothing is cut."""
     tables = (
-        _filled(
-            ["operation", "dtype", *LOSS_COLUMNS, *BASIS],
-            [[_plain(name), dtype, *map(_styled, cells)] for (name, dtype), cells in _loss_rows(report)],
+        *(
+            _filled(
+                [table, "dtype", *columns, *BASIS],
+                [[_plain(name), dtype, *map(_styled, cells)] for (name, dtype), cells in _grade_rows(report, table)],
+            )
+            for table, columns, _ in TABLES
         ),
         _filled(
             ["building block", *FORMATS, *BASIS],

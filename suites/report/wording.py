@@ -11,11 +11,14 @@ from typing import Any
 from adapters.adapter import CPU_CAPABILITY, ROLES
 from reference.formats import FORMATS
 from reference.grades import NOT_MEASURED, Grade, grade_named
-from reference.quantity import Quantity
+from reference.quantity import LAYER_GRADIENTS, Quantity
 from suites.report.schema import Report, Result
 
 LOSS_COLUMNS = (Quantity.LOSS, Quantity.GRADIENT, Quantity.HESSIAN, Quantity.HVP)
-"""Quantities that stand beside each other in a table; the others are building blocks, one a row."""
+"""Quantities of a loss, which stand beside each other in a table; so do those of a layer, the others are one a row."""
+
+LAYER_COLUMNS = (Quantity.LOSS, *LAYER_GRADIENTS)
+"""Quantities of a linear layer and its loss."""
 
 
 LONGEST_INPUT = 1500
@@ -218,17 +221,38 @@ def by_operation(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, R
     return table
 
 
-def losses(results: Iterable[Result]) -> dict[tuple[str, str], dict[str, Result]]:
-    """Results of losses and their derivatives, by operation and dtype, then by quantity."""
-    return by_operation(r for r in results if r["quantity"] in LOSS_COLUMNS)
+def of_layer(results: Iterable[Result]) -> frozenset[str]:
+    """The operations that compute a linear layer too: they have a gradient by a part of it, and none by logits."""
+    quantities: dict[str, set[str]] = {}
+    for result in results:
+        quantities.setdefault(result["operation"], set()).add(result["quantity"])
+    return frozenset(
+        name for name, found in quantities.items() if found & set(LAYER_GRADIENTS) and Quantity.GRADIENT not in found
+    )
+
+
+def losses(results: Sequence[Result]) -> dict[tuple[str, str], dict[str, Result]]:
+    """Results of losses of logits and their derivatives, by operation and dtype, then by quantity."""
+    layers = of_layer(results)
+    return by_operation(r for r in results if r["quantity"] in LOSS_COLUMNS and r["operation"] not in layers)
+
+
+def layers(results: Sequence[Result]) -> dict[tuple[str, str], dict[str, Result]]:
+    """Results of linear layers and their losses, by operation and dtype, then by quantity."""
+    alone = of_layer(results)
+    return by_operation(r for r in results if r["quantity"] in LAYER_GRADIENTS or r["operation"] in alone)
+
+
+TABLES = (("operation", LOSS_COLUMNS, losses), ("linear layer", LAYER_COLUMNS, layers))
+"""The tables that have a row for each operation and dtype: what a row is called, its columns, and its results."""
 
 
 def blocks(results: Iterable[Result]) -> dict[str, dict[str, Result]]:
-    """Results of building blocks and layer gradients, by title, then by dtype."""
+    """Results of building blocks, by title, then by dtype."""
     table: dict[str, dict[str, Result]] = {}
     for result in results:
         name, quantity = result["operation"], result["quantity"]
-        if quantity not in LOSS_COLUMNS:
+        if quantity not in (*LOSS_COLUMNS, *LAYER_COLUMNS):
             table.setdefault(name if name == quantity else f"{name}.{quantity}", {})[result["dtype"]] = result
     return table
 
