@@ -17,9 +17,8 @@ from suites.report.compare import compare
 from suites.report.schema import Report
 from tests.command import ROOT, run_suites
 from tests.documents import ADAPTERS
-from tests.planted.gating import honest, mixed, report_of
+from tests.planted.gating import OF_OWN_SIGNATURE, honest, mixed, report_of
 from tests.planted.kernel import Defect, Kernel
-from tests.planted.row_weights import Weighted
 from tests.planted.trial import FOLDER, planted_kernels
 
 KERNELS = planted_kernels()
@@ -40,6 +39,7 @@ PLANTED = places(
         "derivatives": "FirstUpstream AbsoluteUpstream DividesTwice OnlyTarget NeighboursRow "
         "ZeroHessian TwiceTheHessian LogaddexpTwice FirstDirection",
         "half": "StoredLogProbability RoundsGaps HessianOverflows",
+        "layers": "WeightOfLastChunk FiltersInFeatures",
         "layouts": "WeightsByPointer",
         "masks": "FillsMasked ZeroTimesInfinity HidesInfiniteLoss GradientTouchesMasked SkipsNan",
         "offsets": "OffsetInside NoShift ShiftedByMean",
@@ -109,7 +109,7 @@ def assert_worse(first: Report, later: Report) -> None:
 @pytest.mark.parametrize("place", PLANTED)
 def test_a_defect_is_a_regression_and_its_repair_is_none(place: str) -> None:
     kernel = KERNELS[place]
-    plain = isinstance(kernel, Kernel) and not isinstance(kernel, Weighted)
+    plain = isinstance(kernel, Kernel) and not isinstance(kernel, OF_OWN_SIGNATURE)
     right = report_at("", kernel.defect) if plain else report_of(honest(kernel), kernel.defect)
     assert right["tests"]["failed"] == 0
     assert_worse(right, report_at(place, kernel.defect))

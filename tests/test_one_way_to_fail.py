@@ -61,6 +61,7 @@ FAILED_BY = {
     "wrong_layer": [
         "test_dense_layer",
         "test_frozen_parts",
+        "test_kinds_of_layers",
         "test_layer_layout",
         "test_layer_of_many_rows",
         "test_layer_reduced_over_many_rows",

@@ -84,6 +84,12 @@ def test_the_right_kernel_of_weighted_rows_passes() -> None:
     assert_accepted("--backend=torch", place, "--dtype=float32", "--claim=stable")
 
 
+@pytest.mark.parametrize(("dtype", "claim"), [("float32", "accurate"), ("bfloat16", "stable")])
+def test_the_right_kernel_of_a_layer_passes(dtype: str, claim: str) -> None:
+    place = f"--implementation={FOLDER / 'layer_kernel.py'}:right"
+    assert_accepted("--backend=torch", place, f"--dtype={dtype}", f"--claim={claim}")
+
+
 def test_the_right_kernel_of_arrays_passes() -> None:
     """But for what float64 is too narrow for: it is as stable as the max-shifted algorithm is."""
     place = f"--implementation={FOLDER / 'array_kernel.py'}:right"

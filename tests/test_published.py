@@ -158,9 +158,9 @@ def _cells(rows: list[list[str]]) -> dict[tuple[str, str, str], str]:
     found: dict[tuple[str, str, str], str] = {}
     header: list[str] = []
     for row in rows:
-        if row[1:2] == ["dtype"]:
+        if row[1:2] == ["dtype"] or row[:1] == ["building block"]:
             header = row
-        elif row and row[1:2] and row[1] in FORMATS:
+        elif header[1:2] == ["dtype"] and len(row) == len(header) and row[1] in FORMATS:
             found |= {(row[0], row[1], column): said for column, said in zip(header[2:], row[2:], strict=True) if said != "-"}
     return found
 

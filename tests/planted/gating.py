@@ -10,6 +10,7 @@ from suites.command import ending
 from suites.report.schema import Report
 from tests.command import QUICKLY, run_here
 from tests.planted.kernel import Defect, Kernel
+from tests.planted.layer_kernel import LayerKernel
 from tests.planted.other_losses import WrongBackend
 from tests.planted.row_weights import Weighted
 from tests.planted.shared import shared
@@ -17,6 +18,10 @@ from tests.planted.trial import Planted
 
 NAME = "on_trial"
 """The name of every kernel here."""
+
+
+OF_OWN_SIGNATURE = (Weighted, LayerKernel)
+"""The kernels that are called otherwise than torch.nn.functional.cross_entropy."""
 
 
 def mixed(*kernels: Kernel) -> Kernel:
@@ -27,7 +32,7 @@ def mixed(*kernels: Kernel) -> Kernel:
 def honest(planted: Planted) -> Planted:
     """What a planted kernel or backend is but for its defect."""
     if isinstance(planted, Kernel):
-        return mixed(Weighted() if isinstance(planted, Weighted) else Kernel())
+        return mixed(next((kind() for kind in OF_OWN_SIGNATURE if isinstance(planted, kind)), Kernel()))
     kept = {name: getattr(planted, name) for name in ("operations", "operation", "options")}
     return type(NAME, (WrongBackend,), kept)
 

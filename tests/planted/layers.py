@@ -10,18 +10,16 @@ import torch
 from tests.planted.kernel import Call, Rows, Tensor, planted
 from tests.planted.layer_kernel import Layer, LayerKernel, Part
 
+REDUCED, MANY_ROWS = "test_layer_reduced_over_many_rows", "test_layer_of_many_rows"
+VOCABULARY = "test_linear_layer_of_a_large_vocabulary"
+
 
 def in_format(values: Tensor, call: Call) -> Tensor:
     """The values rounded to the format of the call."""
     return values.to(call.input.dtype).double()
 
 
-def is_last(part: Part, call: Call) -> bool:
-    """True of the last chunk where there are others."""
-    return part.at.start > 0 and part.at.stop == len(call.input)
-
-
-@planted("layer", "the running total of the loss is kept in bfloat16", "test_layer_reduced", "loss", dtype="bfloat16")
+@planted("layer", "the running total of the loss is kept in bfloat16", REDUCED, "loss", dtype="bfloat16")
 class TotalInHalf(LayerKernel):
     def total(self, chunks: Sequence[Tensor], call: Call) -> Tensor:
         if call.reduction == "none" or not chunks:
@@ -32,19 +30,36 @@ class TotalInHalf(LayerKernel):
         return total / (self.denominator(call) if call.reduction == "mean" else 1.0)
 
 
-@planted("layer", "the gradient by the bias adds up in bfloat16", "test_layer_reduced", "bias_gradient", dtype="bfloat16")
+@planted(
+    "layer",
+    "the gradient by the bias adds up in bfloat16",
+    REDUCED,
+    "bias_gradient",
+    dtype="bfloat16",
+)
 class BiasTotalInHalf(LayerKernel):
     def by_bias(self, total: Tensor, g: Tensor, part: Part) -> Tensor:
         return super().by_bias(total, g, part).bfloat16().double()
 
 
-@planted("layer", "the gradient by the weight adds up in bfloat16", "test_layer_reduced", "weight_gradient", dtype="bfloat16")
+@planted(
+    "layer",
+    "the gradient by the weight adds up in bfloat16",
+    REDUCED,
+    "weight_gradient",
+    dtype="bfloat16",
+)
 class WeightTotalInHalf(LayerKernel):
     def by_matrix(self, total: Tensor, g: Tensor, layer: Layer, part: Part) -> Tensor:
         return super().by_matrix(total, g, layer, part).bfloat16().double()
 
 
-@planted("layer", "a mean is that of the means of the chunks, of which the last is shorter", "test_layer_reduced", "loss")
+@planted(
+    "layer",
+    "a mean is that of the means of the chunks, of which the last is shorter",
+    REDUCED,
+    "loss",
+)
 class MeanOfMeans(LayerKernel):
     def total(self, chunks: Sequence[Tensor], call: Call) -> Tensor:
         if call.reduction != "mean" or len(chunks) < 2:
@@ -52,54 +67,54 @@ class MeanOfMeans(LayerKernel):
         return torch.stack([losses.mean() for losses in chunks]).mean()
 
 
-@planted("layer", "rows behind the last whole chunk are left out of the sum", "test_layer_reduced", "loss")
+@planted("layer", "rows behind the last whole chunk are left out of the sum", REDUCED, "loss")
 class LastChunkLost(LayerKernel):
     def total(self, chunks: Sequence[Tensor], call: Call) -> Tensor:
         whole = [losses if len(losses) == self.chunk or len(chunks) == 1 else 0.0 * losses for losses in chunks]
         return super().total(whole if call.reduction != "none" else chunks, call)
 
 
-@planted("layer", "the last chunk has no gradient by its features", "test_layer_of_many_rows", "feature_gradient")
+@planted("layer", "the last chunk has no gradient by its features", MANY_ROWS, "feature_gradient")
 class LastFeaturesLost(LayerKernel):
     def by_features(self, g: Tensor, layer: Layer, part: Part) -> Tensor:
         lost = part.at.start > 0 and part.at.stop == len(layer.h)
         return super().by_features(g, layer, part) * (0.0 if lost else 1.0)
 
 
-@planted("layer", "the last short chunk is not in the gradient by the weight", "test_layer_of_many_rows", "weight_gradient")
+@planted("layer", "the last short chunk is not in the gradient by the weight", MANY_ROWS, "weight_gradient")
 class LastChunkNotInWeight(LayerKernel):
     def by_matrix(self, total: Tensor, g: Tensor, layer: Layer, part: Part) -> Tensor:
         short = part.at.start > 0 and len(g) < self.chunk
         return total if short else super().by_matrix(total, g, layer, part)
 
 
-@planted("layer", "the gradient by the weight is that of the last chunk alone", "test_layer_of_many_rows", "weight_gradient")
+@planted("layer", "the gradient by the weight is that of the last chunk alone", MANY_ROWS, "weight_gradient")
 class WeightOfLastChunk(LayerKernel):
     def by_matrix(self, total: Tensor, g: Tensor, layer: Layer, part: Part) -> Tensor:
         return super().by_matrix(torch.zeros_like(total), g, layer, part)
 
 
-@planted("layer", "the first of several chunks is added to the weight's gradient twice", "test_layer_of_many_rows", "weight")
+@planted("layer", "the first of several chunks is added to the weight's gradient twice", MANY_ROWS, "weight")
 class FirstChunkTwice(LayerKernel):
     def by_matrix(self, total: Tensor, g: Tensor, layer: Layer, part: Part) -> Tensor:
         twice = part.at.start == 0 and len(layer.h) > self.chunk
         return super().by_matrix(total, (2 if twice else 1) * g, layer, part)
 
 
-@planted("layer", "the gradient by the bias is that of the first chunk alone", "test_layer_of_many_rows", "bias_gradient")
+@planted("layer", "the gradient by the bias is that of the first chunk alone", MANY_ROWS, "bias_gradient")
 class BiasOfFirstChunk(LayerKernel):
     def by_bias(self, total: Tensor, g: Tensor, part: Part) -> Tensor:
         return total if part.at.start else super().by_bias(total, g, part)
 
 
-@planted("layer", "the logits of the last short chunk have no bias", "test_layer_of_many_rows", "loss")
+@planted("layer", "the logits of the last short chunk have no bias", MANY_ROWS, "loss")
 class BiasForgotten(LayerKernel):
     def logits(self, layer: Layer, at: slice) -> Tensor:
         short = at.start > 0 and at.stop - at.start < self.chunk
         return super().logits(replace(layer, b=0.0 * layer.b) if short else layer, at)
 
 
-@planted("layer", "every chunk but the first is shifted by the maxima of the one before", "test_layer_of_many_rows", "loss")
+@planted("layer", "every chunk but the first is shifted by the maxima of the one before", MANY_ROWS, "loss")
 class MaximaOfChunkBefore(LayerKernel):
     def parts(self, layer: Layer, call: Call) -> list[Part]:
         parts = super().parts(layer, call)
@@ -139,7 +154,7 @@ class FeaturesWithoutMean(LayerKernel):
         return super().by_features(g * counted, layer, part)
 
 
-@planted("layer", "the gradient by the weight takes the cotangent of the first row of a chunk", "test_layer_of_many", "weight")
+@planted("layer", "the gradient by the weight takes the cotangent of the first row of a chunk", MANY_ROWS, "weight")
 class WeightOfFirstCotangent(LayerKernel):
     def gradients(self, layer: Layer, upstream: Tensor, call: Call, asked: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
         dh, _, db = super().gradients(layer, upstream, call, asked)
@@ -250,7 +265,10 @@ class FeaturesByPointer(LayerKernel):
 
 
 @planted(
-    "layer", "classes behind the last whole tile of 64 have no weight gradient", "test_linear_layer_of_a", "weight_gradient"
+    "layer",
+    "classes behind the last whole tile of 64 have no weight gradient",
+    VOCABULARY,
+    "weight_gradient",
 )
 class RestWithoutWeight(LayerKernel):
     def by_matrix(self, total: Tensor, g: Tensor, layer: Layer, part: Part) -> Tensor:
@@ -259,13 +277,13 @@ class RestWithoutWeight(LayerKernel):
         return super().by_matrix(total, torch.where(rest, 0.0, g), layer, part)
 
 
-@planted("layer", "features behind the sixteenth are in no product", "test_layer_of_many_rows", "loss")
+@planted("layer", "features behind the sixteenth are in no product", MANY_ROWS, "loss")
 class SixteenFeatures(LayerKernel):
     def logits(self, layer: Layer, at: slice) -> Tensor:
         return super().logits(replace(layer, h=layer.h[:, :16], w=layer.w[:, :16]), at)
 
 
-@planted("layer", "of more than 128 rows, the others take the targets of the first", "test_layer_of_many_rows", "loss")
+@planted("layer", "of more than 128 rows, the others take the targets of the first", MANY_ROWS, "loss")
 class TargetsWrapRound(LayerKernel):
     def part(self, logits: Tensor, at: slice, call: Call) -> Part:
         target = call.target[torch.arange(len(call.target)) % 128]
