@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from reference.formats import Floats
-from reference.options import LAYER
+from reference.options import PARTS
 from reference.problem import Problem
 from reference.quantity import Quantity
 
@@ -84,6 +85,8 @@ USAGES = tuple(usage for usage in Usage if usage is not Usage.PLAIN)
 def other_batch(problem: Problem, rows: int, classes: int) -> Problem:
     """Another batch of a shape, with the options of a problem: small numbers, labels 1, 2, ... and cotangents that differ.
 
+    Behind a linear layer as wide as the problem's, if it has one.
+
     >>> other_batch(Problem([[20.0, 0.0]], [0], "float32"), 1, 3).logits.tolist()
     [[1.0, -2.0, 0.5]]
     """
@@ -92,12 +95,16 @@ def other_batch(problem: Problem, rows: int, classes: int) -> Problem:
         return problem.format.round(np.resize(_NUMBERS, shape))
 
     labels = np.arange(1, rows + 1) % classes
+    given: dict[str, Any] = {"logits": numbers(rows, classes), **dict.fromkeys(PARTS)}
+    if problem.layer is not None:
+        width = problem.layer.weight.shape[1]
+        bias = None if problem.layer.bias is None else numbers(classes)
+        given = {"logits": None, "features": numbers(rows, width), "weight": numbers(classes, width), "bias": bias}
     return problem.replace(
-        logits=numbers(rows, classes),
         target=np.eye(classes)[labels] if problem.has_probabilities else labels,
         class_weights=None if problem.class_weights is None else np.abs(numbers(classes)),
         row_weights=None if problem.row_weights is None else np.abs(numbers(rows)),
-        cotangent=numbers(*((rows,) if problem.upstream.ndim else ())),
+        cotangent=2 * numbers(*((rows,) if problem.upstream.ndim else ())),  # the first is not 1, which scales nothing
         tangent=None,
-        **dict.fromkeys(option.name for option in LAYER),
+        **given,
     )

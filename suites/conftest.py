@@ -41,7 +41,7 @@ from suites.report.wording import subject_in_full
 _ROOT = Path(__file__).parent.parent
 _JUDGE = pytest.StashKey[Judge]()
 _COMMON = ("case", "operation", "fmt", "quantity")
-_GIVEN = {"layout": layout_combinations, "label_dtype": label_combinations}
+_GIVEN = {"usage": usage_combinations, "layout": layout_combinations, "label_dtype": label_combinations}
 """How a problem is given, by the parameter of the tests that vary it."""
 
 
@@ -143,8 +143,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     plan = metafunc.config.stash[_JUDGE].plan
     if "case" in metafunc.fixturenames:
         metafunc.parametrize(("case", "operation", "quantity"), case_combinations(plan))
-    elif "usage" in metafunc.fixturenames:
-        metafunc.parametrize(("operation", "fmt", "usage"), usage_combinations(plan))
     elif "operation" in metafunc.fixturenames:
         asked = Asked.by(metafunc.definition.get_closest_marker("asks"))
         varied = next((name for name in _GIVEN if name in metafunc.fixturenames), None)

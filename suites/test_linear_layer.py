@@ -10,6 +10,7 @@ import pytest
 from adapters.layout import Layout
 from adapters.operation import OF_LAYER, Operation
 from adapters.question import Question
+from adapters.usage import Usage
 from reference.formats import Format
 from reference.problem import Problem, layer_of
 from reference.reduction import Reduction
@@ -65,6 +66,15 @@ def test_frozen_parts(judge: Judge, operation: Operation, fmt: Format) -> None:
 def test_layer_layout(judge: Judge, operation: Operation, fmt: Format, layout: Layout) -> None:
     """The values of features and weight count, not where they lie."""
     judge.check(Question(operation, judge.in_place_of(_plain(operation, fmt, SIZES[0])), OF_LAYER, layout))
+
+
+@pytest.mark.asks(*OF_LAYER, layer=True)
+def test_layer_usage(judge: Judge, operation: Operation, fmt: Format, usage: Usage) -> None:
+    """The values count, not the calls around them: what a kernel keeps of a call, a gradient perhaps, shows here."""
+    problem = judge.in_place_of(_plain(operation, fmt, SIZES[0]))
+    asked = problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
+    quantities = usage.quantities if len(usage.quantities) == 1 else OF_LAYER
+    judge.check(Question(operation, asked, quantities, usage=usage))
 
 
 @pytest.mark.asks(*OF_LAYER, layer=True)

@@ -72,7 +72,7 @@ class Interrupting:
     ("options", "status", "said"),
     [
         (["-k", "nothing_of_the_kind"], 5, "NOTHING RAN: no test is left; narrowed by "),
-        (["-k", "test_linear"], 5, "NOTHING RAN: all 9 tests were skipped: got empty parameter set"),
+        (["-k", "test_linear"], 5, "NOTHING RAN: all 10 tests were skipped: got empty parameter set"),
         (["-k", "test_out_of_range_label"], 0, "REDUCED: 3 tests passed; every claim held that was tried; narrowed by "),
         (["--deselect=suites/test_cases.py", "-k", "test_shapes"], 5, "NOTHING RAN: "),
     ],

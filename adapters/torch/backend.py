@@ -28,6 +28,7 @@ from adapters.torch.derivatives import (
     FORWARD,
     FORWARD_OVER_REVERSE,
     ByFunc,
+    LayerRun,
     Results,
     Run,
     as_used,
@@ -457,9 +458,9 @@ class TorchAdapter(Adapter):
         return (*eager, *(replace(_compiled(each, inside, self.device), layouts=_OF_GRAPHS) for each in eager))
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
-        """All that are played, of a user's kernel and of the main operations, of which the others are made."""
+        """All that are played, of a user's kernel, of layers and of the main operations, of which the others are made."""
         way = getattr(operation.function, "derivatives", None)
-        if way is not as_used and not (way is by_autograd and operation.name in self.main):
+        if way not in (as_used, by_layer) and not (way is by_autograd and operation.name in self.main):
             return PLAIN_ONLY
         left_out = _NOT_COMPILED if operation.mode == COMPILED else ()
         return (Usage.PLAIN, *(usage for usage in PLAYERS if usage not in left_out))
@@ -470,17 +471,25 @@ class TorchAdapter(Adapter):
 
     def call(self, question: Question) -> Call:
         """Run an operation; see `Adapter.call`."""
+        if question.usage is not Usage.PLAIN:
+            return self._played(question)
         run, quantities = Run(question, self.device), question.quantities
         function = question.operation.function
-        if question.usage is not Usage.PLAIN:
-            other = Run(replace(question, problem=question.other), self.device)
-            values = PLAYERS[question.usage](function.loss, run, other)
-        elif question.operation.has_loss:
+        if question.operation.has_loss:
             values = function.derivatives(function.loss, run, quantities)
         else:
             values = by_backward(function, run, quantities)
-        results = {quantity: _result(values[quantity]) for quantity in quantities}
-        return Call(results, run.changed())
+        return _answered(question, values, run)
+
+    def _played(self, question: Question) -> Call:
+        """The call that counts in a sequence of calls."""
+        loss, play = question.operation.function.loss, PLAYERS[question.usage]
+        asked = (question, replace(question, problem=question.other))
+        if not question.operation.is_layer:
+            run, other = (Run(each, self.device) for each in asked)
+            return _answered(question, play(loss, run, other), run)
+        layer, beside = (LayerRun(each, self.device) for each in asked)
+        return _answered(question, layer.by_parts(play(layer.of_leaf(loss), layer, beside)), layer)
 
     def observe_bulk(self, operation: Operation, bulk: Bulk, quantities: tuple[Quantity, ...]) -> Observed:
         """Many rows without a detour through float64; see `Adapter.observe_bulk`."""
@@ -496,6 +505,10 @@ class TorchAdapter(Adapter):
     def be_single_threaded(self) -> None:
         """Set PyTorch's intra-operator threads to one."""
         torch.set_num_threads(1)
+
+
+def _answered(question: Question, values: Results, run: Run) -> Call:
+    return Call({quantity: _result(values[quantity]) for quantity in question.quantities}, run.changed())
 
 
 def _result(tensor: Tensor) -> Result:

@@ -46,14 +46,21 @@ class Run:
     def __init__(self, question: Question, device: str) -> None:
         problem = question.problem
         self.problem, self.device, self._layout = problem, device, question.layout
-        stored = problem.stored_logits
-        logits = to_tensor(stored, problem.format, device)
-        self.logits = _view(logits, of_logits(stored, self._layout)).requires_grad_()
+        self._watched: list[tuple[str, Tensor, Tensor]] = []
+        self.logits = self._leaf().requires_grad_()
         self.target = self._beside(problem.target, target_tensor(problem, device, question.label_dtype))
         self.options = options_of(problem, device, Weights(*map(self._given, (problem.class_weights, problem.row_weights))))
-        self._watched: list[tuple[str, Tensor, Tensor]] = []
-        self._watch("logits", self.logits)
-        self._watch("target", self.target)
+        for name, tensor in (self._named(self.logits) | {"target": self.target}).items():
+            self._watch(name, tensor)
+
+    def _leaf(self) -> Tensor:
+        """What is differentiated by: the logits, laid out."""
+        stored = self.problem.stored_logits
+        return _view(to_tensor(stored, self.problem.format, self.device), of_logits(stored, self._layout))
+
+    def _named(self, leaf: Tensor) -> dict[str, Tensor]:
+        """The inputs that a leaf holds, by name."""
+        return {"logits": leaf}
 
     def cotangent(self, shape: torch.Size) -> Tensor:
         """The upstream gradient of a loss of this shape."""
@@ -85,7 +92,8 @@ class Run:
 
     def watched(self, logits: Tensor) -> Tensor:
         """Logits that are equal to its own, of which it is told too if they change."""
-        self._watched.append(("logits", self._watched[0][1], logits))
+        before = {name: was for name, was, _ in reversed(self._watched)}
+        self._watched += [(name, before[name], now) for name, now in self._named(logits).items()]
         return logits
 
     def changed(self) -> tuple[str, ...]:
@@ -94,6 +102,41 @@ class Run:
 
     def _watch(self, name: str, tensor: Tensor) -> None:
         self._watched.append((name, tensor.detach().clone(), tensor))
+
+
+class LayerRun(Run):
+    """One problem of a linear layer whose parts lie in one leaf: a sequence of calls is then that of logits."""
+
+    def _leaf(self) -> Tensor:
+        """Features, weight and bias, one after another."""
+        arrays = layer_of(self.problem).arrays
+        return torch.cat([to_tensor(values, self.problem.format, self.device).flatten() for values in arrays])
+
+    def _named(self, leaf: Tensor) -> dict[str, Tensor]:
+        return dict(zip(PARTS, self.parts(leaf, self.problem.num_rows), strict=True))
+
+    def parts(self, leaf: Tensor, rows: int) -> tuple[Tensor, ...]:
+        """Features, weight and bias in a leaf of so many rows; of another batch too, whose layer is as wide."""
+        width = layer_of(self.problem).weight.shape[1]
+        classes = (leaf.numel() - rows * width) // (width + 1)
+        features, weight, bias = torch.split(leaf, [rows * width, classes * width, classes])
+        return features.view(rows, width), weight.view(classes, width), bias
+
+    def of_leaf(self, loss: LayerLoss) -> Loss:
+        """The loss of a layer as one of a leaf."""
+
+        def of_leaf(leaf: Tensor, target: Tensor, options: Options) -> Tensor:
+            features, weight, bias = self.parts(leaf, len(target))
+            return loss(features, weight, bias, target, options)
+
+        return of_leaf
+
+    def by_parts(self, values: Results) -> Results:
+        """Results whose gradient is by the leaf, with those by its parts in its place."""
+        results = dict(values)
+        gradient = results.pop(Quantity.GRADIENT, None)
+        by_part = () if gradient is None else self.parts(gradient, self.problem.num_rows)
+        return results | dict(zip(LAYER_GRADIENTS, by_part, strict=False))
 
 
 def _view(tensor: Tensor, layout: Layout) -> Tensor:

@@ -269,7 +269,7 @@ def _tensor(name: str, values: Floats, problem: Problem, more: str = "") -> str:
 def _inputs(asked: Question) -> list[str]:
     problem, by_func = asked.problem, isinstance(_way(asked), ByFunc)
     if asked.operation.is_layer:
-        lines = _layer_inputs(asked)
+        lines = _layer_inputs(asked) if asked.usage is Usage.PLAIN else _leaf("x", problem)
     else:
         pulled = asked.quantity in BLOCK_PRODUCTS
         leaf = (asked.operation.has_loss or pulled) and _goes_back(asked) and not by_func
@@ -304,12 +304,13 @@ def _other_inputs(asked: Question) -> list[str]:
     if not names:
         return []
     other = asked.other
+    plain = [_tensor("other_x", other.logits, other, ", requires_grad=True")]
     made = {
-        "other_x": _tensor("other_x", other.logits, other, ", requires_grad=True"),
-        "other_t": _target(other, asked.label_dtype, "other_t"),
-        "other_upstream": _tensor("other_upstream", other.upstream, other),
+        "other_x": _leaf("other_x", other) if asked.operation.is_layer else plain,
+        "other_t": [_target(other, asked.label_dtype, "other_t")],
+        "other_upstream": [_tensor("other_upstream", other.upstream, other)],
     }
-    return [made[name] for name in names]
+    return [line for name in names for line in made[name]]
 
 
 def _beside(name: str, values: Floats, asked: Question) -> list[str]:
@@ -325,6 +326,16 @@ def _target(problem: Problem, label_dtype: str, name: str = "t") -> str:
     if problem.has_probabilities:
         return _tensor(name, problem.target, problem)
     return wrapped(f"{name} = torch.tensor({literal(problem.target)}, dtype=torch.{label_dtype})")
+
+
+def _leaf(name: str, problem: Problem) -> list[str]:
+    """Statements that make one leaf of the parts of a layer, in which a sequence of calls takes them."""
+    named = zip(PARTS, layer_of(problem).arrays, strict=True)
+    joined = ", ".join(f"{part}.flatten()" for part in PARTS)
+    return [
+        *(_tensor(part, values, problem) for part, values in named),
+        f"{name} = torch.cat([{joined}]).requires_grad_()",
+    ]
 
 
 def _layer_inputs(asked: Question) -> list[str]:
@@ -352,6 +363,8 @@ def _functions(asked: Question, code: str) -> list[str]:
     if not asked.operation.has_loss:
         call, given = f"{'compiled' if mode == COMPILED else 'block'}(x)", UPSTREAM.get(quantity, "")
         observe = f"return torch.autograd.grad({call}, x, {given})[0]" if given else f"return {call}"
+    elif asked.usage is not Usage.PLAIN and asked.operation.is_layer:
+        return _played_layer(asked, function(head.replace("loss", "of_parts"), code), observed(asked, upstream))
     elif asked.usage is not Usage.PLAIN:
         observe = observed(asked, upstream)
     elif asked.operation.is_layer:
@@ -365,3 +378,25 @@ def _functions(asked: Question, code: str) -> list[str]:
     replaced = "compiled" if asked.usage is Usage.PLAIN else name
     compiled = [f"{replaced} = torch.compile({name}, dynamic=True, fullgraph=True)"] if mode == COMPILED else []
     return [function(head, code), *compiled, function("observe()", observe)]
+
+
+_PARTS = """
+classes = (x.numel() - rows * {width}) // {more}
+features, weight, bias = x.split([rows * {width}, classes * {width}, classes])
+return features.view(rows, {width}), weight.view(classes, {width}), bias
+"""
+
+
+def _played_layer(asked: Question, of_parts: str, observe: str) -> list[str]:
+    """A layer in a sequence of calls: its parts lie in one leaf x, so that the statements are those of logits."""
+    width = layer_of(asked.problem).weight.shape[1]
+    part = part_of(asked.quantity)
+    place = f"parts(gradient, {asked.problem.num_rows})[{PARTS.index(part)}]" if part else ""
+    compiled = "of_parts = torch.compile(of_parts, dynamic=True, fullgraph=True)"
+    return [
+        of_parts,
+        *([compiled] if asked.operation.mode == COMPILED else []),
+        function("parts(x, rows)", _PARTS.format(width=width, more=width + 1)),
+        function("loss(x, t)", "return of_parts(*parts(x, len(t)), t)"),
+        function("observe()", observe.replace("return gradient", f"return {place}") if part else observe),
+    ]

@@ -79,12 +79,13 @@ def _pairs(plan: Plan, asked: Asked) -> Iterator[tuple[Operation, Format, str | 
                 yield op, fmt, op.declared_away(asked.quantities, fmt.name, plan.adapter.device)
 
 
-def usage_combinations(plan: Plan) -> list[Any]:
+def usage_combinations(plan: Plan, asked: Asked) -> list[Any]:
     """An operation, a format and a usage that the backend plays, for each that would be asked were it not for its limits."""
     device = plan.adapter.device
     return [
         _asked_or_skipped((op, fmt, usage), f"{op.label}-{fmt.name}-{usage}", op.usage_declared_away(usage, fmt.name, device))
         for op in plan.operations
+        if asked.of(op.whole)
         for fmt in _formats(plan, op)
         for usage in plan.adapter.usages(op.whole)
         if usage is not Usage.PLAIN

@@ -120,6 +120,10 @@ class LayerKernel(Kernel):
             dw, db = self.by_matrix(dw, g, layer, part), self.by_bias(db, g, part)
         return dh, dw, db
 
+    def kept(self, ctx: Any, found: Sequence[Tensor], upstream: Tensor) -> Sequence[Tensor]:
+        """The gradients, and what a call keeps of them: nothing."""
+        return found
+
 
 class _OfLayer(torch.autograd.Function):
     @staticmethod
@@ -133,7 +137,7 @@ class _OfLayer(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         kernel, call = ctx.kernel, ctx.call
         layer = kernel.read(*ctx.saved_tensors, call)
-        found = kernel.gradients(layer, upstream, call, ctx.needs_input_grad[:3])
+        found = kernel.kept(ctx, kernel.gradients(layer, upstream, call, ctx.needs_input_grad[:3]), upstream)
         return *(kernel.stored(each, call) for each in found), None, None
 
 

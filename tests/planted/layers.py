@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from tests.planted.kernel import Call, Rows, Tensor, planted
 from tests.planted.layer_kernel import Layer, LayerKernel, Part
 
 REDUCED, MANY_ROWS = "test_layer_reduced_over_many_rows", "test_layer_of_many_rows"
+USAGE = "test_layer_usage"
 VOCABULARY = "test_linear_layer_of_a_large_vocabulary"
 
 
@@ -310,3 +312,40 @@ class BiasWithoutWeights(LayerKernel):
     def by_bias(self, total: Tensor, g: Tensor, part: Part) -> Tensor:
         given = part.call.class_weights[part.call.target.clamp(min=0)][:, None]
         return super().by_bias(total, torch.where(given > 0, g / given, g), part)
+
+
+@planted("layer", "the gradients are kept, and scaled once more by the cotangent of the next backward", USAGE, "twice")
+class ScaledInPlace(LayerKernel):
+    """As of a loss that computes its gradients in its forward, and scales them where they lie."""
+
+    def kept(self, ctx: Any, found: Sequence[Tensor], upstream: Tensor) -> Sequence[Tensor]:
+        scale = getattr(ctx, "scale", 1.0)
+        ctx.scale = scale * float(upstream.reshape(-1)[0])
+        return [scale * each for each in found]
+
+
+@planted("layer", "the chunks of all calls share a buffer for their targets", USAGE, "interleaved")
+class SharedTargets(LayerKernel):
+    def check_target(self, call: Call) -> None:
+        super().check_target(call)
+        self.targets = call.target
+
+    def part(self, logits: Tensor, at: slice, call: Call) -> Part:
+        same = len(self.targets) == len(call.target)
+        return super().part(logits, at, replace(call, target=self.targets) if same else call)
+
+
+@planted("layer", "the weight is read once, and again where another has come", USAGE, "in usage 'reused'")
+class RemembersWeight(LayerKernel):
+    """By the address of the weight, which an optimizer changes where it lies."""
+
+    def matrix(self, given: Tensor) -> Tensor:
+        if getattr(self, "address", None) != given.data_ptr():
+            self.address, self.copy = given.data_ptr(), given.detach().clone()
+        return self.copy
+
+
+@planted("layer", "in inference mode the loss leaves the bias out", USAGE, "in usage 'inference_mode'")
+class InferenceWithoutBias(LayerKernel):
+    def logits(self, layer: Layer, at: slice) -> Tensor:
+        return super().logits(replace(layer, b=0.0 * layer.b) if torch.is_inference_mode_enabled() else layer, at)
