@@ -77,7 +77,7 @@ class Failing(CorrectlyRounded):
         return OPERATIONS
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
-        return (Usage.PLAIN, Usage.KEPT) if operation.name == "forgetful" else PLAIN_ONLY
+        return (Usage.PLAIN, Usage.KEPT) if operation.name in ("forgetful", "wrong_layer") else PLAIN_ONLY
 
     def call(self, question: Question) -> Call:
         operation, problem = question.operation, question.problem
