@@ -15,7 +15,7 @@ from adapters.adapter import Adapter, Observed
 from adapters.limits import Limit
 from adapters.loading import load_adapter, load_attribute
 from adapters.numpy.backend import NumpyAdapter
-from adapters.operation import Operation
+from adapters.operation import OF_LAYER, Operation
 from adapters.question import Question
 from adapters.usage import PLAIN_ONLY, USAGES, Usage, other_batch
 from reference import FLOAT32, FORMATS, Problem, Quantity
@@ -32,6 +32,16 @@ from tests.test_reproducers import KERNEL as NUMPY_KERNEL
 from tests.test_reproducers import PRINTED, run_all
 
 SOFT = Problem([[1.0, 2.0, -3.0], [0.5, -1.0, 4.0]], np.full((2, 3), 0.25), FLOAT32, cotangent=[2.0, -0.5])
+LAYERED = Problem.of_layer(
+    {
+        "features": [[1.5, -0.25], [0.375, 2.0], [-1.25, 0.75]],
+        "weight": [[0.5, 1.25], [-1.5, 0.25], [0.875, -0.5], [2.0, 0.125]],
+        "bias": [0.25, -0.5, 1.0, 0.0],
+    },
+    [2, 0, 3],
+    "float32",
+    cotangent=[2.0, -0.5, 3.0],
+)
 HARD = SOFT.replace(target=[1, 0])
 BACKENDS = ("jax", "numpy", "tensorflow", "torch")
 TO_THE_BIT = ("numpy", "tensorflow", "torch")
@@ -50,8 +60,13 @@ def played(adapter: Adapter) -> list[tuple[Operation, Usage]]:
 
 
 def problem_of(operation: Operation, usage: Usage) -> Problem:
-    problem = SOFT if operation.probabilities else HARD
+    problem = SOFT if operation.probabilities else LAYERED if operation.is_layer else HARD
     return problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
+
+
+def quantities_of(operation: Operation, usage: Usage) -> tuple[Quantity, ...]:
+    """What is asked of an operation in a usage: of a layer all its gradients, unless it is one of inference."""
+    return OF_LAYER if operation.is_layer and len(usage.quantities) > 1 else usage.quantities
 
 
 @pytest.mark.parametrize("backend", TO_THE_BIT)
@@ -59,11 +74,11 @@ def test_a_usage_returns_what_a_plain_call_does(backend: str) -> None:
     """To the bit: the operations of the frameworks have no state."""
     adapter = adapter_of(backend)
     for operation, usage in played(adapter):
-        problem = problem_of(operation, usage)
-        there = adapter.observe(Question(operation, problem, usage.quantities, usage=usage))
-        plain = adapter.observe(Question(operation, problem, (Quantity.LOSS, Quantity.GRADIENT)))
+        problem, quantities = problem_of(operation, usage), quantities_of(operation, usage)
+        there = adapter.observe(Question(operation, problem, quantities, usage=usage))
+        plain = adapter.observe(Question(operation, problem, operation.asked(problem)))
         assert (there.error, there.violations) == (None, ()), (operation.label, usage)
-        for quantity in usage.quantities:
+        for quantity in quantities:
             assert there.values[quantity].tolist() == plain.values[quantity].tolist(), (operation.label, usage)
 
 
@@ -136,6 +151,15 @@ def test_another_batch_differs_and_is_allowed() -> None:
         assert np.isfinite(other.logits).all()
 
 
+def test_another_batch_of_a_layer_has_one_too() -> None:
+    """As wide as the layer itself, and without a bias where that has none."""
+    operation = next(each for each in adapter_of("torch").operations() if each.is_layer)
+    for problem in (LAYERED, LAYERED.replace(logits=None, bias=None)):
+        other = layer_of(Question(operation, problem, OF_LAYER, usage=Usage.INTERLEAVED).other)
+        assert (other.features.shape, other.weight.shape) == ((4, 2), (5, 2))
+        assert (other.bias is None) == (layer_of(problem).bias is None)
+
+
 def test_another_batch_keeps_to_the_limits() -> None:
     (operation,) = NumpyAdapter().implementation(lambda x, t: (x, t))
     operation = operation.within((Limit("tiles", classes_multiple_of=8, max_classes=64),), "cpu")
@@ -156,13 +180,17 @@ def with_words(adapter: Adapter, folder: Path) -> list[tuple[Operation, Usage]]:
     return [(replace(operation, implementation=place), usage) for usage in adapter.usages(operation)[1:]]
 
 
+def _asked(operation: Operation, usage: Usage) -> Question:
+    return Question(operation, problem_of(operation, usage), quantities_of(operation, usage), usage=usage)
+
+
 @pytest.mark.parametrize("backend", WITH_WORDS)
 def test_the_script_of_a_usage_returns_the_bits_of_the_adapter(backend: str, tmp_path: Path) -> None:
     judge = judge_of(adapter_of(backend))
     observed: dict[str, list[str]] = {}
     asked = with_words(judge.plan.adapter, tmp_path)
     for operation, usage in asked:
-        for found in judge.measure(Question(operation, problem_of(operation, usage), usage.quantities, usage=usage)):
+        for found in judge.measure(_asked(operation, usage)):
             name = f"{operation.label} {usage} {found.quantity}"
             miss = Miss(name, operation, found, Grade.CORRECT, (), usage=usage)
             for path in write_reproducers([miss], judge.plan.adapter, tmp_path).values():
