@@ -20,6 +20,7 @@ from adapters.question import Question
 from adapters.usage import PLAIN_ONLY, USAGES, Usage, other_batch
 from reference import FLOAT32, FORMATS, Problem, Quantity
 from reference.grades import Grade
+from reference.problem import layer_of
 from suites.judging.judge import NO_SCRIPT
 from suites.judging.reproducer import STANDS, Miss, entries_of, write_reproducers
 from suites.report.load import load_report
