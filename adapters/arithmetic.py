@@ -155,7 +155,7 @@ def arithmetic(**keys: Any) -> Callable[[T], T]:
     'float32 arithmetic, lanes of 32 sum, exp 2 ulp, stored once'
     """
     declared = declaration_of(keys)
-    return lambda kernel: attach(kernel, _ATTRIBUTE, declared, "its arithmetic as [[arithmetic]]")
+    return lambda kernel: attach(kernel, _ATTRIBUTE, declared, "declare its arithmetic as [[arithmetic]] in a claims file")
 
 
 def arithmetic_of_kernel(kernel: object) -> tuple[DeclaredArithmetic, ...]:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def attach(kernel: T, attribute: str, declared: object, entry: str) -> T:
-    """The kernel with one more declaration; `entry` says what is declared how in a claims file.
+def attach(kernel: T, attribute: str, declared: object, instead: str) -> T:
+    """The kernel with one more declaration; `instead` says what to do where it cannot be declared on the kernel.
 
     Raises:
       TypeError: the kernel takes no attributes, such as a function written in C.
@@ -16,7 +16,7 @@ def attach(kernel: T, attribute: str, declared: object, entry: str) -> T:
     try:
         setattr(kernel, attribute, (declared, *attached_to(kernel, attribute)))
     except (AttributeError, TypeError):
-        raise TypeError(f"{kernel!r} takes no attributes; declare {entry} in a claims file") from None
+        raise TypeError(f"{kernel!r} takes no attributes; {instead}") from None
     return kernel
 
 

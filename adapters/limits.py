@@ -222,7 +222,7 @@ def limits(reason: str, **keys: Any) -> Callable[[T], T]:
     ['derivatives up to order 1: its backward is not differentiable']
     """
     limit = limit_of({"reason": reason, **keys})
-    return lambda kernel: attach(kernel, _ATTRIBUTE, limit, "its limits as [[limit]]")
+    return lambda kernel: attach(kernel, _ATTRIBUTE, limit, "declare its limits as [[limit]] in a claims file")
 
 
 def limits_of(kernel: object) -> tuple[Limit, ...]:

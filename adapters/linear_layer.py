@@ -27,7 +27,7 @@ def linear_cross_entropy(kernel: T) -> T:
     >>> is_linear_cross_entropy(kernel), is_linear_cross_entropy(print)
     (True, False)
     """
-    return attach(kernel, _ATTRIBUTE, True, "nothing: wrap it in a Python function, which can be decorated")
+    return attach(kernel, _ATTRIBUTE, True, "wrap it in a Python function, and decorate that")
 
 
 def is_linear_cross_entropy(kernel: object) -> bool:

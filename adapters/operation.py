@@ -270,7 +270,18 @@ class Operation:
     def usage_declared_away(self, usage: Usage, dtype: str, device: str) -> str | None:
         """The limit by which it is not asked in a usage; None if there is none."""
         without = next((f"declared limit: {li.text}" for li in self.limits if not li.bears(usage)), None)
-        return without or self.declared_away(usage.quantities[-1:], dtype, device)
+        asked = self.quantities_in(usage)
+        return without or self.declared_away(asked[1:] or asked, dtype, device)
+
+    def quantities_in(self, usage: Usage) -> tuple[Quantity, ...]:
+        """What is asked of it in a usage: the loss, and the gradient, of a layer by all of its parts, if there is a backward.
+
+        >>> Operation("f", "f(h, W, b)", None, {}, OF_LAYER).quantities_in(Usage.KEPT) == OF_LAYER
+        True
+        """
+        if not self.is_layer:
+            return usage.quantities
+        return OF_LAYER if Quantity.GRADIENT in usage.quantities else (Quantity.LOSS,)
 
     def problem_declared_away(self, problem: Problem) -> str | None:
         """The limit by which a problem is not asked, for its logits, their number or its options; None if there is none."""

@@ -73,8 +73,7 @@ def test_layer_usage(judge: Judge, operation: Operation, fmt: Format, usage: Usa
     """The values count, not the calls around them: what a kernel keeps of a call, a gradient perhaps, shows here."""
     problem = judge.in_place_of(_plain(operation, fmt, SIZES[0]))
     asked = problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
-    quantities = usage.quantities if len(usage.quantities) == 1 else OF_LAYER
-    judge.check(Question(operation, asked, quantities, usage=usage))
+    judge.check(Question(operation, asked, operation.quantities_in(usage), usage=usage))
 
 
 @pytest.mark.asks(*OF_LAYER, layer=True)

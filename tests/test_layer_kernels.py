@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from adapters.limits import Limit
 from adapters.linear_layer import linear_cross_entropy
 from adapters.loading import load_adapter, operations_on_trial
-from adapters.operation import OF_LAYER
+from adapters.operation import OF_LAYER, Operation
 from adapters.question import Question
+from adapters.usage import USAGES, Usage
+from reference import Arithmetic
 from reference.problem import Problem
 from reference.quantity import LAYER_GRADIENTS, Quantity
 from tests.command import run_here
@@ -195,8 +198,17 @@ def test_a_wrong_kernel_is_told_what_is_wrong(backend: str, place: str, name: st
     assert says in " ".join(output.split())
 
 
+def test_a_layer_without_gradients_is_asked_in_inference_alone() -> None:
+    """A limit of derivatives leaves the usages that go back out, as it does for a kernel of logits."""
+    whole = Operation("layer", "layer(h, W)", None, {"float32": Arithmetic("float32", "float32")}, OF_LAYER)
+    operation = whole.within((Limit("forward only", derivatives=0),), "cpu")
+    away = {usage for usage in USAGES if operation.usage_declared_away(usage, "float32", "cpu")}
+    assert set(USAGES) - away == {Usage.NO_GRAD, Usage.INFERENCE_MODE}
+    assert not any(whole.usage_declared_away(usage, "float32", "cpu") for usage in USAGES)
+
+
 def test_what_takes_no_attribute_cannot_be_declared() -> None:
-    with pytest.raises(TypeError, match="wrap it in a Python function"):
+    with pytest.raises(TypeError, match="takes no attributes; wrap it in a Python function, and decorate that$"):
         linear_cross_entropy(len)
 
 

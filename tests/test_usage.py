@@ -65,17 +65,12 @@ def problem_of(operation: Operation, usage: Usage) -> Problem:
     return problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
 
 
-def quantities_of(operation: Operation, usage: Usage) -> tuple[Quantity, ...]:
-    """What is asked of an operation in a usage: of a layer all its gradients, unless it is one of inference."""
-    return OF_LAYER if operation.is_layer and len(usage.quantities) > 1 else usage.quantities
-
-
 @pytest.mark.parametrize("backend", TO_THE_BIT)
 def test_a_usage_returns_what_a_plain_call_does(backend: str) -> None:
     """To the bit: the operations of the frameworks have no state."""
     adapter = adapter_of(backend)
     for operation, usage in played(adapter):
-        problem, quantities = problem_of(operation, usage), quantities_of(operation, usage)
+        problem, quantities = problem_of(operation, usage), operation.quantities_in(usage)
         there = adapter.observe(Question(operation, problem, quantities, usage=usage))
         plain = adapter.observe(Question(operation, problem, operation.asked(problem)))
         assert (there.error, there.violations) == (None, ()), (operation.label, usage)
@@ -182,7 +177,7 @@ def with_words(adapter: Adapter, folder: Path) -> list[tuple[Operation, Usage]]:
 
 
 def _asked(operation: Operation, usage: Usage) -> Question:
-    return Question(operation, problem_of(operation, usage), quantities_of(operation, usage), usage=usage)
+    return Question(operation, problem_of(operation, usage), operation.quantities_in(usage), usage=usage)
 
 
 @pytest.mark.parametrize("backend", WITH_WORDS)
