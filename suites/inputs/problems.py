@@ -91,16 +91,16 @@ def problems(ask: Ask) -> st.SearchStrategy[Problem]:
 def _behind_layer(problem: Problem, ask: Ask) -> st.SearchStrategy[Problem]:
     """The problem with a linear layer in front: one that picks its logits, or one that gives other logits of its shape."""
     rows, classes = problem.logits.shape
+    without: dict[str, Any] = {"logits": None} if ask.bias else {"logits": None, "bias": None}
     if ask.layer == PICKING:
         parts = _numbers(ask.format, (rows,)).map(lambda feature: identity_layer(problem.logits, feature, ask.bias))
-    else:
-        parts = layers(rows, classes, ask.format, WIDTHS[-2:-1] if ask.few_shapes else WIDTHS)
-    return parts.map(lambda given: _with_layer(problem, given if ask.bias else given | {"bias": None}))
+        return parts.map(lambda given: problem.replace(**given | without))
+    parts = layers(rows, classes, ask.format, WIDTHS[-2:-1] if ask.few_shapes else WIDTHS)
+    return parts.map(lambda given: _at_top_again(problem, problem.replace(**given | without)))
 
 
-def _with_layer(problem: Problem, parts: dict[str, Any]) -> Problem:
-    """The problem of the layer's logits; a row whose target is at its largest logit has it there again."""
-    behind = problem.replace(logits=None, **parts)
+def _at_top_again(problem: Problem, behind: Problem) -> Problem:
+    """The problem behind a layer that gives other logits; a row whose target is at its largest logit has it there again."""
     at_top = problem.target == tops(problem.logits)
     return behind.replace(target=np.where(at_top, tops(behind.stored_logits), problem.target))
 

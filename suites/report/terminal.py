@@ -21,6 +21,7 @@ from suites.report.schema import Report, Result
 from suites.report.wording import (
     NOT_SEEN,
     TABLES,
+    Chosen,
     blocks,
     by_adapter,
     cell,
@@ -159,8 +160,8 @@ def _line(operation: str, dtype: str, cells: list[str]) -> str:
 def _grade_lines(report: Report) -> list[str]:
     """The tables that have a row for each operation and dtype, an empty line between them."""
     lines: list[str] = []
-    for name, columns, _ in TABLES:
-        rows = [_line(operation, dtype, cells) for (operation, dtype), cells in _grade_rows(report, name)]
+    for name, columns, chosen in TABLES:
+        rows = [_line(operation, dtype, cells) for (operation, dtype), cells in _grade_rows(report, columns, chosen)]
         lines += [*([""] if lines and rows else []), *([_line(name, "dtype", [*columns, *BASIS]), *rows] if rows else [])]
     return lines
 
@@ -170,9 +171,8 @@ def _block_lines(report: Report) -> list[str]:
     return ["", _line("building block", "", [*FORMATS, *BASIS]), *rows] if rows else []
 
 
-def _grade_rows(report: Report, table: str) -> Iterator[tuple[tuple[str, str], list[str]]]:
+def _grade_rows(report: Report, columns: Sequence[str], chosen: Chosen) -> Iterator[tuple[tuple[str, str], list[str]]]:
     """The rows of one of `TABLES`, by operation and dtype."""
-    columns, chosen = next((columns, chosen) for name, columns, chosen in TABLES if name == table)
     for key, found in chosen(report["results"]).items():
         cells = [found.get(quantity) for quantity in columns]
         if any(map(is_measured, cells)):
@@ -250,9 +250,9 @@ def summary_tables(report: Report, written: Written = Written()) -> RenderableTy
         *(
             _filled(
                 [table, "dtype", *columns, *BASIS],
-                [[_plain(name), dtype, *map(_styled, cells)] for (name, dtype), cells in _grade_rows(report, table)],
+                [[_plain(name), dtype, *map(_styled, cells)] for (name, dtype), cells in _grade_rows(report, columns, chosen)],
             )
-            for table, columns, _ in TABLES
+            for table, columns, chosen in TABLES
         ),
         _filled(
             ["building block", *FORMATS, *BASIS],

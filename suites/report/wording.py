@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from adapters.adapter import CPU_CAPABILITY, ROLES
@@ -243,7 +243,13 @@ def layers(results: Sequence[Result]) -> dict[tuple[str, str], dict[str, Result]
     return by_operation(r for r in results if r["quantity"] in LAYER_GRADIENTS or r["operation"] in alone)
 
 
-TABLES = (("operation", LOSS_COLUMNS, losses), ("linear layer", LAYER_COLUMNS, layers))
+Chosen = Callable[[Sequence[Result]], dict[tuple[str, str], dict[str, Result]]]
+"""Some of the results, by operation and dtype, then by quantity."""
+
+TABLES: tuple[tuple[str, tuple[Quantity, ...], Chosen], ...] = (
+    ("operation", LOSS_COLUMNS, losses),
+    ("linear layer", LAYER_COLUMNS, layers),
+)
 """The tables that have a row for each operation and dtype: what a row is called, its columns, and its results."""
 
 

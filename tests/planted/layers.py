@@ -152,7 +152,7 @@ class FeaturesWithoutCotangent(LayerKernel):
 @planted("layer", "the gradient by the features is not divided by what a mean divides by", "test_linear_layer", "feature_gr")
 class FeaturesWithoutMean(LayerKernel):
     def by_features(self, g: Tensor, layer: Layer, part: Part) -> Tensor:
-        counted = self.denominator(replace(part.call, target=part.call.target)) if part.call.reduction == "mean" else 1.0
+        counted = self.denominator(part.call) if part.call.reduction == "mean" else 1.0
         return super().by_features(g * counted, layer, part)
 
 
@@ -173,6 +173,13 @@ class GradientsOverAllRows(LayerKernel):
         return found * (~call.ignored).sum() / len(call.input) if every else found
 
 
+class _ReadsIgnored(LayerKernel):
+    """What an ignored row has as features counts."""
+
+    def read(self, input: Tensor, weight: Tensor, bias: Tensor, call: Call) -> Layer:  # noqa: A002
+        return Layer(input.double(), weight.double(), bias.double())
+
+
 class _IgnoredCount(LayerKernel):
     """Rows that are ignored have a gradient by their logits."""
 
@@ -181,10 +188,7 @@ class _IgnoredCount(LayerKernel):
 
 
 @planted("layer", "ignored rows are in the gradient by the weight", "test_linear_layer or test_case", "weight_gradient")
-class IgnoredInWeight(_IgnoredCount):
-    def read(self, input: Tensor, weight: Tensor, bias: Tensor, call: Call) -> Layer:  # noqa: A002
-        return Layer(input.double(), weight.double(), bias.double())
-
+class IgnoredInWeight(_ReadsIgnored, _IgnoredCount):
     def by_matrix(self, total: Tensor, g: Tensor, layer: Layer, part: Part) -> Tensor:
         return super().by_matrix(total, self.with_ignored(g, part), layer, part)
 
@@ -196,12 +200,9 @@ class IgnoredInBias(_IgnoredCount):
 
 
 @planted("layer", "an ignored row is multiplied by 0, not left out: its NaN is in all sums", "test_case", "gradient")
-class NanOfIgnored(LayerKernel):
+class NanOfIgnored(_ReadsIgnored):
     def gradient(self, rows: Rows, a: Tensor, upstream: Tensor, call: Call) -> Tensor:
         return self.slope(rows, a) * (upstream * ~call.ignored)[:, None]
-
-    def read(self, input: Tensor, weight: Tensor, bias: Tensor, call: Call) -> Layer:  # noqa: A002
-        return Layer(input.double(), weight.double(), bias.double())
 
 
 @planted("layer", "a chunk whose rows are all ignored divides by 0", "test_linear_layer", "special-value")
