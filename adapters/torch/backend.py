@@ -303,7 +303,7 @@ def _layer_kernel(function: Callable[..., Any], device: str) -> tuple[Operation,
         label_dtypes=_LONG_OR_INT,
     )
     inside = Differentiated(compiled_kernel(function, loss_of), by_layer)
-    return eager, replace(_compiled(eager, inside, device), quantities=quantities, layouts=_OF_GRAPHS)
+    return eager, replace(_compiled(eager, inside, device), layouts=_OF_GRAPHS)
 
 
 def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]) -> tuple[Operation, ...]:
@@ -332,7 +332,7 @@ def _compiled(eager: Operation, function: Differentiated, device: str) -> Operat
         mode=COMPILED,
         function=function,
         arithmetic=compiled_arithmetic(eager.arithmetic, device),
-        quantities=_FIRST_ORDER,
+        quantities=eager.quantities if eager.is_layer else _FIRST_ORDER,
         options=eager.options & _IN_FEW_GRAPHS,
     )
 
@@ -343,7 +343,12 @@ def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Oper
     Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
     """
     chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
-    first_order = [_compiled(op, Differentiated(Compiled(op.function.loss)), device) for op in eager if op.name in chosen]
+    layers = ("linear_then_cross_entropy", "linear_cross_entropy")
+    first_order = [
+        _compiled(op, replace(op.function, loss=Compiled(op.function.loss)), device)
+        for op in eager
+        if op.name in (*chosen, *layers)
+    ]
     inference = [
         replace(
             op,
