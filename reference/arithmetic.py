@@ -130,6 +130,8 @@ class Arithmetic:
       reciprocals: True if what is divided by S, T, a softcap or a mean's N is multiplied by its rounded reciprocal.
       softplus: True if a sigmoid loss is max(x, 0) - x y + log1p(exp(-|x|)), which cancels where a label y is neither 0
         nor 1. (1 - y) x - log_sigmoid(x) cancels for the label 0 too: no declaration allows that.
+      layer_storage: format in which the logits of a linear layer are stored, or its name, where that is not `storage`: a
+        product in bfloat16 before a loss in float32, as under autocast.
 
     Raises:
       ValueError: a format is not known, or something else is stored by what stores once.
@@ -142,6 +144,8 @@ class Arithmetic:
     'float32 arithmetic, pairwise sum, exp 1 ulp, no log-probability stored'
     >>> Arithmetic("float32", "float32", summation=Summation(Order.PAIRWISE, tile=8), base_2=True).describe()
     'float32 arithmetic, rescaled (every 8) pairwise sum, exp 1 ulp in base 2'
+    >>> Arithmetic("float32", "float32", layer_storage="bfloat16").describe()
+    'float32 arithmetic, pairwise sum, exp 1 ulp, layer stored in bfloat16'
     """
 
     storage: Format
@@ -157,10 +161,12 @@ class Arithmetic:
     base_2: bool = False
     reciprocals: bool = False
     softplus: bool = False
+    layer_storage: Format | None = None
 
     def __post_init__(self) -> None:
-        for name in ("storage", "working"):
-            object.__setattr__(self, name, format_named(getattr(self, name)))
+        for name in ("storage", "working", "layer_storage"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, format_named(given))
         if self.stores_once and (self.stores_sum or self.stores_log_probability):
             stored = "stores_sum" if self.stores_sum else "stores_log_probability"
             raise ValueError(f"stores_once and {stored} are both true; allowed: one of them: what stores once stores a result")
@@ -173,6 +179,11 @@ class Arithmetic:
     def inside(self) -> Arithmetic:
         """The arithmetic in which a result is computed before its one store; itself, if that is not the only one."""
         return replace(self, storage=self.working, stores_once=False) if self.stores_once else self
+
+    @property
+    def of_layer(self) -> Arithmetic:
+        """The arithmetic of a linear layer before the softmax: its logits may be stored in a format of their own."""
+        return self if self.layer_storage is None else replace(self, storage=self.layer_storage)
 
     @property
     def storage_roundoff(self) -> float:
@@ -208,5 +219,6 @@ class Arithmetic:
         flush = ", flush to zero" if self.flush_to_zero else ""
         base = " in base 2" if self.base_2 else ""
         more = ", rounded reciprocals" * self.reciprocals + ", cancelling softplus" * self.softplus
+        layer = f", layer stored in {self.layer_storage.name}" if self.layer_storage else ""
         exp = f"exp {self.exp_ulps:g} ulp{base}"
-        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, {exp}{once}{flush}{more}"
+        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, {exp}{once}{flush}{more}{layer}"

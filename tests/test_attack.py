@@ -103,6 +103,22 @@ def test_a_product_whose_sum_over_the_cotangent_costs_nothing_is_found_out(monke
 
 
 @pytest.mark.parametrize("quantity", [Quantity.LOSS, Quantity.GRADIENT, Quantity.FEATURE_GRADIENT, Quantity.WEIGHT_GRADIENT])
+def test_a_layer_that_is_stored_in_a_half_format_is_declared(quantity: Quantity) -> None:
+    """Logits in bfloat16, and all else in float32: as under autocast."""
+    way, case = "" if quantity is Quantity.LOSS else "quotient", CASES["dense layer"]
+    wide = Arithmetic(FLOAT32, FLOAT32, summation=RECURSIVE)
+    narrow = replace(wide, layer_storage=BFLOAT16)
+    for kind in ("first_order", "rounded"):
+        declared, hidden = (
+            max(
+                worst_of(Attack(quantity, way, narrow, case.shape, options, bound), kind, FEW).ratio for options in case.options
+            )
+            for bound in (narrow, wide)
+        )
+        assert 0.05 < declared <= 1.0 < 100.0 < hidden
+
+
+@pytest.mark.parametrize("quantity", [Quantity.LOSS, Quantity.GRADIENT, Quantity.FEATURE_GRADIENT, Quantity.WEIGHT_GRADIENT])
 def test_a_layer_whose_logits_have_no_error_is_found_out(quantity: Quantity, monkeypatch: pytest.MonkeyPatch) -> None:
     line = Line(quantity, "" if quantity is Quantity.LOSS else "quotient", "recursive", "dense layer")
     assert line.ratio("first_order", FLOAT32, FEW) <= 1.0

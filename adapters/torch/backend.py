@@ -258,6 +258,10 @@ def _of_sigmoid() -> list[_Row]:
     ]
 
 
+_BOTH_STEPS = ("linear_then_cross_entropy", "linear_cross_entropy")
+"""Layers and losses that are not in chunks: what they do depends on the mode."""
+
+
 def _of_layer() -> list[_Row]:
     """In two steps, in one call, in the chunks that it takes by default, and in chunks of few rows with each policy."""
     whole, chunks = {"quantities": OF_LAYER, "options": _EVERY}, "F.linear_cross_entropy(h, W, index, {})"
@@ -316,13 +320,22 @@ def _building_blocks(arithmetic: dict[str, Arithmetic], wrap: Callable[..., Any]
 
 
 def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
-    """Half-precision logits in an autocast region: the loss is computed, and returned, in float32."""
+    """Half-precision logits in an autocast region: the loss is computed, and returned, in float32.
+
+    A linear layer in it is computed and stored in bfloat16, and so asked for that format alone.
+    """
     chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
-    return [
-        replace(op, mode=AUTOCAST, function=Differentiated(autocast(op.function.loss)), returns=FLOAT32_LOSS)
+    within = [
+        replace(op, mode=AUTOCAST, function=replace(op.function, loss=autocast(op.function.loss)), returns=FLOAT32_LOSS)
         for op in eager
-        if op.name in chosen
+        if op.name in (*chosen, *_BOTH_STEPS)
     ]
+    return [replace(op, arithmetic=_stored_layer(op.arithmetic)) if op.is_layer else op for op in within]
+
+
+def _stored_layer(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
+    """Bfloat16 alone, with logits that are stored in it, whatever the loss is."""
+    return {"bfloat16": replace(arithmetic["bfloat16"], layer_storage=BFLOAT16)}
 
 
 def _compiled(eager: Operation, function: Differentiated, device: str) -> Operation:
@@ -343,11 +356,10 @@ def _compiled_operations(eager: tuple[Operation, ...], device: str) -> list[Oper
     Options are part of a graph and cost a compilation each, so only reductions and ignored rows are varied.
     """
     chosen = ("cross_entropy", "cross_entropy_probabilities", "log_softmax_nll_loss")
-    layers = ("linear_then_cross_entropy", "linear_cross_entropy")
     first_order = [
         _compiled(op, replace(op.function, loss=Compiled(op.function.loss)), device)
         for op in eager
-        if op.name in (*chosen, *layers)
+        if op.name in (*chosen, *_BOTH_STEPS)
     ]
     inference = [
         replace(

@@ -246,12 +246,12 @@ def classes_second(loss: Loss) -> Loss:
     return moved
 
 
-def autocast(loss: Loss) -> Loss:
+def autocast(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The loss inside torch.autocast to bfloat16; its backward runs outside, as PyTorch's documentation asks for."""
 
-    def cast(logits: Tensor, target: Tensor, options: Options) -> Tensor:
-        with torch.autocast(logits.device.type, dtype=torch.bfloat16):
-            return loss(logits, target, options)
+    def cast(*given: Any) -> Tensor:
+        with torch.autocast(given[0].device.type, dtype=torch.bfloat16):
+            return loss(*given)
 
     return cast
 

@@ -357,7 +357,8 @@ def _functions(asked: Question, code: str) -> list[str]:
     name = head.partition("(")[0]
     if mode == AUTOCAST:
         indented = code.replace("\n", "\n    ")
-        code = f"with torch.autocast(x.device.type, dtype=torch.bfloat16):\n    {indented}"
+        first = head.partition("(")[2].partition(",")[0]
+        code = f"with torch.autocast({first}.device.type, dtype=torch.bfloat16):\n    {indented}"
     upstream = "upstream" if _has_upstream(asked) else "torch.ones_like(losses)"
     keys = {"loss": "compiled" if mode == COMPILED else "loss", "upstream": upstream}
     if not asked.operation.has_loss:

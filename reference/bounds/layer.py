@@ -40,11 +40,12 @@ def layer_logits(problem: Problem, arithmetic: Arithmetic) -> Running:
         return Running.exact(size, arithmetic)
     terms, bias = _terms(problem.layer), np.abs(problem.layer.finite[2])
     width, working = problem.layer.weight.shape[1], arithmetic.working
-    error = terms * growth(working.unit_roundoff, width + 1) + width * arithmetic.underflow
+    product = arithmetic.of_layer
+    error = terms * growth(working.unit_roundoff, width + 1) + width * product.underflow
     # A product may be stored before its bias is added to it.
-    error = np.where(bias > 0, Running(size + bias, error, arithmetic).stored().error, error)
-    error = Running(size, error, arithmetic).stored().error
-    error = np.where((terms + error > working.largest) | (size + bias + error > arithmetic.storage.largest), np.inf, error)
+    error = np.where(bias > 0, Running(size + bias, error, product).stored().error, error)
+    error = Running(size, error, product).stored().error
+    error = np.where((terms + error > working.largest) | (size + bias + error > product.storage.largest), np.inf, error)
     return Running(size, np.where(_is_exact(problem, arithmetic) | ~finite, 0.0, error), arithmetic)
 
 
@@ -59,8 +60,9 @@ def _is_exact(problem: Problem, arithmetic: Arithmetic) -> Bools:
     """(N, K): True where no order of a logit's sums rounds anything, nor a store of them, with the bias or before it."""
     layer = layer_of(problem)
     product = problem.logits - layer.finite[2]
-    stored = problem.format.contains(problem.logits) & problem.format.contains(product)
-    return layer.sums_exactly(arithmetic.working) & stored
+    formats = (problem.format, arithmetic.of_layer.storage)
+    stored = [fmt.contains(values) for fmt in formats for values in (problem.logits, product)]
+    return layer.sums_exactly(arithmetic.working) & np.logical_and.reduce(stored)
 
 
 def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> Floats:

@@ -34,7 +34,7 @@ def given(c: Computer[Any], problem: Problem) -> Any:
     if layer is None or layer.sums_exactly(c.arithmetic.working).all():
         return c.exact(problem.logits)
     products = c.multiply(c.exact(layer.features[:, None, :]), c.exact(layer.weight[None]))
-    return c.store(c.add(c.total(products)[..., 0], c.exact(layer.offset[None])))
+    return c.store(c.add(c.total(products)[..., 0], c.exact(layer.offset[None])), layer=True)
 
 
 def saturation(c: Computer[Any], problem: Problem) -> Any:

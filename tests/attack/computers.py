@@ -116,8 +116,8 @@ class Computer(ABC, Generic[V]):
         return values[np.arange(len(place))[:, None], place[:, None]]
 
     @abstractmethod
-    def store(self, values: V) -> V:
-        """Rounded to the storage format, where that is narrower."""
+    def store(self, values: V, layer: bool = False) -> V:
+        """Rounded to the storage format, where that is narrower; to that of a layer's logits, if asked."""
 
     @abstractmethod
     def joined(self, parts: list[V]) -> V:
@@ -192,9 +192,9 @@ class Rounding(Computer[Floats]):
         """A function, rounded."""
         return self._rounded(of.value(values))
 
-    def store(self, values: Floats) -> Floats:
-        """Rounded to the storage format."""
-        return self.arithmetic.storage.round(values)
+    def store(self, values: Floats, layer: bool = False) -> Floats:
+        """Rounded to the storage format, or to that of a layer's logits."""
+        return (self.arithmetic.of_layer if layer else self.arithmetic).storage.round(values)
 
     def joined(self, parts: list[Floats]) -> Floats:
         """Parts side by side."""
@@ -289,9 +289,10 @@ class FirstOrder(Computer[Traced]):
     def _exactly(self, given: Traced, number: float) -> Bools:
         return (given.value == number) & ~given.moves.any(axis=-1)
 
-    def store(self, values: Traced) -> Traced:
-        """Rounded to the storage format."""
-        return self._rounded(values.value, [(values, 1.0)], self.arithmetic.storage_roundoff)
+    def store(self, values: Traced, layer: bool = False) -> Traced:
+        """Rounded to the storage format, or to that of a layer's logits."""
+        arithmetic = self.arithmetic.of_layer if layer else self.arithmetic
+        return self._rounded(values.value, [(values, 1.0)], arithmetic.storage_roundoff)
 
     def joined(self, parts: list[Traced]) -> Traced:
         """Parts side by side."""
