@@ -130,8 +130,8 @@ class Arithmetic:
       reciprocals: True if what is divided by S, T, a softcap or a mean's N is multiplied by its rounded reciprocal.
       softplus: True if a sigmoid loss is max(x, 0) - x y + log1p(exp(-|x|)), which cancels where a label y is neither 0
         nor 1. (1 - y) x - log_sigmoid(x) cancels for the label 0 too: no declaration allows that.
-      layer_storage: format in which the logits of a linear layer are stored, or its name, where that is not `storage`: a
-        product in bfloat16 before a loss in float32, as under autocast.
+      layer_logits: format to which a linear layer rounds its logits, or its name, where the loss is kept in a wider one, as
+        where a layer of bfloat16 is followed by a loss of float32; None where that is the storage format.
 
     Raises:
       ValueError: a format is not known, or something else is stored by what stores once.
@@ -144,8 +144,6 @@ class Arithmetic:
     'float32 arithmetic, pairwise sum, exp 1 ulp, no log-probability stored'
     >>> Arithmetic("float32", "float32", summation=Summation(Order.PAIRWISE, tile=8), base_2=True).describe()
     'float32 arithmetic, rescaled (every 8) pairwise sum, exp 1 ulp in base 2'
-    >>> Arithmetic("float32", "float32", layer_storage="bfloat16").describe()
-    'float32 arithmetic, pairwise sum, exp 1 ulp, layer stored in bfloat16'
     """
 
     storage: Format
@@ -161,10 +159,10 @@ class Arithmetic:
     base_2: bool = False
     reciprocals: bool = False
     softplus: bool = False
-    layer_storage: Format | None = None
+    layer_logits: Format | None = None
 
     def __post_init__(self) -> None:
-        for name in ("storage", "working", "layer_storage"):
+        for name in ("storage", "working", "layer_logits"):
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, format_named(given))
         if self.stores_once and (self.stores_sum or self.stores_log_probability):
@@ -183,7 +181,7 @@ class Arithmetic:
     @property
     def of_layer(self) -> Arithmetic:
         """The arithmetic of a linear layer before the softmax: its logits may be stored in a format of their own."""
-        return self if self.layer_storage is None else replace(self, storage=self.layer_storage)
+        return self if self.layer_logits is None else replace(self, storage=self.layer_logits)
 
     @property
     def storage_roundoff(self) -> float:
@@ -219,6 +217,7 @@ class Arithmetic:
         flush = ", flush to zero" if self.flush_to_zero else ""
         base = " in base 2" if self.base_2 else ""
         more = ", rounded reciprocals" * self.reciprocals + ", cancelling softplus" * self.softplus
-        layer = f", layer stored in {self.layer_storage.name}" if self.layer_storage else ""
+        kept = self.of_layer.storage
+        more += f", layer's logits in {kept.name}" * (kept != self.storage)
         exp = f"exp {self.exp_ulps:g} ulp{base}"
-        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, {exp}{once}{flush}{more}{layer}"
+        return f"{self.working.name} arithmetic, {self.summation} sum{stored}, {exp}{once}{flush}{more}"

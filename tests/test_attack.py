@@ -107,7 +107,7 @@ def test_a_layer_that_is_stored_in_a_half_format_is_declared(quantity: Quantity)
     """Logits in bfloat16, and all else in float32: as under autocast."""
     way, case = "" if quantity is Quantity.LOSS else "quotient", CASES["dense layer"]
     wide = Arithmetic(FLOAT32, FLOAT32, summation=RECURSIVE)
-    narrow = replace(wide, layer_storage=BFLOAT16)
+    narrow = replace(wide, layer_logits=BFLOAT16)
     for kind in ("first_order", "rounded"):
         declared, hidden = (
             max(

@@ -234,6 +234,9 @@ def test_a_declaration_reads_as_a_line() -> None:
     assert every.describe() == (
         "float32 arithmetic, online recursive sum, exp 1 ulp in base 2, rounded reciprocals, cancelling softplus"
     )
+    behind = replace(half, layer_logits=FLOAT16)
+    assert behind.describe() == half.describe()
+    assert replace(behind, storage=FLOAT32).describe().endswith("flush to zero, layer's logits in float16")
 
 
 @pytest.mark.parametrize("fmt", [FLOAT16, BFLOAT16], ids=lambda fmt: fmt.name)

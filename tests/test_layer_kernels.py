@@ -228,6 +228,51 @@ def test_what_is_not_asked_is_not_differentiated(backend: str, place: str, mode:
     assert adapter.observe(Question(operation, problem, (Quantity.LOSS,))).values.keys() == {Quantity.LOSS}
 
 
+WIDE = """
+import torch
+import torch.nn.functional as F
+
+from adapters.arithmetic import arithmetic
+from adapters.limits import limits
+from adapters.linear_layer import linear_cross_entropy
+
+
+@linear_cross_entropy
+@limits("the loss is kept as it is computed", returns={"loss": "float32"})
+def undeclared(features, linear_weight, target, **options):
+    return F.cross_entropy((features @ linear_weight.T).float(), target, **options)
+
+
+@linear_cross_entropy
+@arithmetic(composed=True)
+@limits("the loss is kept as it is computed", returns={"loss": "float32"})
+def composed(features, linear_weight, target, **options):
+    return F.cross_entropy((features @ linear_weight.T).float(), target, **options)
+
+
+@linear_cross_entropy
+@arithmetic(layer_logits="bfloat16", dtypes=["bfloat16"])
+@limits("the loss is kept as it is computed", returns={"loss": "float32"})
+def adds_narrowly(features, linear_weight, target, **options):
+    total = features.new_zeros((len(features), len(linear_weight)))
+    for h, w in zip(features.T, linear_weight.T):
+        total = total + h[:, None] * w
+    return F.cross_entropy(total.float(), target, **options)
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("composed", 0), ("undeclared", 1), ("adds_narrowly", 1)])
+def test_stored_logits_behind_a_wider_loss_are_declared(tmp_path: Path, name: str, status: int) -> None:
+    """The usual layer of a language model; a sum of its products that is kept in bfloat16 is no store of a sum."""
+    pytest.importorskip("torch")
+    path = tmp_path / f"wide_{name}.py"
+    path.write_text(WIDE)
+    given = ("--backend=torch", f"--implementation={path}:{name}", "--claim=stable", "--effort=quick", "--dtype=bfloat16")
+    found, output = run_here(*given, "-k", "test_layer_of_many_rows or test_kinds_of_layers")
+    assert found == status, output
+    assert ("what   : loss" in output) == bool(status)
+
+
 @pytest.mark.parametrize(("rows", "status"), [("64", 0), ("1", 1)])
 def test_the_example_in_chunks_is_what_its_document_says(tmp_path: Path, rows: str, status: int) -> None:
     """A total of 1025 products is no total in bfloat16; one of 17 is."""

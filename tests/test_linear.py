@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -151,6 +152,22 @@ def test_an_exact_layer_has_no_error_and_another_has() -> None:
     # float32 holds 2050.5, which float16 does not: where the logits are stored, that is an error.
     odd = layer([[2048.0, 2.5]], [[1.0, 1.0], [1.0, 0.0]], fmt=FLOAT16)
     assert layer_logits(odd, Arithmetic(FLOAT16, FLOAT32)).error[0, 0] > 0.9
+
+
+def test_logits_that_are_stored_before_a_wider_loss_are_declared() -> None:
+    """A loss of float32, and logits that are what bfloat16 holds of them, off by half an ulp of it perhaps."""
+    problem = layer([[1.0, 1.0]], [[256.0, 1.0], [256.0, 0.0]])
+    stored = [float(np.log(2.0))]
+    wide = Arithmetic(FLOAT32, FLOAT32)
+    assert layer_logits(problem, wide).error.max() < 1e-4
+    assert graded(problem, Quantity.LOSS, wide, stored).grade.label == "finite"
+    declared = replace(wide, layer_logits=BFLOAT16)
+    assert layer_logits(problem, declared).error[0, 0] >= 1.0
+    assert graded(problem, Quantity.LOSS, declared, stored).grade.label == "stable"
+    assert graded(problem, Quantity.LOSS, declared, [stored[0] + 8.0]).grade.label == "finite"
+    # What is not rounded is not excused: the logits of a layer that picks them are members of the format.
+    picked = layer([[1.0, 0.0]], [[256.0, 1.0], [255.0, 0.0]])
+    assert not layer_logits(picked, declared).error.any()
 
 
 def chunked(problem: Problem, rows: int) -> Floats:

@@ -300,7 +300,7 @@ def _layer_kernel(function: Callable[..., Any], device: str) -> tuple[Operation,
         name,
         f"{name}(h, W, index)",
         Differentiated(loss_of(losses_of_kernel(function)), by_layer),
-        arithmetic_of(device),
+        {name: replace(kind, layer_logits=kind.storage) for name, kind in arithmetic_of(device).items()},
         quantities=quantities,
         options=_EVERY,
         layouts=OF_TENSORS,
@@ -335,7 +335,7 @@ def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
 
 def _stored_layer(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
     """Bfloat16 alone, with logits that are stored in it, whatever the loss is."""
-    return {"bfloat16": replace(arithmetic["bfloat16"], layer_storage=BFLOAT16)}
+    return {"bfloat16": replace(arithmetic["bfloat16"], layer_logits=BFLOAT16)}
 
 
 def _compiled(eager: Operation, function: Differentiated, device: str) -> Operation:

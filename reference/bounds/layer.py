@@ -7,9 +7,10 @@ and where there is a bias one of the product before it,
 
     delta_nk = ((1 + u)^(D+1) - 1) (|h| |W|^T + |b|)_nk + D omega,  then the stores of what that gives,
 
-which is an error of each logit by itself, as that of a softcap is. It is 0 where no sum of terms, in whatever order, needs
-more digits than the format has: so of a layer that only picks numbers, or of small integers. The gradient g by the logits,
-stored, is off by dg, so
+which is an error of each logit by itself, as that of a softcap is. Where an arithmetic declares `layer_logits`, these stores
+are in that format, whatever that of the loss. The error is 0 where no sum of terms, in whatever order, needs more digits
+than the format has: so of a layer that only picks numbers, or of small integers. The gradient g by the logits, stored, is off
+by dg, so
 
     dL/dh = g W    dg |W| + gamma_K (|g| + dg) |W|         dL/dW = g^T h    dg^T |h| + gamma_N (|g| + dg)^T |h|
 
@@ -40,12 +41,12 @@ def layer_logits(problem: Problem, arithmetic: Arithmetic) -> Running:
         return Running.exact(size, arithmetic)
     terms, bias = _terms(problem.layer), np.abs(problem.layer.finite[2])
     width, working = problem.layer.weight.shape[1], arithmetic.working
-    product = arithmetic.of_layer
-    error = terms * growth(working.unit_roundoff, width + 1) + width * product.underflow
+    kept = arithmetic.of_layer
+    error = terms * growth(working.unit_roundoff, width + 1) + width * arithmetic.underflow
     # A product may be stored before its bias is added to it.
-    error = np.where(bias > 0, Running(size + bias, error, product).stored().error, error)
-    error = Running(size, error, product).stored().error
-    error = np.where((terms + error > working.largest) | (size + bias + error > product.storage.largest), np.inf, error)
+    error = np.where(bias > 0, Running(size + bias, error, kept).stored().error, error)
+    error = Running(size, error, kept).stored().error
+    error = np.where((terms + error > working.largest) | (size + bias + error > kept.storage.largest), np.inf, error)
     return Running(size, np.where(_is_exact(problem, arithmetic) | ~finite, 0.0, error), arithmetic)
 
 
@@ -60,9 +61,9 @@ def _is_exact(problem: Problem, arithmetic: Arithmetic) -> Bools:
     """(N, K): True where no order of a logit's sums rounds anything, nor a store of them, with the bias or before it."""
     layer = layer_of(problem)
     product = problem.logits - layer.finite[2]
-    formats = (problem.format, arithmetic.of_layer.storage)
-    stored = [fmt.contains(values) for fmt in formats for values in (problem.logits, product)]
-    return layer.sums_exactly(arithmetic.working) & np.logical_and.reduce(stored)
+    kept = arithmetic.layer_logits or problem.format
+    stored = kept.contains(problem.logits) & kept.contains(product)
+    return layer.sums_exactly(arithmetic.working) & stored
 
 
 def layer_gradient(problem: Problem, gradient: Running, quantity: Quantity) -> Floats:
