@@ -300,7 +300,7 @@ def _layer_kernel(function: Callable[..., Any], device: str) -> tuple[Operation,
         name,
         f"{name}(h, W, index)",
         Differentiated(loss_of(losses_of_kernel(function)), by_layer),
-        {name: replace(kind, layer_logits=kind.storage) for name, kind in arithmetic_of(device).items()},
+        _storing_layer(arithmetic_of(device)),
         quantities=quantities,
         options=_EVERY,
         layouts=OF_TENSORS,
@@ -330,12 +330,13 @@ def _autocast_operations(eager: tuple[Operation, ...]) -> list[Operation]:
         for op in eager
         if op.name in (*chosen, *_BOTH_STEPS)
     ]
-    return [replace(op, arithmetic=_stored_layer(op.arithmetic)) if op.is_layer else op for op in within]
+    half = {"bfloat16": eager[0].arithmetic["bfloat16"]}
+    return [replace(op, arithmetic=_storing_layer(half)) if op.is_layer else op for op in within]
 
 
-def _stored_layer(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
-    """Bfloat16 alone, with logits that are stored in it, whatever the loss is."""
-    return {"bfloat16": replace(arithmetic["bfloat16"], layer_logits=BFLOAT16)}
+def _storing_layer(arithmetic: Mapping[str, Arithmetic]) -> dict[str, Arithmetic]:
+    """With logits that a linear layer stores in the format of its inputs, whatever that of the loss is."""
+    return {name: replace(kind, layer_logits=kind.storage) for name, kind in arithmetic.items()}
 
 
 def _compiled(eager: Operation, function: Differentiated, device: str) -> Operation:
