@@ -51,12 +51,16 @@ PRINTED = re.compile(r"^    observed (\S+) .*: (right|WRONG)$", flags=re.MULTILI
 MENTIONED = re.compile(r"^\s*(?:from|import) (?:adapters|reference|suites|tests|pytest)\b", flags=re.MULTILINE)
 
 
-PROCESSOR_VARIABLES = ("ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS")
+KEPT_VARIABLES = (
+    *("ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS"),
+    *("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"),
+)
+"""What makes a process another processor, and where JAX keeps what it has compiled."""
 
 
 def run_alone(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A Python process somewhere else, without the variables of this one but those that make it another processor."""
-    kept = {name: os.environ[name] for name in PROCESSOR_VARIABLES if name in os.environ}
+    """A Python process somewhere else, without the variables of this one but a few."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     environment = {"PATH": os.environ["PATH"], "HOME": str(cwd)} | kept
     return subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, text=True, capture_output=True, timeout=600, check=False
