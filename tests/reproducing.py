@@ -89,11 +89,12 @@ def with_options(judge: Judge) -> Iterator[Miss]:
     """Each quantity of each operation with all its options set: in its first mode, and where its loss is wider."""
     names: set[str] = set()
     for operation in judge.plan.operations:
-        if operation.name not in names:
-            names.add(operation.name)
-            yield from _with_options(judge, operation, FLOAT32)
-        if operation.returned(Quantity.LOSS, BFLOAT16) != BFLOAT16:
-            yield from _with_options(judge, operation, BFLOAT16)
+        formats = [] if operation.name in names else [FLOAT32 if FLOAT32.name in operation.arithmetic else BFLOAT16]
+        names.add(operation.name)
+        if operation.returned(Quantity.LOSS, BFLOAT16) != BFLOAT16 and BFLOAT16 not in formats:
+            formats.append(BFLOAT16)
+        for fmt in formats:
+            yield from _with_options(judge, operation, fmt)
 
 
 def _with_options(judge: Judge, operation: Operation, fmt: Format) -> Iterator[Miss]:

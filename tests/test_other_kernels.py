@@ -5,6 +5,7 @@ None is installed in CI; `pip install -e '.[NAME]'` brings one, and its tests ru
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from adapters.process import Trial
 from adapters.question import Question
 from reference import FLOAT32, FLOAT64, FORMATS, Problem, Quantity
 from reference.evaluation import evaluate
+from reference.linear import identity_layer
 from tests.backends import adapter_or_skip
 
 CI = ("jax", "numpy", "tensorflow", "torch")
@@ -32,7 +34,10 @@ CLOSE = {"float64": 1e-5, "float32": 1e-5, "float16": 4e-3, "bfloat16": 4e-2}
 def problem_for(operation: Operation, dtype: str) -> Problem:
     target: Any = np.array([[0.5, 0.25, 0.25]] * 2) if operation.probabilities else np.array([0, 2])
     tangent, cotangent = np.ones_like(TABLE) * [1, -2, 0.5], np.array([2.0, -0.5])
-    return Problem(TABLE, target, FORMATS[dtype], tangent=tangent, cotangent=cotangent)
+    problem = Problem(TABLE, target, FORMATS[dtype], tangent=tangent, cotangent=cotangent)
+    if not operation.is_layer:
+        return problem
+    return problem.replace(logits=None, tangent=None, **identity_layer(TABLE, np.array([2.0, -1.0])))
 
 
 def named(adapter: Adapter, name: str) -> Operation:
@@ -105,6 +110,16 @@ def test_ligers_gradient_of_transposed_logits_is_the_logits() -> None:
     problem = problem_for(operation, "float32").replace(cotangent=None)
     observed = adapter.observe(Question(operation, problem, (Quantity.GRADIENT,)))
     np.testing.assert_array_equal(observed.values[Quantity.GRADIENT], TABLE)
+
+
+def test_ligers_layer_has_no_gradient_behind_frozen_features() -> None:
+    """Once it has, the adapter may freeze them: of a mean or a sum the gradient of the weight is None, without a word."""
+    adapter_or_skip("liger")
+    torch, ops = importlib.import_module("torch"), importlib.import_module("liger_kernel.ops")
+    features, weight = torch.ones(2, 3), torch.eye(3).requires_grad_()
+    loss, *_ = ops.LigerFusedLinearCrossEntropyFunction.apply(features, weight, torch.tensor([0, 2]))
+    loss.backward()
+    assert weight.grad is None
 
 
 def test_transformers_and_cce_return_float32_for_float64() -> None:

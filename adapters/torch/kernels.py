@@ -8,10 +8,12 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 from adapters.adapter import Adapter
-from adapters.operation import Operation
+from adapters.operation import OF_LAYER, Operation
 from adapters.question import Question
 from adapters.script import Code, Script
 from adapters.torch.backend import Differentiated, TorchAdapter, arithmetic_of
+from adapters.torch.derivatives import by_layer
+from adapters.torch.layers import LayerLoss
 from adapters.torch.script import ENVIRONMENT, Words, torch_script
 from adapters.usage import PLAIN_ONLY, Usage
 from reference.arithmetic import Arithmetic
@@ -74,3 +76,8 @@ def ignored_or_default(index: int | None) -> int:
 def kernel(name: str, formula: str, loss: Any, arithmetic: Mapping[str, Arithmetic], **more: Any) -> Operation:
     """An operation whose backward pass is not differentiable: loss and gradient."""
     return Operation(name, formula, Differentiated(loss), arithmetic, **({"quantities": FIRST_ORDER} | more))
+
+
+def layer_kernel(name: str, formula: str, loss: LayerLoss, arithmetic: Mapping[str, Arithmetic], **more: Any) -> Operation:
+    """An operation that computes a linear layer too: its loss, and the gradients by features, weight and bias."""
+    return Operation(name, formula, Differentiated(loss, by_layer), arithmetic, **({"quantities": OF_LAYER} | more))
