@@ -80,6 +80,7 @@ def test_patterns_find_cases_by_name_id_and_star() -> None:
     assert [case.id for case in cases_matching("absorption/gap-20")] == ["absorption/gap-20[float32]"]
     assert [case.id for case in cases_matching("masked/all[float16]")] == ["masked/all[float16]"]
     assert len(cases_matching("masked/*")) > 10
+    assert [case.id for case in cases_matching("*/gap-20[float*]")] == ["absorption/gap-20[float32]"]
 
 
 def test_a_failure_line_is_a_case() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def _cases_of(entry: dict[str, Any], path: Path) -> list[Case]:
 
 
 def cases_matching(pattern: str) -> tuple[Case, ...]:
-    """The stored cases that --case names: an id, a name, or a name with *.
+    """The stored cases that --case names: an id, a name, or either with * for any part of it.
 
     Raises:
       CaseError: nothing matches.
@@ -220,6 +221,5 @@ def cases_matching(pattern: str) -> tuple[Case, ...]:
 
 def _matches(case: Case, pattern: str) -> bool:
     """Globs with * alone: the brackets of an id are not a character class."""
-    head, star, tail = pattern.partition("*")
-    texts = (case.id, case.name)
-    return any(t.startswith(head) and t.endswith(tail) if star else t == pattern for t in texts)
+    glob = pattern.replace("[", "[[]").replace("?", "[?]")
+    return any(fnmatchcase(text, glob) for text in (case.id, case.name))
