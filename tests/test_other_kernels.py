@@ -90,7 +90,7 @@ def test_an_index_that_is_refused_apart_is_an_error() -> None:
     assert not observed.ended
 
 
-@pytest.mark.parametrize(("backend", "most"), [("cce", 4096), ("lightgbm", 256), ("xgboost", 256)])
+@pytest.mark.parametrize(("backend", "most"), [("lightgbm", 256), ("xgboost", 256)])
 def test_the_most_classes_are_a_declared_limit(backend: str, most: int) -> None:
     (operation,) = adapter_or_skip(backend).operations()
     assert operation.within((), "cpu").max_classes == most

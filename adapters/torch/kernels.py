@@ -25,6 +25,9 @@ FIRST_ORDER = (Quantity.LOSS, Quantity.GRADIENT)
 UPCAST = {f.name: replace(arithmetic_of("cpu")[f.name], stores_sum=False) for f in (FLOAT32, FLOAT16, BFLOAT16)}
 """PyTorch's arithmetic of a kernel that casts its logits to float32 and keeps its sums there."""
 
+BEHIND_LAYER = {name: replace(kind, layer_logits=kind.storage) for name, kind in UPCAST.items()}
+"""That of such a kernel behind a layer, which stores the logits that are cast."""
+
 
 class TorchKernels(TorchAdapter):
     """A package on top of PyTorch; its version counts first, then PyTorch's.

@@ -281,6 +281,11 @@ class Compiled:
         return self._graphs[key](weights, *tensors)
 
 
+def allow_many_graphs() -> None:
+    """Let torch.compile make a graph of every kind of problem: a few shapes and dtypes are as many as it makes by default."""
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = _MOST_GRAPHS
+
+
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """torch.compile of a function, whole and for all shapes.
 
@@ -290,7 +295,7 @@ def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @cache
     def program() -> Callable[..., Tensor]:
-        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = _MOST_GRAPHS
+        allow_many_graphs()
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         return torch.compile(function, dynamic=True, fullgraph=True)
 
