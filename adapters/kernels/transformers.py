@@ -1,5 +1,6 @@
 """The backend of transformers' losses of language models: PyTorch's cross-entropy, cast and reduced as the Trainer does.
 
+The models call ForCausalLMLoss on what their last layer makes of hidden states: so is it asked too, with that layer.
 ForCausalLMLoss casts every format to float32, and the loss of float64 stays float32: float64 is not among its formats here.
 """
 
@@ -8,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy
 
 from adapters.operation import FLOAT32_LOSS
 from adapters.script import Code, wrapped
 from adapters.torch.backend import arithmetic_of
-from adapters.torch.kernels import UPCAST, TorchKernels, ignored_or_default, kernel, package_words
+from adapters.torch.kernels import BEHIND_LAYER, UPCAST, TorchKernels, ignored_or_default, kernel, layer_kernel, package_words
 from adapters.torch.losses import Loss, Options, Tensor
 from reference.problem import Problem
 from reference.reduction import Reduction
@@ -44,6 +46,14 @@ def _loss(reduced: Reduced) -> Loss:
     return loss
 
 
+_CAUSAL_LM_LOSS = _loss(_causal_lm)
+
+
+def _of_hidden_states(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: Options) -> Tensor:
+    """As a model computes it: lm_head, then the loss."""
+    return _CAUSAL_LM_LOSS(F.linear(features, weight, bias), target, options)
+
+
 def _statements(call: str) -> Code:
     """Those of a call with {x}, {t}, {items} and {ignored}."""
 
@@ -58,6 +68,7 @@ def _statements(call: str) -> Code:
     return code
 
 
+_CALL = "ForCausalLMLoss({x}, None, x.shape[1], {items}, {ignored}, shift_labels={t})"
 _OPTIONS = frozenset({"ignore_index", "reduction"})
 
 
@@ -77,8 +88,16 @@ class TransformersAdapter(TorchKernels):
         kernel(
             "causal_lm_loss",
             "ForCausalLMLoss(x, shift_labels=index)",
-            _loss(_causal_lm),
+            _CAUSAL_LM_LOSS,
             UPCAST,
+            options=_OPTIONS,
+            returns=FLOAT32_LOSS,
+        ),
+        layer_kernel(
+            "causal_lm_loss_of_hidden_states",
+            "ForCausalLMLoss(F.linear(h, W, b), shift_labels=index)",
+            _of_hidden_states,
+            BEHIND_LAYER,
             options=_OPTIONS,
             returns=FLOAT32_LOSS,
         ),
@@ -87,7 +106,10 @@ class TransformersAdapter(TorchKernels):
         package,
         {
             "fixed_cross_entropy": _statements("fixed_cross_entropy({x}, {t}, {items}, {ignored})"),
-            "causal_lm_loss": _statements("ForCausalLMLoss({x}, None, x.shape[1], {items}, {ignored}, shift_labels={t})"),
+            "causal_lm_loss": _statements(_CALL),
+            "causal_lm_loss_of_hidden_states": lambda problem: (
+                f"x = torch.nn.functional.linear(features, weight, bias)\n{_statements(_CALL)(problem)}"
+            ),
         },
         imports=("", "import torch", "from transformers.loss.loss_utils import ForCausalLMLoss, fixed_cross_entropy"),
     )
