@@ -46,7 +46,7 @@ def cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, target: Tensor
         return reduced(features, weight, bias, target, options.reduction)
     # Each row has its own layer, whose gradients autograd adds up at once: one by one it would do so in a half format.
     weights, biases = (part.expand(len(target), *part.shape).unbind() for part in (weight, bias))
-    rows = zip(features.split(1), weights, biases, target.split(1), strict=True)
+    rows = zip(torch.split(features, 1), weights, biases, torch.split(target, 1), strict=True)
     return torch.stack([reduced(*row, "sum") for row in rows])
 
 
