@@ -62,6 +62,8 @@ def played(adapter: Adapter) -> list[tuple[Operation, Usage]]:
 
 def problem_of(operation: Operation, usage: Usage) -> Problem:
     problem = SOFT if operation.probabilities else LAYERED if operation.is_layer else HARD
+    if problem.format.name not in operation.arithmetic:
+        problem = problem.replace(format=FORMATS["bfloat16"])  # its numbers have few digits
     return problem.replace(cotangent=None) if usage is Usage.SUMMED else problem
 
 
