@@ -103,7 +103,7 @@ def test_numpy_notices_a_changed_input() -> None:
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        ("tensorflaw", "backend 'tensorflaw' is not known; there is: cce, jax"),
+        ("tensorflaw", "backend 'tensorflaw' is not known; there is: cce, fla, jax"),
         ("nowhere.py:Thing", "there is no file 'nowhere.py'"),
         ("no.such.module:Thing", "importing 'no.such.module' failed: ModuleNotFoundError"),
         ("adapters.layout:Nothing", "adapters.layout has no 'Nothing'; it has: "),

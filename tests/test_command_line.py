@@ -18,7 +18,7 @@ USAGE_ERROR = 4
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--backend=tensorflaw"], "backend 'tensorflaw' is not known; there is: cce, jax, "),
+        (["--backend=tensorflaw"], "backend 'tensorflaw' is not known; there is: cce, fla, jax, "),
         (["--backend=nowhere.py:Adapter"], "there is no file 'nowhere.py'"),
         (["--device=cuda"], "device 'cuda' is not there for backend 'numpy'; there is: cpu"),
         (["--mode=compiled"], "--mode: 'compiled' is not known; allowed: eager"),
