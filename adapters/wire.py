@@ -165,6 +165,8 @@ def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 def _fits(kind: Any, given: Any) -> bool:
     """True if terms of JSON may be of a kind, by their class."""
     wanted, _ = _parts(kind)
+    if wanted is Format:  # a dataclass, but written by its name
+        return type(given) is str
     return type(given) is (dict if is_dataclass(wanted) else list if wanted in _SEVERAL else wanted)
 
 

@@ -25,7 +25,10 @@ from reference.quantity import Quantity
 ANSWER = Observed | str
 LIMIT = Limit("tiles", classes_multiple_of=8, dtypes=("float32",), returns={"loss": "float64"})
 LANES = Arithmetic(FLOAT16, FLOAT32, exp_ulps=2, summation=Summation(Order.LANES, 8, leaf=64))
-OWN = Operation("f", "f(x)", None, {"float16": LANES}, limits=(LIMIT,), returns={"float16": {Quantity.LOSS: FLOAT32}})
+LAYER = Arithmetic(FLOAT32, FLOAT32, layer_logits=FLOAT16)
+OWN = Operation(
+    "f", "f(x)", None, {"float16": LANES, "float32": LAYER}, limits=(LIMIT,), returns={"float16": {Quantity.LOSS: FLOAT32}}
+)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -43,6 +46,14 @@ def test_operations_arrive_as_they_were() -> None:
     assert len(arrived.operations) == len(sent.operations) > 5
     assert all(map(same, arrived.operations, sent.operations))
     assert isinstance(arrived.operations[0].arithmetic["float16"].exp_ulps, int)
+    assert arrived.operations[0].arithmetic["float32"].layer_logits is FLOAT16
+
+
+def test_every_optional_field_of_an_arithmetic_is_sent_with_a_value() -> None:
+    """None travels whatever the type beside it; a value did not, where its class is written by its name."""
+    optional = {field.name for field in fields(Arithmetic) if field.default is None}
+    assert optional
+    assert all(getattr(LAYER, name) is not None for name in optional)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
