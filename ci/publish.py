@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it has only its own folder there
 
 from suites.report.load import ReportError, load_report
 from suites.report.overview import Picture, Reports, Sweeps, overview

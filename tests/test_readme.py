@@ -164,6 +164,9 @@ def test_every_block_is_checked(block: Block, tmp_path: Path) -> None:
         ("sh", "pip install -e '.[no_extra]'"),
         ("sh", "pip install -e . -c no_constraints.txt"),
         ("sh", "pip install something"),
+        ("sh", "softmax-ce weigh my_kernel.py:my_cross_entropy"),
+        ("sh", "softmax-ce judge my_other_kernel.py:f --like=torch"),
+        ("sh", "softmax-ce report no-command"),
     ],
 )
 def test_a_block_that_is_wrong_or_of_another_kind_fails(language: str, text: str, tmp_path: Path) -> None:
@@ -185,6 +188,8 @@ def check_command(command: str) -> None:
         check_pip(arguments)
     elif program == "pytest":
         check_pytest(arguments)
+    elif program == "softmax-ce":
+        check_installed(arguments)
     elif program == "bash":
         (script,) = arguments
         assert (ROOT / script).is_file()
@@ -218,11 +223,25 @@ def check_script(path: Path, arguments: list[str]) -> None:
 def check_pip(arguments: list[str]) -> None:
     """The checkout, with extras and constraints that there are."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    words = [word for word in arguments if word != "-q"]
-    assert words[:2] == ["install", "-e"]
-    (given,) = re.findall(r"^\.(?:\[(.*)\])?$", words[2])
+    words = [word for word in arguments if word not in ("-q", "-e")]
+    assert words[0] == "install"
+    (given,) = re.findall(r"^\.(?:\[(.*)\])?$", words[1])
     assert set(filter(None, given.split(","))) <= set(extras)
-    assert words[3:] in ([], ["-c", "ci/constraints.txt"])
+    assert words[2:] in ([], ["-c", "ci/constraints.txt"])
+
+
+def check_installed(arguments: list[str]) -> None:
+    """A command of the package, as what it stands for in the checkout."""
+    name, *rest = arguments
+    if name in ("report", "sweep"):
+        check_module(f"suites.{name}", rest)
+    elif name == "judge":
+        place, *options = rest
+        like = [option.replace("--like=", "--backend=") for option in options]
+        check_pytest(["suites/", f"--implementation={place}", *like])
+    else:
+        assert name == "suite"
+        check_pytest(["suites/", *rest])
 
 
 def check_pytest(arguments: list[str]) -> None:
