@@ -223,11 +223,12 @@ def check_script(path: Path, arguments: list[str]) -> None:
 def check_pip(arguments: list[str]) -> None:
     """The checkout, with extras and constraints that there are."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    words = [word for word in arguments if word not in ("-q", "-e")]
-    assert words[0] == "install"
-    (given,) = re.findall(r"^\.(?:\[(.*)\])?$", words[1])
+    install, *words = (word for word in arguments if word != "-q")
+    assert install == "install"
+    place, *rest = words[1:] if words[0] == "-e" else words
+    (given,) = re.findall(r"^\.(?:\[(.*)\])?$", place)
     assert set(filter(None, given.split(","))) <= set(extras)
-    assert words[2:] in ([], ["-c", "ci/constraints.txt"])
+    assert rest in ([], ["-c", "ci/constraints.txt"])
 
 
 def check_installed(arguments: list[str]) -> None:

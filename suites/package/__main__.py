@@ -13,8 +13,10 @@ import rich_click as click
 from .options import argument_list, options
 from .place import TREE, find
 
-_REST: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
-_AS_GIVEN: dict[str, Any] = {**_REST, "help_option_names": []}
+find()  # the options of the commands below are read from there
+
+_AS_GIVEN: dict[str, Any] = {"ignore_unknown_options": True}
+_REST: dict[str, Any] = {**_AS_GIVEN, "allow_extra_args": True}
 _EPILOG = "Other options go to pytest as they are: -x stops at the first failure, -n 2 takes two processes."
 
 
@@ -22,7 +24,6 @@ _EPILOG = "Other options go to pytest as they are: -x stops at the first failure
 @click.version_option(package_name="softmax-ce-conformance")
 def main() -> None:
     """Judge softmax cross-entropy against a certified reference."""
-    find()
 
 
 def _with_options(*left_out: str) -> Callable[[click.Command], click.Command]:

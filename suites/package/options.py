@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import rich_click as click
-
-from .place import find
 
 
 class _Collected:
@@ -34,9 +33,9 @@ class _Collected:
             self.options.append(click.Option([name], metavar=attributes.get("metavar", "NAME"), help=text))
 
 
+@cache
 def options() -> list[click.Option]:
-    """All of them, in their order."""
-    find()
+    """All of them, in their order; only where `suites` is found (suites/package/place.py)."""
     from suites.command.options import add_options
 
     collected: Any = _Collected()
