@@ -21,6 +21,7 @@ from reference.formats import FORMATS, Format
 from reference.options import OPTIONS, PARTS
 from reference.problem import Problem
 from reference.quantity import BLOCK_PRODUCTS, OF_SOME_PROBLEMS, SECOND_ORDER, Quantity
+from reference.reduction import Reduction
 from reference.validation import check, names, table, text, validator, whole
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ SCHEMA = table(
         "targets": names(TARGETS, least=1),
         "fixed_target": {"type": "boolean"},
         "options": names(OPTIONS),
+        "reduces": {"enum": [Reduction.MEAN.value, Reduction.SUM.value]},
         "classes_multiple_of": whole(1, 2**20),
         "max_classes": whole(LEAST_MAX_CLASSES),
         "finite_logits": {"type": "boolean"},
@@ -80,6 +82,7 @@ class Limit:
       targets: kinds of target that it takes: indices, probabilities.
       fixed_target: True if it has no gradient by its target: probabilities that are labels, and not another model's.
       options: options that it takes at values other than their defaults (`reference.options.OPTIONS`).
+      reduces: `mean` or `sum` if it returns that of the losses and nothing else: every problem is asked so.
       classes_multiple_of: K must be a multiple of it; generated problems are.
       max_classes: largest K, at least 64.
       finite_logits: True if it takes neither masked classes (-inf), +inf nor NaN.
@@ -110,6 +113,7 @@ class Limit:
     targets: tuple[str, ...] | None = None
     fixed_target: bool = False
     options: tuple[str, ...] | None = None
+    reduces: str | None = None
     classes_multiple_of: int = 1
     max_classes: int | None = None
     finite_logits: bool = False
@@ -138,6 +142,7 @@ class Limit:
             _only("target ", self.targets),
             "no gradient by the target" if self.fixed_target else None,
             _only("options ", self.options),
+            None if self.reduces is None else f"the {self.reduces} of the losses only",
             None if self.classes_multiple_of == 1 else f"K a multiple of {self.classes_multiple_of}",
             None if self.max_classes is None else f"K at most {self.max_classes}",
             "finite logits" if self.finite_logits else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -165,6 +166,27 @@ class Operation:
         return rounded if self.max_classes is None else min(rounded, self.max_classes // step * step)
 
     @property
+    def reduces(self) -> Reduction | None:
+        """The reduction of an operation that returns nothing but a mean, or a sum; None of any other."""
+        return next((Reduction(limit.reduces) for limit in self.limits if limit.reduces is not None), None)
+
+    @property
+    def _always_used(self) -> set[str]:
+        """Options that no problem can do without."""
+        return set() if self.reduces is None else {"reduction"}
+
+    def as_put(self, problem: Problem) -> Problem:
+        """The problem as it is put to the operation: the mean or the sum of its losses, where that is all it returns.
+
+        >>> mean = Operation("f", "f(x)", None, {}, limits=(Limit("it is a module of a loss", reduces="mean"),))
+        >>> str(mean.as_put(Problem([[0.0, 1.0]], [0], "float32", cotangent=[2.0])).reduction)
+        'mean'
+        """
+        if self.reduces is None or problem.reduction is self.reduces:
+            return problem
+        return _reduced(problem, self.reduces)
+
+    @property
     def finite_logits(self) -> bool:
         """True if it takes finite logits only."""
         return any(limit.finite_logits for limit in self.limits)
@@ -240,7 +262,7 @@ class Operation:
             self,
             arithmetic={d: a for d, a in self.arithmetic.items() if all(li.takes(d, device, self.target) for li in every)},
             quantities=tuple(q for q in self.quantities if all(li.has(q) for li in every)),
-            options=self.options.intersection(*(li.options for li in every if li.options is not None)),
+            options=self.options.intersection(*(_varied(limit) for limit in every)),
             limits=every,
             beyond=replace(self.whole, limits=()),
         )
@@ -285,7 +307,7 @@ class Operation:
 
     def problem_declared_away(self, problem: Problem) -> str | None:
         """The limit by which a problem is not asked, for its logits, their number or its options; None if there is none."""
-        used = options_used(problem)
+        used = options_used(problem) - self._always_used
         for limit in self.limits:
             if not limit.fits(problem) or (limit.options is not None and used - set(limit.options)):
                 return f"declared limit: {limit.text}"
@@ -311,7 +333,7 @@ class Operation:
             return f"{self.name} computes {self.loss}, not {problem.loss}"
         if problem.has_probabilities != self.probabilities:
             return f"{self.name} takes {'probabilities' if self.probabilities else 'class indices'}"
-        missing = sorted(options_used(problem) - self.options)
+        missing = sorted(options_used(problem) - self.options - self._always_used)
         return f"{self.name} has no {', '.join(missing)}" if missing else None
 
     def asked(self, problem: Problem, wanted: tuple[Quantity, ...] = tuple(Quantity)) -> tuple[Quantity, ...]:
@@ -327,6 +349,18 @@ class Operation:
 def modes_of(operations: Iterable[Operation]) -> tuple[str, ...]:
     """The modes of operations, each once, in their order."""
     return tuple(dict.fromkeys(operation.mode for operation in operations))
+
+
+def _varied(limit: Limit) -> frozenset[str]:
+    """The options that a limit leaves: a reduction that is always the same is none."""
+    left = frozenset(OPTIONS if limit.options is None else limit.options)
+    return left if limit.reduces is None else left - {"reduction"}
+
+
+@lru_cache(maxsize=256)
+def _reduced(problem: Problem, reduction: Reduction) -> Problem:
+    """Kept, as what is expected of a problem is."""
+    return problem.reduced_by(reduction)
 
 
 def options_used(problem: Problem) -> set[str]:

@@ -24,7 +24,7 @@ class Question:
 
     Arguments:
       operation: what is called.
-      problem: the logits with target and options.
+      problem: the logits with target and options, as they are put to the operation (`Operation.as_put`).
       quantities: what is wanted, all of one call: a framework may share work between them.
       layout: how the (N, K) logits lie in memory, and what else the call is given, where the framework keeps that.
       usage: the sequence of calls in which it is asked.
@@ -37,6 +37,9 @@ class Question:
     layout: Layout = Layout.CONTIGUOUS
     usage: Usage = Usage.PLAIN
     label_dtype: str = LABEL_DTYPE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "problem", self.operation.as_put(self.problem))
 
     @property
     def quantity(self) -> Quantity:

@@ -226,6 +226,21 @@ class Problem:
         return replace(self, **(given | changes))
 
     @in_default_state
+    def reduced_by(self, reduction: Reduction) -> Problem:
+        """A copy whose losses are reduced; of the cotangents of its rows the first is that of the result.
+
+        Nothing is validated anew, so that a target out of range stays as it is.
+
+        >>> Problem([[0.0], [1.0]], [0, 0], "float32", cotangent=[2.0, 3.0]).reduced_by(Reduction.MEAN).cotangent
+        array(2.)
+        """
+        copied = copy(self)
+        object.__setattr__(copied, "reduction", reduction)
+        if self.cotangent is not None and self.cotangent.ndim:
+            copied._set("cotangent", np.array(self.cotangent[0] if self.num_rows else 1.0))
+        return copied
+
+    @in_default_state
     def with_unchecked_target(self, target: ArrayLike) -> Problem:
         """A copy with class indices or labels that are not validated: to ask what an operation does with those out of range."""
         copied = copy(self)

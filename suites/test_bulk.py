@@ -19,6 +19,8 @@ def test_bulk(judge: Judge, operation: Operation, fmt: Format) -> None:
     """Class indices alone, for which the compiled tier has formulas."""
     if not operation.is_of_indices:
         pytest.skip(f"{operation.name} is no cross-entropy of class indices")
+    if operation.reduces is not None:
+        pytest.skip(f"{operation.name} returns one {operation.reduces} of all rows, of which none can be judged alone")
     if find_spec("numba") is None:
         pytest.skip("so many rows need numba: pip install -e '.[fast]'")
     judge.search_bulk(bulk_problems, operation, Ask(fmt, ("moderate",)), (Quantity.LOSS, Quantity.GRADIENT))

@@ -52,7 +52,8 @@ def test_more_rows_than_a_grid_has(judge: Judge, operation: Operation, fmt: Form
 
 @pytest.mark.asks(Quantity.LOSS)
 def test_a_mean_of_many_rows(judge: Judge, operation: Operation, fmt: Format) -> None:
-    if "reduction" not in operation.options or not judge.is_foremost(operation):
+    has_mean = "reduction" in operation.options or operation.reduces is Reduction.MEAN
+    if not has_mean or not judge.is_foremost(operation):
         pytest.skip(f"{operation.name} is no main operation with reductions")
     batch = _batch(fmt, operation.loss, operation.probabilities, IN_A_MEAN, _classes(operation, 2))
     mean = judge.in_place_of(_mean_of(batch))
