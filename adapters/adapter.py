@@ -112,6 +112,10 @@ class Adapter(ABC):
     def operations(self) -> tuple[Operation, ...]:
         """The operations in all their modes, in the order in which reports list them."""
 
+    def own_operations(self) -> tuple[Operation, ...]:
+        """Those of the framework itself, beside which a kernel of the user's is judged."""
+        return self.operations()
+
     @abstractmethod
     def call(self, question: Question) -> Call:
         """Run the operation; exceptions of the framework pass through.

@@ -99,7 +99,11 @@ def _observed_end(ending: Ending) -> Observed:
 
 
 class Isolated(Adapter):
-    """The backend on trial, in a worker; a process that ends is replaced."""
+    """The backend on trial, in a worker; a process that ends is replaced.
+
+    Beside a kernel of the user's the framework's own operations are asked in a worker of theirs, which no kernel has touched.
+    It is started when they are first asked for.
+    """
 
     def __init__(self, trial: Trial, allowance: Allowance) -> None:
         """Raises AdapterError if the backend is not there, or processes cannot be had."""
@@ -107,6 +111,7 @@ class Isolated(Adapter):
         self._endings = _Endings()
         self._written = Tail()
         self._worker: Worker | None = Worker(trial, allowance, self._written)
+        self._beside: Isolated | None = None
         self._description = self._worker.description
         self.name, self.device = self._description.name, self._description.device
         self.main, self.controls = self._description.main, self._description.controls
@@ -133,9 +138,23 @@ class Isolated(Adapter):
         """The operations on trial: the user's own, if an implementation is."""
         return self._description.operations
 
+    def own_operations(self) -> tuple[Operation, ...]:
+        """Those of the framework, in another worker if an implementation is on trial in this one."""
+        if self._trial.implementation is None:
+            return self.operations()
+        if self._beside is None:
+            self._beside = Isolated(replace(self._trial, implementation=None), self.allowance)
+        return self._beside.operations()
+
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
-        """The usages of an operation on trial, as the worker said when it was loaded; of another the plain one."""
+        """The usages of an operation, as its worker said when it was loaded."""
+        if self._is_beside(operation):
+            return self._beside.usages(operation) if self._beside else PLAIN_ONLY
         return self._description.usages.get(operation.label, PLAIN_ONLY)
+
+    def _is_beside(self, operation: Operation) -> bool:
+        """True of the framework's own operations, where an implementation is on trial."""
+        return self._trial.implementation is not None and operation.implementation is None
 
     def call(self, *_: Any) -> Call:
         """Not here: `observe` has the worker call."""
@@ -152,6 +171,8 @@ class Isolated(Adapter):
         Raises:
           GivenUpError: too many calls of this operation have ended their process.
         """
+        if self._beside is not None and self._is_beside(question.operation):
+            return self._beside.observe(question)
         if (known := self._endings.find(question)) is not None:
             return known
         label = question.operation.label
@@ -191,3 +212,5 @@ class Isolated(Adapter):
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+        if self._beside is not None:
+            self._beside.close()

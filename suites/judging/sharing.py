@@ -144,11 +144,10 @@ def is_no_worse(miss: Miss, there: Measurement, known: Iterable[Deviation]) -> b
 def own_operation(adapter: Adapter, miss: Miss) -> Operation | None:
     """The first main operation of the backend, in the mode of the kernel, that can be asked what was missed.
 
-    For a kernel that computes a linear layer too, the first that does, in another mode if there is none in its own. None in
-    isolation, which has the framework elsewhere.
+    For a kernel that computes a linear layer too, the first that does, in another mode if there is none in its own.
     """
     quantity, problem, mode = miss.measurement.quantity, miss.measurement.problem, miss.operation.mode
-    every = [op for op in adapter.operations() if op.implementation is None]
+    every = [op for op in adapter.own_operations() if op.implementation is None]
     own = {op.name: op for op in every if op.mode == mode}
     listed = [own[name] for name in adapter.main if name in own]
     if miss.operation.is_layer:
