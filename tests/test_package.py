@@ -21,6 +21,19 @@ NAME = "softmax_ce_conformance"
 KERNEL = ADAPTERS.block("python", "# my_numpy_kernel.py").text
 RIGHT = "np.log(powers.sum(axis=1))"
 WRONG = "np.log(powers.sum(axis=1) + 1e-6)"
+CALLS = """
+import sys
+import numpy as np
+from softmax_ce_conformance import assert_reaches, judge
+from right import my_loss_and_gradient
+
+found = judge(lambda x, y: my_loss_and_gradient(x, y), "numpy", claim="stable", dtypes="float32", case="absorption/gap-20")
+logits = np.zeros((1, 2), dtype=np.float32)
+assert_reaches("accurate", logits, [0], loss=np.array([np.log(2)], dtype=np.float32))
+print(found.name, {"adapters", "suites", "reference"} & set(sys.modules))
+"""
+"""What is run in Python."""
+
 NARROW = ("--dtype=float32", "--claim=stable", "-x")
 
 
@@ -47,27 +60,76 @@ class Installed:
         )
 
 
+def copied(checkout: Path) -> None:
+    """A copy of the checkout: pip builds where the sources are, and leaves its files there."""
+    unwanted = shutil.ignore_patterns(".git", ".venv", "build", "reports", "*.egg-info", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, checkout, ignore=unwanted)
+
+
+def environment_with(folder: Path, interpreter: str, place: str) -> Path:
+    """A new environment into which a place is installed, with a foreign package of the name `adapters`."""
+    subprocess.run([interpreter, "-m", "venv", str(folder)], check=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, place, "-c", str(ROOT / "ci" / "constraints.txt")], check=True)
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (site / "adapters").mkdir()
+    (site / "adapters" / "__init__.py").write_text("FOREIGN = True\n")
+    return folder
+
+
+def write_kernels(folder: Path) -> None:
+    """One that is right and one that is wrong."""
+    assert RIGHT in KERNEL
+    (folder / "right.py").write_text(KERNEL)
+    (folder / "wrong.py").write_text(KERNEL.replace(RIGHT, WRONG))
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     top = tmp_path_factory.mktemp("package")
-    checkout, environment, folder = (top / name for name in ("checkout", "environment", "user"))
-    # A copy: pip builds where the sources are, and leaves its files there.
-    unwanted = shutil.ignore_patterns(".git", ".venv", "build", "reports", "*.egg-info", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT, checkout, ignore=unwanted)
-    pip = [sys.executable, "-m", "pip"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", f"--wheel-dir={top}", str(checkout)], check=True)
-    (wheel,) = top.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    pip[0] = str(environment / "bin" / "python")
-    subprocess.run([*pip, "install", "-q", str(wheel), "-c", str(ROOT / "ci" / "constraints.txt")], check=True)
-    (site,) = (environment / "lib").glob("python*/site-packages")
-    (site / "adapters").mkdir()
-    (site / "adapters" / "__init__.py").write_text("FOREIGN = True\n")
+    checkout, folder = top / "checkout", top / "user"
+    copied(checkout)
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={top}", str(checkout)]
+    subprocess.run(wheel, check=True)
+    (wheel_file,) = top.glob("*.whl")
+    environment = environment_with(top / "environment", sys.executable, str(wheel_file))
     folder.mkdir()
-    (folder / "right.py").write_text(KERNEL)
-    (folder / "wrong.py").write_text(KERNEL.replace(RIGHT, WRONG))
-    assert RIGHT in KERNEL
-    return Installed(wheel, environment, folder)
+    write_kernels(folder)
+    return Installed(wheel_file, environment, folder)
+
+
+def python(version: str) -> str:
+    """An interpreter of a version, on the path or beside this one; the test is skipped where there is none."""
+    beside = map(str, sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python3")))
+    for found in (shutil.which(f"python{version}"), *beside):
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return found
+    pytest.skip(f"there is no Python {version} here")
+
+
+@pytest.mark.parametrize(("version", "source"), [("3.12", "git"), ("3.13", "sdist")])
+def test_it_is_installed_from_its_sources_by_other_versions_of_python(version: str, source: str, tmp_path: Path) -> None:
+    """From the address of a repository, and from a source distribution; on the command line and in Python."""
+    checkout, interpreter = tmp_path / "checkout", python(version)
+    copied(checkout)
+    if source == "git":
+        author = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+        for arguments in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "all of it"]):
+            subprocess.run(["git", *arguments], cwd=checkout, check=True)
+        place = f"git+{checkout.as_uri()}"
+    else:
+        build = "from setuptools.build_meta import build_sdist; print(build_sdist('..'))"
+        subprocess.run([sys.executable, "-c", build], cwd=checkout, check=True, stdout=subprocess.DEVNULL)
+        (archive,) = tmp_path.glob("*.tar.gz")
+        place = str(archive)
+    made = environment_with(tmp_path / "environment", interpreter, place)
+    installed = Installed(Path(), made, tmp_path)
+    write_kernels(tmp_path)
+    narrow = ("--like=numpy", "--dtype=float32", "--claim=stable", "--case=absorption/*", "--json")
+    for kernel, status in (("right", 0), ("wrong", 1)):
+        done = installed.run("softmax-ce", "judge", f"{kernel}.py:my_loss_and_gradient", *narrow)
+        assert done.returncode == status, done.stdout
+    assert installed.run("python", "-c", CALLS).stdout == "REDUCED set()\n"
 
 
 def test_one_name_is_installed_and_every_file_of_the_three_packages_is_below_it(installed: Installed) -> None:
@@ -78,7 +140,7 @@ def test_one_name_is_installed_and_every_file_of_the_three_packages_is_below_it(
     files += [ROOT / "pyproject.toml", *(ROOT / "ci" / "claims").iterdir()]
     own = ROOT / "suites" / "package"
     wanted = {f"{NAME}/tree/{path.relative_to(ROOT)}" for path in files if own not in path.parents}
-    wanted |= {f"{NAME}/{path.name}" for path in own.glob("*.py")}
+    wanted |= {f"{NAME}/{path.name}" for path in (*own.glob("*.py"), own / "py.typed")}
     assert len(wanted) > 250
     assert {name for name in names if name.startswith(f"{NAME}/")} == wanted
 
@@ -104,6 +166,22 @@ def test_a_wrong_kernel_fails_and_its_command_fails_again(installed: Installed) 
     assert "what   : loss[0]" in again.stdout
 
 
+def test_the_calls_and_the_plugin_work(installed: Installed) -> None:
+    assert installed.run("python", "-c", CALLS).stdout == "REDUCED set()\n"
+    assert "@pytest.mark.softmax_ce(**options): options of assert_conforms" in installed.run("pytest", "--markers").stdout
+
+
+def test_a_shell_can_complete_the_command(installed: Installed) -> None:
+    said = subprocess.run(
+        [str(installed.environment / "bin" / "softmax-ce")],
+        env={"_SOFTMAX_CE_COMPLETE": "bash_source", "PATH": "/usr/bin:/bin"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert "complete -o nosort -F _softmax_ce_completion softmax-ce" in said.stdout
+
+
 def test_the_names_of_other_packages_are_left_to_them(installed: Installed) -> None:
     code = "import adapters, importlib.util as u; print(adapters.FOREIGN, u.find_spec('suites'), u.find_spec('reference'))"
     assert installed.run("python", "-c", code).stdout == "True None None\n"
@@ -113,6 +191,8 @@ def test_the_names_of_other_packages_are_left_to_them(installed: Installed) -> N
     ("command", "status", "says"),
     [
         ("judge right.py:my_loss_and_gradient", 2, "Missing option '--like'"),
+        ("judge right.py:my_loss_and_gradient --like=numpy --timeout=5", 2, "--timeout is given without --json"),
+        ("judge right.py --form=kernel", 2, "form: 'kernel' is not known; allowed: kernelbench"),
         ("judge none.py:f --like=numpy", 4, "there is no file 'none.py'; allowed: path/to/file.py:name"),
         ("judge right.py:f --like=numpy", 4, "right.py has no 'f'; it has: "),
         ("suite --backend=nunpy", 4, "the nearest is 'numpy'"),
@@ -134,7 +214,8 @@ def test_the_commands_have_every_option_of_the_suites() -> None:
     assert [option.opts[0] for option in options()] == documented
     assert {option for parameter in suite.params for option in parameter.opts} == set(documented)
     named = {"--backend": "--like", "--implementation": "kernel"}
-    assert {option for parameter in judge.params for option in parameter.opts} == {named.get(o, o) for o in documented}
+    own = {"--form", "--json", "--timeout"}
+    assert {option for parameter in judge.params for option in parameter.opts} == {named.get(o, o) for o in documented} | own
 
 
 def test_options_are_handed_on_as_they_were_given() -> None:

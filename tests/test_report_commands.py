@@ -88,7 +88,7 @@ def test_paths_that_are_no_files(tmp_path: Path, capsys: Capture) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["show", "cite", "validate"])
+@pytest.mark.parametrize("command", ["show", "cite", "badge", "validate"])
 def test_a_pipe_is_refused_and_not_waited_for(command: str, tmp_path: Path, capsys: Capture) -> None:
     os.mkfifo(tmp_path / "report.json")
     assert main([command, str(tmp_path)]) in (WORSE, USAGE)
@@ -235,6 +235,37 @@ def test_citations(tmp_path: Path, capsys: Capture) -> None:
     assert "torch 2.13.0; cpu, eager; seed 0" in bibtex
     main(["cite", path, "--format=text"])
     assert capsys.readouterr().out.strip() == text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "results", "message", "colour"),
+    [
+        ("CONFORMS", [{"role": "main", "reached": "stable"}], "stable, conforms", "brightgreen"),
+        (
+            "REDUCED",
+            [{"role": "main", "reached": "faithful"}, {"role": "main", "reached": "accurate"}],
+            "accurate, reduced",
+            "green",
+        ),
+        (
+            "REDUCED",
+            [{"role": "main", "reached": "stable"}, {"role": "control", "reached": "none"}],
+            "stable, reduced",
+            "green",
+        ),
+        ("FAILS", [{"role": "main", "reached": "stable"}], "fails", "red"),
+        ("NOTHING RAN", [], "nothing ran", "lightgrey"),
+        ("INTERRUPTED", [{"role": "main", "reached": "correct"}], "interrupted", "lightgrey"),
+    ],
+)
+def test_a_badge_says_the_verdict_and_the_lowest_grade(
+    tmp_path: Path, capsys: Capture, verdict: str, results: list[dict[str, Any]], message: str, colour: str
+) -> None:
+    made = report(*(result(**keys) for keys in results), verdict=verdict)
+    stored(made, tmp_path / "report.json")
+    assert main(["badge", str(tmp_path)]) == GOOD
+    told = {"schemaVersion": 1, "label": "softmax cross-entropy", "message": message, "color": colour}
+    assert json.loads(capsys.readouterr().out) == told
 
 
 def test_the_citation_is_that_of_the_citation_file() -> None:

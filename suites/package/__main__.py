@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,8 +11,13 @@ from typing import Any
 
 import rich_click as click
 
+from .call import Job, new_folder
+from .carry import Load
+from .forms import FORMS, defaults_of
 from .options import argument_list, options
 from .place import TREE, find
+from .run import NotJudgedError, status_of
+from .verdict import SCHEMA
 
 find()  # the options of the commands below are read from there
 
@@ -47,16 +53,56 @@ def suite(context: click.Context, /, **given: Any) -> None:
 @_with_options("backend", "implementation", "effort")
 @main.command(context_settings=_REST, epilog=_EPILOG)
 @click.argument("kernel")
-@click.option("--like", metavar="NAME", required=True, help="the framework whose tensors it takes: --backend of 'suite'")
+@click.option("--like", metavar="NAME", help="the framework whose tensors it takes: --backend of 'suite'")
 @click.option("--effort", default="quick", help="how many problems are generated (default: quick)")
+@click.option("--form", metavar="NAME", help=f"what it is in the place of a function: {', '.join(FORMS)}")
+@click.option("--json", "as_json", is_flag=True, help="print the verdict as one line of JSON, and all else to stderr")
+@click.option("--timeout", type=float, metavar="SECONDS", help="how long all of --json may take (default: any time)")
 @click.pass_context
-def judge(context: click.Context, /, kernel: str, like: str, effort: str, **given: Any) -> None:
+def judge(context: click.Context, /, kernel: str, **given: Any) -> None:
     """Judge a kernel of yours.
 
-    KERNEL is path/to/file.py:function or package.module:function.
+    KERNEL is path/to/file.py:function or package.module:function; with --form=kernelbench path/to/file.py.
     """
-    of_kernel = [f"--backend={like}", f"--implementation={kernel}", f"--effort={effort}"]
-    _run_tests([*of_kernel, *argument_list(context.command, given), *context.args])
+    form, as_json, timeout = (given.pop(name) for name in ("form", "as_json", "timeout"))
+    try:
+        load = Load(kernel, form=form)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    given = defaults_of(form) | {name: value for name, value in given.items() if value not in (None, False)}
+    if "like" not in given:
+        raise click.UsageError("Missing option '--like'.")
+    if timeout is not None and not as_json:
+        raise click.UsageError("--timeout is given without --json; allowed: both, or --isolate with --call-timeout.")
+    report = Path(given.pop("report")) if "report" in given else None
+    arguments = [*argument_list(context.command, given), *context.args]
+    if as_json:
+        _print_verdict(Job(load, arguments, report, timeout, sys.stderr))
+    else:
+        _judge_here(load, arguments, report)
+
+
+def _print_verdict(job: Job) -> None:
+    """Print it as JSON, or what there is in its place, and end with its status."""
+    try:
+        verdict = job.verdict()
+    except NotJudgedError as error:
+        print(json.dumps({"schema": SCHEMA, "verdict": None, "holds": False, "reason": str(error)}))
+        sys.exit(error.status)
+    print(verdict.to_json())
+    sys.exit(status_of(verdict))
+
+
+def _judge_here(load: Load, arguments: Sequence[str], report: Path | None) -> None:
+    """Judge in this process, so that what is written is seen as `pytest suites/` writes it."""
+    folder = report
+    if load.form is not None:
+        folder = report or new_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+    place = load.place(folder or Path())
+    written = [] if report is None else [f"--report={report}"]
+    renamed = [argument.replace("--like=", "--backend=", 1) for argument in arguments]
+    _run_tests([f"--implementation={place}", *renamed, *written])
 
 
 def _run_tests(arguments: Sequence[str]) -> None:
@@ -72,10 +118,10 @@ def _run_tests(arguments: Sequence[str]) -> None:
 @main.command(context_settings=_AS_GIVEN, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def report(arguments: tuple[str, ...]) -> None:
-    """Show, compare, check or cite stored reports: `report --help`."""
+    """Show, compare, check or cite stored reports, or make a badge: `report --help`."""
     from suites.report.__main__ import main as run
 
-    sys.exit(run(arguments))
+    sys.exit(run(arguments, "softmax-ce report"))
 
 
 @main.command(context_settings=_AS_GIVEN, add_help_option=False)
@@ -86,7 +132,7 @@ def sweep(arguments: tuple[str, ...]) -> None:
         from suites.sweep.__main__ import main as run
     except ModuleNotFoundError as error:  # without numba there is no sweep
         raise click.UsageError(str(error)) from error
-    sys.exit(run(arguments))
+    sys.exit(run(arguments, "softmax-ce sweep"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m suites.report`: shows, compares, checks and cites stored reports."""
+"""`python -m suites.report`: shows, compares, checks and cites stored reports, and makes badges of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
+from suites.report.badge import badge_json
 from suites.report.cite import cited_as_bibtex, cited_as_text
 from suites.report.compare import compare
 from suites.report.escape import one_line, printable
@@ -62,11 +63,14 @@ exit status: 0; 1 if a report is not valid (validate) or became worse (compare -
 cannot be used. Reports are read, never executed; nothing is fetched."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line: a command and its options."""
+PROGRAM = "python -m suites.report"
+
+
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """The command line: a command and its options; `program` is how it was called."""
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
-        prog="python -m suites.report",
+        prog=program,
         description="Work with the report.json files that 'pytest suites/ --report=DIR' writes.",
         epilog=_EPILOG,
         formatter_class=raw,
@@ -77,12 +81,13 @@ def parser() -> argparse.ArgumentParser:
         "compare": "put two or more reports in one table, differences first",
         "validate": "check that files are reports of this schema, unchanged since they were written",
         "cite": "print how to cite a report: a sentence and a BibTeX entry",
+        "badge": "print the JSON from which shields.io draws a badge of a report",
     }
     made = {
         name: commands.add_parser(name, help=text, description=_COMPARE if name == "compare" else text, formatter_class=raw)
         for name, text in about.items()
     }
-    for name in ("show", "cite"):
+    for name in ("show", "cite", "badge"):
         made[name].add_argument("report", type=Path, metavar="REPORT", help="a report.json, or its folder")
     made["compare"].add_argument(
         "reports", type=Path, nargs="+", metavar="REPORT", help="report.json files or their folders, the baseline first"
@@ -155,6 +160,12 @@ def cite(options: argparse.Namespace) -> int:
     return GOOD
 
 
+def print_badge(options: argparse.Namespace) -> int:
+    """Print the badge of a report; the exit status."""
+    print(badge_json(load_report(options.report)))
+    return GOOD
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
@@ -172,10 +183,10 @@ def _print(lines: list[str], tables: RenderableType) -> None:
         print("\n".join(lines))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run a command; the exit status."""
-    options = parser().parse_args(arguments)
-    run = {"show": show, "compare": compare_reports, "validate": validate, "cite": cite}[options.command]
+    options = parser(program).parse_args(arguments)
+    run = {"show": show, "compare": compare_reports, "validate": validate, "cite": cite, "badge": print_badge}[options.command]
     try:
         status = run(options)
         sys.stdout.flush()

@@ -53,10 +53,13 @@ examples  python -m suites.sweep --backend=torch --dtype=float16 --report=sweeps
 exit status: 0; 1 if a claim fails; 2 if what was asked cannot be done; 130 if interrupted (what is finished is kept)."""
 
 
-def parser() -> argparse.ArgumentParser:
+PROGRAM = "python -m suites.sweep"
+
+
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """The command line: what is swept, how it runs, and what is done instead."""
     made = argparse.ArgumentParser(
-        prog="python -m suites.sweep",
+        prog=program,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -178,9 +181,9 @@ def find(options: argparse.Namespace) -> int:
     return GOOD
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run a command; the exit status."""
-    options = parser().parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     run = plan if options.plan else find if options.search else sweep
     try:
         return run(options)

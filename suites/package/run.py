@@ -1,0 +1,142 @@
+"""Runs the suites on a kernel in a process of its own, which the kernel may end or never return to, and reads the verdict."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from typing import TextIO
+
+from .verdict import Verdict, verdict_of
+
+USAGE, ANSWERED_NOTHING, TIME_UP, ENDED = 4, 6, 7, 8
+"""Exit statuses beside pytest's: a mistake in an option, no call answered, no time left, the process ended by the kernel."""
+
+_JUDGED = "SOFTMAX_CE_JUDGED"
+"""Set in a process that judges: a file that is loaded there must not judge once more."""
+
+
+class NotJudgedError(RuntimeError):
+    """There is no verdict: the message says why and what to do, `status` is the exit status of the command."""
+
+    def __init__(self, message: str, status: int, printed: str = "") -> None:
+        super().__init__(message)
+        self.status, self.printed = status, printed
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of `softmax-ce judge`.
+
+    Arguments:
+      arguments: those of the command, but for the report.
+      folder: where the report goes.
+      seconds: what the run may take; None for any time.
+      echo: where all that it writes is shown at once.
+    """
+
+    arguments: Sequence[str]
+    folder: Path
+    seconds: float | None = None
+    echo: TextIO | None = None
+
+    def verdict(self) -> Verdict:
+        """What it says.
+
+        Raises:
+          NotJudgedError: it has no verdict.
+        """
+        if _JUDGED in os.environ:
+            raise NotJudgedError("judge was called by a file that is loaded to be judged; call it below a main guard", USAGE)
+        for old in self.folder.glob("report*.json"):
+            old.unlink()
+        printed, status, is_late = self._ended()
+        if is_late:
+            raise NotJudgedError(f"time was up: {self.seconds:g} seconds; give more, or judge with isolate", TIME_UP, printed)
+        found = sorted(self.folder.glob("report*.json"))
+        if not found:
+            raise _without_report(printed, status)
+        return verdict_of(found[0], printed)
+
+    def _ended(self) -> tuple[str, int, bool]:
+        """What the process wrote, its exit status, and whether its time was up."""
+        command = [sys.executable, "-m", __package__ or "", "judge", *self.arguments, f"--report={self.folder}"]
+        late: list[bool] = []
+        with (
+            subprocess.Popen(
+                command,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process,
+            _stopped_after(self.seconds, lambda: _kill(process, late)),
+        ):
+            printed = "".join(self._lines(process))
+        return printed, process.returncode, bool(late)
+
+    def _lines(self, process: subprocess.Popen[str]) -> Iterator[str]:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if self.echo is not None:
+                self.echo.write(line)
+            yield line
+
+
+def _kill(process: subprocess.Popen[str], late: list[bool]) -> None:
+    late.append(True)
+    process.kill()
+
+
+@contextmanager
+def _stopped_after(seconds: float | None, stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` after some seconds, and where the block is left by an exception."""
+    timer = Timer(seconds, stop) if seconds is not None else None
+    try:
+        if timer is not None:
+            timer.start()
+        yield
+    except BaseException:
+        stop()
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, with its path of modules, without what it says to a pytest that runs here."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), _JUDGED: "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _without_report(printed: str, status: int) -> NotJudgedError:
+    """Why there is no report: a mistake in the call, or the kernel ended the process."""
+    lines = printed.splitlines()
+    mistakes = [
+        line.partition(": error: ")[2] for line in lines if ": error: " in line
+    ]  # of an option that pytest does not know
+    mistakes = mistakes or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if mistakes or status == USAGE:
+        return NotJudgedError(" ".join(mistakes) or printed.strip(), USAGE, printed)
+    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    last = printed.strip().splitlines()[-1:]
+    told = f"the process that judges was ended, perhaps by the kernel ({how}); judge with isolate to be told by which call"
+    return NotJudgedError(f"{told}; its last line: {' '.join(last)}", ENDED, printed)
+
+
+def status_of(verdict: Verdict) -> int:
+    """The exit status that says a verdict.
+
+    0 every claim held that was tried, 1 one failed, 2 the run was interrupted, 5 nothing ran, 6 no call was answered.
+    """
+    if verdict.name == "FAILS" and not verdict.entries:
+        return ANSWERED_NOTHING
+    return {"CONFORMS": 0, "REDUCED": 0, "FAILS": 1, "INTERRUPTED": 2, "NOTHING RAN": 5}[verdict.name]

@@ -1,0 +1,187 @@
+"""The calls for arrays that are at hand: graded as an operation's results are, whatever framework they come from."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from softmax_ce_conformance import assert_reaches, grades
+from softmax_ce_conformance.compare import _QUANTITIES
+
+from reference import FORMATS, Problem, Quantity, evaluate
+from reference.quantity import BUILDING_BLOCKS, PRODUCT_OF
+from suites.inputs.problems import Ask, problems
+
+FLOAT32 = np.float32
+LOGITS = np.array([[20.0, 0.0], [0.5, -1.5]], dtype=FLOAT32)
+LABELS = [0, 1]
+LOSSES = np.array([2.0611537e-09, 2.126928], dtype=FLOAT32)
+"""log(1 + exp(-20)), and 2 + log(1 + exp(-2)), by hand, to the nearest float32."""
+
+
+def test_right_losses_are_correct_and_others_are_what_they_are() -> None:
+    assert grades(LOGITS, LABELS, loss=LOSSES)["loss"].grade == "correct"
+    absorbed = grades(LOGITS, LABELS, loss=np.array([0.0, LOSSES[1]], dtype=FLOAT32))["loss"]
+    assert (absorbed.grade, absorbed.entries, absorbed.lines) == ("stable", 2, {})
+    next_one = grades(LOGITS, LABELS, loss=np.nextafter(LOSSES, FLOAT32(9)))["loss"]
+    assert next_one.grade == "accurate"
+    assert 1 <= next_one.worst_ulps < 2
+    assert grades(LOGITS, LABELS, loss=np.array([np.nan, 1], dtype=FLOAT32))["loss"].grade == "none"
+
+
+def test_a_miss_is_told_at_its_worst_entry() -> None:
+    with pytest.raises(AssertionError) as raised:
+        assert_reaches("accurate", LOGITS, LABELS, loss=np.array([0.0, LOSSES[1]], dtype=FLOAT32))
+    assert str(raised.value).startswith("what   : loss[0] was returned as 0; claim 'accurate' allows")
+    assert "observed 0x0.0p+0 (0)" in str(raised.value)
+    assert "float32, N=2, K=2, indices, reduction=none" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_correctly_rounded_values_are_correct(name: str, data: st.DataObject) -> None:
+    """By the reference that a process of its own holds, of what the one here rounds."""
+    fmt = FORMATS[name]
+    problem = data.draw(problems(Ask(fmt, ("moderate", "absorption", "overflow"), options=frozenset({"label_smoothing"}))))
+    expected = evaluate(problem, ("loss", "gradient"))
+    values = {str(q): e.values.in_ulps(fmt).rounded()[0] for q, e in expected.items()}
+    dtype = ml_dtypes.bfloat16 if name == "bfloat16" else np.dtype(name)
+    options = {"cotangent": problem.cotangent, "label_smoothing": problem.label_smoothing}
+    found = grades(problem.logits.astype(dtype), problem.target, **{k: v.astype(dtype) for k, v in values.items()}, **options)
+    assert {each.grade for each in found.values()} == {"correct"}
+
+
+def test_every_quantity_of_logits_can_be_given() -> None:
+    """By name, and none beside them."""
+    of_layers_and_blocks = {*PRODUCT_OF.values(), Quantity.FEATURE_GRADIENT, Quantity.WEIGHT_GRADIENT, Quantity.BIAS_GRADIENT}
+    assert list(_QUANTITIES) == [str(quantity) for quantity in Quantity if quantity not in of_layers_and_blocks]
+    problem = Problem(LOGITS, np.eye(2), "float32", tangent=np.ones((2, 2)))
+    values = {str(q): e.values.in_ulps(problem.format).rounded()[0] for q, e in evaluate(problem, _QUANTITIES).items()}
+    found = grades(LOGITS, np.eye(2), tangent=np.ones((2, 2)), **{name: np.float32(array) for name, array in values.items()})
+    assert {name: each.grade for name, each in found.items()} == dict.fromkeys(_QUANTITIES, "correct")
+    assert set(map(str, BUILDING_BLOCKS)) < set(found)
+
+
+def test_options_are_those_of_a_problem() -> None:
+    mean = np.float32(LOSSES.astype(float).mean())
+    assert grades(LOGITS, LABELS, loss=mean, reduction="mean")["loss"].grade in ("correct", "faithful")
+    weighted = np.array([0.0, 2 * LOSSES[1]], dtype=FLOAT32)
+    assert grades(LOGITS, LABELS, loss=weighted, class_weights=[0.0, 2.0])["loss"].grade == "correct"
+    ignored = np.array([LOSSES[0], 0], dtype=FLOAT32)
+    assert grades(LOGITS, [0, -100], loss=ignored)["loss"].grade == "correct"
+    assert grades(LOGITS, LABELS, loss=weighted)["loss"].grade == "finite"
+
+
+def test_the_arithmetic_is_what_is_declared() -> None:
+    """A sum of ten thousand powers one after another may be off by more than one in blocks."""
+    logits = np.zeros((1, 10_000), dtype=FLOAT32)
+    loss = np.float32(np.log(np.float64(10_000))) * (1 + np.float32(3e-6))
+    assert grades(logits, [0], loss=np.array([loss]))["loss"].grade == "finite"
+    recursive = {"summation": "recursive"}
+    assert grades(logits, [0], loss=np.array([loss]), arithmetic=recursive)["loss"].grade == "componentwise"
+
+
+def test_each_array_is_judged_in_its_own_dtype() -> None:
+    logits = LOGITS.astype(ml_dtypes.bfloat16)
+    wide, narrow = grades(logits, LABELS, loss=LOSSES), grades(logits, LABELS, loss=LOSSES.astype(ml_dtypes.bfloat16))
+    assert (wide["loss"].grade, narrow["loss"].grade) == ("correct", "correct")
+    assert grades(logits, LABELS, loss=LOSSES.astype(ml_dtypes.bfloat16).astype(FLOAT32))["loss"].grade == "finite"
+
+
+def test_tensors_of_torch_are_taken_as_they_are() -> None:
+    torch = pytest.importorskip("torch")
+    logits = torch.tensor([[20.0, 0.0], [0.5, -1.5]], dtype=torch.bfloat16, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(logits.float(), torch.tensor(LABELS), reduction="none")
+    found = grades(logits, torch.tensor(LABELS), loss=loss)["loss"]
+    assert (found.grade, found.entries) == ("stable", 2)
+
+
+@pytest.mark.parametrize(
+    ("logits", "asked", "says"),
+    [
+        (LOGITS, {}, "no array is given; allowed: loss, gradient, hessian,"),
+        (LOGITS, {"los": LOSSES}, "no array is given; allowed: loss,"),
+        (LOGITS, {"loss": LOSSES, "gradeint": LOGITS}, "'gradeint' is not known; allowed: target, loss, class_weights"),
+        (LOGITS, {"loss": LOSSES[:1]}, "loss has shape (1,); allowed: (2,)"),
+        (LOGITS, {"loss": LOSSES, "claim": "exact"}, "grade 'exact' is not known; allowed: none, finite, stable"),
+        (LOGITS, {"loss": LOSSES, "reduction": "avg"}, "reduction is 'avg'; allowed: 'none', 'sum', 'mean'"),
+        (LOGITS, {"loss": LOSSES, "arithmetic": {"ulps": 2}}, "unknown keys ['ulps']; allowed: dtypes, composed"),
+        (LOGITS.astype(int), {"loss": LOSSES}, "format 'int64' is not known; allowed: float64, float32, float16, bfloat16"),
+        (LOGITS, {"loss": np.array([0, 2])}, "format 'int64' is not known"),
+        (LOGITS[0], {"loss": LOSSES}, "logits"),
+        (LOGITS, {"hvp": LOGITS}, "hvp without a direction; give the problem a tangent of shape (N, K)"),
+    ],
+)
+def test_what_cannot_be_graded_is_said_and_the_next_call_works(logits: Any, asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        grades(logits, LABELS, **asked)
+    assert grades(LOGITS, LABELS, loss=LOSSES)["loss"].grade == "correct"
+
+
+TESTS = """
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.softmax_ce(like="numpy", claim="stable", dtypes="float64")
+
+
+def kernel(logits, labels):
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    rows = np.arange(len(labels))
+    gradient = powers / powers.sum(axis=1, keepdims=True)
+    gradient[rows, labels] -= 1
+    return np.log(powers.sum(axis=1)) - shifted[rows, labels], gradient
+
+
+@pytest.mark.softmax_ce(dtypes="float32", case="absorption/gap-20")
+def test_right(assert_conforms):
+    assert assert_conforms(kernel).grade("float32") == "stable"
+
+
+@pytest.mark.softmax_ce(dtypes="float32", case="absorption/gap-20")
+def test_wrong(assert_conforms):
+    assert_conforms(lambda logits, labels: (kernel(logits, labels)[0] + 1, kernel(logits, labels)[1]))
+
+
+def test_arrays(assert_reaches):
+    logits = np.zeros((1, 2), dtype=np.float32)
+    assert_reaches("accurate", logits, [0], loss=kernel(logits, [0])[0])
+"""
+
+
+def test_the_plugin_has_fixtures_and_a_marker(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", str(tmp_path), "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
+    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    assert "E       what   : loss[0] is" in done.stdout
+    assert "call.py" not in done.stdout
+
+
+def test_the_plugin_loads_nothing_until_it_is_used() -> None:
+    """Of this package its own file, and of others pytest alone."""
+    code = (
+        "import sys, pytest; before = set(sys.modules); import softmax_ce_conformance.plugin;"
+        "print(sorted(name for name in set(sys.modules) - before if not name.startswith('__editable__')))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd="/", text=True, capture_output=True, check=True).stdout
+    assert printed == "['softmax_ce_conformance', 'softmax_ce_conformance.plugin']\n"
+
+
+def test_a_first_call_starts_a_process_that_ends_with_this_one() -> None:
+    code = (
+        "import numpy as np, softmax_ce_conformance as s\n"
+        "print(s.grades(np.zeros((1, 2)), [0], loss=np.log([2.0]))['loss'].grade)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", text=True, capture_output=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("correct\n", "")
