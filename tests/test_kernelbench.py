@@ -1,0 +1,158 @@
+"""Kernels in the form of a benchmark: what its check lets pass and the suites reject, and how they are told."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from softmax_ce_conformance.carry import Load
+from softmax_ce_conformance.forms import place_in
+
+from adapters.limits import Limit
+from adapters.operation import Operation
+from adapters.question import Question
+from reference import Arithmetic, Problem, Quantity, Reduction
+from tests.command import first_failures
+from tests.kernelbench import CANDIDATES, RIGHT, TOLERANCES, allowed, inputs, names, story
+from tests.kernelbench.__main__ import PAGE
+from tests.planted.shared import shared
+
+ABOUT = {
+    "cached_by_address": "test_usage",
+    "cached_forever": "test_two_runs_give_the_same_bits",
+    "clamped": "test_loss",
+    "constant": "test_loss",
+    "epsilon": "test_absorption",
+    "few_classes": "test_sizes",
+    "few_rows": "test_many_rows",
+    "fixed_shape": "test_sizes",
+    "half": "test_absorption",
+    "hides_nan": "test_nonfinite",
+    "ignores_targets": "test_gradient",
+    "log_classes": "test_loss",
+    "moments": "test_loss",
+    "narrow_labels": "test_large_vocabulary",
+    "no_shift": "test_loss",
+    "overwrites": "test_loss",
+    "polynomial": "test_loss",
+    "whole_tiles": "test_many_rows",
+    "wrong_gradient": "test_usage",
+}
+"""The test that is about the mistake of each wrong candidate."""
+
+
+def kernel_of(name: str, folder: Path) -> str:
+    """Where a candidate is, as a kernel."""
+    return Load(str(CANDIDATES / f"{name}.py"), form="kernelbench").place(folder)
+
+
+def failed(name: str, folder: Path, *options: str) -> dict[str, str]:
+    """The tests that it fails, as a run of its form asks them but for --isolate."""
+    place = kernel_of(name, folder)
+    asked = ("--backend=torch", f"--implementation={place}", "--dtype=float32", "--claim=stable", "--effort=quick", *options)
+    with shared():
+        return first_failures(*asked)[1]
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_what_the_benchmark_lets_pass_is_rejected(name: str, tmp_path: Path) -> None:
+    """Its own check is asked 1024 rows of the same distribution: 32768 take 500 MB, and are on the page."""
+    logits, labels = inputs(1024)
+    assert TOLERANCES[0] in allowed(name, (logits.clone(), labels)).at
+    assert failed(name, tmp_path, "-x", "-k", ABOUT[name])
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_passes_both(name: str, tmp_path: Path) -> None:
+    """One is asked everything here, the others the stored cases; on the page all are asked everything."""
+    assert allowed(name, inputs(1024)).at == TOLERANCES
+    assert not failed(name, tmp_path, *([] if name == "right" else ["--case=*"]))
+
+
+def test_every_candidate_is_on_the_page_with_what_both_checks_say() -> None:
+    assert set(names()) == {*ABOUT, *RIGHT}
+    rows = dict(re.findall(r"^\| `(\w+)` +\| (.*) \|$", PAGE.read_text(), flags=re.MULTILINE))
+    assert set(rows) == set(names())
+    for name, row in rows.items():
+        told, loose, tight, said = (cell.strip() for cell in row.split(" | "))
+        assert told == story(name)
+        assert loose == "passes"
+        assert tight in ("passes", "fails")
+        assert said.startswith("pass:" if name in RIGHT else "reject, ")
+    tight = sum(" | passes | passes | reject" in re.sub(" +", " ", row) for row in rows.values())
+    assert f"Of {len(ABOUT)} wrong ones its check lets {len(ABOUT)} pass at 1e-2 and {tight} at" in PAGE.read_text()
+
+
+def test_the_command_returns_one_verdict(tmp_path: Path) -> None:
+    """In isolation, as the form asks for; which parts of PyTorch it calls is said."""
+    command = [sys.executable, "-m", "softmax_ce_conformance", "judge", "--form=kernelbench", "--json", "--case=reductions/*"]
+    done = subprocess.run(
+        [*command, str(CANDIDATES / "framework.py")], cwd=tmp_path, text=True, capture_output=True, check=False, timeout=200
+    )
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["verdict"], told["holds"]) == (0, "REDUCED", True), done.stderr
+    assert "shared with torch's own cross_entropy (torch-mean-overflows-before-division" in told["reason"]
+    (limit,) = told["limits"]
+    assert "the mean of the losses only" in limit
+    assert limit.endswith("it calls aten._log_softmax, aten.nll_loss_forward of PyTorch")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("class Other:\n    pass\n", "has no 'ModelNew'; it has: Other"),
+        ("import no_such_package\n", "No module named 'no_such_package'"),
+        ("class ModelNew:\n    def __init__(self, size):\n        pass\n", "missing 1 required positional argument: 'size'"),
+        ("ModelNew = 3\n", "ModelNew"),
+    ],
+)
+def test_what_is_no_candidate_is_said(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "candidate.py"
+    file.write_text(text)
+    command = [sys.executable, "-m", "softmax_ce_conformance", "judge", str(file), "--form=kernelbench", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False, timeout=200)
+    told = json.loads(done.stdout)
+    assert done.returncode == 4, told
+    assert says in told["reason"]
+
+
+def test_a_file_names_the_class_that_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "problem.py"
+    file.write_text("class Model:\n    pass\n")
+    assert place_in(str(file)) == f"{file}:Model"
+    file.write_text("class Model:\n    pass\nclass ModelNew:\n    pass\n")
+    assert place_in(str(file)) == f"{file}:ModelNew"
+    assert place_in(f"{file}:Other") == f"{file}:Other"
+
+
+# An operation that returns nothing but a mean.
+
+MEAN = Operation(
+    "mean", "mean(x)", None, {"float32": Arithmetic("float32", "float32")}, options=frozenset({"reduction", "label_smoothing"})
+).within((Limit("a module", reduces="mean"),), "cpu")
+ROWS = Problem([[0.0, 1.0], [2.0, 0.0]], [0, 1], "float32", cotangent=[3.0, 5.0])
+
+
+def test_every_question_of_it_is_of_the_mean() -> None:
+    asked = Question(MEAN, ROWS, (Quantity.LOSS,)).problem
+    assert (asked.reduction, float(asked.upstream), MEAN.options) == (Reduction.MEAN, 3.0, frozenset({"label_smoothing"}))
+    assert Question(MEAN, ROWS, (Quantity.LOSS,)).problem is asked  # so that what is expected is evaluated once
+    assert Question(MEAN, asked, (Quantity.GRADIENT,)).problem is asked
+    assert MEAN.refusal(asked) is None
+    summed = ROWS.replace(reduction="sum", cotangent=None)
+    assert Question(MEAN, summed, (Quantity.LOSS,)).problem.reduction is Reduction.MEAN
+
+
+def test_a_target_out_of_range_and_no_rows_stay_as_they_are() -> None:
+    outside = ROWS.with_unchecked_target([7, -1]).reduced_by(Reduction.SUM)
+    assert (outside.target.tolist(), str(outside.reduction)) == ([7, -1], "sum")
+    none = Problem(np.zeros((0, 2)), np.zeros(0, dtype=int), "float32", cotangent=np.zeros(0)).reduced_by(Reduction.MEAN)
+    assert float(none.upstream) == 1.0
