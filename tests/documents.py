@@ -127,11 +127,15 @@ def _cells(line: str) -> list[str]:
 
 
 README, CONTRIBUTING, CHANGELOG = (Document(name) for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
+EXAMPLES = Document("adapters/EXAMPLES.md")
 ADAPTERS, REFERENCE, SUITES, TESTS, CI = (
     Document(f"{folder}/README.md") for folder in ("adapters", "reference", "suites", "tests", "ci")
 )
 _FOLDERS = ("adapters", "ci", "reference", "suites", "tests")
 _PATHS = [*ROOT.glob("*.md"), *(path for folder in _FOLDERS for path in (ROOT / folder).rglob("*.md"))]
+
+RECIPES = ("uses: OWNER", "extends:", "runs-on:", "repo: local")
+"""What each block of YAML in ci/README.md has in it, and no other."""
 
 DOCUMENTS = [Document(path.relative_to(ROOT).as_posix()) for path in sorted(_PATHS)]
 """Every Markdown file of the project, those that programs write too."""

@@ -58,10 +58,15 @@ def variables() -> set[str]:
     ids=["conformance.yml", "ci.yml", "gitlab.yml"],
 )
 def test_the_recipes_are_valid_by_their_schemas(schema: str, path: Path) -> None:
+    assert is_valid(schema, path)
+
+
+def is_valid(schema: str, path: Path) -> bool:
     pytest.importorskip("check_jsonschema")
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
     result = subprocess.run(command, text=True, capture_output=True, check=False)
-    assert result.returncode == 0, result.stdout
+    print(result.stdout)
+    return result.returncode == 0
 
 
 def test_the_options_and_commands_of_the_scripts_exist() -> None:
@@ -90,7 +95,7 @@ def test_every_input_reaches_a_script() -> None:
 
 
 def test_the_lines_to_paste_are_those_that_are_taken() -> None:
-    job = pasted("uses:")["jobs"]["conformance"]
+    job = pasted("uses: OWNER")["jobs"]["conformance"]
     assert job["uses"].partition("@")[0].endswith("/" + str(WORKFLOW.relative_to(ROOT)))
     assert set(job["with"]) <= set(INPUTS)
     assert {name for name, given in INPUTS.items() if given.get("required")} <= set(job["with"])
@@ -100,6 +105,37 @@ def test_the_lines_to_paste_are_those_that_are_taken() -> None:
     assert project["conformance"]["extends"] in parsed(GITLAB.read_text())
     (matrix,) = project["conformance"]["parallel"]["matrix"]
     assert {*project["conformance"]["variables"], *matrix} <= variables() | {"SUITE"}
+
+
+def test_the_recipe_without_a_clone_runs(tmp_path: Path) -> None:
+    """Its lines, for a kernel of numpy, whose own report is the baseline."""
+    text = CI.block("yaml", "runs-on:").text
+    workflow = tmp_path / ".github" / "workflows" / "recipe.yml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text(f"on: push\n{text}")
+    assert is_valid("vendor.github-workflows", workflow)
+    install, *lines = [step["run"] for step in parsed(text)["jobs"]["conformance"]["steps"] if "run" in step]
+    assert re.fullmatch(r'pip install "softmax-ce-conformance\[torch\] @ git\+https://github\.com/OWNER/NAME"', install)
+    (tmp_path / "my_kernel.py").write_text(KERNEL)
+    for line in lines:
+        here = line.replace("my_cross_entropy", KERNEL_NAME).replace("--like=torch", "--like=numpy --case=ties/*")
+        command = here.replace("BASELINE", "reports").replace("softmax-ce ", f"{sys.executable} -m softmax_ce_conformance ", 1)
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "badge.json").read_text())["message"] == "faithful, reduced"
+
+
+def test_the_hook_runs(tmp_path: Path) -> None:
+    file = tmp_path / ".pre-commit-config.yaml"
+    file.write_text(CI.block("yaml", "repo: local").text)
+    (hook,) = parsed(file.read_text())["repos"][0]["hooks"]
+    assert (hook["language"], hook["pass_filenames"]) == ("system", False)
+    assert re.match(hook["files"], "my_kernel.py")
+    (tmp_path / "my_kernel.py").write_text(KERNEL)
+    program, *words = hook["entry"].replace("my_cross_entropy", KERNEL_NAME).replace("=torch", "=numpy").split()
+    assert program == "softmax-ce"
+    command = [sys.executable, "-m", "softmax_ce_conformance", *words, "--hazard=ties"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 
 def test_both_recipes_run_the_same_scripts() -> None:

@@ -19,6 +19,8 @@ import _hypothesis_pytestplugin
 import pytest
 import xdist.plugin
 from _pytest.config import get_config
+from softmax_ce_conformance.forms import FORMS as KERNEL_FORMS
+from softmax_ce_conformance.run import ANSWERED_NOTHING, ENDED, TIME_UP, USAGE
 
 from adapters.isolation import HANG, MOST_SPENT
 from adapters.limits import LEAST_MAX_CLASSES, Limit
@@ -41,10 +43,11 @@ from suites.report import __main__ as report_command
 from suites.report.write import FORMS
 from suites.sweep import __main__ as sweep_command
 from tests.command import ROOT, run_here
-from tests.documents import ADAPTERS, CI, DOCUMENTS, README, REFERENCE, SUITES, Block
+from tests.documents import ADAPTERS, CI, DOCUMENTS, README, RECIPES, REFERENCE, SUITES, Block
 
-# Those of findings that are ready to file are checked in tests/test_to_file.py.
-BLOCKS = [block for document in DOCUMENTS if "/to-file/" not in document.name for block in document.blocks]
+# Those of findings that are ready to file are checked in tests/test_to_file.py, the examples in tests/test_examples.py.
+ELSEWHERE = ("/to-file/", "adapters/EXAMPLES.md")
+BLOCKS = [block for document in DOCUMENTS if not any(n in document.name for n in ELSEWHERE) for block in document.blocks]
 COMMANDS = [(document.name, command) for document in DOCUMENTS for command in document.commands]
 
 OPENING = README.block("console", "$ python -c ")
@@ -53,6 +56,7 @@ BROKEN_LINE = README.block("diff", "log_sum")
 FAILURE = README.block("text", "what   : ")
 REPRODUCER = SUITES.block("text", "$ python reports/")
 PROBED = ADAPTERS.block("text", "softmax-ce: probe: ")
+PLUGIN = SUITES.block("python", "# test_my_kernel.py")
 COMPILED = REFERENCE.block("python", "compare_batch(")
 
 EXAMPLES = {
@@ -73,7 +77,7 @@ EXAMPLES = {
 def check_python(block: Block, _: Path) -> None:
     """A file of its own is one that is run; anything else runs, and prints what its comments say."""
     if name := re.match(r"# (\w+\.py)\n", block.text):
-        assert name[1] in EXAMPLES
+        assert name[1] in EXAMPLES or block == PLUGIN
         return
     if block == COMPILED:
         pytest.importorskip("numba")
@@ -119,7 +123,7 @@ CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "sh": check_shell,
     "text": check_is_one_of(FAILURE, REPRODUCER, PROBED),  # tests/test_probe.py
     "toml": check_toml,
-    "yaml": check_is_one_of(CI.block("yaml", "uses:"), CI.block("yaml", "extends:")),  # tests/test_ci_recipe.py
+    "yaml": check_is_one_of(*(CI.block("yaml", mark) for mark in RECIPES)),  # tests/test_ci_recipe.py
 }
 """How the blocks of each language are checked; a block of any other language fails."""
 
@@ -237,9 +241,14 @@ def check_installed(arguments: list[str]) -> None:
     if name in ("report", "sweep"):
         check_module(f"suites.{name}", rest)
     elif name == "judge":
-        place, *options = rest
-        like = [option.replace("--like=", "--backend=") for option in options]
-        check_pytest(["suites/", f"--implementation={place}", *like])
+        from softmax_ce_conformance.__main__ import judge
+
+        with judge.make_context("judge", list(rest)) as context:
+            given = context.params
+        place = "my_kernel.py:my_cross_entropy" if given["form"] in KERNEL_FORMS else given["kernel"]
+        own = ("--form=", "--json", "--timeout=", given["kernel"])
+        options = [option.replace("--like=", "--backend=") for option in rest if not option.startswith(own)]
+        check_pytest(["suites/", f"--implementation={place}", *options])
     else:
         assert name == "suite"
         check_pytest(["suites/", *rest])
@@ -425,6 +434,24 @@ def test_the_printed_failure_is_that_of_the_broken_line(tmp_path: Path) -> None:
     logits, target = torch.randn(100, 10), torch.arange(100) % 10
     losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     torch.testing.assert_close(scope["my_cross_entropy"](logits, target, "none"), losses)
+
+
+def test_the_example_of_a_test_runs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    written(tmp_path, "my_kernel.py")
+    (tmp_path / "test_my_kernel.py").write_text(PLUGIN.text)
+    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider", "test_my_kernel.py"]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False, timeout=200)
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_the_statuses_of_a_verdict_are_those_of_the_code() -> None:
+    rows = SUITES.table("Kernels that a model writes")
+    assert [status for row in rows for status in row[0].split(", ")] == ["0", "1", "2", "3", "4", "5", "6", "7", "8"]
+    said = {row[0]: row[1] for row in rows}
+    assert said[str(USAGE)].startswith("a mistake in an option")
+    assert said[str(ANSWERED_NOTHING)].startswith("no call was answered")
+    assert (said[str(TIME_UP)], said[str(ENDED)][:41]) == ("time was up", "the process that judges was ended, perhap")
 
 
 def test_limits_and_isolation_are_as_the_code_has_them() -> None:
