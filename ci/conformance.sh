@@ -38,6 +38,7 @@ options=(--backend="$backend" --isolate --report="$report" --junit-xml="$report/
 # Nothing of another run is judged or told, and no link in its place is written through.
 rm -f "$report"/report*.json "$report"/{report*,summary}.md "$report"/report*.html "$report"/junit.xml
 status=0
+export SOFTMAX_CE_COMMAND="softmax-ce suite" # what a failure tells to run again: ci/install.sh has installed it
 python -m pytest "$suite/suites" "${options[@]}" || status=$?
 ((status <= 1)) || exit "$status" # not a verdict: a mistake in the options, or nothing was run
 

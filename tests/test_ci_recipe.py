@@ -203,8 +203,9 @@ def test_a_job_judges_summarises_and_compares(checkout: Path) -> None:
 
 
 def test_a_job_fails_with_its_tests_unless_the_stored_report_is_no_better(checkout: Path) -> None:
-    status, _, summary = judged(checkout, claim="faithful")
+    status, output, summary = judged(checkout, claim="faithful")
     assert (status, "**FAILS" in summary, "below the claim" in summary) == (1, True, True)
+    assert re.search(r"^repro  : softmax-ce suite --backend=numpy ", output, flags=re.MULTILINE)
     (checkout / "stored").mkdir()
     report = checkout / "reports" / f"{KERNEL_NAME}-float32" / f"report-{KERNEL_NAME}.json"
     (checkout / "stored" / "my_loss_and_gradient-float32.json").write_text(report.read_text())

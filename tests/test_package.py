@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from suites.package.options import argument_list, options
 from suites.package.place import TREE
 from tests.command import ROOT
-from tests.documents import ADAPTERS, SUITES
+from tests.documents import ADAPTERS, README, SUITES
 
 NAME = "softmax_ce_conformance"
 KERNEL = ADAPTERS.block("python", "# my_numpy_kernel.py").text
@@ -153,6 +154,22 @@ def test_a_right_kernel_passes(installed: Installed) -> None:
     (report,) = (installed.folder / "told").glob("report-*.json")
     checked = installed.run("softmax-ce", "report", "validate", str(report))
     assert (checked.returncode, ": valid, " in checked.stdout) == (0, True)
+
+
+def test_a_kernel_of_torch_passes(installed: Installed) -> None:
+    """With the PyTorch of this environment behind the packages of the other."""
+    pytest.importorskip("torch")
+    (installed.folder / "of_torch.py").write_text(README.block("python", "# my_kernel.py").text)
+    (site,) = (installed.environment / "lib").glob("python*/site-packages")
+    (site / "torch_of_the_other.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    try:
+        done = installed.run(
+            "softmax-ce", "judge", "of_torch.py:my_cross_entropy", "--like=torch", *NARROW, "--case=absorption/*"
+        )
+        assert done.returncode == 0, done.stdout
+        assert "tree/suites/test_cases.py" in done.stdout
+    finally:
+        (site / "torch_of_the_other.pth").unlink()
 
 
 def test_a_wrong_kernel_fails_and_its_command_fails_again(installed: Installed) -> None:
