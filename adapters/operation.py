@@ -241,6 +241,7 @@ class Operation:
         if not (every := (*self.limits, *limits)):
             return self
         self._check_returns(every)
+        self._check_reduces(every)
         limited = self._narrowed(every, device)
         step, most = limited.classes_multiple, limited.max_classes
         least = math.ceil(LEAST_MAX_CLASSES / step) * step
@@ -256,6 +257,14 @@ class Operation:
             if len(names := [name for _, name in formats]) > 1:
                 told = f"limits of {self.name}: {quantity} returned in {' and in '.join(names)}"
                 raise ValueError(f"{told}; allowed: one format for a quantity")
+
+    def _check_reduces(self, every: tuple[Limit, ...]) -> None:
+        declared = {limit.reduces: None for limit in every if limit.reduces is not None}
+        if declared and ("reduction" not in self.whole.options or self.per_row):
+            told = f"limits of {self.name}: reduces is {next(iter(declared))!r}"
+            raise ValueError(f"{told}; allowed: of a kernel that is given a reduction, as those for PyTorch are")
+        if len(declared) > 1:
+            raise ValueError(f"limits of {self.name}: reduces is {' and '.join(declared)}; allowed: one of them")
 
     def _narrowed(self, every: tuple[Limit, ...], device: str) -> Operation:
         return replace(

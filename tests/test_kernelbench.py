@@ -156,3 +156,32 @@ def test_a_target_out_of_range_and_no_rows_stay_as_they_are() -> None:
     assert (outside.target.tolist(), str(outside.reduction)) == ([7, -1], "sum")
     none = Problem(np.zeros((0, 2)), np.zeros(0, dtype=int), "float32", cotangent=np.zeros(0)).reduced_by(Reduction.MEAN)
     assert float(none.upstream) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "per_row", "reductions", "says"),
+    [
+        (frozenset(), False, ["mean"], "reduces is 'mean'; allowed: of a kernel that is given a reduction"),
+        (frozenset({"reduction"}), True, ["mean"], "reduces is 'mean'; allowed: of a kernel that is given a reduction"),
+        (frozenset({"reduction"}), False, ["mean", "sum"], "reduces is mean and sum; allowed: one of them"),
+    ],
+)
+def test_only_a_kernel_with_a_reduction_has_one_always(
+    options: frozenset[str], per_row: bool, reductions: list[str], says: str
+) -> None:
+    """Another would be given the losses of rows, and the adapter would take their mean."""
+    declared = tuple(Limit("why", reduces=reduction) for reduction in reductions)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        Operation("f", "f(x)", None, {}, options=options, per_row=per_row).within(declared, "cpu")
+
+
+def test_a_kernel_that_always_reduces_is_told_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "of_all.py").write_text(
+        "import torch\ndef kernel(input, target, reduction):\n    return torch.nn.functional.cross_entropy(input, target)\n"
+    )
+    told = first_failures(
+        "--backend=torch", f"--implementation={tmp_path / 'of_all.py'}:kernel", "--case=ties/*", "--dtype=float32"
+    )
+    (message,) = told[1].values()
+    assert "returned one loss where the reduction is 'none'" in message
+    assert 'a kernel that has no losses of rows declares @limits("why", reduces="mean")' in message

@@ -67,7 +67,14 @@ SEEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "overwrites": ({"overwrites": ["logits"]}, ["overwrites logits: its bits differ after a call"]),
     "always_raises": ({}, ["every call failed: RuntimeError: no kernel image is available"]),
-    "always_reduces": ({}, ["every call failed: always_reduces returned losses of shape (), asked for (2,)"]),
+    "always_reduces": (
+        {"reduces": "mean"},
+        ["no losses of rows: always_reduces returned one loss where the reduction is 'none'"],
+    ),
+    "always_sums": (
+        {"reduces": "sum"},
+        ["no losses of rows: always_sums returned one loss where the reduction is 'none'"],
+    ),
     "never_reduces": (
         {"options": ["class_weights", "label_smoothing", "ignore_index"]},
         ["no reduction: never_reduces returned losses of shape (2,), asked for ()"],

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Categorical
 
+from adapters.adapter import ADVICE
 from adapters.loss_options import LossOptions, numbers_of
 from adapters.returned import AnswerError, called, check_shape, name_of_kernel, parameters_of, refused
 from reference.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Floats, Format
@@ -137,6 +138,9 @@ def _checked(function: object, returned: object, rows: Tensor, reduction: str) -
         kind = f"a {returned.layout} tensor on {returned.device}"
         raise AnswerError(f"{name_of_kernel(function)} returned {kind}; allowed: a strided tensor on {rows.device}")
     wanted = () if reduction != Reduction.NONE else tuple(rows.shape[:1])
+    if wanted and returned.ndim == 0:
+        told = f"{name_of_kernel(function)} returned one loss where the reduction is 'none'"
+        raise AnswerError(f'{told}{ADVICE}losses of rows declares @limits("why", reduces="mean")')
     check_shape(function, "losses", tuple(returned.shape), wanted)
     return returned
 

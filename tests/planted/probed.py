@@ -128,6 +128,10 @@ def always_reduces(input: Tensor, target: Tensor, **options: Any) -> Tensor:  # 
     return F.cross_entropy(input, target, **(options | {"reduction": "mean"}))
 
 
+def always_sums(input: Tensor, target: Tensor, **options: Any) -> Tensor:  # noqa: A002
+    return F.cross_entropy(input, target, **(options | {"reduction": "sum"}))
+
+
 def never_reduces(input: Tensor, target: Tensor, **options: Any) -> Tensor:  # noqa: A002
     return F.cross_entropy(input, target, **(options | {"reduction": "none"}))
 
