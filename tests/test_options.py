@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 CODE = [path for folder in ("reference", "adapters", "suites") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 SPELLED = {
+    "adapters/operation.py": {"reduction"},  # a kernel that always takes one has no choice of it
     "suites/inputs/pairs.py": {"reduction"},  # the same
     "suites/judging/narrowing.py": {"reduction"},  # the same
     "suites/inputs/problems.py": {"reduction"},  # the cotangent has the shape of the reduced loss

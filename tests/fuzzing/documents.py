@@ -60,6 +60,7 @@ CLAIMS = {
         | {"derivatives": 1, "targets": ["indices"], "options": ["temperature"], "classes_multiple_of": 8, "max_classes": 64}
         | {"finite_logits": True, "overwrites": ["logits"], "usages": ["kept"], "returns": {"loss": "float32"}}
         | {"layouts": ["strided"], "label_dtypes": ["int32"], "mean_of_nothing": 0, "fixed_target": True}
+        | {"reduces": "mean"}
     ],
 }  # fmt: skip
 SETTING = Setting("2.13.0", "cpu", "AVX2")

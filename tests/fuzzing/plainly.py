@@ -262,7 +262,7 @@ CLAIM_DEFAULTS: dict[str, dict[str, Any]] = {
         "returns": {},
     }
     | dict.fromkeys(("dtypes", "devices", "derivatives", "targets", "options", "max_classes", "usages"))
-    | dict.fromkeys(("layouts", "label_dtypes", "mean_of_nothing")),
+    | dict.fromkeys(("layouts", "label_dtypes", "mean_of_nothing", "reduces")),
 }
 CLAIM_NEEDED = {
     "claim": {"operations", "dtypes", "grades"},
