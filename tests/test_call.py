@@ -263,6 +263,23 @@ def test_the_command_prints_one_line_of_json_and_ends_with_a_status(
     assert told["reason"]
 
 
+def test_a_report_of_something_else_is_left_alone_and_an_earlier_one_is_not_taken(tmp_path: Path) -> None:
+    first = judge(right, report=tmp_path, **NARROW)
+    assert (first.subject, first.folder) == ("right", tmp_path)
+    (file,) = tmp_path.glob("report-*.json")
+    before = file.read_text()
+    with pytest.raises(NotJudgedError, match=r"has report-right\.json, the report of something else"):
+        judge(off_by(0.0), report=tmp_path, **NARROW)
+    with pytest.raises(NotJudgedError, match="time was up"):
+        judge(right, report=tmp_path, timeout=0.5, **NARROW)
+    assert file.read_text() == before
+
+
+def test_an_option_of_zero_is_given(tmp_path: Path) -> None:
+    with pytest.raises(NotJudgedError, match="--call-timeout: 0 was given"):
+        judge(right, isolate=True, call_timeout=0, **NARROW)
+
+
 def test_declarations_are_one_table_or_several() -> None:
     table = {"reason": "why", "derivatives": 1}
     assert declarations(table) == declarations([table]) == (("limits", (), table),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def _with_options(*left_out: str) -> Callable[[click.Command], click.Command]:
 @click.pass_context
 def suite(context: click.Context, /, **given: Any) -> None:
     """Judge all operations of a framework. It is `pytest suites/` of a checkout."""
-    _run_tests([*argument_list(context.command, given), *context.args])
+    sys.exit(_run_tests([*argument_list(context.command, given), *context.args]))
 
 
 @_with_options("backend", "implementation", "effort")
@@ -95,24 +96,27 @@ def _print_verdict(job: Job) -> None:
 
 def _judge_here(load: Load, arguments: Sequence[str], report: Path | None) -> None:
     """Judge in this process, so that what is written is seen as `pytest suites/` writes it."""
-    folder = report
-    if load.form is not None:
-        folder = report or new_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-    place = load.place(folder or Path())
+    folder = report or new_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    place = load.place(folder)
     written = [] if report is None else [f"--report={report}"]
     renamed = [argument.replace("--like=", "--backend=", 1) for argument in arguments]
-    _run_tests([f"--implementation={place}", *renamed, *written])
+    status = _run_tests([f"--implementation={place}", *renamed, *written])
+    is_named = status and load.form is not None  # by the commands that run its failures again
+    if report is None and not is_named:
+        shutil.rmtree(folder)
+    sys.exit(status)
 
 
-def _run_tests(arguments: Sequence[str]) -> None:
+def _run_tests(arguments: Sequence[str]) -> int:
+    """The exit status of the suites."""
     import pytest
 
     os.environ["SOFTMAX_CE_COMMAND"] = "softmax-ce suite"  # what a failure tells to run again
     places = [f"--rootdir={TREE}", f"--config-file={TREE / 'pyproject.toml'}"]
     cache = f"--override-ini=cache_dir={Path.cwd() / '.pytest_cache'}"
     quiet = "--pythonwarnings=ignore::pytest.PytestAssertRewriteWarning"  # hypothesis is here before pytest
-    sys.exit(pytest.main([*places, cache, quiet, *arguments, str(TREE / "suites")]))
+    return int(pytest.main([*places, cache, quiet, *arguments, str(TREE / "suites")]))
 
 
 @main.command(context_settings=_AS_GIVEN, add_help_option=False)

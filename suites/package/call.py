@@ -126,7 +126,7 @@ def _command_line(options: Mapping[str, Any]) -> list[str]:
         name = f"--{_ALIASES.get(key, key).replace('_', '-')}"
         if value is True:
             given.append(name)
-        elif value not in (False, None):
+        elif value is not False and value is not None:
             joined = value if isinstance(value, str) or not isinstance(value, Iterable) else ",".join(map(str, value))
             given.append(f"{name}={joined}")
     return given

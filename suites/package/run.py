@@ -53,15 +53,18 @@ class Run:
         """
         if _JUDGED in os.environ:
             raise NotJudgedError("judge was called by a file that is loaded to be judged; call it below a main guard", USAGE)
-        for old in self.folder.glob("report*.json"):
-            old.unlink()
+        before = self._reports()
         printed, status, is_late = self._ended()
         if is_late:
             raise NotJudgedError(f"time was up: {self.seconds:g} seconds; give more, or judge with isolate", TIME_UP, printed)
-        found = sorted(self.folder.glob("report*.json"))
-        if not found:
+        written = [path for path, when in self._reports().items() if before.get(path) != when]
+        if len(written) != 1:
             raise _without_report(printed, status)
-        return verdict_of(found[0], printed)
+        return verdict_of(written[0], printed)
+
+    def _reports(self) -> dict[Path, tuple[int, int]]:
+        """The reports in the folder, of other kernels too, each with what changes where it is written anew."""
+        return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in self.folder.glob("report*.json")}
 
     def _ended(self) -> tuple[str, int, bool]:
         """What the process wrote, its exit status, and whether its time was up."""
@@ -124,7 +127,7 @@ def _without_report(printed: str, status: int) -> NotJudgedError:
         line.partition(": error: ")[2] for line in lines if ": error: " in line
     ]  # of an option that pytest does not know
     mistakes = mistakes or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    if mistakes or status == USAGE:
+    if mistakes or status in (2, USAGE):
         return NotJudgedError(" ".join(mistakes) or printed.strip(), USAGE, printed)
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
     last = printed.strip().splitlines()[-1:]
