@@ -20,6 +20,7 @@ from adapters.declared import check_complete, check_started, check_versions, che
 from adapters.foreign_state import ForeignState
 from adapters.limits import limits_of
 from adapters.operation import Operation
+from reference.installing import extra
 from reference.names import nearest
 
 _HERE = Path(__file__).parent
@@ -98,8 +99,7 @@ def _load_own(name: str) -> type[Adapter]:
         module = importlib.import_module(f"adapters.{place}")
     except ModuleNotFoundError as error:
         raise AdapterError(
-            f"backend {name!r} needs the package {error.name!r}, which is not installed; "
-            f"get it with: pip install -e '.[{name}]'"
+            f"backend {name!r} needs the package {error.name!r}, which is not installed; get it with: {extra(name)}"
         ) from None
     adapter: type[Adapter] = module.ADAPTER
     return adapter

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from reference.installing import extra
 from reference.names import named
 from reference.problem import Problem
 from reference.quantity import Quantity
@@ -69,7 +70,7 @@ def uses_fast(problem: Problem, quantities: tuple[Quantity, ...], tier: Tier) ->
         return False
     installed = find_spec("numba") is not None
     if tier is Tier.FAST and not installed:
-        raise ValueError("tier is 'fast' and numba is not installed; get it with: pip install -e '.[fast]'")
+        raise ValueError(f"tier is 'fast' and numba is not installed; get it with: {extra('fast')}")
     return installed
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.operation import Operation
 from reference.formats import Format
+from reference.installing import extra
 from reference.quantity import Quantity
 from suites.inputs.bulk import bulk_problems
 from suites.inputs.problems import Ask
@@ -22,5 +23,5 @@ def test_bulk(judge: Judge, operation: Operation, fmt: Format) -> None:
     if operation.reduces is not None:
         pytest.skip(f"{operation.name} returns one {operation.reduces} of all rows, of which none can be judged alone")
     if find_spec("numba") is None:
-        pytest.skip("so many rows need numba: pip install -e '.[fast]'")
+        pytest.skip(f"so many rows need numba: {extra('fast')}")
     judge.search_bulk(bulk_problems, operation, Ask(fmt, ("moderate",)), (Quantity.LOSS, Quantity.GRADIENT))

@@ -11,6 +11,7 @@ import pytest
 from adapters.operation import Operation
 from adapters.question import Question
 from reference.formats import Format
+from reference.installing import extra
 from reference.loss import Loss
 from reference.problem import Problem
 from reference.quantity import OF_LOGITS, Quantity
@@ -45,7 +46,7 @@ def test_more_rows_than_a_grid_has(judge: Judge, operation: Operation, fmt: Form
     if operation.probabilities or not judge.is_foremost(operation):
         pytest.skip(f"{operation.name} is no main operation of class indices")
     if find_spec("numba") is None:
-        pytest.skip("so many rows need numba: pip install -e '.[fast]'")
+        pytest.skip(f"so many rows need numba: {extra('fast')}")
     batch = judge.in_place_of(_batch(fmt, operation.loss, operation.probabilities, MORE_THAN_A_GRID, _classes(operation, 2)))
     judge.check(Question(operation, batch, (Quantity.LOSS, Quantity.GRADIENT)))
 

@@ -19,6 +19,7 @@ from adapters.operation import Operation
 from adapters.question import Question
 from reference.formats import Format
 from reference.grades import Grade
+from reference.installing import extra
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.judging.failure import Finding
@@ -35,7 +36,7 @@ def test_pairs(judge: Judge, request: pytest.FixtureRequest) -> None:
     if judge.plan.effort.name != "thorough":
         pytest.skip("a reduced sweep runs at --effort=thorough; python -m suites.sweep runs a whole one")
     if importlib.util.find_spec("numba") is None:
-        pytest.skip("a sweep needs numba: pip install -e '.[fast]'")
+        pytest.skip(f"a sweep needs numba: {extra('fast')}")
     swept = [found for operation, fmt in _on_trial(judge) for found in _sweep(judge, operation, fmt)]
     _tell(request.config, [found.line for found in swept])
     for found in swept:

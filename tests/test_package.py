@@ -213,6 +213,7 @@ def test_the_names_of_other_packages_are_left_to_them(installed: Installed) -> N
         ("judge none.py:f --like=numpy", 4, "there is no file 'none.py'; allowed: path/to/file.py:name"),
         ("judge right.py:f --like=numpy", 4, "right.py has no 'f'; it has: "),
         ("suite --backend=nunpy", 4, "the nearest is 'numpy'"),
+        ("suite --backend=torch", 4, "get it with: pip install 'softmax-ce-conformance[torch]'"),
         ("report show none.json", 2, "none.json"),
         ("sweep --backend=numpy", 2, "need the package 'numba', which is not installed"),
     ],

@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from reference.installing import extra
+
 try:
     import numba
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
-        "compiled functions need the package 'numba', which is not installed; get it with: pip install -e '.[fast]'",
+        f"compiled functions need the package 'numba', which is not installed; get it with: {extra('fast')}",
         name="numba",
     ) from None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from typing import Any
 
+from reference.installing import extra
 from suites.sweep.chunk import Job, SweepError, run_chunk
 from suites.sweep.outcome import Outcome
 
@@ -89,7 +90,7 @@ class DaskEngine(Engine):
             from distributed import Client
         except ModuleNotFoundError:
             raise SweepError(
-                "--engine=dask needs the package 'distributed', which is not installed; get it with: pip install -e '.[dask]'"
+                f"--engine=dask needs the package 'distributed', which is not installed; get it with: {extra('dask')}"
             ) from None
         try:
             self._client = Client(scheduler, timeout=timeout, set_as_default=False)
