@@ -117,7 +117,8 @@ def test_tensors_of_torch_are_taken_as_they_are() -> None:
         (LOGITS, {"loss": LOSSES, "arithmetic": {"ulps": 2}}, "unknown keys ['ulps']; allowed: dtypes, composed"),
         (LOGITS.astype(int), {"loss": LOSSES}, "format 'int64' is not known; allowed: float64, float32, float16, bfloat16"),
         (LOGITS, {"loss": np.array([0, 2])}, "format 'int64' is not known"),
-        (LOGITS[0], {"loss": LOSSES}, "logits"),
+        (LOGITS[0], {"loss": LOSSES}, "logits has shape (2,); allowed: (N, K)"),
+        (LOGITS, {"loss": LOSSES.astype(np.float16)}, "loss is float16 of logits in float32: it has lost what they had"),
         (LOGITS, {"hvp": LOGITS}, "hvp without a direction; give the problem a tangent of shape (N, K)"),
     ],
 )

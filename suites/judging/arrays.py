@@ -76,6 +76,9 @@ def _tier(problem: Problem) -> Tier:
 
 def _graded(problem: Problem, quantity: Quantity, given: Given, needed: Grade, keys: Mapping[str, Any]) -> Graded:
     returned = format_named(given.dtype, FORMATS)
+    if returned.bits < problem.format.bits:
+        told = f"{quantity} is {returned.name} of logits in {problem.format.name}: it has lost what they had"
+        raise ValueError(f"{told}; allowed: their dtype, or a wider one")
     if not returned.contains(given.values).all():
         raise ValueError(f"{quantity} has values that are not in {returned.name}")
     computed = _arithmetic(returned.name, keys)
@@ -85,6 +88,8 @@ def _graded(problem: Problem, quantity: Quantity, given: Given, needed: Grade, k
     kept_format = None if returned == problem.format else returned
     measured = Measurement(problem, quantity, computed, expected, given.values, returned=kept_format)
     finding = finding_of(measured, operation, needed)
+    if not measured.compared:
+        raise ValueError(f"{quantity} has no entry that can be compared; allowed: rows of which a value is expected")
     missed = measured.grade < needed
     lines = {"what": finding.what, "values": finding.values, "input": finding.input("at hand")} if missed else {}
     numbers = measured.ulps[measured.measurable]
