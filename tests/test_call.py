@@ -103,7 +103,7 @@ def test_the_module_of_a_function_is_found(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(tmp_path)
     import their_kernels  # type: ignore[import-not-found]
 
-    assert Load(their_kernels.kernel).place(tmp_path) == f"{tmp_path / 'kernel.py'}:kernel"  # it was made elsewhere
+    assert Load(their_kernels.kernel).place(tmp_path) == f"{tmp_path / 'sent' / 'kernel.py'}:kernel"  # it was made elsewhere
     their_kernels.kernel.__module__ = "their_kernels"
     assert Load(their_kernels.kernel).place(tmp_path) == f"{tmp_path / 'their_kernels.py'}:kernel"
 
@@ -273,6 +273,18 @@ def test_a_report_of_something_else_is_left_alone_and_an_earlier_one_is_not_take
     with pytest.raises(NotJudgedError, match="time was up"):
         judge(right, report=tmp_path, timeout=0.5, **NARROW)
     assert file.read_text() == before
+
+
+def test_no_file_of_a_user_is_overwritten(tmp_path: Path) -> None:
+    """A candidate has the name of its class often, and the folder of the report may be its own."""
+    file = tmp_path / "ModelNew.py"
+    file.write_text("class ModelNew:\n    pass\n")
+    place = Load(str(file), form="kernelbench").place(tmp_path)
+    assert (place, file.read_text()) == (f"{tmp_path / 'sent' / 'ModelNew.py'}:ModelNew", "class ModelNew:\n    pass\n")
+    assert Load(str(file), form="kernelbench").place(tmp_path) == place
+    (tmp_path / "sent" / "ModelNew.py").write_text("mine = 1\n")
+    with pytest.raises(NotCarriedError, match=r"ModelNew\.py is no file of ours; allowed: another folder"):
+        Load(str(file), form="kernelbench").place(tmp_path)
 
 
 def test_an_option_of_zero_is_given(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import rich_click as click
 
 from .call import Job, new_folder
-from .carry import Load
+from .carry import Load, NotCarriedError
 from .forms import FORMS, defaults_of
 from .options import argument_list, options
 from .place import TREE, find
@@ -77,10 +77,13 @@ def judge(context: click.Context, /, kernel: str, **given: Any) -> None:
         raise click.UsageError("--timeout is given without --json; allowed: both, or --isolate with --call-timeout.")
     report = Path(given.pop("report")) if "report" in given else None
     arguments = [*argument_list(context.command, given), *context.args]
-    if as_json:
-        _print_verdict(Job(load, arguments, report, timeout, sys.stderr))
-    else:
-        _judge_here(load, arguments, report)
+    try:
+        if as_json:
+            _print_verdict(Job(load, arguments, report, timeout, sys.stderr))
+        else:
+            _judge_here(load, arguments, report)
+    except NotCarriedError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _print_verdict(job: Job) -> None:

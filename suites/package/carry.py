@@ -14,12 +14,12 @@ from .declare import Declared, declare_all, declared_of
 from .forms import FORMS, place_in
 from .place import find
 
-_FILE = '''"""A kernel that softmax_ce_conformance.judge sent to another process."""
-
+_HEAD = '"""A kernel that softmax_ce_conformance.judge sent to another process."""\n'
+_FILE = """
 from softmax_ce_conformance.carry import loaded
 
 {name} = loaded({sent!r})
-'''
+"""
 
 
 class NotCarriedError(TypeError):
@@ -48,10 +48,10 @@ class Load:
             raise ValueError(f"form: {self.form!r} is not known; allowed: {', '.join(FORMS)}")
 
     def place(self, folder: Path) -> str:
-        """Where the kernel is: in its own file, or in one that is written into the folder.
+        """Where the kernel is: in its own file, or in one that is written below the folder.
 
         Raises:
-          NotCarriedError: it cannot be pickled.
+          NotCarriedError: it cannot be pickled, or a file of something else is where it would be written.
         """
         place = self.kernel if isinstance(self.kernel, str) else _place_of(self.kernel)
         if place is not None and self.form is not None:
@@ -59,9 +59,12 @@ class Load:
         if place is not None and not self.declared and self.form is None:
             return place
         name = _name_of(place or self.kernel)
-        written = folder / f"{name}.py"
+        written = folder / "sent" / f"{name}.py"
         sent = base64.b64encode(_pickled(self, place)).decode()
-        written.write_text(_FILE.format(name=name, sent=sent), encoding="utf-8")
+        if written.exists() and not written.read_text(encoding="utf-8", errors="replace").startswith(_HEAD):
+            raise NotCarriedError(f"{written} is no file of ours; allowed: another folder for the report")
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(f"{_HEAD}{_FILE.format(name=name, sent=sent)}", encoding="utf-8")
         return f"{written}:{name}"
 
 
