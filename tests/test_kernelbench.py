@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("torch")
 
 from softmax_ce_conformance.carry import Load
-from softmax_ce_conformance.forms import place_in
+from softmax_ce_conformance.forms import kernelbench, place_in
 
-from adapters.limits import Limit
+from adapters.limits import Limit, limits_of
+from adapters.loading import load_attribute
 from adapters.operation import Operation
 from adapters.question import Question
 from reference import Arithmetic, Problem, Quantity, Reduction
@@ -131,6 +132,18 @@ def test_a_file_names_the_class_that_it_has(tmp_path: Path) -> None:
     file.write_text("class Model:\n    pass\nclass ModelNew:\n    pass\n")
     assert place_in(str(file)) == f"{file}:ModelNew"
     assert place_in(f"{file}:Other") == f"{file}:Other"
+
+
+def test_a_candidate_that_takes_tiles_alone_is_looked_at_too(tmp_path: Path) -> None:
+    """What it calls says by which arithmetic it is judged, and whether its result has a gradient."""
+    file = tmp_path / "tiles.py"
+    head = (
+        "import torch\n\nclass ModelNew(torch.nn.Module):\n    def forward(self, x, t):\n        assert x.shape[1] % 128 == 0\n"
+    )
+    file.write_text(f"{head}        return torch.nn.functional.cross_entropy(x.detach(), t)\n")
+    (limit,) = limits_of(kernelbench(load_attribute(f"{file}:ModelNew", "a test")))
+    assert limit.derivatives == 0
+    assert limit.reason.endswith("it calls aten._log_softmax, aten.nll_loss_forward of PyTorch")
 
 
 # An operation that returns nothing but a mean.

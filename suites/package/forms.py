@@ -10,6 +10,9 @@ from typing import Any
 from .declare import arithmetic, limits
 
 KERNELBENCH = "kernelbench"
+_CLASSES = (8, 128, 1024, 4096)
+"""Numbers of classes at which a model is called once, until it answers."""
+
 _MODELS = ("ModelNew", "Model")
 """Classes that a candidate may have, the first that is there."""
 
@@ -68,14 +71,16 @@ def _first_call(model: Any) -> tuple[list[str], int]:
             names.append(str(function).removesuffix(".default"))
             return function(*args, **(kwargs or {}))
 
-    names: list[str] = []
-    logits = torch.zeros(4, 8, requires_grad=True)
-    try:
-        with Heard():  # type: ignore[no-untyped-call]
-            answer = model(logits, torch.arange(4))
-    except Exception:  # anyone's code
-        return [], 1
-    return _of_cross_entropy(names), int(bool(getattr(answer, "requires_grad", False)))
+    for classes in _CLASSES:
+        names: list[str] = []
+        logits = torch.zeros(4, classes, requires_grad=True)
+        try:
+            with Heard():  # type: ignore[no-untyped-call]
+                answer = model(logits, torch.arange(4))
+        except Exception:  # anyone's code, which may take another number of classes
+            continue
+        return _of_cross_entropy(names), int(bool(getattr(answer, "requires_grad", False)))
+    return [], 1
 
 
 def _of_cross_entropy(names: Iterable[str]) -> list[str]:
