@@ -35,19 +35,13 @@ class Given:
     values: Floats
 
 
-@dataclass(frozen=True)
-class Graded:
-    """What an array reaches: its grade, its worst error in ulps, its entries, and the lines of a failure if it misses."""
-
-    grade: str
-    worst_ulps: float
-    entries: int
-    lines: Mapping[str, str]
+Told = tuple[str, float, int, dict[str, str]]
+"""What an array reaches: its grade, its worst error in ulps, its entries, and the lines of a failure if it misses."""
 
 
 def graded(
     logits: Given, observed: Mapping[str, Given], needed: str, arithmetic: Mapping[str, Any], options: Mapping[str, Any]
-) -> dict[str, Graded]:
+) -> dict[str, Told]:
     """Grade arrays, each in the format in which it is given.
 
     Arguments:
@@ -74,7 +68,7 @@ def _tier(problem: Problem) -> Tier:
     return Tier.FAST if problem.logits.size >= _WORTH and find_spec("numba") is not None else Tier.EXACT
 
 
-def _graded(problem: Problem, quantity: Quantity, given: Given, needed: Grade, keys: Mapping[str, Any]) -> Graded:
+def _graded(problem: Problem, quantity: Quantity, given: Given, needed: Grade, keys: Mapping[str, Any]) -> Told:
     returned = format_named(given.dtype, FORMATS)
     if returned.bits < problem.format.bits:
         told = f"{quantity} is {returned.name} of logits in {problem.format.name}: it has lost what they had"
@@ -93,7 +87,7 @@ def _graded(problem: Problem, quantity: Quantity, given: Given, needed: Grade, k
     missed = measured.grade < needed
     lines = {"what": finding.what, "values": finding.values, "input": finding.input("at hand")} if missed else {}
     numbers = measured.ulps[measured.measurable]
-    return Graded(measured.grade.label, float(numbers.max(initial=0.0)), measured.compared, lines)
+    return measured.grade.label, float(numbers.max(initial=0.0)), measured.compared, lines
 
 
 def _arithmetic(name: str, keys: Mapping[str, Any]) -> Arithmetic:

@@ -174,8 +174,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         except (TypeError, ValueError) as error:
             pickle.dump(str(error), answers)
         else:
-            told = {name: (each.grade, each.worst_ulps, each.entries, dict(each.lines)) for name, each in found.items()}
-            pickle.dump(told, answers)
+            pickle.dump(found, answers)
         answers.flush()
 
 
