@@ -18,8 +18,9 @@ from softmax_ce_conformance import NotJudgedError, Verdict, assert_conforms, jud
 from softmax_ce_conformance.carry import Load, NotCarriedError, declarations
 from softmax_ce_conformance.declare import declared_of
 from softmax_ce_conformance.run import ANSWERED_NOTHING, ENDED, TIME_UP, USAGE
-from softmax_ce_conformance.verdict import SCHEMA
+from softmax_ce_conformance.verdict import _GRADES, SCHEMA
 
+from reference.grades import NOT_MEASURED, Grade
 from suites.report.load import load_report
 from suites.report.verdict import VERDICTS
 from tests.command import ROOT
@@ -135,6 +136,7 @@ def test_a_verdict_says_what_it_rests_on() -> None:
     assert told["entries"] == verdict.entries == sum(row["entries"] for row in told["rows"]) > 0
     assert {row["quantity"] for row in told["rows"]} == {"loss", "gradient"}
     assert verdict.name in VERDICTS
+    assert (NOT_MEASURED, *(grade.label for grade in Grade)) == _GRADES
     with pytest.raises(KeyError, match=r"float64 loss was not asked; there is: float32 loss, float32 gradient"):
         verdict.grade("float64")
 

@@ -17,6 +17,7 @@ from adapters.adapter import Adapter, Observed, told
 from adapters.limits import LEAST_MAX_CLASSES, TARGETS, WIDE, Limit
 from adapters.operation import Operation
 from adapters.question import Question, shape_of
+from reference.evaluation import evaluate
 from reference.formats import FORMATS, Format
 from reference.linear import identity_layer
 from reference.options import OPTIONS, Array, Axes, Choice, Label, Option
@@ -25,6 +26,9 @@ from reference.quantity import LAYER_GRADIENTS, Quantity
 from reference.reduction import Reduction
 from suites.inputs.hazards import LARGE_CLASSES
 from suites.judging.heard import Heard
+
+REASON = "seen by the start-up probe"
+"""Of the limits that it finds."""
 
 MOST_SPENT = 12
 """What calls that end their process may cost before the probe stops, as `Adapter.spent` counts."""
@@ -203,25 +207,23 @@ def _classes_taken(probe: Probe, cells: list[Cell]) -> tuple[int | None, str]:
 def _reduced(probe: Probe, cells: list[Cell]) -> tuple[Reduction | None, list[Cell]]:
     """The reduction that a kernel always takes, by the nearer of the two, and its cells so limited; None if it takes none."""
     given = [cell for cell in cells if "reduction" in cell.operation.options and not cell.operation.per_row]
-    limited = {reduction: [_reducing(cell, reduction) for cell in given] for reduction in (Reduction.MEAN, Reduction.SUM)}
+    limited = {
+        reduction: [_reducing(probe, cell, reduction) for cell in given] for reduction in (Reduction.MEAN, Reduction.SUM)
+    }
     classes, _ = _classes_taken(probe, limited[Reduction.MEAN])
     if classes is None:
         return None, []
     heard = probe.heard[-1]
-    observed = float(heard.observed.values[Quantity.LOSS])
-    logits, target = heard.question.problem.logits, heard.question.problem.target
-    picked = (logits * target).sum(axis=1) if target.ndim == 2 else logits[np.arange(len(target)), target]
-    losses = (
-        np.log(np.exp(logits).sum(axis=1)) - picked
-    )  # of logits up to 1, to tell two numbers apart of which one is twice the other
-    is_sum = abs(observed - losses.sum()) < abs(observed - losses.mean())
+    observed, asked = float(heard.observed.values[Quantity.LOSS]), heard.question.problem
+    mean = float(evaluate(asked, (Quantity.LOSS,))[Quantity.LOSS].values.approximate())
+    is_sum = abs(observed - mean * asked.num_rows) < abs(observed - mean)
     reduction = Reduction.SUM if is_sum else Reduction.MEAN
     return reduction, limited[reduction]
 
 
-def _reducing(cell: Cell, reduction: Reduction) -> Cell:
-    limit = Limit("seen by the start-up probe", reduces=reduction.value)
-    return replace(cell, operation=cell.operation.within((limit,), "cpu"))
+def _reducing(probe: Probe, cell: Cell, reduction: Reduction) -> Cell:
+    limit = Limit(REASON, reduces=reduction.value)
+    return replace(cell, operation=cell.operation.within((limit,), probe.adapter.device))
 
 
 def _each(cells: list[Cell], ask: Callable[[Cell], Answer]) -> dict[Cell, Answer]:

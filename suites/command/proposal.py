@@ -11,10 +11,8 @@ from adapters.adapter import Adapter
 from adapters.limits import Limit, limit_of
 from adapters.operation import Operation
 from reference.formats import Format
-from suites.command.probe import Finding, Probe, findings
+from suites.command.probe import REASON, Finding, Probe, findings
 from suites.judging.heard import Heard
-
-REASON = "seen by the start-up probe"
 
 
 @dataclass(frozen=True)

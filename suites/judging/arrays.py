@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters.arithmetic import arithmetic as declare
-from adapters.arithmetic import arithmetic_of_kernel, own_arithmetic
+from adapters.arithmetic import declaration_of, own_arithmetic
 from adapters.operation import Operation
 from reference.arithmetic import Arithmetic
 from reference.evaluation import evaluate
@@ -81,11 +80,12 @@ def _graded(problem: Problem, quantity: Quantity, given: Given, needed: Grade, k
     expected = evaluate(judged, (quantity,), _tier(problem))[quantity]
     kept_format = None if returned == problem.format else returned
     measured = Measurement(problem, quantity, computed, expected, given.values, returned=kept_format)
-    finding = finding_of(measured, operation, needed)
     if not measured.compared:
         raise ValueError(f"{quantity} has no entry that can be compared; allowed: rows of which a value is expected")
-    missed = measured.grade < needed
-    lines = {"what": finding.what, "values": finding.values, "input": finding.input("at hand")} if missed else {}
+    lines = {}
+    if measured.grade < needed:
+        finding = finding_of(measured, operation, needed)
+        lines = {"what": finding.what, "values": finding.values, "input": finding.input("at hand")}
     numbers = measured.ulps[measured.measurable]
     return measured.grade.label, float(numbers.max(initial=0.0)), measured.compared, lines
 
@@ -95,10 +95,7 @@ def _arithmetic(name: str, keys: Mapping[str, Any]) -> Arithmetic:
     fmt = FORMATS[name]
     backend = {name: Arithmetic(fmt, fmt)}
     current = {name: own_arithmetic(fmt, backend[name])}
-    if keys:
-        (declared,) = arithmetic_of_kernel(declare(**keys)(lambda: None))
-        current = declared.within(current, backend)
-    return current[name]
+    return (declaration_of(keys).within(current, backend) if keys else current)[name]
 
 
 def unpacked(array: tuple[str, tuple[int, ...], bytes]) -> Given:
