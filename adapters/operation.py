@@ -136,8 +136,9 @@ class Operation:
 
     @property
     def is_of_indices(self) -> bool:
-        """True if it is a cross-entropy of logits and class indices, which can be swept and asked in bulk."""
-        return self.loss.spec.is_log_probability and not self.probabilities and not self.is_layer
+        """True if it is a cross-entropy of logits and class indices, of each row: one that can be swept and asked in bulk."""
+        of_rows = self.reduces is None and not self.is_layer
+        return self.loss.spec.is_log_probability and not self.probabilities and of_rows
 
     @property
     def whole(self) -> Operation:

@@ -19,9 +19,7 @@ from suites.judging.judge import Judge
 def test_bulk(judge: Judge, operation: Operation, fmt: Format) -> None:
     """Class indices alone, for which the compiled tier has formulas."""
     if not operation.is_of_indices:
-        pytest.skip(f"{operation.name} is no cross-entropy of class indices")
-    if operation.reduces is not None:
-        pytest.skip(f"{operation.name} returns one {operation.reduces} of all rows, of which none can be judged alone")
+        pytest.skip(f"{operation.name} is no cross-entropy of class indices, row by row")
     if find_spec("numba") is None:
         pytest.skip(f"so many rows need numba: {extra('fast')}")
     judge.search_bulk(bulk_problems, operation, Ask(fmt, ("moderate",)), (Quantity.LOSS, Quantity.GRADIENT))

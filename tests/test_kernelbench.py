@@ -160,6 +160,7 @@ def test_every_question_of_it_is_of_the_mean() -> None:
     assert Question(MEAN, ROWS, (Quantity.LOSS,)).problem is asked  # so that what is expected is evaluated once
     assert Question(MEAN, asked, (Quantity.GRADIENT,)).problem is asked
     assert MEAN.refusal(asked) is None
+    assert not MEAN.is_of_indices  # it is neither swept nor asked in bulk, where each row is judged
     summed = ROWS.replace(reduction="sum", cotangent=None)
     assert Question(MEAN, summed, (Quantity.LOSS,)).problem.reduction is Reduction.MEAN
 
