@@ -148,13 +148,13 @@ class Isolated(Adapter):
 
     def usages(self, operation: Operation) -> tuple[Usage, ...]:
         """The usages of an operation, as its worker said when it was loaded."""
-        if self._is_beside(operation):
-            return self._beside.usages(operation) if self._beside else PLAIN_ONLY
+        if (beside := self._beside_for(operation)) is not None:
+            return beside.usages(operation)
         return self._description.usages.get(operation.label, PLAIN_ONLY)
 
-    def _is_beside(self, operation: Operation) -> bool:
-        """True of the framework's own operations, where an implementation is on trial."""
-        return self._trial.implementation is not None and operation.implementation is None
+    def _beside_for(self, operation: Operation) -> Isolated | None:
+        """Where the framework's own operations are asked beside an implementation; None of what is on trial here."""
+        return self._beside if operation.implementation is None else None
 
     def call(self, *_: Any) -> Call:
         """Not here: `observe` has the worker call."""
@@ -171,8 +171,8 @@ class Isolated(Adapter):
         Raises:
           GivenUpError: too many calls of this operation have ended their process.
         """
-        if self._beside is not None and self._is_beside(question.operation):
-            return self._beside.observe(question)
+        if (beside := self._beside_for(question.operation)) is not None:
+            return beside.observe(question)
         if (known := self._endings.find(question)) is not None:
             return known
         label = question.operation.label

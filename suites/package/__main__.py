@@ -100,7 +100,6 @@ def _print_verdict(job: Job) -> None:
 def _judge_here(load: Load, arguments: Sequence[str], report: Path | None) -> None:
     """Judge in this process, so that what is written is seen as `pytest suites/` writes it."""
     folder = report or new_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     place = load.place(folder)
     written = [] if report is None else [f"--report={report}"]
     renamed = [argument.replace("--like=", "--backend=", 1) for argument in arguments]

@@ -82,7 +82,6 @@ class Job:
     def verdict(self) -> Verdict:
         """What the suites say; see `judge`."""
         folder, verdict = self.report or new_folder(), None
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             arguments = [self.load.place(folder), *self.arguments]
             verdict = Run(arguments, folder, self.seconds, self.echo).verdict()

@@ -123,10 +123,8 @@ def _environment() -> dict[str, str]:
 def _without_report(printed: str, status: int) -> NotJudgedError:
     """Why there is no report: a mistake in the call, or the kernel ended the process."""
     lines = printed.splitlines()
-    mistakes = [
-        line.partition(": error: ")[2] for line in lines if ": error: " in line
-    ]  # of an option that pytest does not know
-    mistakes = mistakes or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    unknown = [line.partition(": error: ")[2] for line in lines if ": error: " in line]  # options, of which pytest says so
+    mistakes = unknown or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if mistakes or status in (2, USAGE):
         return NotJudgedError(" ".join(mistakes) or printed.strip(), USAGE, printed)
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
