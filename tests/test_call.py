@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from softmax_ce_conformance import NotJudgedError, Verdict, assert_conforms, judge, limits
+from softmax_ce_conformance.__main__ import main
 from softmax_ce_conformance.carry import Load, NotCarriedError, declarations
 from softmax_ce_conformance.declare import declared_of
-from softmax_ce_conformance.run import ANSWERED_NOTHING, ENDED, TIME_UP, USAGE
+from softmax_ce_conformance.run import ANSWERED_NOTHING, ENDED, INTERRUPTED, TIME_UP, USAGE
 from softmax_ce_conformance.verdict import _GRADES, SCHEMA
 
 from reference.grades import NOT_MEASURED, Grade
@@ -49,6 +54,11 @@ def off_by(error: float) -> Callable[..., Losses]:
     return kernel
 
 
+def off(error: float, logits: np.ndarray, labels: np.ndarray) -> Losses:
+    """Takes its error first, for `partial`."""
+    return off_by(error)(logits, labels)
+
+
 @dataclass
 class Kernels:
     """Has a method, and is called itself."""
@@ -66,6 +76,7 @@ SHAPES: dict[str, Callable[[float], Callable[..., Losses]]] = {
     "lambda": lambda error: lambda logits, labels: off_by(error)(logits, labels),
     "method": lambda error: Kernels(error).method,
     "object": Kernels,
+    "partial": lambda error: partial(partial(off, error)),
 }
 
 
@@ -225,6 +236,15 @@ def test_without_a_verdict_it_says_why(kernel: Any, options: dict[str, Any], sta
         (lambda: judge(right, "numpy", form="triton"), ValueError, "form: 'triton' is not known; allowed: kernelbench"),
         (lambda: judge(right, "numpy", limits={"derivatives": 1}), TypeError, "allowed: tables with a reason"),
         (lambda: judge(Kernels(threading.Lock()), "numpy"), NotCarriedError, "cannot be sent to another process"),  # type: ignore[arg-type]
+        (lambda: judge(right, "numpy", dtype="float32", dtypes="float64"), TypeError, "are given, which are one option"),
+        *(
+            (
+                lambda given=given: judge(right, "numpy", timeout=given),
+                ValueError,
+                f"timeout: {given!r} was given; allowed: seconds",
+            )
+            for given in ("5", 0, -1, float("nan"), float("inf"))
+        ),
     ],
 )
 def test_a_wrong_call_says_what_is_allowed(call: Callable[[], object], error: type[Exception], says: str) -> None:
@@ -251,8 +271,11 @@ JSON = ("judge", "--like=numpy", "--dtype=float32", "--claim=stable", "--case=ab
         ("takes_nothing", (), ANSWERED_NOTHING, "FAILS"),
         ("hangs", ("--timeout=4",), TIME_UP, None),
         ("hangs", ("--isolate", "--call-timeout=0.2"), ANSWERED_NOTHING, "FAILS"),
+        ("hangs", ("--isolate", "--timeout=6"), TIME_UP, None),
         ("ends", (), ENDED, None),
         ("nothing", (), USAGE, None),
+        ("right", ("--collect-only",), USAGE, None),
+        ("right", ("--fixtures",), 5, "NOTHING RAN"),
     ],
 )
 def test_the_command_prints_one_line_of_json_and_ends_with_a_status(
@@ -263,6 +286,86 @@ def test_the_command_prints_one_line_of_json_and_ends_with_a_status(
     told = json.loads(done.stdout)
     assert (done.returncode, told["verdict"], told["schema"]) == (status, verdict, SCHEMA), done.stderr
     assert told["reason"]
+    assert not ("--isolate" in more and "judge with isolate" in told["reason"])
+
+
+MISTAKES = {
+    ("--dtype=float32",): "Missing option '--like'",
+    ("--like=numpy", "--timeout=soon"): "'soon' is not a valid float",
+    ("--like=numpy", "--timeout=nan"): "timeout: nan was given; allowed: seconds above 0",
+    ("--like=numpy", "--form=none"): "form: 'none' is not known; allowed: kernelbench",
+    ("--like=numpy", "--backend=torch"): "--backend is given; the framework of a kernel is --like",
+    ("--like=numpy", "--implementation", "of.py:f"): "--implementation is given; the kernel is the argument of judge",
+    ("--form=kernelbench", "--report=/dev/null/told"): "Not a directory: '/dev/null/told",
+}
+
+
+@pytest.mark.parametrize("given", MISTAKES)
+def test_a_mistake_is_told_as_json_and_in_words_with_one_status(given: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, ["judge", f"{__file__}:right", "--json", *given])
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["verdict"], told["holds"]) == (USAGE, None, False)
+    assert MISTAKES[given] in told["reason"]
+    assert CliRunner().invoke(main, ["judge", f"{__file__}:right", *given]).exit_code == USAGE
+
+
+def test_a_mistake_in_an_option_of_the_suite_has_its_status() -> None:
+    assert CliRunner().invoke(main, ["suite", "--backend"]).exit_code == USAGE
+
+
+BESIDE = """
+import subprocess, sys, threading, time
+from helper_of_it import kernel
+
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+threading.Thread(target=time.sleep, args=[600]).start()
+"""
+
+
+def test_a_thread_or_a_process_of_a_kernel_that_goes_on_is_not_waited_for(tmp_path: Path) -> None:
+    """The file imports what lies beside it, too."""
+    (tmp_path / "kept_busy.py").write_text(BESIDE)
+    (tmp_path / "helper_of_it.py").write_text("def kernel(logits, labels): ...\n")
+    told = judge(f"{tmp_path / 'kept_busy.py'}:kernel", timeout=120, **NARROW)
+    assert told.name == "FAILS"
+
+
+def test_what_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "softmax_ce_conformance", *JSON, f"{__file__}:hangs", "--isolate"]
+    environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None
+        assert any("collected" in line for line in run.stderr)
+        time.sleep(1)  # it is asking the kernel
+        run.send_signal(signal.SIGTERM)
+        told, _ = run.communicate(timeout=60)
+    assert (run.returncode, json.loads(told)["reason"]) == (INTERRUPTED, "the run was interrupted")
+    assert not list(tmp_path.glob("softmax-ce-*"))
+
+
+def test_what_the_tests_of_a_user_have_kept_is_left_alone(tmp_path: Path) -> None:
+    """--lf of their own pytest must not find ours."""
+    command = [sys.executable, "-m", "softmax_ce_conformance", "judge", f"{__file__}:takes_nothing", *JSON[1:-1]]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 1
+    assert [path.name for path in (tmp_path / ".pytest_cache").iterdir()] == ["softmax-ce"]
+
+
+def test_a_marker_takes_options_by_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "test_of_theirs.py"
+    file.write_text("import pytest\n@pytest.mark.softmax_ce('torch')\ndef test_it(assert_conforms): ...\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "'torch' has no name; allowed: options by their names, such as like='torch'" in told.stdout
+
+
+def refuses(logits: np.ndarray, labels: np.ndarray) -> Losses:
+    """Takes no problem at all."""
+    raise NotImplementedError("for GPUs alone")
+
+
+def test_a_kernel_that_takes_nothing_says_so_in_its_own_words() -> None:
+    verdict = judge(refuses, **NARROW)
+    assert verdict.reason.startswith("all 2 tests were skipped: refuses: not implemented: for GPUs alone; narrowed by")
 
 
 def test_a_report_of_something_else_is_left_alone_and_an_earlier_one_is_not_taken(tmp_path: Path) -> None:

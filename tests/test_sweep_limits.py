@@ -62,6 +62,11 @@ REFUSED = {
         ["--dtype=float32"],
         "of 2 classes in float32: declared limit: K a multiple of 8: tiles",
     ),
+    "mean": (
+        'reason = "a module of a loss"\nreduces = "mean"',
+        ["--dtype=float32"],
+        "of 2 classes in float32: it returns the mean of the losses, and a sweep asks for those of rows",
+    ),
     "too few": (
         'reason = "one block of tiles"\nclasses_multiple_of = 48\nmax_classes = 95',
         ["--dtype=float32"],
@@ -88,7 +93,7 @@ def test_what_is_declared_away_is_a_usage_error(
 ) -> None:
     """The kernel was swept in float16, with the Hessian that it has not."""
     limit, options, says = REFUSED[name]
-    backend = "torch" if name == "Hessian" else "numpy"
+    backend = "torch" if name in {"Hessian", "mean"} else "numpy"
     assert main([*limited(tmp_path, backend, limit, declared_in), *options, *what]) == 2
     told = capsys.readouterr().err
     assert says in told

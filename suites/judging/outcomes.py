@@ -98,7 +98,7 @@ class Outcomes:
         if ending is not None:
             self.ended[ending].append(test)
         if ending == "skipped" and not self.skipped_for and isinstance(report.longrepr, tuple):
-            self.skipped_for = report.longrepr[2].removeprefix("Skipped: ")
+            self.skipped_for = report.longrepr[2].partition(": ")[2]  # after the name of the exception
 
     def add_failure(self, failed: FailedTest) -> None:
         """Take in why a test failed."""

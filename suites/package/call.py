@@ -32,7 +32,8 @@ def judge(
 
     Arguments:
       kernel: a callable of the framework's signature: a function, lambda, closure, method, module, or compiled function; or
-        where one is, 'path/to/file.py:name' or 'package.module:name'. What is not at the top of a file goes by cloudpickle.
+        where one is, 'path/to/file.py:name' or 'package.module:name'. What is at the top of a file is loaded from there anew:
+        the verdict is on the file, not on what was changed in its module since. All else goes by cloudpickle, as it is.
       like: the framework whose tensors it takes: numpy, torch, jax, tensorflow, ...; a form has one of its own.
       limits: tables of what it does not do, each with its reason: {'reason': 'no double backward', 'derivatives': 1}.
       form: 'kernelbench' for a class of that benchmark's form; of its file alone, the class ModelNew or Model.
@@ -45,8 +46,8 @@ def judge(
       The verdict, whatever it is.
 
     Raises:
-      ValueError: there is no such form.
-      TypeError: the kernel cannot be sent to another process, or `limits` are no tables.
+      ValueError: there is no such form, or the timeout is no number above 0.
+      TypeError: the kernel cannot be sent to another process, `limits` are no tables, or an option is given twice.
       NotJudgedError: there is no verdict: a mistake in an option, no time left, or the kernel ended the process.
 
     >>> import numpy as np
@@ -62,7 +63,8 @@ def judge(
     >>> verdict.name, verdict.grade("float32", "loss")
     ('REDUCED', 'stable')
     """
-    given = defaults_of(form) | ({} if like is None else {"like": like}) | options
+    __tracebackhide__ = True
+    given = defaults_of(form) | ({} if like is None else {"like": like}) | _in_the_singular(options)
     if "like" not in given:
         raise TypeError("judge: like is missing; allowed: the name of a backend, such as 'numpy', 'torch' or 'jax'")
     job = Job(Load(kernel, declarations(limits), form), _command_line(given), None if report is None else Path(report), timeout)
@@ -81,6 +83,7 @@ class Job:
 
     def verdict(self) -> Verdict:
         """What the suites say; see `judge`."""
+        __tracebackhide__ = True
         folder, verdict = self.report or new_folder(), None
         try:
             arguments = [self.load.place(folder), *self.arguments]
@@ -114,15 +117,27 @@ def assert_conforms(kernel: Any, like: str | None = None, **options: Any) -> Ver
     return verdict
 
 
+def _in_the_singular(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by the names of the command.
+
+    Raises:
+      TypeError: one is given twice.
+    """
+    for plural, name in _ALIASES.items():
+        if plural in options and name in options:
+            raise TypeError(f"judge: {plural} and {name} are given, which are one option; allowed: one of them")
+    return {_ALIASES.get(name, name): value for name, value in options.items()}
+
+
 def _command_line(options: Mapping[str, Any]) -> list[str]:
     """Options as the command takes them.
 
-    >>> _command_line({"dtypes": ["float32", "float64"], "isolate": True, "call_timeout": 5, "accept_limits": False})
+    >>> _command_line({"dtype": ["float32", "float64"], "isolate": True, "call_timeout": 5, "accept_limits": False})
     ['--dtype=float32,float64', '--isolate', '--call-timeout=5']
     """
     given = []
     for key, value in options.items():
-        name = f"--{_ALIASES.get(key, key).replace('_', '-')}"
+        name = f"--{key.replace('_', '-')}"
         if value is True:
             given.append(name)
         elif value is not False and value is not None:

@@ -6,6 +6,7 @@ import base64
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -101,7 +102,7 @@ def _pickled(load: Load, place: str | None) -> bytes:
     import cloudpickle
 
     declared = load.declared if place is not None else (*declared_of(load.kernel), *load.declared)
-    own = None if place is not None else sys.modules.get(getattr(load.kernel, "__module__", None) or "")
+    own = None if place is not None else _module_of(load.kernel)
     by_value = own is not None and own.__name__ != "__main__" and not _is_installed(own)
     if by_value:
         cloudpickle.register_pickle_by_value(own)  # the other process may not find a module of tests
@@ -119,7 +120,7 @@ def _pickled(load: Load, place: str | None) -> bytes:
 
 def _place_of(kernel: object) -> str | None:
     """The file and the name of a kernel at the top of a module that is a file of its own; None of any other."""
-    module = sys.modules.get(getattr(kernel, "__module__", None) or "")
+    module = _module_of(kernel)
     file = getattr(module, "__file__", None)
     # What runs as __main__ would run again; in a package a file cannot be loaded alone.
     if module is None or file is None or module.__name__ == "__main__" or module.__package__ or not file.endswith(".py"):
@@ -128,8 +129,15 @@ def _place_of(kernel: object) -> str | None:
     return next((f"{file}:{name}" for name in names), None)
 
 
+def _module_of(kernel: object) -> ModuleType | None:
+    while isinstance(kernel, partial):
+        kernel = kernel.func
+    return sys.modules.get(getattr(kernel, "__module__", None) or "")
+
+
 def _is_installed(module: ModuleType) -> bool:
-    return "site-packages" in Path(getattr(module, "__file__", None) or "site-packages").parts
+    is_of_python = module.__name__.partition(".")[0] in sys.stdlib_module_names
+    return is_of_python or "site-packages" in Path(getattr(module, "__file__", None) or "site-packages").parts
 
 
 def _name_of(kernel: object) -> str:

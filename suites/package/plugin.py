@@ -22,11 +22,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def assert_conforms(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`softmax_ce_conformance.assert_conforms`, with the options of the markers of the test, the nearest first."""
+    """`softmax_ce_conformance.assert_conforms`, with the options of the markers of the test, the nearest first.
+
+    Raises:
+      TypeError: a marker has a value without a name.
+    """
     from .call import assert_conforms
 
     options: dict[str, Any] = {}
     for marker in request.node.iter_markers(_MARKER):
+        if marker.args:
+            raise TypeError(f"{_MARKER}: {marker.args[0]!r} has no name; allowed: options by their names, such as like='torch'")
         options = marker.kwargs | options
     return partial(assert_conforms, **options)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 from typing import TextIO
 
 from .verdict import Verdict, verdict_of
 
-USAGE, ANSWERED_NOTHING, TIME_UP, ENDED = 4, 6, 7, 8
-"""Exit statuses beside pytest's: a mistake in an option, no call answered, no time left, the process ended by the kernel."""
+INTERRUPTED, USAGE, ANSWERED_NOTHING, TIME_UP, ENDED = 2, 4, 6, 7, 8
+"""Exit statuses: interrupted, a mistake in an option, no number to judge, no time left, the process ended by the kernel."""
 
 _JUDGED = "SOFTMAX_CE_JUDGED"
 """Set in a process that judges: a file that is loaded there must not judge once more."""
@@ -38,6 +40,9 @@ class Run:
       folder: where the report goes.
       seconds: what the run may take; None for any time.
       echo: where all that it writes is shown at once.
+
+    Raises:
+      ValueError: the seconds are no number above 0.
     """
 
     arguments: Sequence[str]
@@ -45,22 +50,33 @@ class Run:
     seconds: float | None = None
     echo: TextIO | None = None
 
+    def __post_init__(self) -> None:
+        given = self.seconds
+        if given is not None and not (isinstance(given, (int, float)) and math.isfinite(given) and given > 0):
+            raise ValueError(f"timeout: {given!r} was given; allowed: seconds above 0, or None for any time")
+
     def verdict(self) -> Verdict:
         """What it says.
 
         Raises:
           NotJudgedError: it has no verdict.
         """
+        __tracebackhide__ = True
         if _JUDGED in os.environ:
             raise NotJudgedError("judge was called by a file that is loaded to be judged; call it below a main guard", USAGE)
         before = self._reports()
         printed, status, is_late = self._ended()
         if is_late:
-            raise NotJudgedError(f"time was up: {self.seconds:g} seconds; give more, or judge with isolate", TIME_UP, printed)
+            do = "give more" if self._isolates else "give more, or judge with isolate"
+            raise NotJudgedError(f"time was up: {self.seconds:g} seconds; {do}", TIME_UP, printed)
         written = [path for path, when in self._reports().items() if before.get(path) != when]
         if len(written) != 1:
-            raise _without_report(printed, status)
+            raise _without_report(printed, status, isolates=self._isolates)
         return verdict_of(written[0], printed)
+
+    @property
+    def _isolates(self) -> bool:
+        return "--isolate" in self.arguments
 
     def _reports(self) -> dict[Path, tuple[int, int]]:
         """The reports in the folder, of other kernels too, each with what changes where it is written anew."""
@@ -68,7 +84,8 @@ class Run:
 
     def _ended(self) -> tuple[str, int, bool]:
         """What the process wrote, its exit status, and whether its time was up."""
-        command = [sys.executable, "-m", __package__ or "", "judge", *self.arguments, f"--report={self.folder}"]
+        ours = ("-p", "no:cacheprovider", f"--report={self.folder}")  # no files of ours beside those of the user's own tests
+        command = [sys.executable, "-m", __package__ or "", "judge", *self.arguments, *ours]
         late: list[bool] = []
         with (
             subprocess.Popen(
@@ -79,9 +96,12 @@ class Run:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                start_new_session=True,
             ) as process,
             _stopped_after(self.seconds, lambda: _kill(process, late)),
         ):
+            # What the kernel has started may outlive it and hold its output open.
+            Thread(target=_kill_what_is_left, args=[process], daemon=True).start()
             printed = "".join(self._lines(process))
         return printed, process.returncode, bool(late)
 
@@ -95,7 +115,21 @@ class Run:
 
 def _kill(process: subprocess.Popen[str], late: list[bool]) -> None:
     late.append(True)
-    process.kill()
+    _kill_group(process)
+
+
+def _kill_what_is_left(process: subprocess.Popen[str]) -> None:
+    process.wait()
+    _kill_group(process)
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    """Kill what is left of a process and of those that it has started."""
+    if os.name != "posix":
+        process.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -120,7 +154,7 @@ def _environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), _JUDGED: "1", "PYTHONUNBUFFERED": "1"}
 
 
-def _without_report(printed: str, status: int) -> NotJudgedError:
+def _without_report(printed: str, status: int, *, isolates: bool) -> NotJudgedError:
     """Why there is no report: a mistake in the call, or the kernel ended the process."""
     lines = printed.splitlines()
     unknown = [line.partition(": error: ")[2] for line in lines if ": error: " in line]  # options, of which pytest says so
@@ -129,15 +163,16 @@ def _without_report(printed: str, status: int) -> NotJudgedError:
         return NotJudgedError(" ".join(mistakes) or printed.strip(), USAGE, printed)
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
     last = printed.strip().splitlines()[-1:]
-    told = f"the process that judges was ended, perhaps by the kernel ({how}); judge with isolate to be told by which call"
+    do = "" if isolates else "; judge with isolate to be told by which call"
+    told = f"the process that judges was ended, perhaps by the kernel ({how}){do}"
     return NotJudgedError(f"{told}; its last line: {' '.join(last)}", ENDED, printed)
 
 
 def status_of(verdict: Verdict) -> int:
     """The exit status that says a verdict.
 
-    0 every claim held that was tried, 1 one failed, 2 the run was interrupted, 5 nothing ran, 6 no call was answered.
+    0 every claim held that was tried, 1 one failed, 2 the run was interrupted, 5 nothing ran, 6 no call gave a number to judge.
     """
     if verdict.name == "FAILS" and not verdict.entries:
         return ANSWERED_NOTHING
-    return {"CONFORMS": 0, "REDUCED": 0, "FAILS": 1, "INTERRUPTED": 2, "NOTHING RAN": 5}[verdict.name]
+    return {"CONFORMS": 0, "REDUCED": 0, "FAILS": 1, "INTERRUPTED": INTERRUPTED, "NOTHING RAN": 5}[verdict.name]

@@ -44,9 +44,9 @@ class Failure:
 class Verdict:
     """What `judge` returns.
 
-    `name` is CONFORMS, REDUCED, FAILS, NOTHING RAN or INTERRUPTED, `reason` says why. `holds` is True if every claim held that
-    was tried: of the first two. `identifier` is that of the report, which is in `folder`, unless that was temporary: then
-    `folder` is None. `printed` is all that the run wrote.
+    `name` is CONFORMS, REDUCED, FAILS, NOTHING RAN or INTERRUPTED, `reason` says why. `holds` is True of the first two: every
+    claim held that was tried, but for what the framework's own operation misses too, which `reason` names. `identifier` is that
+    of the report, which is in `folder`, unless that was temporary: then `folder` is None. `printed` is all that the run wrote.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """True if every claim held that was tried."""
+        """True if every claim held that was tried, but for what the framework misses too."""
         return self.name in {"CONFORMS", "REDUCED"}
 
     @property

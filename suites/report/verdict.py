@@ -51,16 +51,18 @@ def _verdict(ending: Ending, reduced_by: Sequence[str]) -> tuple[str, str]:
         return NOTHING_RAN, skipped if counts["skipped"] else "no test is left"
     if ending.exit_status != 0:
         return FAILS, f"pytest ended with exit status {ending.exit_status}"
-    if reduced_by or not counts["passed"]:
-        return REDUCED, f"{_held(ending.outcomes)} that was tried"
-    return CONFORMS, _held(ending.outcomes)
+    shown = _shown(ending.outcomes)
+    if not counts["passed"]:
+        return REDUCED, f"{shown}; no other claim was tried"
+    held = f"{shown}; every {'other ' if ending.outcomes.shared else ''}claim held"
+    return (REDUCED, f"{held} that was tried") if reduced_by else (CONFORMS, held)
 
 
-def _held(outcomes: Outcomes) -> str:
-    """What a run without failures says."""
-    counts, shared = outcomes.counts, _shared(outcomes)
+def _shown(outcomes: Outcomes) -> str:
+    """What a run without failures showed."""
+    counts = outcomes.counts
     known = f", {counted(counts['xfailed'], 'test')} showed what is known" if counts["xfailed"] else ""
-    return f"{counted(counts['passed'], 'test')} passed{known}{shared}; every {'other ' if shared else ''}claim held"
+    return f"{counted(counts['passed'], 'test')} passed{known}{_shared(outcomes)}"
 
 
 def _shared(outcomes: Outcomes) -> str:

@@ -132,6 +132,8 @@ def _fits(operation: Operation, request: Request, wanted: tuple[Quantity, ...]) 
 
 def _declared_away(operation: Operation, request: Request, wanted: tuple[Quantity, ...], classes: int) -> str | None:
     """The limit by which one of the quantities is not asked, in this dtype, of rows of so many classes; None if all are."""
+    if operation.reduces is not None:
+        return f"it returns the {operation.reduces.value} of the losses, and a sweep asks for those of rows"
     row = Problem(np.zeros((1, classes)), np.array([0]), FORMATS[request.dtype])
     declared = (operation.declared_away((quantity,), request.dtype, request.device) for quantity in wanted)
     return next(filter(None, declared), None) or operation.problem_declared_away(row)
