@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One conformance run in the CI of a framework or kernel, from its checkout: bash SUITE/ci/conformance.sh, by these variables.
+# One conformance run in the CI of a framework or kernel, from its checkout: softmax-ce ci conformance, by these variables.
 #   BACKEND         as --backend takes it (numpy)         IMPLEMENTATION  as --implementation does
 #   DTYPES          as --dtype does, or all (all)         DEVICE, MODE, EFFORT, CLAIM, CLAIMS  as the options do
 #   BASELINES       a folder of stored reports, NAME.json for each run; NAME is BACKEND-DTYPES, KERNEL-DTYPES, or the one given: a file name
@@ -7,7 +7,6 @@
 # Without BASELINES it fails if a test does. With them it fails if the report is worse than the stored one, or there is none.
 # Its first line says which variables it was given. Its exit statuses are in ci/README.md.
 set -euo pipefail
-suite=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 backend=${BACKEND:-numpy} dtypes=${DTYPES:-all}
 tried=${IMPLEMENTATION:-} tried=${tried##*:} # the kernel's own name, or the backend's
 name=${NAME:-${tried:-$(basename -- "${backend%%:*}" .py)}-$dtypes}
@@ -38,12 +37,10 @@ options=(--backend="$backend" --isolate --report="$report" --junit-xml="$report/
 # Nothing of another run is judged or told, and no link in its place is written through.
 rm -f "$report"/report*.json "$report"/{report*,summary}.md "$report"/report*.html "$report"/junit.xml
 status=0
-export SOFTMAX_CE_COMMAND="softmax-ce suite" # what a failure tells to run again: ci/install.sh has installed it
-python -m pytest "$suite/suites" "${options[@]}" || status=$?
+python -m softmax_ce_conformance suite "${options[@]}" || status=$?
 ((status <= 1)) || exit "$status" # not a verdict: a mistake in the options, or nothing was run
 
-own='import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module("suites.report", run_name="__main__")'
-reports() { python -P -c "$own" "$suite" "$@"; } # not by PYTHONPATH: there a colon divides a path in two
+reports() { python -m softmax_ce_conformance report "$@"; }
 reports show --markdown "$report" >>"$summary"
 [[ -n ${BASELINES:-} ]] || exit "$status"
 stored=$BASELINES/$name.json

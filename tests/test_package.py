@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,14 @@ print(found.name, {"adapters", "suites", "reference"} & set(sys.modules))
 """What is run in Python."""
 
 NARROW = ("--dtype=float32", "--claim=stable", "-x")
+GATE = {
+    "IMPLEMENTATION": "package.kernels:my_loss_and_gradient",
+    "DTYPES": "float32",
+    "CLAIM": "stable",
+    "NAME": "of_ours",
+    "PYTEST_ADDOPTS": "--case=absorption/*",
+}
+"""Variables of the steps of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,12 @@ class Installed:
     folder: Path
     """That of a user, with a kernel that is right and one that is wrong."""
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command of the environment, in the user's folder."""
         return subprocess.run(
             [str(self.environment / "bin" / command[0]), *command[1:]],
             cwd=self.folder,
-            env={"PATH": "/usr/bin:/bin", "COLUMNS": "100"},
+            env={"PATH": f"{self.environment / 'bin'}:/usr/bin:/bin", "COLUMNS": "100"} | variables,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -138,7 +146,8 @@ def test_one_name_is_installed_and_every_file_of_the_three_packages_is_below_it(
     assert {name.split("/")[0].split("-")[0] for name in names} == {NAME}
     folders = [ROOT / folder for folder in ("adapters", "reference", "suites")]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".py", ".toml", ".json", ".jinja"}]
-    files += [ROOT / "pyproject.toml", *(ROOT / "ci" / "claims").iterdir()]
+    scripts = [ROOT / "ci" / name for name in ("install.sh", "conformance.sh")]
+    files += [ROOT / "pyproject.toml", *scripts, *(ROOT / "ci" / "claims").iterdir()]
     own = ROOT / "suites" / "package"
     wanted = {f"{NAME}/tree/{path.relative_to(ROOT)}" for path in files if own not in path.parents}
     wanted |= {f"{NAME}/{path.name}" for path in (*own.glob("*.py"), own / "py.typed")}
@@ -170,6 +179,17 @@ def test_a_kernel_of_torch_passes(installed: Installed) -> None:
         assert "tree/suites/test_cases.py" in done.stdout
     finally:
         (site / "torch_of_the_other.pth").unlink()
+
+
+def test_the_steps_of_the_recipes_run(installed: Installed) -> None:
+    """By variables, in the folder of a user who has a file named as one of our packages."""
+    (theirs := installed.folder / "theirs" / "package").mkdir(parents=True)
+    (theirs.parent / "suites.py").write_text("raise RuntimeError")
+    shutil.copy(installed.folder / "right.py", theirs / "kernels.py")
+    for step, says in (("install", ""), ("conformance", "REDUCED: ")):
+        done = replace(installed, folder=theirs.parent).run("softmax-ce", "ci", step, **GATE)
+        assert (done.returncode, says in done.stdout) == (0, True), done.stdout
+    assert (theirs.parent / "reports" / "of_ours" / "summary.md").is_file()
 
 
 def test_a_wrong_kernel_fails_and_its_command_fails_again(installed: Installed) -> None:
@@ -207,9 +227,9 @@ def test_the_names_of_other_packages_are_left_to_them(installed: Installed) -> N
 @pytest.mark.parametrize(
     ("command", "status", "says"),
     [
-        ("judge right.py:my_loss_and_gradient", 2, "Missing option '--like'"),
-        ("judge right.py:my_loss_and_gradient --like=numpy --timeout=5", 2, "--timeout is given without --json"),
-        ("judge right.py --form=kernel", 2, "form: 'kernel' is not known; allowed: kernelbench"),
+        ("judge right.py:my_loss_and_gradient", 4, "Missing option '--like'"),
+        ("judge right.py:my_loss_and_gradient --like=numpy --timeout=5", 4, "--timeout is given without --json"),
+        ("judge right.py --form=kernel", 4, "form: 'kernel' is not known; allowed: kernelbench"),
         ("judge none.py:f --like=numpy", 4, "there is no file 'none.py'; allowed: path/to/file.py:name"),
         ("judge right.py:f --like=numpy", 4, "right.py has no 'f'; it has: "),
         ("suite --backend=nunpy", 4, "the nearest is 'numpy'"),

@@ -24,6 +24,8 @@ from .run import INTERRUPTED, USAGE, NotJudgedError, status_of
 from .verdict import SCHEMA
 
 find()  # the options of the commands below are read from there
+if not {"", os.getcwd()} & set(sys.path):
+    sys.path.append(os.getcwd())  # where package.module:name of a user is found, as `python -m` finds it
 
 _AS_GIVEN: dict[str, Any] = {"ignore_unknown_options": True}
 _REST: dict[str, Any] = {**_AS_GIVEN, "allow_extra_args": True}
@@ -207,6 +209,13 @@ def sweep(arguments: tuple[str, ...]) -> None:
     except ModuleNotFoundError as error:  # without numba there is no sweep
         raise click.UsageError(str(error)) from error
     sys.exit(run(arguments, "softmax-ce sweep"))
+
+
+@main.command()
+@click.argument("step", type=click.Choice(["install", "conformance"]))
+def ci(step: str) -> None:
+    """Do a step of the CI recipes, by variables of the environment (ci/README.md)."""
+    os.execvp("bash", ["bash", str(TREE / "ci" / f"{step}.sh")])
 
 
 if __name__ == "__main__":
