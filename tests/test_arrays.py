@@ -97,6 +97,38 @@ def test_each_array_is_judged_in_its_own_dtype() -> None:
     assert grades(logits, LABELS, loss=LOSSES.astype(ml_dtypes.bfloat16).astype(FLOAT32))["loss"].grade == "finite"
 
 
+@pytest.mark.parametrize(
+    ("logits", "observed"),
+    [
+        ([[20.0, 0.0]], np.nan),
+        ([[20.0, 0.0]], np.inf),
+        ([[-np.inf, 0.0]], 1.0),
+        ([[np.nan, 0.0]], 1.0),
+        ([[1.0]], 1e-9),
+    ],
+)
+def test_an_entry_without_an_error_in_ulps_has_an_infinite_one(logits: list[list[float]], observed: float) -> None:
+    """A finite one was told beside a number, an infinity and a NaN that are wrong, and beside one for exactly 0."""
+    found = grades(np.array(logits, dtype=FLOAT32), [0], loss=np.array([observed], dtype=FLOAT32))["loss"]
+    assert found.grade in ("none", "finite")
+    assert found.worst_ulps == np.inf
+
+
+def test_the_worst_error_is_in_ulps_of_the_terms_of_an_entry() -> None:
+    """The gradient is 0.5 - 2^-24 less the labels: -2^-24 and 2^-24. An ulp of 0.5 is 2^-24, of which a quarter is added."""
+    labels = np.array([[0.5, 0.5 - 2.0**-23]], dtype=FLOAT32)
+    gradient = np.array([[-(2.0**-24), 2.0**-24 + 2.0**-26]], dtype=FLOAT32)
+    found = grades(np.zeros((1, 2), dtype=FLOAT32), labels, gradient=gradient)["gradient"]
+    assert (found.grade, found.worst_ulps) == ("accurate", 0.25)
+
+
+def test_what_is_right_has_no_infinite_error() -> None:
+    """An infinity for one, and a NaN where the limit or NaN may be."""
+    logits = np.array([[-np.inf, 0.0], [np.inf, 0.0]], dtype=FLOAT32)
+    found = grades(logits, [0, 0], loss=np.array([np.inf, np.nan], dtype=FLOAT32))["loss"]
+    assert (found.grade, found.worst_ulps) == ("correct", 0.0)
+
+
 def test_tensors_of_torch_are_taken_as_they_are() -> None:
     torch = pytest.importorskip("torch")
     logits = torch.tensor([[20.0, 0.0], [0.5, -1.5]], dtype=torch.bfloat16, requires_grad=True)

@@ -86,8 +86,13 @@ def _graded(problem: Problem, quantity: Quantity, given: Given, needed: Grade, k
     if measured.grade < needed:
         finding = finding_of(measured, operation, needed)
         lines = {"what": finding.what, "values": finding.values, "input": finding.input("at hand")}
-    numbers = measured.ulps[measured.measurable]
-    return measured.grade.label, float(numbers.max(initial=0.0)), measured.compared, lines
+    return measured.grade.label, _worst_ulps(measured), measured.compared, lines
+
+
+def _worst_ulps(measured: Measurement) -> float:
+    """The worst error, in ulps of the scale of each entry; infinite where one is wrong that has no error in ulps."""
+    without = np.where(measured.grades < Grade.CORRECT, np.inf, 0.0)
+    return float(np.where(measured.measurable, measured.scaled_ulps, without).max(initial=0.0))
 
 
 def _arithmetic(name: str, keys: Mapping[str, Any]) -> Arithmetic:

@@ -26,7 +26,16 @@ Sent = tuple[str, tuple[int, ...], bytes]
 
 @dataclass(frozen=True)
 class Graded:
-    """What an array reaches: its grade, its worst error in ulps, its entries, and the lines of a failure if it misses."""
+    """What an array reaches.
+
+    Arguments:
+      grade: the one that all entries reach.
+      worst_ulps: the worst error, as in a report, in ulps of the format of the array and of the largest of the terms that an
+        entry is made of. Here it is infinite too where a report counts entries apart that have no error in ulps: NaN, an
+        infinity or a number where another is due, and a number where exactly 0 is.
+      entries: how many were compared.
+      lines: those of a failure, if it misses the claim.
+    """
 
     grade: str
     worst_ulps: float
