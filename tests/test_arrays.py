@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -211,10 +212,134 @@ def test_the_plugin_loads_nothing_until_it_is_used() -> None:
     assert printed == "['softmax_ce_conformance', 'softmax_ce_conformance.plugin']\n"
 
 
+def printed(code: str) -> str:
+    """What a process prints that grades [0, 0], whose loss is log 2, and says nothing else."""
+    code = f"import numpy as np, os, sys, time\nfrom softmax_ce_conformance import grades\n{GRADED}{code}"
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", text=True, capture_output=True, check=False, timeout=60)
+    assert (done.stderr, done.returncode) == ("", 0)
+    return done.stdout
+
+
+GRADED = """
+def graded(*losses):
+    losses = np.array(losses)
+    return grades(np.zeros((len(losses), 2)), [0] * len(losses), loss=losses)["loss"]
+
+def nothing_is_left():
+    # no process that ended is waited for, and none runs
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+
+LOG_2 = np.log(2.0)
+"""
+
+
 def test_a_first_call_starts_a_process_that_ends_with_this_one() -> None:
-    code = (
-        "import numpy as np, softmax_ce_conformance as s\n"
-        "print(s.grades(np.zeros((1, 2)), [0], loss=np.log([2.0]))['loss'].grade)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd="/", text=True, capture_output=True, check=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("correct\n", "")
+    assert printed("print(graded(LOG_2).grade)") == "correct\n"
+
+
+FORKS = """
+import multiprocessing as mp
+
+def ask(which):
+    # each asks for losses of its own number: a swapped answer has another one
+    seen = {graded(*[LOG_2] * which).entries for _ in range(20)}
+    return which, seen == {which}, os.getpid()
+
+print(graded(LOG_2).grade)
+with mp.get_context("fork").Pool(2) as pool:
+    asked = pool.map_async(ask, [2, 3], chunksize=1)
+    print(ask(1)[1], [right for _, right, _ in asked.get(timeout=50)])
+print(graded(LOG_2).grade)
+"""
+
+
+def test_a_process_that_is_forked_has_a_reference_of_its_own() -> None:
+    """It shared the connection of the other: answers were swapped, or both waited for ever."""
+    assert printed(FORKS) == "correct\nTrue [True, True]\ncorrect\n"
+
+
+ENDS = """
+import multiprocessing as mp
+
+def ask():
+    print(graded(np.nan).grade, flush=True)
+
+print(graded(LOG_2).grade, flush=True)
+child = mp.get_context("fork").Process(target=ask)
+child.start()
+child.join()
+if (pid := os.fork()) == 0:
+    sys.exit()  # as a child that grades nothing, but runs what is registered for its end
+print(os.waitpid(pid, 0)[1], graded(LOG_2).grade, flush=True)
+if os.fork() == 0:
+    ask()
+    sys.exit()
+os.wait()
+print(graded(LOG_2).grade)
+"""
+
+
+def test_the_end_of_a_forked_process_is_not_that_of_the_reference() -> None:
+    assert printed(ENDS) == "correct\nnone\n0 correct\nnone\ncorrect\n"
+
+
+AMID = """
+import threading
+asked = threading.Thread(target=lambda: print(graded(LOG_2).grade))
+asked.start()
+time.sleep(0.2)  # the thread waits for the reference to start, and holds the lock
+if (pid := os.fork()) == 0:
+    print(graded(np.nan).grade, flush=True)
+    os._exit(0)
+print(os.waitpid(pid, 0)[1], flush=True)
+asked.join()
+"""
+
+
+def test_a_process_that_is_forked_while_a_thread_asks_does_not_wait_for_it() -> None:
+    assert sorted(printed(AMID).split()) == ["0", "correct", "none"]
+
+
+CHILD = """
+import multiprocessing as mp
+import ctypes
+ctypes.CDLL(None).prctl(36, 1)  # who is left by a child is a child of this process
+
+def ask():
+    print(graded(LOG_2).grade, flush=True)
+
+child = mp.get_context("fork").Process(target=ask)
+child.start()
+child.join()
+print(nothing_is_left())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who takes what a process leaves")
+def test_a_child_leaves_no_process_behind() -> None:
+    assert printed(CHILD) == "correct\nTrue\n"
+
+
+INTERRUPTED = """
+import signal
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    graded(LOG_2)
+except KeyboardInterrupt:
+    print(nothing_is_left(), graded(np.nan).grade)
+"""
+
+
+def test_an_interrupt_leaves_no_process_behind() -> None:
+    """It comes while the first call waits for the reference to start."""
+    assert printed(INTERRUPTED) == "True none\n"
+
+
+def test_threads_take_turns() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda rows: grades(np.zeros((rows, 2)), [0] * rows, loss=np.full(rows, np.log(2))), range(1, 65))
+    assert [(each["loss"].entries, each["loss"].grade) for each in found] == [(rows, "correct") for rows in range(1, 65)]

@@ -1,24 +1,24 @@
 """The calls `grades` and `assert_reaches`: loss and derivatives that are at hand as arrays, graded in milliseconds.
 
-A process of its own holds the reference. It is started by the first call, in about a second, and ends with this one.
+A process of its own holds the reference. It is started by the first call, in about a second, and ends with this one. Threads
+take turns, and a process that was forked starts another.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from multiprocessing.connection import Connection, Pipe
+from multiprocessing.util import Finalize
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any
 
 from .place import find
-
-_ONE_AT_A_TIME = Lock()
 
 Sent = tuple[str, tuple[int, ...], bytes]
 """The name of an array's format, its shape, and its values in float64."""
@@ -75,7 +75,7 @@ def grades(
         raise ValueError(f"no array is given; allowed: {', '.join(_QUANTITIES)}")
     options = {name: _option(value) for name, value in given.items() if name not in arrays} | {"target": _option(labels)}
     request = (_sent(logits), {name: _sent(value) for name, value in arrays.items()}, claim, dict(arithmetic or {}), options)
-    answer = _answer(request)
+    answer = _reference.answer(pickle.dumps(request))
     if isinstance(answer, str):
         raise ValueError(answer)
     return {name: Graded(*each) for name, each in answer.items()}
@@ -135,59 +135,85 @@ def _array(value: Any) -> tuple[str, Any]:
     return array.dtype.name, array
 
 
-@cache
-def _worker() -> subprocess.Popen[bytes]:
-    """The process that holds the reference. It ends when its input does, as it does with this process."""
-    command = [sys.executable, "-m", f"{__package__}.compare"]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    atexit.register(worker.communicate)
-    return worker
+class _Worker:
+    """A process that holds the reference, and the connection to it. It ends where the connection does."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        command = [sys.executable, "-m", f"{__package__}.compare"]
+        with theirs:
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True)
+        # atexit would not do: children of multiprocessing leave it out, and those of os.fork run what is their parent's.
+        self.end = Finalize(None, self._end, exitpriority=0)
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+    def forsake(self) -> None:
+        """Leave it to the process that started it, of which this one is a fork."""
+        self.connection.close()
+        self.process.returncode = 0  # there is nothing to wait for, and nothing to warn of
 
 
-def _answer(request: object) -> Any:
-    """What the process that holds the reference says to a request.
+class _Reference:
+    """Answers requests, one at a time, by a process that is started by the first."""
 
-    Raises:
-      RuntimeError: it ended; the next request starts another.
-    """
-    with _ONE_AT_A_TIME:
-        worker = _worker()
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        try:
-            pickle.dump(request, worker.stdin)
-            worker.stdin.flush()
-            return pickle.load(worker.stdout)
-        except (EOFError, OSError) as error:
-            _worker.cache_clear()
-            raise RuntimeError("the process that holds the reference ended; what it wrote is above. Call again") from error
-        except BaseException:  # such as Ctrl-C: the next call must not read this answer
-            _worker.cache_clear()
-            worker.kill()
-            raise
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.worker: _Worker | None = None
+
+    def answer(self, request: bytes) -> Any:
+        """What the process that holds the reference says to a request.
+
+        Raises:
+          RuntimeError: it ended; the next request starts another.
+        """
+        with self.lock:
+            worker = self.worker = self.worker or _Worker()
+            try:
+                worker.connection.send_bytes(request)
+                return worker.connection.recv()
+            except BaseException as error:  # such as Ctrl-C: the next call must not read this answer
+                self.worker = None
+                worker.end()
+                if isinstance(error, EOFError | OSError):
+                    raise RuntimeError(_ENDED) from error
+                raise
 
 
-def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+_ENDED = "the process that holds the reference ended; what it wrote is above. Call again"
+_reference = _Reference()
+
+
+def _start_anew() -> None:
+    """In a process that was forked, whatever a thread of the other was asking: let go of what is the other's."""
+    global _reference
+    if _reference.worker is not None:
+        _reference.worker.forsake()
+    _reference = _Reference()
+
+
+os.register_at_fork(after_in_child=_start_anew)
+
+
+def _serve(requests: Connection) -> None:
     """Answer requests of `grades` until there are no more."""
     find()
     from suites.judging.arrays import graded, unpacked
 
-    while True:
-        try:
-            logits, observed, claim, arithmetic, options = pickle.load(requests)
-        except EOFError:
-            return
-        arrays = {name: unpacked(sent) for name, sent in observed.items()}
-        try:
-            found = graded(unpacked(logits), arrays, claim, arithmetic, options)
-        except (TypeError, ValueError) as error:
-            pickle.dump(str(error), answers)
-        else:
-            pickle.dump(found, answers)
-        answers.flush()
+    with suppress(EOFError, ConnectionError):  # nobody asks any more
+        while True:
+            logits, observed, claim, arithmetic, options = requests.recv()
+            arrays = {name: unpacked(sent) for name, sent in observed.items()}
+            answer: Any
+            try:
+                answer = graded(unpacked(logits), arrays, claim, arithmetic, options)
+            except (TypeError, ValueError) as error:
+                answer = str(error)
+            requests.send(answer)
 
 
 if __name__ == "__main__":
-    answering = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what is printed here is no answer
-    _serve(sys.stdin.buffer, answering)
+    _serve(Connection(sys.stdin.fileno()))
