@@ -20,8 +20,8 @@ from typing import Any
 
 from .place import find
 
-Sent = tuple[str, tuple[int, ...], bytes]
-"""The name of an array's format, its shape, and its values in float64."""
+Sent = tuple[str, Any]
+"""The name of an array's dtype, which is empty for numbers of Python, and its values as an array of numpy."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,25 @@ def grades(
     """Grade arrays that are at hand against the certified reference.
 
     Arguments:
-      logits: (N, K), an array or tensor of any framework; its dtype is the format of the problem.
-      labels: (N,) class indices, or (N, K) probabilities.
+      logits: (N, K), an array or tensor of any framework; its dtype is the format of the problem, float64 for lists.
+      labels: (N,) class indices, or (N, K) probabilities; messages call them the target.
       claim: the grade below which an array has the lines of a failure.
       arithmetic: what is declared of the arithmetic, if it is not that of a good kernel; the keys of the decorator.
       given: arrays by the name of their quantity (`loss`, `gradient`, `hessian`, `log_softmax`, ...), each graded in its own
         dtype; and options of the loss: `reduction`, `label_smoothing`, `class_weights`, `ignore_index`, `cotangent`, ...
-        Without a reduction the loss is that of each row, and without a cotangent the gradient is that of their sum.
+        Without a reduction the loss is that of each row, and without a cotangent the gradient is that of their sum. An
+        option that is None is left out.
+
+    Nothing that has a dtype is rounded: probabilities, class weights and cotangents have to be numbers of the dtype of the
+    logits. Numbers of Python have none, and are rounded to it where they are inputs, as `torch.tensor([0.1], dtype=...)` does.
+    Results are never rounded: of Python they are taken in the dtype of the logits if it has them all, and else refused.
 
     Returns:
       What each array reaches, by the name of its quantity.
 
     Raises:
-      ValueError: a dtype, an option or a grade is not known, an array has a wrong shape, or no array is given.
+      ValueError: a dtype, an option or a grade is not known, an array has a wrong shape or numbers that are not allowed, or no
+        array is given.
       RuntimeError: the process that holds the reference ended.
 
     >>> import numpy as np
@@ -70,12 +76,12 @@ def grades(
     >>> {name: found.grade for name, found in grades(logits, [0], loss=exact).items()}
     {'loss': 'correct'}
     """
-    arrays = {name: value for name, value in given.items() if name in _QUANTITIES}
+    arrays = {name: _sent(name, value) for name, value in given.items() if name in _QUANTITIES}
     if not arrays:
         raise ValueError(f"no array is given; allowed: {', '.join(_QUANTITIES)}")
-    options = {name: _option(value) for name, value in given.items() if name not in arrays} | {"target": _option(labels)}
-    request = (_sent(logits), {name: _sent(value) for name, value in arrays.items()}, claim, dict(arithmetic or {}), options)
-    answer = _reference.answer(pickle.dumps(request))
+    options = {name: _option(name, value) for name, value in given.items() if name not in arrays}
+    inputs = (_sent("logits", logits), _sent("target", labels))
+    answer = _reference.answer(pickle.dumps((*inputs, arrays, claim, dict(arithmetic or {}), options)))
     if isinstance(answer, str):
         raise ValueError(answer)
     return {name: Graded(*each) for name, each in answer.items()}
@@ -110,29 +116,55 @@ _QUANTITIES = (
 """Names of arrays: those of reference/quantity.py that need no linear layer, and no cotangent of a building block."""
 
 
-def _option(value: Any) -> Any:
-    """An option as the reference takes it: numbers and words as they are, arrays of numpy."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    _, array = _array(value)
-    return array if array.dtype.kind in "iu" else array.astype("float64")
+def _option(name: str, value: Any) -> Any:
+    """An option as it is sent: words and None as they are, and all else as arrays."""
+    if value is None:
+        return None
+    return str(value) if isinstance(value, str) else _sent(name, value)
 
 
-def _sent(value: Any) -> Sent:
-    name, array = _array(value)
-    return name, tuple(array.shape), array.astype("float64").tobytes()
+def _sent(name: str, value: Any) -> Sent:
+    """An array, a tensor or numbers of Python as they are sent.
 
-
-def _array(value: Any) -> tuple[str, Any]:
-    """The name of an array's dtype, and its values as an array of numpy."""
+    Raises:
+      ValueError: it is none of these, or some of it is masked.
+    """
     import numpy as np
 
-    if hasattr(value, "detach"):  # a tensor of PyTorch, whose bfloat16 numpy does not know
+    try:
+        dtype, array = _array(value)
+    except Exception as error:  # each framework raises its own
+        raise ValueError(f"{name} is not an array of numbers ({error}); {_ALLOWED}") from error
+    if array.dtype.kind in _NOT_NUMBERS:
+        told = "None" if value is None else f"{type(value).__name__} of {array.dtype.name}"
+        raise ValueError(f"{name} is {told}; {_ALLOWED}")
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} is masked in part; allowed: an array without masked numbers; fill them, or leave out their rows"
+        )
+    return dtype, array
+
+
+_ALLOWED = "allowed: an array or tensor of numbers in memory"
+_NOT_NUMBERS = "OUSMm"
+"""Kinds of dtypes of numpy: objects, text and times."""
+
+
+def _array(value: Any) -> Sent:
+    import numpy as np
+
+    module, _, name = str(getattr(value, "dtype", "")).rpartition(".")
+    if module == "torch":
         tensor = value.detach().cpu()
-        name = str(tensor.dtype).removeprefix("torch.")
-        return name, (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+        is_narrow = tensor.is_floating_point() and tensor.element_size() < 4  # as bfloat16, which numpy does not know
+        return name, (tensor.float() if is_narrow else tensor).numpy()
     array = np.asarray(value)
-    return array.dtype.name, array
+    return "" if _is_of_python(value) else array.dtype.name, array
+
+
+def _is_of_python(value: Any) -> bool:
+    """True for numbers of Python and lists of them: they have no dtype of their own."""
+    return type(value) in (int, float) or (isinstance(value, list | tuple) and all(map(_is_of_python, value)))
 
 
 class _Worker:
@@ -201,15 +233,16 @@ os.register_at_fork(after_in_child=_start_anew)
 def _serve(requests: Connection) -> None:
     """Answer requests of `grades` until there are no more."""
     find()
-    from suites.judging.arrays import graded, unpacked
+    from suites.judging.arrays import Given, graded
 
     with suppress(EOFError, ConnectionError):  # nobody asks any more
         while True:
-            logits, observed, claim, arithmetic, options = requests.recv()
-            arrays = {name: unpacked(sent) for name, sent in observed.items()}
+            logits, target, observed, claim, arithmetic, options = requests.recv()
+            arrays = {name: Given(*sent) for name, sent in observed.items()}
+            taken = {name: Given(*sent) if isinstance(sent, tuple) else sent for name, sent in options.items()}
             answer: Any
             try:
-                answer = graded(unpacked(logits), arrays, claim, arithmetic, options)
+                answer = graded(Given(*logits), Given(*target), arrays, claim, arithmetic, taken)
             except (TypeError, ValueError) as error:
                 answer = str(error)
             requests.send(answer)
