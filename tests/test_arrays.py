@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from softmax_ce_conformance import assert_reaches, grades
+from softmax_ce_conformance import assert_reaches, compare, grades
 from softmax_ce_conformance.compare import _QUANTITIES
 
 from reference import FORMATS, Problem, Quantity, evaluate
@@ -468,6 +468,19 @@ except KeyboardInterrupt:
 def test_an_interrupt_leaves_no_process_behind() -> None:
     """It comes while the first call waits for the reference to start."""
     assert printed(INTERRUPTED) == "True none\n"
+
+
+@pytest.mark.parametrize("rows", [1, 2**16])
+def test_a_reference_that_ended_is_said_to_have_and_the_next_call_starts_another(rows: int) -> None:
+    """A request that no pipe holds finds nobody who reads it, and a short one nobody who answers."""
+    grades(LOGITS, LABELS, loss=LOSSES)
+    worker = compare._reference.worker
+    assert worker is not None
+    worker.process.kill()
+    with pytest.raises(RuntimeError, match="the process that holds the reference ended"):
+        grades(np.zeros((rows, 2)), [0] * rows, loss=np.zeros(rows))
+    assert worker.process.returncode is not None
+    assert grades(LOGITS, LABELS, loss=LOSSES)["loss"].grade == "correct"
 
 
 def test_threads_take_turns() -> None:

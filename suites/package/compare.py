@@ -13,10 +13,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
 from multiprocessing.util import Finalize
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 
 from .place import find
 
@@ -168,25 +167,41 @@ def _is_of_python(value: Any) -> bool:
 
 
 class _Worker:
-    """A process that holds the reference, and the connection to it. It ends where the connection does."""
+    """A process that holds the reference. It ends where its input does."""
 
     def __init__(self) -> None:
-        self.connection, theirs = Pipe()
         command = [sys.executable, "-m", f"{__package__}.compare"]
-        with theirs:
-            self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True)
+        # Without buffers, of which a process that is forked would have a copy, with locks that nobody releases.
+        self.process = subprocess.Popen(
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.pipes = (self.process.stdin, self.process.stdout)
         # atexit would not do: children of multiprocessing leave it out, and those of os.fork run what is their parent's.
         self.end = Finalize(None, self._end, exitpriority=0)
+
+    def answer(self, request: bytes) -> Any:
+        """What it says to a request."""
+        to, back = (pipe.fileno() for pipe in self.pipes)
+        with open(to, "wb", closefd=False) as asking:
+            asking.write(request)
+        with open(back, "rb", closefd=False) as answering:
+            return pickle.load(answering)
 
     def _end(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.connection.close()
+        self._close()
 
     def forsake(self) -> None:
         """Leave it to the process that started it, of which this one is a fork."""
-        self.connection.close()
+        self._close()
         self.process.returncode = 0  # there is nothing to wait for, and nothing to warn of
+
+    def _close(self) -> None:
+        for pipe in self.pipes:
+            pipe.close()
 
 
 class _Reference:
@@ -205,12 +220,11 @@ class _Reference:
         with self.lock:
             worker = self.worker = self.worker or _Worker()
             try:
-                worker.connection.send_bytes(request)
-                return worker.connection.recv()
+                return worker.answer(request)
             except BaseException as error:  # such as Ctrl-C: the next call must not read this answer
                 self.worker = None
                 worker.end()
-                if isinstance(error, EOFError | OSError):
+                if isinstance(error, EOFError | OSError | pickle.UnpicklingError):
                     raise RuntimeError(_ENDED) from error
                 raise
 
@@ -227,17 +241,18 @@ def _start_anew() -> None:
     _reference = _Reference()
 
 
-os.register_at_fork(after_in_child=_start_anew)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_start_anew)
 
 
-def _serve(requests: Connection) -> None:
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests of `grades` until there are no more."""
     find()
     from suites.judging.arrays import Given, graded
 
     with suppress(EOFError, ConnectionError):  # nobody asks any more
         while True:
-            logits, target, observed, claim, arithmetic, options = requests.recv()
+            logits, target, observed, claim, arithmetic, options = pickle.load(requests)
             arrays = {name: Given(*sent) for name, sent in observed.items()}
             taken = {name: Given(*sent) if isinstance(sent, tuple) else sent for name, sent in options.items()}
             answer: Any
@@ -245,8 +260,11 @@ def _serve(requests: Connection) -> None:
                 answer = graded(Given(*logits), Given(*target), arrays, claim, arithmetic, taken)
             except (TypeError, ValueError) as error:
                 answer = str(error)
-            requests.send(answer)
+            pickle.dump(answer, answers)
+            answers.flush()
 
 
 if __name__ == "__main__":
-    _serve(Connection(sys.stdin.fileno()))
+    answering = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what is printed here is no answer
+    _serve(sys.stdin.buffer, answering)
