@@ -15,7 +15,7 @@ from typing import Any
 from adapters.adapter import Adapter, AdapterError, told
 from adapters.answers import answer_of
 from adapters.arithmetic import arithmetic_of_kernel
-from adapters.blame import place_of
+from adapters.blame import module_name, place_of
 from adapters.declared import check_complete, check_started, check_versions, checked_operations
 from adapters.foreign_state import ForeignState
 from adapters.limits import limits_of
@@ -185,7 +185,7 @@ def load_attribute(reference: str, option: str) -> Any:
     place, _, attribute = reference.rpartition(":")
     if not place or not attribute:
         raise AdapterError(f"{option}={reference}: allowed: path/to/file.py:name or package.module:name")
-    module = _module_from_file(place, option) if place.endswith(".py") else _module_named(place, option)
+    module = load_module(place, option)
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         has = ", ".join(public)[:200] or "nothing"
@@ -193,11 +193,20 @@ def load_attribute(reference: str, option: str) -> Any:
     return getattr(module, attribute)
 
 
+def load_module(place: str, option: str) -> ModuleType:
+    """The module of path/to/file.py or package.module.
+
+    Raises:
+      AdapterError: there is no such file or module, or importing it fails.
+    """
+    return _module_from_file(place, option) if place.endswith(".py") else _module_named(place, option)
+
+
 def _module_from_file(place: str, option: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise AdapterError(f"{option}: there is no file {place!r}; allowed: path/to/file.py:name or package.module:name")
-    name = f"softmax_ce_user_{path.stem}"
+    name = module_name(place)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -205,7 +214,9 @@ def _module_from_file(place: str, option: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a user's file may fail in any way; say which file and how, in one line
+    except (AdapterError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a user's file may fail in any way; say which file and how, in one line
         line = place_of(error, {str(path.resolve())})
         raise AdapterError(f"{option}: importing {place} failed: {told(error)}{line}") from error
     return module
