@@ -25,6 +25,9 @@ from reference.names import nearest
 
 _HERE = Path(__file__).parent
 _KERNELS = _HERE / "kernels"
+MAY_REFUSE = "__softmax_ce_may_refuse__"
+"""Where a kernel has False if a NotImplementedError of it says nothing but that it fails."""
+
 ENTRY_POINTS = "softmax_ce_conformance.backends"
 """Entry point group by which an installed package offers backends: NAME = "package.module:Class"."""
 
@@ -163,7 +166,7 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
 def as_declared(operation: Operation, kernel: object) -> Operation:
     """An operation that judges a kernel of the user's, with what its decorators declare."""
     own = operation.of_kernel().computing(arithmetic_of_kernel(kernel))
-    return replace(own, limits=limits_of(kernel))
+    return replace(own, limits=limits_of(kernel), may_refuse=getattr(kernel, MAY_REFUSE, True))
 
 
 def _listed(adapter: Adapter, method: str, call: Callable[[], Iterable[Operation]]) -> tuple[Operation, ...]:

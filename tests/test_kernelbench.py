@@ -48,6 +48,8 @@ ABOUT = {
     "other_rows_gradient": "test_loss",
     "overwrites": "test_loss",
     "polynomial": "test_loss",
+    "refuses_gradient": "test_loss",
+    "refuses_shapes": "test_sizes",
     "whole_tiles": "test_many_rows",
     "wrong_gradient": "test_usage",
 }
@@ -228,6 +230,17 @@ def test_a_candidate_that_takes_tiles_alone_is_looked_at_too(tmp_path: Path) -> 
     (limit,) = limits_of(kernelbench(None, f"{file}:ModelNew"))
     assert limit.derivatives == 0
     assert limit.reason.endswith("it calls aten._log_softmax, aten.nll_loss_forward of PyTorch")
+
+
+def test_a_function_without_a_backward_has_no_gradient(tmp_path: Path) -> None:
+    text = (
+        "class Loss(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x, t):\n"
+        "        return cross_entropy(x, t)\n"
+    )
+    file = candidate(tmp_path, text + forward("return Loss.apply(x, t)"))
+    (limit,) = limits_of(kernelbench(None, f"{file}:ModelNew"))
+    assert limit.derivatives == 0
+    assert "its result has no gradient, so no gradient was judged" in limit.reason
 
 
 # An operation that returns nothing but a mean.

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from adapters.adapter import AdapterError, told
 from adapters.blame import place_of
-from adapters.loading import load_module
+from adapters.loading import MAY_REFUSE, load_module
 from adapters.returned import AnswerError
 from adapters.steps import step
 
@@ -82,8 +82,7 @@ class Candidate:
         for classes, rows, scale in product(_CLASSES, _ROWS, _SCALES):
             self._tell(f"{self.name}.forward at {rows} x {classes}")
             logits = (scale * torch.arange(float(rows * classes)).sin()).reshape(rows, classes)
-            with _Heard(names):
-                seen.add(_has_gradient(made, logits, torch.arange(rows) % classes))
+            seen.add(_has_gradient(made, logits, torch.arange(rows) % classes, names))
             if True in seen:
                 break
         return _of_cross_entropy(names), False not in seen or True in seen
@@ -95,12 +94,13 @@ class Candidate:
             if isinstance(made, torch.nn.Module):
                 made.to(input.device)
             answer: torch.Tensor = made(input, target)
-            if not has_gradient and _has_gradient(made, input.detach(), target):
+            if not has_gradient and _has_gradient(made, input.detach(), target, []):
                 said = f"{self.name} returned a result with a gradient, and in its first calls none"
                 raise AnswerError(f"{said}, so that it is not judged; allowed: a gradient always, or never")
             return answer
 
         kernel.__name__ = self.name
+        setattr(kernel, MAY_REFUSE, False)  # the form has no way to say what a candidate does not take
         return kernel
 
     @property
@@ -139,11 +139,21 @@ with _Heard([]):  # the first time imports much of PyTorch: here it is no part o
     torch.zeros(1)
 
 
-def _has_gradient(model: Any, logits: torch.Tensor, target: torch.Tensor) -> bool | None:
-    """Whether the result of a model has a gradient; None if it raises."""
+def _has_gradient(model: Any, logits: torch.Tensor, target: torch.Tensor, names: list[str]) -> bool | None:
+    """Whether the result of a model has a gradient; None if it raises. The operators of its forward are noted.
+
+    The result of an autograd.Function without a backward needs a gradient, and raises NotImplementedError where it is taken.
+    """
     try:
-        with torch.enable_grad():
-            return bool(getattr(model(logits.requires_grad_(), target), "requires_grad", False))
+        with torch.enable_grad(), _Heard(names):
+            answer = model(logits.requires_grad_(), target)
+        if not getattr(answer, "requires_grad", False):
+            return False
+        try:
+            torch.autograd.grad(answer, logits, allow_unused=True)
+        except NotImplementedError:
+            return False
+        return True
     except KeyboardInterrupt:
         raise
     except BaseException:  # anyone's code, which may take another number of classes, or call sys.exit
