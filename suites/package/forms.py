@@ -45,9 +45,9 @@ def kernelbench(model: Any, place: str | None) -> Any:
     """A class of KernelBench's form as a kernel: `forward(predictions, targets)` is the mean of class indices.
 
     Its module may define `get_init_inputs`, whose values the class is made with. Its gradient is judged where the result of
-    forward has one, and second derivatives are never asked. Class weights and the like are no part of the form, and NotImplementedError
-    is a failure like any other. A model that calls what PyTorch makes its cross-entropy of is judged by the arithmetic of that
-    (`composed`).
+    forward has one, and second derivatives are never asked. Class weights and the like are no part of the form, and
+    NotImplementedError is a failure like any other. A model that calls what PyTorch makes its cross-entropy of is judged by the
+    arithmetic of that (`composed`).
 
     Arguments:
       model: the class, or None if it is at a place.
