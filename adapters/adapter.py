@@ -195,10 +195,9 @@ class Adapter(ABC):
             with self.foreign.running(f"a call of {question.operation.label}"):
                 call = self.call(question)
             _check_call(call, question)
-        except NotImplementedError:
-            raise
         except BaseException as error:  # an operation on trial may raise anything; that is a finding, not a crash
-            if isinstance(error, KeyboardInterrupt) or _ends_the_test(error):
+            refuses = isinstance(error, NotImplementedError) and question.operation.may_refuse
+            if refuses or isinstance(error, KeyboardInterrupt) or _ends_the_test(error):
                 raise
             malformed = isinstance(error, AnswerError) and not isinstance(error, LackError)
             said, ended = self._told(error, question), isinstance(error, SystemExit)

@@ -20,11 +20,21 @@ def own_files(backend: type) -> set[str]:
     return {file for file in files_of(backend) if _HERE not in Path(file).resolve().parents}
 
 
+KERNEL_FILE = "__softmax_ce_kernel_file__"
+"""Where a module has the file that its kernel was made from, which is then the user's own."""
+
+
+def module_name(file: str) -> str:
+    """The name by which path/to/file.py is imported."""
+    return f"softmax_ce_user_{Path(file).stem}"
+
+
 def file_of(implementation: str) -> set[str]:
-    """The file of path/to/file.py:name or package.module:name; none of a module without one."""
+    """The files of path/to/file.py:name or package.module:name: its own and its kernel's; none of a module without one."""
     place = implementation.rpartition(":")[0]
-    file = place if place.endswith(".py") else getattr(sys.modules.get(place), "__file__", None)
-    return {str(Path(file).resolve())} if file else set()
+    module = sys.modules.get(module_name(place) if place.endswith(".py") else place)
+    files = (place if place.endswith(".py") else getattr(module, "__file__", None), getattr(module, KERNEL_FILE, None))
+    return {str(Path(file).resolve()) for file in files if file}
 
 
 def place_of(error: BaseException, files: set[str]) -> str:

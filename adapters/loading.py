@@ -15,7 +15,7 @@ from typing import Any
 from adapters.adapter import Adapter, AdapterError, told
 from adapters.answers import answer_of
 from adapters.arithmetic import arithmetic_of_kernel
-from adapters.blame import place_of
+from adapters.blame import module_name, place_of
 from adapters.declared import check_complete, check_started, check_versions, checked_operations
 from adapters.foreign_state import ForeignState
 from adapters.limits import limits_of
@@ -25,6 +25,9 @@ from reference.names import nearest
 
 _HERE = Path(__file__).parent
 _KERNELS = _HERE / "kernels"
+MAY_REFUSE = "__softmax_ce_may_refuse__"
+"""Where a kernel has False if a NotImplementedError of it says nothing but that it fails."""
+
 ENTRY_POINTS = "softmax_ce_conformance.backends"
 """Entry point group by which an installed package offers backends: NAME = "package.module:Class"."""
 
@@ -163,7 +166,7 @@ def operations_on_trial(adapter: Adapter, implementation: str | None) -> tuple[O
 def as_declared(operation: Operation, kernel: object) -> Operation:
     """An operation that judges a kernel of the user's, with what its decorators declare."""
     own = operation.of_kernel().computing(arithmetic_of_kernel(kernel))
-    return replace(own, limits=limits_of(kernel))
+    return replace(own, limits=limits_of(kernel), may_refuse=getattr(kernel, MAY_REFUSE, True))
 
 
 def _listed(adapter: Adapter, method: str, call: Callable[[], Iterable[Operation]]) -> tuple[Operation, ...]:
@@ -185,7 +188,7 @@ def load_attribute(reference: str, option: str) -> Any:
     place, _, attribute = reference.rpartition(":")
     if not place or not attribute:
         raise AdapterError(f"{option}={reference}: allowed: path/to/file.py:name or package.module:name")
-    module = _module_from_file(place, option) if place.endswith(".py") else _module_named(place, option)
+    module = load_module(place, option)
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         has = ", ".join(public)[:200] or "nothing"
@@ -193,11 +196,20 @@ def load_attribute(reference: str, option: str) -> Any:
     return getattr(module, attribute)
 
 
+def load_module(place: str, option: str) -> ModuleType:
+    """The module of path/to/file.py or package.module.
+
+    Raises:
+      AdapterError: there is no such file or module, or importing it fails.
+    """
+    return _module_from_file(place, option) if place.endswith(".py") else _module_named(place, option)
+
+
 def _module_from_file(place: str, option: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise AdapterError(f"{option}: there is no file {place!r}; allowed: path/to/file.py:name or package.module:name")
-    name = f"softmax_ce_user_{path.stem}"
+    name = module_name(place)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -207,7 +219,9 @@ def _module_from_file(place: str, option: str) -> ModuleType:
         sys.path.append(str(path.resolve().parent))  # a file may import what lies beside it; last, so that nothing is hidden
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a user's file may fail in any way; say which file and how, in one line
+    except (AdapterError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a user's file may fail in any way; say which file and how, in one line
         line = place_of(error, {str(path.resolve())})
         raise AdapterError(f"{option}: importing {place} failed: {told(error)}{line}") from error
     return module

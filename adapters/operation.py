@@ -64,6 +64,7 @@ class Operation:
       composed: by format name, the arithmetic that the backend declares for its own operations, by which a kernel of the
         user's that is made of them is judged; nothing for an operation of the backend. See `of_kernel`.
       per_row: True of a kernel of the user's that returns a loss for each row: a sum or mean of them is the adapter's.
+      may_refuse: False if its NotImplementedError is a failure like any other, as of a kernel whose form has no limits.
       limits: what it is declared not to do; see `within`.
       beyond: itself as it was before its limits took something away.
     """
@@ -85,6 +86,7 @@ class Operation:
     implementation: str | None = None
     composed: Mapping[str, Arithmetic] = field(default_factory=dict)
     per_row: bool = False
+    may_refuse: bool = True
     limits: tuple[Limit, ...] = ()
     beyond: Operation | None = None
 

@@ -23,7 +23,7 @@ from adapters.question import Question
 from adapters.script import Script
 from adapters.sources import sources
 from adapters.supervisor import end_below
-from adapters.wire import Description, ForgedError, Greeting, value_of
+from adapters.wire import Description, ForgedError, Greeting, Step, value_of
 
 LOADING_SECONDS = 600.0
 """A framework that takes longer to load is taken to hang."""
@@ -55,7 +55,7 @@ class _Answer:
 
 _GREETING = _Answer(Greeting)
 _ANSWERS = {
-    "load": _Answer(Description | str, most_text=2**23),
+    "load": _Answer(Description | Step | str, most_text=2**23),
     "observe": _Answer(Observed | str, has_arrays=True),
     "observe_here": _Answer(Observed, has_arrays=True),
     "script": _Answer(Script | None, most_text=2**25),  # a million logits, each in digits
@@ -123,10 +123,11 @@ class Worker:
         assert self._process.stdout is not None
         self._output = Output(self._process.stdout, Tail())
         self._line, self._pid = Line(here, self._output), self._process.pid
-        greeting: Greeting = self._loaded(trial, self._exchange(_GREETING, (), self._limits(LOADING_SECONDS)))
+        loading = f"loading the backend {trial.backend!r}"
+        greeting: Greeting = self._loaded(loading, self._exchange(_GREETING, (), self._limits(LOADING_SECONDS)))
         self._pid = greeting.pid
         self._check_sources(greeting)
-        self.description: Description = self._loaded(trial, self._request("load", trial, self._limits(LOADING_SECONDS)))
+        self.description: Description = self._described(loading, trial)
         self._at_first = self.resident()
         self._output.tail = written
 
@@ -144,16 +145,23 @@ class Worker:
         """True if something came over the connection after the last answer."""
         return self._line.has_unread()
 
-    def _loaded(self, trial: Trial, answer: Any) -> Any:
-        """What a worker said while it was loaded.
+    def _described(self, loading: str, trial: Trial) -> Any:
+        """What it has loaded; each call of a kernel that is made on the way may take what any call may."""
+        answer = self._loaded(loading, self._request("load", trial, self._limits(LOADING_SECONDS)))
+        while isinstance(answer, Step):
+            what, answer = answer.what, self._request("load", None, self._limits(self._allowance.seconds))
+            is_late = isinstance(answer, Ending) and answer.hung
+            answer = self._loaded(f"{what} took longer than --call-timeout" if is_late else what, answer)
+        return answer
+
+    def _loaded(self, what: str, answer: Any) -> Any:
+        """What a worker said while it was loaded, or while something was called for that.
 
         Raises:
           AdapterError: it ended, or said why there is nothing.
         """
         if isinstance(answer, Ending):
-            raise AdapterError(
-                f"--isolate: loading the backend {trial.backend!r}: its process {answer.text}{self._last_words()}"
-            )
+            raise AdapterError(f"--isolate: {what}: its process {answer.text}{self._last_words()}")
         if isinstance(answer, str):
             self.close()
             raise AdapterError(answer)

@@ -60,6 +60,13 @@ class Description:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A call that is about to be made while a kernel is loaded, in words; see `adapters.steps`."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class Message:
     """A text, and the bytes of all its arrays, one after another."""
 
@@ -67,7 +74,7 @@ class Message:
     arrays: bytes | bytearray
 
 
-_TRAVELLING = (Greeting, Sources, Description, Operation, Arithmetic, Summation, Limit, Observed, Script)
+_TRAVELLING = (Greeting, Sources, Step, Description, Operation, Arithmetic, Summation, Limit, Observed, Script)
 _SEVERAL: dict[Any, Callable[[Iterable[Any]], Any]] = {tuple: tuple, frozenset: frozenset, Sequence: list}
 _FORMATS = FORMATS | DESCRIBED
 _hints = cache(get_type_hints)
@@ -163,11 +170,13 @@ def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _fits(kind: Any, given: Any) -> bool:
-    """True if terms of JSON may be of a kind, by their class."""
+    """True if terms of JSON may be of a kind, by their class, or by the names of their fields."""
     wanted, _ = _parts(kind)
     if wanted is Format:  # a dataclass, but written by its name
         return type(given) is str
-    return type(given) is (dict if is_dataclass(wanted) else list if wanted in _SEVERAL else wanted)
+    if is_dataclass(wanted):
+        return type(given) is dict and set(given) == {each.name for each in fields(wanted)}
+    return type(given) is (list if wanted in _SEVERAL else wanted)
 
 
 def _instance(kind: type, given: dict[str, Any], arrays: _Arrays) -> Any:

@@ -23,7 +23,8 @@ from adapters.operation import Operation
 from adapters.question import Question, shape_of
 from adapters.script import Script
 from adapters.sources import sources
-from adapters.wire import Description, Greeting, Message, UnsendableError, message_of
+from adapters.steps import told_by
+from adapters.wire import Description, Greeting, Message, Step, UnsendableError, message_of
 from reference.formats import Floats
 from reference.quantity import Quantity
 
@@ -118,10 +119,19 @@ def serve(fd: int) -> None:
     os.set_inheritable(fd, False)
     end = socket.socket(fileno=fd)
     requests, c_library = end.makefile("rb"), ctypes.CDLL(None)
-    answer(end, 0, message_of(Greeting(os.getpid(), sources())))
+    number = 0
+    answer(end, number, message_of(Greeting(os.getpid(), sources())))
+
+    def tell(what: str) -> None:
+        """Answer that loading goes on, and wait until that is asked for."""
+        nonlocal number
+        answer(end, number, message_of(Step(what)))
+        number, *_ = pickle.load(requests)
+
     with suppress(EOFError):
         number, _, trial = pickle.load(requests)
-        description, answers = _load(trial.backend, trial.device, trial.implementation)
+        with told_by(tell):
+            description, answers = _load(trial.backend, trial.device, trial.implementation)
         answer(end, number, description)
         while answers is not None:
             number, method, question = pickle.load(requests)

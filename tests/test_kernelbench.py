@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,9 @@ pytest.importorskip("torch")
 
 from softmax_ce_conformance.carry import Load
 from softmax_ce_conformance.forms import kernelbench, place_in
+from softmax_ce_conformance.run import ANSWERED_NOTHING, USAGE
 
 from adapters.limits import Limit, limits_of
-from adapters.loading import load_attribute
 from adapters.operation import Operation
 from adapters.question import Question
 from reference import Arithmetic, Problem, Quantity, Reduction
@@ -36,14 +38,18 @@ ABOUT = {
     "few_rows": "test_many_rows",
     "fixed_shape": "test_sizes",
     "half": "test_absorption",
+    "hides_gradient": "test_gradient",
     "hides_nan": "test_nonfinite",
     "ignores_targets": "test_gradient",
     "log_classes": "test_loss",
     "moments": "test_loss",
     "narrow_labels": "test_large_vocabulary",
     "no_shift": "test_loss",
+    "other_rows_gradient": "test_loss",
     "overwrites": "test_loss",
     "polynomial": "test_loss",
+    "refuses_gradient": "test_loss",
+    "refuses_shapes": "test_sizes",
     "whole_tiles": "test_many_rows",
     "wrong_gradient": "test_usage",
 }
@@ -106,31 +112,111 @@ def test_the_command_returns_one_verdict(tmp_path: Path) -> None:
     assert limit.endswith("it calls aten._log_softmax, aten.nll_loss_forward of PyTorch")
 
 
+MODULE = "import os, sys, time, torch\nfrom torch.nn.functional import cross_entropy\n"
+
+
+def candidate(folder: Path, text: str) -> Path:
+    """A file of a candidate, whose text begins in its third line."""
+    file = folder / "candidate.py"
+    file.write_text(MODULE + text)
+    return file
+
+
+def forward(*lines: str) -> str:
+    """A class whose forward has these lines, the first of which is the fifth of its file."""
+    body = "".join(f"        {line}\n" for line in lines)
+    return f"class ModelNew(torch.nn.Module):\n    def forward(self, x, t):\n{body}"
+
+
+def init(*lines: str) -> str:
+    """The same of its __init__."""
+    return forward(*lines).replace("forward(self, x, t)", "__init__(self)")
+
+
+def told_of(file: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    """The exit status of the command, and the JSON that it prints."""
+    command = [sys.executable, "-m", "softmax_ce_conformance", "judge", str(file), "--form=kernelbench", "--json", *options]
+    done = subprocess.run(command, cwd=file.parent, text=True, capture_output=True, check=False, timeout=400)
+    return done.returncode, json.loads(done.stdout)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("class Other:\n    pass\n", "has no 'ModelNew'; it has: Other"),
-        ("import no_such_package\n", "No module named 'no_such_package'"),
+        ("class Other:\n    pass\n", "has no 'ModelNew'; it has: os, sys, time, torch, cross_entropy, Other; allowed: a class"),
+        ("import no_such_package\n", "No module named 'no_such_package' (candidate.py, line 3)"),
+        ("def f(:\n", "SyntaxError: invalid syntax (candidate.py, line 3)"),
         ("class ModelNew:\n    def __init__(self, size):\n        pass\n", "missing 1 required positional argument: 'size'"),
-        ("ModelNew = 3\n", "ModelNew"),
+        ("ModelNew = 3\n", "3 was given; allowed: a class ModelNew or Model, whose forward takes (predictions, targets)"),
+        (init("raise ValueError('no')"), "ModelNew() raised ValueError: no (candidate.py, line 5)"),
+        (init("sys.exit(3)"), "ModelNew() raised SystemExit: 3 (candidate.py, line 5)"),
+        (init("raise type('Odd', (BaseException,), {})('no')"), "ModelNew() raised Odd: no (candidate.py, line 5)"),
+        (init("os._exit(3)"), "a first call of ModelNew() (candidate.py): its process ended itself with exit status 3"),
+        (forward("os._exit(3)"), "a first call of ModelNew.forward at 4 x 8 (candidate.py): its process ended itself with"),
+        (
+            f"{forward('pass')}def get_init_inputs():\n    sys.exit()\n",
+            "get_init_inputs() raised SystemExit (candidate.py, line 7)",
+        ),
     ],
 )
-def test_what_is_no_candidate_is_said(text: str, says: str, tmp_path: Path) -> None:
-    file = tmp_path / "candidate.py"
-    file.write_text(text)
-    command = [sys.executable, "-m", "softmax_ce_conformance", "judge", str(file), "--form=kernelbench", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False, timeout=200)
-    told = json.loads(done.stdout)
-    assert done.returncode == 4, told
+def test_what_is_no_candidate_is_said_of_its_own_file(text: str, says: str, tmp_path: Path) -> None:
+    status, told = told_of(candidate(tmp_path, text))
+    assert (status, told["verdict"]) == (USAGE, None)
     assert says in told["reason"]
+    assert "sent" not in told["reason"]
 
 
-def test_a_file_names_the_class_that_it_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "what"), [(init, "ModelNew()"), (forward, "ModelNew.forward at 4 x 8")])
+def test_a_first_call_that_hangs_ends_after_the_time_of_a_call(text: Any, what: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    status, told = told_of(candidate(tmp_path, text("time.sleep(10000)")), "--call-timeout=2")
+    assert status == USAGE
+    assert told["reason"].startswith(f"--isolate: a first call of {what} (candidate.py) took longer than --call-timeout: ")
+    assert "did not return within 2 s" in told["reason"]
+    assert time.monotonic() - began < 300  # of which PyTorch takes some to load; it was 600
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("sys.exit(3)", "called sys.exit(#) (candidate.py, line 5)"),
+        ("raise type('Odd', (BaseException,), {})('no')", "Odd: no (candidate.py, line 5)"),
+        ("return cross_entropy(x, t, reduction='none')", "ModelNew returned losses of shape (#,), asked for ()"),
+        ("return cross_entropy(x, t).double()", "returned loss as float64, asked for float32"),
+    ],
+)
+def test_what_a_forward_does_is_said_of_its_own_file(line: str, says: str, tmp_path: Path) -> None:
+    status, told = told_of(candidate(tmp_path, forward(line)), "--case=reductions/*", "-x")
+    assert (status, told["verdict"]) == (ANSWERED_NOTHING, "FAILS")
+    assert told["failures"][0]["cause"].startswith(says)
+
+
+def test_that_no_gradient_was_judged_is_said(tmp_path: Path) -> None:
+    file = candidate(tmp_path, forward("return cross_entropy(x, t).detach()"))
+    status, told = told_of(file, "--case=reductions/*")
+    assert (status, told["holds"]) == (0, True)
+    assert "its result has no gradient, so no gradient was judged" in told["limits"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("class Model:\n    pass\n", "Model"),
+        ("class Model:\n    pass\nclass ModelNew:\n    pass\n", "ModelNew"),
+        ("class Model:\n    pass\n# class ModelNew\nclass ModelNewer:\n    pass\n", "Model"),
+        ("'class ModelNew'\nclass Model:\n    'like class ModelNew'\n", "Model"),
+        ("class Model:\n    class ModelNew:\n        pass\n", "Model"),
+        ("def made():\n    ModelNew = 1\nclass Model:\n    pass\n", "Model"),
+        ("class Model:\n    pass\nif True:\n    try:\n        class ModelNew: ...\n    finally:\n        pass\n", "ModelNew"),
+        ("class Model:\n    pass\nModelNew = Model\n", "ModelNew"),
+        ("class Model:\n    pass\nfrom x import y as ModelNew\n", "ModelNew"),
+        ("class (", "ModelNew"),
+    ],
+)
+def test_a_file_names_the_class_that_it_has(text: str, name: str, tmp_path: Path) -> None:
     file = tmp_path / "problem.py"
-    file.write_text("class Model:\n    pass\n")
-    assert place_in(str(file)) == f"{file}:Model"
-    file.write_text("class Model:\n    pass\nclass ModelNew:\n    pass\n")
-    assert place_in(str(file)) == f"{file}:ModelNew"
+    file.write_text(text)
+    assert place_in(str(file)) == f"{file}:{name}"
     assert place_in(f"{file}:Other") == f"{file}:Other"
 
 
@@ -141,9 +227,20 @@ def test_a_candidate_that_takes_tiles_alone_is_looked_at_too(tmp_path: Path) -> 
         "import torch\n\nclass ModelNew(torch.nn.Module):\n    def forward(self, x, t):\n        assert x.shape[1] % 128 == 0\n"
     )
     file.write_text(f"{head}        return torch.nn.functional.cross_entropy(x.detach(), t)\n")
-    (limit,) = limits_of(kernelbench(load_attribute(f"{file}:ModelNew", "a test")))
+    (limit,) = limits_of(kernelbench(None, f"{file}:ModelNew"))
     assert limit.derivatives == 0
     assert limit.reason.endswith("it calls aten._log_softmax, aten.nll_loss_forward of PyTorch")
+
+
+def test_a_function_without_a_backward_has_no_gradient(tmp_path: Path) -> None:
+    text = (
+        "class Loss(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x, t):\n"
+        "        return cross_entropy(x, t)\n"
+    )
+    file = candidate(tmp_path, text + forward("return Loss.apply(x, t)"))
+    (limit,) = limits_of(kernelbench(None, f"{file}:ModelNew"))
+    assert limit.derivatives == 0
+    assert "its result has no gradient, so no gradient was judged" in limit.reason
 
 
 # An operation that returns nothing but a mean.

@@ -20,6 +20,7 @@ _FILE = """
 from softmax_ce_conformance.carry import loaded
 
 {name} = loaded({sent!r})
+__softmax_ce_kernel_file__ = {file!r}
 """
 
 
@@ -59,13 +60,13 @@ class Load:
             place = place_in(place)
         if place is not None and not self.declared and self.form is None:
             return place
-        name = _name_of(place or self.kernel)
+        name, file = _name_of(place or self.kernel), (place or "").rpartition(":")[0]
         written = folder / "sent" / f"{name}.py"
         sent = base64.b64encode(_pickled(self, place)).decode()
         if written.exists() and not written.read_text(encoding="utf-8", errors="replace").startswith(_HEAD):
             raise NotCarriedError(f"{written} is no file of ours; allowed: another folder for the report")
         written.parent.mkdir(parents=True, exist_ok=True)
-        written.write_text(f"{_HEAD}{_FILE.format(name=name, sent=sent)}", encoding="utf-8")
+        written.write_text(f"{_HEAD}{_FILE.format(name=name, sent=sent, file=file)}", encoding="utf-8")
         return f"{written}:{name}"
 
 
@@ -90,11 +91,13 @@ def loaded(sent: str) -> Any:
 
     find()
     kernel, place, declared, form = cloudpickle.loads(base64.b64decode(sent))
-    if place is not None:
+    if form is not None:
+        kernel = FORMS[form](kernel, place)
+    elif place is not None:
         from adapters.loading import load_attribute
 
         kernel = load_attribute(place, "--implementation")
-    return declare_all(kernel if form is None else FORMS[form](kernel), declared)
+    return declare_all(kernel, declared)
 
 
 def _pickled(load: Load, place: str | None) -> bytes:
