@@ -350,6 +350,14 @@ def test_what_the_tests_of_a_user_have_kept_is_left_alone(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / ".pytest_cache").iterdir()] == ["softmax-ce"]
 
 
+def test_a_report_that_a_kernel_has_written_is_no_verdict(tmp_path: Path) -> None:
+    file = tmp_path / "forger.py"
+    forge = f"for path in pathlib.Path({str(tmp_path)!r}).glob('*.json'): path.write_text('{{}}')"
+    file.write_text(f"import atexit, pathlib\n@atexit.register\ndef forge():\n    {forge}\ndef kernel(logits, labels): ...\n")
+    with pytest.raises(NotJudgedError, match=r"report-kernel\.json is not as it was written, perhaps by the kernel"):
+        judge(f"{file}:kernel", report=tmp_path, **NARROW)
+
+
 def test_a_marker_takes_options_by_their_names(tmp_path: Path) -> None:
     file = tmp_path / "test_of_theirs.py"
     file.write_text("import pytest\n@pytest.mark.softmax_ce('torch')\ndef test_it(assert_conforms): ...\n")

@@ -72,7 +72,11 @@ class Run:
         written = [path for path, when in self._reports().items() if before.get(path) != when]
         if len(written) != 1:
             raise _without_report(printed, status, isolates=self._isolates)
-        return verdict_of(written[0], printed)
+        try:
+            return verdict_of(written[0], printed)
+        except (KeyError, TypeError, ValueError) as error:
+            told = f"{written[0].name} is not as it was written, perhaps by the kernel ({type(error).__name__}: {error})"
+            raise NotJudgedError(told, ENDED, printed) from error
 
     @property
     def _isolates(self) -> bool:
