@@ -10,6 +10,7 @@ Infinities and NaN are entries with hi infinite or NaN.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -44,13 +45,14 @@ def enclose(exact: fmpq, ball: arb, sign: int) -> Entry:
     The sum is never rounded before it is split: what hi and lo leave over is computed again from the exact part, so the
     sign of the remainder is known whenever the sign of the ball is.
     """
-    total = ball if exact == 0 else ball + exact
+    has_exact = exact != 0
+    total = ball + exact if has_exact else ball
     # The sum of a midpoint and a tiny ball of the other sign is rounded to just inside it: keep the midpoint instead.
-    centre = arb(exact) if sign and abs(ball) < abs(exact) * _NEGLIGIBLE else total
-    mantissa, exponent = (int(part) for part in centre.mid().man_exp())
+    centre = arb(exact) if sign and has_exact and abs(ball) < abs(exact) * _NEGLIGIBLE else total
+    mantissa, exponent = map(int, centre.mid().man_exp())
     length = abs(mantissa).bit_length()
     if mantissa == 0 or length + exponent < TINY_EXPONENT:
-        return _enclose_tiny(total, sign if exact == 0 else 0)
+        return _enclose_tiny(total, 0 if has_exact else sign)
     if length > _PARTS:
         # To nearest: cut off, a number just below a midpoint would keep a remainder that reaches up to the midpoint.
         excess = length - _PARTS
@@ -59,9 +61,8 @@ def enclose(exact: fmpq, ball: arb, sign: int) -> Entry:
     hi = float(mantissa)
     lo = float(mantissa - int(hi))
     rest, side = _remainder(exact, ball, sign, (int(hi) + int(lo), exponent))
-    fraction, shift = np.frexp(hi)
-    scale = int(shift) + exponent
-    return (float(fraction), float(np.ldexp(lo, -int(shift))), _radius(rest, scale), scale, side)
+    fraction, shift = math.frexp(hi)
+    return (fraction, math.ldexp(lo, -shift), _radius(rest, shift + exponent), shift + exponent, side)
 
 
 def _remainder(exact: fmpq, ball: arb, sign: int, kept: tuple[int, int]) -> tuple[arb, int]:
@@ -90,12 +91,14 @@ def _enclose_tiny(total: arb, side: int) -> Entry:
 
 def _radius(rest: arb, scale: int) -> float:
     """Upper bound of |rest| 2^-scale as a float64, rounded up."""
-    mantissa, exponent = (int(part) for part in rest.abs_upper().man_exp())
+    mantissa, exponent = map(int, rest.abs_upper().man_exp())
     if mantissa == 0:
         return 0.0
     excess = max(mantissa.bit_length() - 53, 0)
-    top = (mantissa >> excess) + (1 if excess else 0)
-    return max(float(np.ldexp(float(top), max(exponent + excess - scale, -2000))), 2.0**-1000)
+    top, shift = (mantissa >> excess) + (1 if excess else 0), exponent + excess - scale
+    if top.bit_length() + shift > 1024:  # beyond float64, where `math.ldexp` raises
+        return math.inf
+    return max(math.ldexp(top, max(shift, -2000)), 2.0**-1000)
 
 
 @dataclass(frozen=True)
