@@ -343,6 +343,17 @@ def test_what_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("softmax-ce-*"))
 
 
+def test_no_name_of_a_folder_or_file_of_a_user_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path of modules in a variable was divided at the colon, and put before the modules of Python."""
+    (folder := tmp_path / "a:b").mkdir()
+    (folder / "beside.py").write_text("from tests.test_call import takes_nothing as kernel\n")
+    for name in ("types", "suites", "conftest"):
+        (folder / f"{name}.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    assert judge("beside:kernel", **NARROW).name == "FAILS"
+
+
 def test_what_the_tests_of_a_user_have_kept_is_left_alone(tmp_path: Path) -> None:
     """--lf of their own pytest must not find ours."""
     command = [sys.executable, "-m", "softmax_ce_conformance", "judge", f"{__file__}:takes_nothing", *JSON[1:-1]]

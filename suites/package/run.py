@@ -89,7 +89,7 @@ class Run:
     def _ended(self) -> tuple[str, int, bool]:
         """What the process wrote, its exit status, and whether its time was up."""
         ours = ("-p", "no:cacheprovider", f"--report={self.folder}")  # no files of ours beside those of the user's own tests
-        command = [sys.executable, "-m", __package__ or "", "judge", *self.arguments, *ours]
+        command = [sys.executable, "-P", "-c", _judging(), "judge", *self.arguments, *ours]
         late: list[bool] = []
         with (
             subprocess.Popen(
@@ -152,10 +152,19 @@ def _stopped_after(seconds: float | None, stop: Callable[[], object]) -> Iterato
             timer.cancel()
 
 
+def _judging() -> str:
+    """The code of a process that judges, which finds modules where this one does.
+
+    Not by PYTHONPATH: there a colon divides a path in two, and a `types.py` of the user hides that of Python.
+    """
+    paths = [path or os.getcwd() for path in sys.path]
+    return f"import sys; sys.path[:] = {paths!r}; from {__package__}.__main__ import main; main(prog_name='softmax-ce')"
+
+
 def _environment() -> dict[str, str]:
-    """That of this process, with its path of modules, without what it says to a pytest that runs here."""
+    """That of this process, without what it says to a pytest that runs here."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), _JUDGED: "1", "PYTHONUNBUFFERED": "1"}
+    return kept | {_JUDGED: "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _without_report(printed: str, status: int, *, isolates: bool) -> NotJudgedError:
