@@ -143,6 +143,8 @@ def test_a_module_of_torch_and_one_that_is_compiled_are_judged() -> None:
 def test_a_verdict_says_what_it_rests_on() -> None:
     verdict = judge(off_by(0.0), **NARROW)
     told = json.loads(verdict.to_json())
+    assert bool(verdict) is True
+    assert (told["vacuous"], verdict.vacuous) == (sum(row["vacuous"] for row in told["rows"]),) * 2
     assert (told["schema"], told["verdict"], told["holds"], told["folder"]) == (SCHEMA, "REDUCED", True, None)
     assert told["entries"] == verdict.entries == sum(row["entries"] for row in told["rows"]) > 0
     assert {row["quantity"] for row in told["rows"]} == {"loss", "gradient"}
@@ -158,6 +160,7 @@ def test_a_notebook_shows_the_grades_and_the_failures_escaped() -> None:
     assert "<td>float32</td><td>loss</td><td>stable</td><td>finite</td>" in html
     assert "what   : loss[0]" in html
     made = Verdict("FAILS", "<b>", "", "<i>", "numpy", 0, "quick", (), (), ())
+    assert bool(made) is False
     assert "<i>" not in made._repr_html_().replace("<p><b>&lt;i&gt;", "")
 
 
@@ -296,7 +299,8 @@ MISTAKES = {
     ("--like=numpy", "--form=none"): "form: 'none' is not known; allowed: kernelbench",
     ("--like=numpy", "--backend=torch"): "--backend is given; the framework of a kernel is --like",
     ("--like=numpy", "--implementation", "of.py:f"): "--implementation is given; the kernel is the argument of judge",
-    ("--form=kernelbench", "--report=/dev/null/told"): "Not a directory: '/dev/null/told",
+    ("--form=kernelbench", "--report=/dev/null/told"): "report: '/dev/null/told': Not a directory; allowed: a folder",
+    ("other.py:f", "--like=numpy"): "'other.py:f' is given beside '",
 }
 
 
@@ -330,14 +334,27 @@ def test_a_thread_or_a_process_of_a_kernel_that_goes_on_is_not_waited_for(tmp_pa
     assert told.name == "FAILS"
 
 
-def test_what_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+def raises_in_no_encoding(logits: np.ndarray, labels: np.ndarray) -> Losses:
+    """Its message is that of a file name which is no text."""
+    raise ValueError("\udcff \u00fc")
+
+
+def test_a_verdict_is_printed_in_any_encoding(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "softmax_ce_conformance", *JSON, f"{__file__}:raises_in_no_encoding"]
+    environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["verdict"]) == (ANSWERED_NOTHING, "FAILS")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_is_told_to_end_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "softmax_ce_conformance", *JSON, f"{__file__}:hangs", "--isolate"]
     environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stderr is not None
         assert any("collected" in line for line in run.stderr)
         time.sleep(1)  # it is asking the kernel
-        run.send_signal(signal.SIGTERM)
+        run.send_signal(number)
         told, _ = run.communicate(timeout=60)
     assert (run.returncode, json.loads(told)["reason"]) == (INTERRUPTED, "the run was interrupted")
     assert not list(tmp_path.glob("softmax-ce-*"))
@@ -371,10 +388,14 @@ def test_a_report_that_a_kernel_has_written_is_no_verdict(tmp_path: Path) -> Non
 
 def test_a_marker_takes_options_by_their_names(tmp_path: Path) -> None:
     file = tmp_path / "test_of_theirs.py"
-    file.write_text("import pytest\n@pytest.mark.softmax_ce('torch')\ndef test_it(assert_conforms): ...\n")
+    marked = "import pytest\npytestmark = pytest.mark.softmax_ce(claim='stable')\ndef test_of_something_else(): ...\n"
+    given = "@pytest.mark.softmax_ce('torch')\ndef test_it(assert_conforms): ...\n"
+    file.write_text(f"{marked}{given}@pytest.mark.softmax_ce(like='torch')\ndef test_nothing(): ...\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "'torch' has no name; allowed: options by their names, such as like='torch'" in told.stdout
+    assert "nothing is judged; allowed: a test that takes assert_conforms" in told.stdout
+    assert "1 passed, 2 errors" in told.stdout
 
 
 def refuses(logits: np.ndarray, labels: np.ndarray) -> Losses:

@@ -102,6 +102,8 @@ def judge(context: click.Context, /, kernel: str, **given: Any) -> None:
     for name, instead in _GIVEN_OTHERWISE.items():
         if any(argument.partition("=")[0] == name for argument in context.args):
             raise click.UsageError(f"{name} is given; {instead}.")
+    if context.args and not context.args[0].startswith("-"):
+        raise click.UsageError(f"{context.args[0]!r} is given beside {kernel!r}; allowed: one kernel.")
     given = defaults_of(form) | {name: value for name, value in given.items() if value not in (None, False)}
     if "like" not in given:
         raise click.UsageError("Missing option '--like'.")
@@ -128,7 +130,11 @@ _GIVEN_OTHERWISE = {
 
 def _print_verdict(job: Job) -> None:
     """Print it as JSON, or what there is in its place, and end with its status."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # so that nothing is left behind
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(
+                getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT)
+            )  # so that nothing is left behind
     try:
         verdict = job.verdict()
     except NotJudgedError as error:

@@ -53,7 +53,7 @@ class Load:
         """Where the kernel is: in its own file, or in one that is written below the folder.
 
         Raises:
-          NotCarriedError: it cannot be pickled, or a file of something else is where it would be written.
+          NotCarriedError: it cannot be pickled, or cannot be written, as where a file of something else is.
         """
         place = self.kernel if isinstance(self.kernel, str) else _place_of(self.kernel)
         if place is not None and self.form is not None:
@@ -65,8 +65,13 @@ class Load:
         sent = base64.b64encode(_pickled(self, place)).decode()
         if written.exists() and not written.read_text(encoding="utf-8", errors="replace").startswith(_HEAD):
             raise NotCarriedError(f"{written} is no file of ours; allowed: another folder for the report")
-        written.parent.mkdir(parents=True, exist_ok=True)
-        written.write_text(f"{_HEAD}{_FILE.format(name=name, sent=sent, file=file)}", encoding="utf-8")
+        try:
+            written.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(f"{_HEAD}{_FILE.format(name=name, sent=sent, file=file)}", encoding="utf-8")
+        except OSError as error:
+            raise NotCarriedError(
+                f"report: '{folder}': {error.strerror}; allowed: a folder, which is made if need be"
+            ) from error
         return f"{written}:{name}"
 
 

@@ -20,6 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", said)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that has the marker itself, and never asks for the fixture, would pass and judge nothing."""
+    takes = {"assert_conforms", "request"} & set(getattr(item, "fixturenames", ()))
+    if not takes and any(marker.name == _MARKER for marker in item.own_markers):
+        pytest.fail(f"{_MARKER} is given, and nothing is judged; allowed: a test that takes assert_conforms", pytrace=False)
+
+
 @pytest.fixture
 def assert_conforms(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`softmax_ce_conformance.assert_conforms`, with the options of the markers of the test, the nearest first.

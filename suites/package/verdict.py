@@ -24,6 +24,8 @@ class Reached:
     reached: str
     worst_ulps: float
     entries: int
+    vacuous: int
+    """How many of the entries say nothing: `stable` would let 0 or twice the value pass there."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,19 @@ class Verdict:
         """True if every claim held that was tried, but for what the framework misses too."""
         return self.name in {"CONFORMS", "REDUCED"}
 
+    def __bool__(self) -> bool:
+        """As `holds`, so that `assert judge(...)` is what it looks like."""
+        return self.holds
+
     @property
     def entries(self) -> int:
         """How many numbers were compared."""
         return sum(row.entries for row in self.rows)
+
+    @property
+    def vacuous(self) -> int:
+        """How many of them say nothing; see `Reached`."""
+        return sum(row.vacuous for row in self.rows)
 
     def grade(self, dtype: str, quantity: str = "loss") -> str:
         """The grade that every operation of the kernel reached for a quantity in a format, by its name.
@@ -88,15 +99,17 @@ class Verdict:
         """All but what was printed, as JSON has it."""
         told = {key: value for key, value in asdict(self).items() if key not in {"folder", "printed", "name"}}
         folder = None if self.folder is None else str(self.folder)
-        return {"schema": SCHEMA, "verdict": self.name, "holds": self.holds, "entries": self.entries, **told, "folder": folder}
+        numbers = {"entries": self.entries, "vacuous": self.vacuous}
+        return {"schema": SCHEMA, "verdict": self.name, "holds": self.holds, **numbers, **told, "folder": folder}
 
     def to_json(self) -> str:
-        """The verdict as one line of JSON."""
-        return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False)
+        """The verdict as one line of JSON, in ASCII: what a kernel raises may be of no other encoding."""
+        return json.dumps(self.as_dict(), allow_nan=False)
 
     def __str__(self) -> str:
         """The verdict with its reason, and below it each cause of failures in its lines."""
-        return "\n\n".join([f"{self.name}: {self.reason}", *map(str, self.failures)])
+        vacuous = f"; {self.vacuous} of {self.entries} entries judged vacuously" if self.vacuous else ""
+        return "\n\n".join([f"{self.name}: {self.reason}{vacuous}", *map(str, self.failures)])
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict, a table of the grades, and the causes of failures."""
@@ -135,11 +148,15 @@ def verdict_of(file: Path, printed: str) -> Verdict:
         seed=report["run"]["seed"],
         effort=report["run"]["effort"],
         limits=tuple(dict.fromkeys(limit["text"] for limit in report.get("limits", ()))),
-        rows=tuple(Reached(**{name: row[name] for name in Reached.__dataclass_fields__}) for row in report["results"]),
+        rows=tuple(map(_reached, report["results"])),
         failures=tuple(_failure(each, file.parent) for each in report["failures"]),
         folder=file.parent,
         printed=printed,
     )
+
+
+def _reached(row: Mapping[str, Any]) -> Reached:
+    return Reached(**{name: row[name] for name in Reached.__dataclass_fields__} | {"vacuous": row["vacuous"]["entries"]})
 
 
 def _failure(told: Mapping[str, Any], folder: Path) -> Failure:
