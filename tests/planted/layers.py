@@ -338,11 +338,11 @@ class SharedTargets(LayerKernel):
 
 @planted("layer", "the weight is read once, and again where another has come", USAGE, "in usage 'reused'")
 class RemembersWeight(LayerKernel):
-    """By the address of the weight, which an optimizer changes where it lies."""
+    """By the address of the weight, which an optimizer changes where it lies; it is kept, so that no other comes to lie there."""
 
     def matrix(self, given: Tensor) -> Tensor:
-        if getattr(self, "address", None) != given.data_ptr():
-            self.address, self.copy = given.data_ptr(), given.detach().clone()
+        if not hasattr(self, "seen") or self.seen.data_ptr() != given.data_ptr():
+            self.seen, self.copy = given.detach(), given.detach().clone()
         return self.copy
 
 
