@@ -338,7 +338,7 @@ class SharedTargets(LayerKernel):
 
 @planted("layer", "the weight is read once, and again where another has come", USAGE, "in usage 'reused'")
 class RemembersWeight(LayerKernel):
-    """By the address of the weight, which an optimizer changes where it lies; it is kept, so that no other comes to lie there."""
+    """By the address of the weight, which an optimizer changes where it lies; kept, so that no other comes to lie there."""
 
     def matrix(self, given: Tensor) -> Tensor:
         if not hasattr(self, "seen") or self.seen.data_ptr() != given.data_ptr():
