@@ -25,11 +25,11 @@ from reference.grades import Grade
 from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
-from suites.judging.expected import LARGEST_KEPT, ExpectedCache
+from suites.judging.expected import ExpectedCache
 from suites.judging.failure import Finding, JudgeFailed
 from suites.judging.measurement import Measurement
 from suites.judging.search import MOST_SPENT, Searches
-from suites.judging.store import Store
+from suites.judging.store import LARGEST_KEPT, Store
 
 ASK = Ask(FLOAT32, ("moderate", "absorption"))
 QUANTITIES = (Quantity.LOSS, Quantity.GRADIENT)

@@ -12,10 +12,7 @@ from reference.expected import Expected
 from reference.formats import Format
 from reference.problem import Problem
 from reference.quantity import Quantity
-from suites.judging.store import Store
-
-LARGEST_KEPT = 2**14
-"""Logits of the largest problem whose expected values are kept; those of a vocabulary would fill the memory."""
+from suites.judging.store import LARGEST_KEPT, Store
 
 LARGEST_BOUNDED = 2**10
 """Logits of the largest problem whose bounds are kept too: there is one for each grade, quantity and arithmetic."""
@@ -37,19 +34,9 @@ class ExpectedCache:
         expected = formats.setdefault(fmt.name, {})
         missing = tuple(q for q in quantities if q not in expected)
         if missing:
-            expected.update(self._evaluated(problem if fmt == problem.format else problem.replace(format=fmt), missing))
+            asked = problem if fmt == problem.format else problem.replace(format=fmt)
+            expected.update(self._store.completed(asked, missing, evaluate))
         return {q: expected[q] for q in quantities}
-
-    def _evaluated(self, problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quantity, Expected]:
-        """What earlier runs have kept, and the rest evaluated; it is kept for later ones."""
-        if problem.logits.size > LARGEST_KEPT:
-            return evaluate(problem, quantities)
-        found = self._store.read(problem, quantities)
-        if missing := tuple(quantity for quantity in quantities if quantity not in found):
-            new = evaluate(problem, missing)
-            self._store.write(problem, new)
-            found |= new
-        return found
 
     def bounds(self, problem: Problem, quantity: Quantity, fmt: Format, arithmetic: Arithmetic) -> dict[str, Any]:
         """What measurements share that are rounded into `fmt` and bounded in an arithmetic; for values of `evaluate` alone."""

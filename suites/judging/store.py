@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +35,11 @@ _COLUMNS = ("hi", "lo", "radius", "exponent", "side")
 _DIGEST = hashlib.sha256().digest_size
 _PATIENCE = 30.0
 """Seconds to wait for another run that writes."""
+
+LARGEST_KEPT = 2**14
+"""Logits of the largest problem whose expected values are kept; those of a vocabulary would fill the memory."""
+
+Evaluate = Callable[[Problem, tuple[Quantity, ...]], dict[Quantity, Expected]]
 
 
 @dataclass
@@ -67,6 +72,17 @@ class Store:
                 file.executemany("insert or replace into expected values (?, ?)", rows)
         except (sqlite3.Error, OSError) as error:
             self._given_up(error)
+
+    def completed(self, problem: Problem, quantities: tuple[Quantity, ...], evaluate: Evaluate) -> dict[Quantity, Expected]:
+        """What earlier runs have kept, and the rest evaluated; it is kept for later ones."""
+        if problem.logits.size > LARGEST_KEPT:
+            return evaluate(problem, quantities)
+        found = self.read(problem, quantities)
+        if missing := tuple(quantity for quantity in quantities if quantity not in found):
+            new = evaluate(problem, missing)
+            self.write(problem, new)
+            found |= new
+        return found
 
     @property
     def _file(self) -> sqlite3.Connection:

@@ -13,16 +13,18 @@ from reference.problem import Problem
 from reference.quantity import Quantity
 from suites.inputs.problems import Ask
 from suites.judging.search import Check, Searches, Watched
+from suites.judging.store import Store
 
 _DRAWN: dict[tuple[str, Ask, int], list[Problem]] = {}
+_STORE = Store()
 _KNOWN: WeakKeyDictionary[Problem, dict[Quantity, Expected]] = WeakKeyDictionary()
 
 
 def evaluated(problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quantity, Expected]:
-    """As `reference.evaluation.evaluate`, for as long as the problem lives."""
+    """As `reference.evaluation.evaluate`, kept for as long as the problem lives, and between runs as those of the suite are."""
     known = _KNOWN.setdefault(problem, {})
     if missing := tuple(quantity for quantity in quantities if quantity not in known):
-        known.update(evaluate(problem, missing))
+        known.update(_STORE.completed(problem, missing, evaluate))
     return {quantity: known[quantity] for quantity in quantities}
 
 
