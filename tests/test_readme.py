@@ -249,6 +249,9 @@ def check_installed(arguments: list[str]) -> None:
         own = ("--form=", "--json", "--timeout=", given["kernel"])
         options = [option.replace("--like=", "--backend=") for option in rest if not option.startswith(own)]
         check_pytest(["suites/", f"--implementation={place}", *options])
+    elif name == "ci":
+        (step,) = rest
+        assert (ROOT / "ci" / f"{step}.sh").is_file()
     else:
         assert name == "suite"
         check_pytest(["suites/", *rest])
@@ -450,7 +453,7 @@ def test_the_statuses_of_a_verdict_are_those_of_the_code() -> None:
     assert [status for row in rows for status in row[0].split(", ")] == ["0", "1", "2", "3", "4", "5", "6", "7", "8"]
     said = {row[0]: row[1] for row in rows}
     assert said[str(USAGE)].startswith("a mistake in an option")
-    assert said[str(ANSWERED_NOTHING)].startswith("no call was answered")
+    assert said[str(ANSWERED_NOTHING)].startswith("no call gave a number to judge")
     assert (said[str(TIME_UP)], said[str(ENDED)][:41]) == ("time was up", "the process that judges was ended, perhap")
 
 
