@@ -346,11 +346,17 @@ def test_a_verdict_is_printed_in_any_encoding(tmp_path: Path) -> None:
     assert (done.returncode, json.loads(done.stdout)["verdict"]) == (ANSWERED_NOTHING, "FAILS")
 
 
+def in_the_background() -> None:
+    """As a shell starts a process there: it ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_is_told_to_end_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "softmax_ce_conformance", *JSON, f"{__file__}:hangs", "--isolate"]
-    environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+    given: dict[str, Any] = {"env": {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"}, "preexec_fn": in_the_background}
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given) as run:
         assert run.stderr is not None
         assert any("collected" in line for line in run.stderr)
         time.sleep(1)  # it is asking the kernel

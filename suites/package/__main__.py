@@ -130,11 +130,7 @@ _GIVEN_OTHERWISE = {
 
 def _print_verdict(job: Job) -> None:
     """Print it as JSON, or what there is in its place, and end with its status."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(
-                getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT)
-            )  # so that nothing is left behind
+    _end_at_signals()
     try:
         verdict = job.verdict()
     except NotJudgedError as error:
@@ -143,6 +139,18 @@ def _print_verdict(job: Job) -> None:
         _end_without_verdict("the run was interrupted", INTERRUPTED)
     print(verdict.to_json())
     sys.exit(status_of(verdict))
+
+
+def _end_at_signals() -> None:
+    """Take what ends a process for Ctrl-C, so that nothing is left behind; but for what is ignored, as by nohup."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt  # not by SIGINT, which is ignored in what a shell runs in the background
 
 
 def _end_without_verdict(reason: str, status: int) -> NoReturn:
