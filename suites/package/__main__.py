@@ -99,6 +99,10 @@ def judge(context: click.Context, /, kernel: str, **given: Any) -> None:
     KERNEL is path/to/file.py:function or package.module:function; with --form=kernelbench path/to/file.py.
     """
     form, as_json, timeout = (given.pop(name) for name in ("form", "as_json", "timeout"))
+    try:
+        load = Load(kernel, form=form)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     for name, instead in _GIVEN_OTHERWISE.items():
         if any(argument.partition("=")[0] == name for argument in context.args):
             raise click.UsageError(f"{name} is given; {instead}.")
@@ -112,7 +116,6 @@ def judge(context: click.Context, /, kernel: str, **given: Any) -> None:
     report = Path(given.pop("report")) if "report" in given else None
     arguments = [*argument_list(context.command, given), *context.args]
     try:
-        load = Load(kernel, form=form)
         if as_json:
             _print_verdict(Job(load, arguments, report, timeout, sys.stderr))
         else:
