@@ -103,11 +103,7 @@ def judge(context: click.Context, /, kernel: str, **given: Any) -> None:
         load = Load(kernel, form=form)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    for name, instead in _GIVEN_OTHERWISE.items():
-        if any(argument.partition("=")[0] == name for argument in context.args):
-            raise click.UsageError(f"{name} is given; {instead}.")
-    if context.args and not context.args[0].startswith("-"):
-        raise click.UsageError(f"{context.args[0]!r} is given beside {kernel!r}; allowed: one kernel.")
+    _refuse_a_second(kernel, context.args)
     given = defaults_of(form) | {name: value for name, value in given.items() if value not in (None, False)}
     if "like" not in given:
         raise click.UsageError("Missing option '--like'.")
@@ -122,6 +118,19 @@ def judge(context: click.Context, /, kernel: str, **given: Any) -> None:
             _judge_here(load, arguments, report)
     except (NotCarriedError, OSError, ValueError) as error:  # OSError: of a folder that cannot be written
         raise click.UsageError(str(error)) from None
+
+
+def _refuse_a_second(kernel: str, arguments: Sequence[str]) -> None:
+    """Refuse what names another kernel or framework among the arguments for pytest.
+
+    Raises:
+      click.UsageError: there is one.
+    """
+    for name, instead in _GIVEN_OTHERWISE.items():
+        if any(argument.partition("=")[0] == name for argument in arguments):
+            raise click.UsageError(f"{name} is given; {instead}.")
+    if arguments and not arguments[0].startswith("-"):
+        raise click.UsageError(f"{arguments[0]!r} is given beside {kernel!r}; allowed: one kernel.")
 
 
 _GIVEN_OTHERWISE = {
