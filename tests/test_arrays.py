@@ -487,3 +487,14 @@ def test_threads_take_turns() -> None:
     with ThreadPoolExecutor(8) as threads:
         found = threads.map(lambda rows: grades(np.zeros((rows, 2)), [0] * rows, loss=np.full(rows, np.log(2))), range(1, 65))
     assert [(each["loss"].entries, each["loss"].grade) for each in found] == [(rows, "correct") for rows in range(1, 65)]
+
+
+def test_no_file_of_a_user_hides_a_module_of_python(tmp_path: Path) -> None:
+    """In the folder where a process is started that asks."""
+    (tmp_path / "pickle.py").write_text("raise RuntimeError")
+    code = (
+        "import numpy as np\nfrom softmax_ce_conformance import grades\n"
+        "print(grades(np.zeros((1, 1)), [0], loss=np.zeros(1))['loss'].grade)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "correct\n", done.stderr

@@ -17,7 +17,7 @@ from multiprocessing.util import Finalize
 from threading import Lock
 from typing import Any, BinaryIO
 
-from .place import find
+from .place import find, python
 
 Sent = tuple[str, Any]
 """The name of an array's dtype, which is empty for numbers of Python, and its values as an array of numpy."""
@@ -170,7 +170,7 @@ class _Worker:
     """A process that holds the reference. It ends where its input does."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", f"{__package__}.compare"]
+        command = python(f"from {__name__} import serve; serve()")
         # Without buffers, of which a process that is forked would have a copy, with locks that nobody releases.
         self.process = subprocess.Popen(
             command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -245,7 +245,14 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_start_anew)
 
 
-def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+def serve() -> None:
+    """The process that holds the reference: its input and output are the pipes."""
+    answering = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what is printed here is no answer
+    _answer_all(sys.stdin.buffer, answering)
+
+
+def _answer_all(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests of `grades` until there are no more."""
     find()
     from suites.judging.arrays import Given, graded
@@ -262,9 +269,3 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
                 answer = str(error)
             pickle.dump(answer, answers)
             answers.flush()
-
-
-if __name__ == "__main__":
-    answering = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what is printed here is no answer
-    _serve(sys.stdin.buffer, answering)

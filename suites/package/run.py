@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from threading import Thread, Timer
 from typing import TextIO
 
+from .place import python
 from .verdict import Verdict, verdict_of
 
 INTERRUPTED, USAGE, ANSWERED_NOTHING, TIME_UP, ENDED = 2, 4, 6, 7, 8
@@ -89,7 +89,8 @@ class Run:
     def _ended(self) -> tuple[str, int, bool]:
         """What the process wrote, its exit status, and whether its time was up."""
         ours = ("-p", "no:cacheprovider", f"--report={self.folder}")  # no files of ours beside those of the user's own tests
-        command = [sys.executable, "-P", "-c", _judging(), "judge", *self.arguments, *ours]
+        code = f"from {__package__}.__main__ import main; main(prog_name='softmax-ce')"
+        command = [*python(code), "judge", *self.arguments, *ours]
         late: list[bool] = []
         with (
             subprocess.Popen(
@@ -150,15 +151,6 @@ def _stopped_after(seconds: float | None, stop: Callable[[], object]) -> Iterato
     finally:
         if timer is not None:
             timer.cancel()
-
-
-def _judging() -> str:
-    """The code of a process that judges, which finds modules where this one does.
-
-    Not by PYTHONPATH: there a colon divides a path in two, and a `types.py` of the user hides that of Python.
-    """
-    paths = [path or os.getcwd() for path in sys.path]
-    return f"import sys; sys.path[:] = {paths!r}; from {__package__}.__main__ import main; main(prog_name='softmax-ce')"
 
 
 def _environment() -> dict[str, str]:
