@@ -16,7 +16,7 @@ from suites.judging.search import Check, Searches, Watched
 from suites.judging.store import Store
 
 _DRAWN: dict[tuple[str, Ask, int], list[Problem]] = {}
-_STORE = Store()
+_STORE, _COMPLETED = Store(), Store.completed
 _KNOWN: WeakKeyDictionary[Problem, dict[Quantity, Expected]] = WeakKeyDictionary()
 
 
@@ -24,7 +24,7 @@ def evaluated(problem: Problem, quantities: tuple[Quantity, ...]) -> dict[Quanti
     """As `reference.evaluation.evaluate`, kept for as long as the problem lives, and between runs as those of the suite are."""
     known = _KNOWN.setdefault(problem, {})
     if missing := tuple(quantity for quantity in quantities if quantity not in known):
-        known.update(_STORE.completed(problem, missing, evaluate))
+        known.update(_COMPLETED(_STORE, problem, missing, evaluate))
     return {quantity: known[quantity] for quantity in quantities}
 
 
@@ -62,5 +62,6 @@ def shared(whole: bool = False) -> Iterator[None]:
     A search ends with its first failure, unless it is to be `whole`.
     """
     searches = _Whole if whole else _Unshrunk
-    with patch("suites.judging.judge.Searches", searches), patch("suites.judging.expected.evaluate", evaluated):
+    owed = patch.object(Store, "completed", lambda _, problem, quantities, __: evaluated(problem, quantities))
+    with patch("suites.judging.judge.Searches", searches), owed:
         yield
