@@ -190,10 +190,18 @@ def load_attribute(reference: str, option: str) -> Any:
         raise AdapterError(f"{option}={reference}: allowed: path/to/file.py:name or package.module:name")
     module = load_module(place, option)
     if not hasattr(module, attribute):
-        public = [name for name in vars(module) if not name.startswith("_")]
-        has = ", ".join(public)[:200] or "nothing"
-        raise AdapterError(f"{option}={reference}: {place} has no {attribute!r}; it has: {has}{nearest(attribute, public)}")
+        near = nearest(attribute, _public(module))
+        raise AdapterError(f"{option}={reference}: {lacks(module, place, attribute)}{near}")
     return getattr(module, attribute)
+
+
+def lacks(module: ModuleType, place: str, attribute: str) -> str:
+    """That a module has no such attribute, and what it has."""
+    return f"{place} has no {attribute!r}; it has: {', '.join(_public(module))[:200] or 'nothing'}"
+
+
+def _public(module: ModuleType) -> list[str]:
+    return [name for name in vars(module) if not name.startswith("_")]
 
 
 def load_module(place: str, option: str) -> ModuleType:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from adapters.adapter import AdapterError, told
 from adapters.blame import place_of
-from adapters.loading import MAY_REFUSE, load_module
+from adapters.loading import MAY_REFUSE, lacks, load_module
 from adapters.returned import AnswerError
 from adapters.steps import step
 
@@ -52,8 +52,7 @@ class Candidate:
         where, _, name = place.rpartition(":")
         module = load_module(where, _FORM)
         if not hasattr(module, name):
-            has = ", ".join(name for name in vars(module) if not name.startswith("_"))[:200] or "nothing"
-            raise AdapterError(f"{_FORM}: {where} has no {name!r}; it has: {has}; allowed: {_ALLOWED}")
+            raise AdapterError(f"{_FORM}: {lacks(module, where, name)}; allowed: {_ALLOWED}")
         return cls(getattr(module, name), module)
 
     @property
